@@ -1,0 +1,222 @@
+//! Configuration: built-in defaults, then `doorbuster.toml`, then the environment. Read once, at the start; nothing
+//! changes it later. It never holds a built-in secret.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Everything that can be set. The defaults with their units stand in `config.default.toml` beside this file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The buyers' API.
+    pub http: Http,
+    /// The operators' API.
+    pub admin: Admin,
+    /// Tokens and passwords.
+    pub auth: Auth,
+    /// Rate limits.
+    pub limits: Limits,
+    /// The partition tasks.
+    pub partition: Partition,
+    /// The database.
+    pub database: Database,
+    /// This process among others.
+    pub node: Node,
+    /// Logs.
+    pub telemetry: Telemetry,
+}
+
+/// The buyers' API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Where to listen. Port 0 = any free port.
+    pub listen: SocketAddr,
+    /// Worker threads; 0 = one per core.
+    pub workers: usize,
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// How long a client may take to send a request, in milliseconds.
+    pub client_request_timeout_ms: u64,
+    /// How long an idle connection is kept, in milliseconds.
+    pub keep_alive_ms: u64,
+    /// How long a stop waits for requests in flight, in milliseconds.
+    pub shutdown_timeout_ms: u64,
+    /// Connections at most, over all workers.
+    pub connections_max: usize,
+    /// Addresses whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+}
+
+/// The operators' API, where it runs as a process of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// Tokens and passwords.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The HS256 secret, at least 32 bytes. None: generated into the data folder (embedded) or refused (cluster).
+    pub jwt_secret: Option<SecretString>,
+    /// A PEM public key (RSA: RS256, Ed25519: EdDSA) of another issuer whose tokens are accepted too.
+    pub jwt_public_key_file: Option<PathBuf>,
+    /// The `iss` that tokens must carry; none = not looked at.
+    pub issuer: Option<String>,
+    /// The `aud` that tokens must carry; none = not looked at.
+    pub audience: Option<String>,
+    /// How long a minted token is good, in seconds.
+    pub token_ttl_seconds: u64,
+    /// Passwords hashed at the same time, at most.
+    pub hashing_concurrency_max: usize,
+}
+
+/// Rate limits.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Whether requests are limited at all.
+    pub enabled: bool,
+    /// Requests a second of one user.
+    pub per_user_per_second: u32,
+    /// Requests of one user at once.
+    pub per_user_burst: u32,
+    /// Requests a second of one address.
+    pub per_address_per_second: u32,
+    /// Requests of one address at once.
+    pub per_address_burst: u32,
+    /// Logins and registrations a minute of one address.
+    pub logins_per_minute: u32,
+    /// Keys remembered at most, per limit.
+    pub keys_max: usize,
+}
+
+/// The partition tasks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// How many partitions a new schema gets, 1 to 4096. An existing schema keeps its own.
+    pub count: u16,
+    /// Commands waiting for one partition, at most.
+    pub inbox_depth_max: usize,
+    /// Commands drained into one batch, at most.
+    pub batch_commands_max: usize,
+    /// How long a confirm may take before the batch is in doubt, in milliseconds.
+    pub append_timeout_ms: u64,
+    /// How long a command may wait in the inbox, in milliseconds.
+    pub command_timeout_ms: u64,
+    /// Ended orders one partition remembers (for retries under their keys), at most.
+    pub ended_orders_max: usize,
+}
+
+/// The database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:PATH` or `mysql://...`. None: SQLite in the data folder.
+    pub url: Option<SecretString>,
+    /// Connections at most.
+    pub connections_max: u32,
+    /// How long to wait for a connection, in milliseconds.
+    pub acquire_timeout_ms: u64,
+}
+
+/// This process among others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The node's id: 1 to 64 of letters, digits, `.`, `_` and `-`.
+    pub id: String,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// What to log, in `tracing`'s filter language.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What is wrong with the configuration, in one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(pub String);
+
+impl Config {
+    /// Reads the defaults, `file` (which must exist if given; else `doorbuster.toml` if it exists), and the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for an unknown key, a value of the wrong kind, or one out of its range.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let wrong = |error: config::ConfigError| ConfigError(error.to_string());
+        let file = match file {
+            Some(path) => config::File::from(path).required(true),
+            None => config::File::with_name("doorbuster.toml").required(false),
+        };
+        let mut builder = config::Config::builder()
+            .add_source(config::File::from_str(include_str!("config.default.toml"), config::FileFormat::Toml))
+            .add_source(file)
+            .add_source(
+                config::Environment::with_prefix("DOORBUSTER")
+                    .prefix_separator("__")
+                    .separator("__")
+                    .list_separator(",")
+                    .with_list_parse_key("http.trusted_proxies")
+                    .try_parsing(true),
+            );
+        if let Ok(url) = std::env::var("DATABASE_URL") {
+            builder = builder.set_override("database.url", url).map_err(wrong)?;
+        }
+        let config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(wrong)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let partition = &self.partition;
+        let positive = [
+            ("partition.inbox_depth_max", partition.inbox_depth_max),
+            ("partition.batch_commands_max", partition.batch_commands_max),
+            ("partition.append_timeout_ms", partition.append_timeout_ms as usize),
+            ("partition.command_timeout_ms", partition.command_timeout_ms as usize),
+            ("http.body_bytes_max", self.http.body_bytes_max),
+            ("http.connections_max", self.http.connections_max),
+            ("limits.keys_max", self.limits.keys_max),
+            ("limits.per_user_per_second", self.limits.per_user_per_second as usize),
+            ("limits.per_user_burst", self.limits.per_user_burst as usize),
+            ("limits.per_address_per_second", self.limits.per_address_per_second as usize),
+            ("limits.per_address_burst", self.limits.per_address_burst as usize),
+            ("limits.logins_per_minute", self.limits.logins_per_minute as usize),
+            ("database.connections_max", self.database.connections_max as usize),
+            ("auth.token_ttl_seconds", self.auth.token_ttl_seconds as usize),
+            ("auth.hashing_concurrency_max", self.auth.hashing_concurrency_max),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError(format!("{key} must be at least 1")));
+        }
+        crate::domain::Partitions::new(partition.count).map_err(|e| ConfigError(format!("partition.count: {e}")))?;
+        let id = &self.node.id;
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            return Err(ConfigError("node.id must be 1 to 64 of letters, digits, '.', '_' and '-'".into()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! The values everything else is made of: ids, times, money, quantities.
+//!
+//! Every type here is parsed once, at the edge, and is true from then on: fields are private and the constructors
+//! refuse what the type's range does not hold. Nothing here reads a clock, draws a random number or does I/O.
+
+mod ids;
+mod money;
+mod order;
+mod quantity;
+mod terms;
+mod time;
+
+pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, UserId};
+pub use money::{Currency, Price};
+pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};
+pub use quantity::{Quantity, Units};
+pub use terms::{Commodity, CommodityState, Stock, Terms, TermsChange};
+pub use time::Timestamp;
+
+/// A value from outside that its type does not hold, with the sentence to show for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub &'static str);

@@ -1,0 +1,141 @@
+//! An order as everyone outside the engine sees it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CommodityId, Currency, Invalid, OrderId, Price, Quantity, Timestamp, UserId};
+
+/// Where an order stands. `pending` and `refused` are answers about ids, never states of an order that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Its units are held until `pay_by`.
+    Reserved,
+    /// Accepted without a payment: sold.
+    Confirmed,
+    /// Paid in time: sold.
+    Paid,
+    /// Called off by its buyer or an operator; its units are on sale again.
+    Cancelled,
+    /// Not paid by `pay_by`; its units are on sale again.
+    Expired,
+    /// Paid after it had ended: the money has to go back.
+    RefundDue,
+    /// The money went back.
+    Refunded,
+}
+
+impl OrderStatus {
+    /// Every status, in the order of their codes.
+    pub const ALL: [OrderStatus; 7] =
+        [Self::Reserved, Self::Confirmed, Self::Paid, Self::Cancelled, Self::Expired, Self::RefundDue, Self::Refunded];
+
+    /// The word used in JSON, in lists and in the audit.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Confirmed => "confirmed",
+            Self::Paid => "paid",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::RefundDue => "refund_due",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// The number in the database's column. Append-only.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The status with that number.
+    #[must_use]
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.get(usize::try_from(code).ok()?).copied()
+    }
+
+    /// Whether its units are off sale: held or sold.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Reserved | Self::Confirmed | Self::Paid)
+    }
+}
+
+/// One buyer's claim on some units of one commodity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The id, which also tells when and where it was placed.
+    pub id: OrderId,
+    /// What was ordered.
+    pub commodity: CommodityId,
+    /// Who ordered it.
+    pub user: UserId,
+    /// How many units.
+    pub quantity: Quantity,
+    /// What one unit cost when the order was placed.
+    pub unit_price: Price,
+    /// The currency of `unit_price`.
+    pub currency: Currency,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// When an unpaid hold ends; none for an order that needs no payment.
+    pub pay_by: Option<Timestamp>,
+}
+
+impl Order {
+    /// What the whole order costs, in minor units.
+    #[must_use]
+    pub fn amount(&self) -> i64 {
+        self.unit_price.times(self.quantity)
+    }
+}
+
+/// What a client sent as `Idempotency-Key`, reduced to 128 bits: its scope is one user and one commodity.
+///
+/// The key's text (1 to 255 visible ASCII characters) is hashed with XXH3-128. A buyer who forges a collision meets
+/// only keys of their own, so a cryptographic hash would add nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IdempotencyKey(u128);
+
+impl IdempotencyKey {
+    /// Reduces a header's text.
+    ///
+    /// # Errors
+    /// [`Invalid`] for an empty text, more than 255 characters, or anything but visible ASCII.
+    pub fn from_text(text: &str) -> Result<Self, Invalid> {
+        if text.is_empty() || text.len() > 255 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Invalid("an Idempotency-Key must be 1 to 255 visible ASCII characters"));
+        }
+        Ok(Self(xxhash_rust::xxh3::xxh3_128(text.as_bytes())))
+    }
+
+    /// The 128 bits, as the database keeps them.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The key with those bits.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+/// What a request asked for beside its commodity and buyer, in 64 bits: a key that comes again must bring the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RequestFingerprint(pub i64);
+
+impl RequestFingerprint {
+    /// The fingerprint of a request: XXH3-64 over the quantity (little-endian u32) and the coupon's bytes.
+    #[must_use]
+    pub fn of(quantity: Quantity, coupon: Option<&str>) -> Self {
+        let mut bytes = quantity.get().to_le_bytes().to_vec();
+        if let Some(coupon) = coupon {
+            bytes.push(1);
+            bytes.extend_from_slice(coupon.as_bytes());
+        }
+        Self(xxhash_rust::xxh3::xxh3_64(&bytes) as i64)
+    }
+}

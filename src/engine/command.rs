@@ -1,0 +1,137 @@
+//! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
+
+use crate::domain::{
+    Commodity, CommodityId, IdempotencyKey, Order, OrderId, Quantity, RequestFingerprint, Terms, TermsChange, Units, UserId,
+};
+
+/// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Put a commodity on the list, with all of its units available.
+    List {
+        /// An id nobody used before.
+        commodity: CommodityId,
+        /// Terms without faults.
+        terms: Box<Terms>,
+        /// Units to sell.
+        total: Units,
+    },
+    /// Change terms, or the total.
+    Change {
+        /// Which commodity.
+        commodity: CommodityId,
+        /// What changes.
+        change: Box<TermsChange>,
+        /// The version the caller has seen (If-Match); none = whatever it is.
+        expected_version: Option<u32>,
+    },
+    /// Add units.
+    Restock {
+        /// Which commodity.
+        commodity: CommodityId,
+        /// How many more, at least one.
+        units: Units,
+    },
+    /// Stop the sale for now. Pausing what is paused changes nothing and is no refusal.
+    Pause(CommodityId),
+    /// Go on with the sale. Resuming what is not paused changes nothing and is no refusal.
+    Resume(CommodityId),
+    /// End the sale for good. Ending what was ended changes nothing and is no refusal.
+    End(CommodityId),
+    /// Take a commodity off the list that nobody holds or bought units of.
+    Remove(CommodityId),
+    /// Claim units for a buyer.
+    Place(Place),
+    /// The payment of an order arrived.
+    ConfirmPayment(OrderId),
+    /// The money of an order that was due a refund went back.
+    ConfirmRefund(OrderId),
+    /// Call an order off.
+    Cancel {
+        /// Which order.
+        order: OrderId,
+        /// The buyer who asks; none = an operator. An order of another buyer is not found.
+        user: Option<UserId>,
+    },
+    /// End the holds whose time is over, at most so many, earliest `pay_by` first.
+    Expire {
+        /// The bound, at least 1.
+        at_most: usize,
+    },
+}
+
+/// A buyer's claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What.
+    pub commodity: CommodityId,
+    /// Who.
+    pub user: UserId,
+    /// How many.
+    pub quantity: Quantity,
+    /// The key under which a retry finds the same order.
+    pub key: Option<IdempotencyKey>,
+    /// What a retry under that key must ask for.
+    pub fingerprint: RequestFingerprint,
+}
+
+/// What a command led to.
+pub type Outcome = Result<Answer, Refusal>;
+
+/// The command was carried out (or had been already).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A new order.
+    Placed(Order),
+    /// The order that was placed under this key before, as it stands now.
+    Replayed(Order),
+    /// An order after it was paid, cancelled, refunded; or as it was, where that had happened before.
+    Order(Order),
+    /// A commodity after the change.
+    Commodity(Box<Commodity>),
+    /// The commodity is off the list.
+    Removed,
+    /// So many holds ended.
+    Expired(usize),
+}
+
+/// Why a command changed nothing. The codes are part of the HTTP contract and append-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No such commodity.
+    CommodityNotFound,
+    /// No such order, or one of another buyer.
+    OrderNotFound,
+    /// The id was used before.
+    CommodityExists,
+    /// The sale begins later.
+    NotStarted,
+    /// The sale is over.
+    Ended,
+    /// An operator paused the sale.
+    Paused,
+    /// Fewer units are available than the order claims.
+    SoldOut,
+    /// The buyer would have more units than one buyer may.
+    LimitReached,
+    /// The key was used by this buyer for a request that asked for something else.
+    IdempotencyMismatch,
+    /// The order's status does not allow it.
+    NotCancellable,
+    /// The order's status does not allow it.
+    NotPayable,
+    /// The order's status does not allow it.
+    NotRefundable,
+    /// The total cannot go below what is held and sold.
+    TotalTooLow,
+    /// The total would exceed [`Units::MAX`].
+    TotalTooHigh,
+    /// The window would end before it starts, or another pair of terms would contradict.
+    TermsConflict,
+    /// The commodity was changed since the caller saw it.
+    VersionMismatch,
+    /// A commodity with held or sold units cannot be removed.
+    HasOrders,
+    /// The epoch has numbered all the orders it can; a new epoch begins at the next claim.
+    EpochExhausted,
+}

@@ -1,0 +1,12 @@
+//! Doorbuster: a flash-sale engine. Accepted means sold; neither oversold nor undersold; whatever is killed.
+
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod event;
+pub mod log;
+pub mod ownership;
+pub mod partition;
+pub mod ring;
+pub mod routing;
+pub mod store;

@@ -1,0 +1,18 @@
+//! The log of a partition: append and await the confirm. Never decides what is in a batch, never answers a buyer.
+
+use futures_util::future::BoxFuture;
+
+use crate::event::Batch;
+
+/// One owner's way to append to the log of one partition.
+pub trait Log: Send + Sync {
+    /// Makes a batch durable. `Ok` is the confirm: from then on its events are facts, whatever crashes.
+    ///
+    /// Callers append one batch at a time, in sequence, starting behind the fence.
+    fn append(&self, batch: Batch) -> BoxFuture<'_, Result<(), InDoubt>>;
+}
+
+/// The append was not confirmed. The batch may have become durable or not: the owner starts over (R2) and never repeats it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("append in doubt: {0}")]
+pub struct InDoubt(pub String);

@@ -1,0 +1,42 @@
+//! Who runs a partition's engine: claim, serve, release. Never uses a clock or a time-out to decide who owns (promise 4).
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Epoch, PartitionId};
+use crate::engine::Snapshot;
+use crate::log::Log;
+
+/// How a process becomes and stops being the owner of partitions.
+pub trait Ownership: Send + Sync {
+    /// Takes a partition: lock, epoch, fence, drain, load. Resolves when the engine may serve.
+    fn claim(&self, partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>>;
+
+    /// Gives a partition up after the last confirm. Safe to call for what is not owned.
+    fn release(&self, partition: PartitionId) -> BoxFuture<'_, ()>;
+}
+
+/// What an owner holds.
+pub struct Claim {
+    /// The epoch that began with this claim's fence.
+    pub epoch: Epoch,
+    /// The state all earlier epochs left.
+    pub snapshot: Snapshot,
+    /// Where to append: tied to this claim, refuses once it is lost.
+    pub log: Arc<dyn Log>,
+    /// Cancelled when the claim is lost: nothing more will be confirmed.
+    pub lost: CancellationToken,
+}
+
+/// Why a partition could not be taken now. The caller tries again later.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Somebody else lives and owns it.
+    #[error("owned by another node")]
+    Taken,
+    /// The broker or the database did not do its part.
+    #[error("{0}")]
+    Unavailable(String),
+}
