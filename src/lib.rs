@@ -1,9 +1,11 @@
 //! Doorbuster: a flash-sale engine. Accepted means sold; neither oversold nor undersold; whatever is killed.
 
+pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod event;
+pub mod limits;
 pub mod log;
 pub mod ownership;
 pub mod partition;

@@ -1,0 +1,115 @@
+//! The claims of a token, parsed into what they mean. Never checks them against a clock or a configuration.
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+use crate::domain::UserId;
+use crate::store::Role;
+
+/// The claims that count; a token may carry others.
+#[derive(serde::Deserialize)]
+pub(super) struct Claims {
+    pub(super) sub: Subject,
+    pub(super) exp: NumericDate,
+    #[serde(default)]
+    pub(super) nbf: Option<NumericDate>,
+    #[serde(default)]
+    pub(super) iss: Option<String>,
+    #[serde(default)]
+    pub(super) aud: Option<Audience>,
+    #[serde(default)]
+    pub(super) role: Option<Role>,
+}
+
+/// A user id: decimal digits as text (what the RFC wants) or a number.
+#[derive(Clone, Copy)]
+pub(super) struct Subject(UserId);
+
+impl Subject {
+    pub(super) fn user(self) -> UserId {
+        self.0
+    }
+}
+
+/// Seconds since 1970, whole or with a fraction, kept as milliseconds.
+#[derive(Clone, Copy)]
+pub(super) struct NumericDate(i64);
+
+impl NumericDate {
+    pub(super) fn millis(self) -> i64 {
+        self.0
+    }
+}
+
+/// One audience or several.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+pub(super) enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    pub(super) fn holds(&self, wanted: &str) -> bool {
+        match self {
+            Self::One(audience) => audience == wanted,
+            Self::Several(audiences) => audiences.iter().any(|audience| audience == wanted),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Subject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SubjectVisitor;
+        impl Visitor<'_> for SubjectVisitor {
+            type Value = Subject;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a positive whole number, as text or as a number")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Subject, E> {
+                // One spelling for one user: no sign, no zero in front.
+                if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('0') {
+                    return Err(E::custom("sub is not a positive whole number"));
+                }
+                text.parse().map(Subject).map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Subject, E> {
+                UserId::new(number).map(Subject).map_err(E::custom)
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Subject, E> {
+                self.visit_i64(i64::try_from(number).unwrap_or(-1))
+            }
+        }
+        deserializer.deserialize_any(SubjectVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DateVisitor;
+        impl Visitor<'_> for DateVisitor {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("seconds since 1970")
+            }
+
+            fn visit_i64<E: Error>(self, seconds: i64) -> Result<NumericDate, E> {
+                Ok(NumericDate(seconds.saturating_mul(1000)))
+            }
+
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
+                self.visit_i64(i64::try_from(seconds).unwrap_or(i64::MAX))
+            }
+
+            fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
+                // The cast saturates, and JSON has no NaN.
+                Ok(NumericDate((seconds * 1000.0) as i64))
+            }
+        }
+        deserializer.deserialize_any(DateVisitor)
+    }
+}
