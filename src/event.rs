@@ -78,7 +78,7 @@ pub enum Event {
         /// The version after the change.
         version: u32,
     },
-    /// A commodity nobody holds or bought units of was taken off the list.
+    /// A commodity nobody holds or bought units of was taken off the list. The engine forgot its orders, keys too.
     Removed {
         /// Which commodity.
         commodity: CommodityId,

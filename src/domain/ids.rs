@@ -103,6 +103,7 @@ impl Partitions {
 
 /// A slice of the commodities: the unit of ownership, of order and of recovery. 0 to 4,095.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct PartitionId(u16);
 
 impl PartitionId {
@@ -124,6 +125,19 @@ impl PartitionId {
     }
 }
 
+impl TryFrom<u16> for PartitionId {
+    type Error = Invalid;
+    fn try_from(index: u16) -> Result<Self, Invalid> {
+        Self::new(index)
+    }
+}
+
+impl From<PartitionId> for u16 {
+    fn from(partition: PartitionId) -> u16 {
+        partition.0
+    }
+}
+
 impl std::fmt::Display for PartitionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -132,6 +146,7 @@ impl std::fmt::Display for PartitionId {
 
 /// Grows by one each time a partition gets an owner. 0 is "never owned"; 26 bits travel in an order id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Epoch(u32);
 
 impl Epoch {
@@ -153,6 +168,19 @@ impl Epoch {
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
+    }
+}
+
+impl TryFrom<u32> for Epoch {
+    type Error = Invalid;
+    fn try_from(value: u32) -> Result<Self, Invalid> {
+        Self::new(value)
+    }
+}
+
+impl From<Epoch> for u32 {
+    fn from(epoch: Epoch) -> u32 {
+        epoch.0
     }
 }
 
@@ -188,7 +216,7 @@ impl std::fmt::Display for Sequence {
 /// Layout, from the most significant bit: 48 bits of Unix milliseconds, 4 bits version, 12 bits partition, 2 bits
 /// variant, 26 bits epoch, 36 bits number of the order in that epoch. Ids sort by time; any node can route by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Uuid", into = "Uuid")]
 pub struct OrderId(Uuid);
 
 impl OrderId {
@@ -210,9 +238,11 @@ impl OrderId {
     /// Reads an id that came from outside.
     ///
     /// # Errors
-    /// [`Invalid`] for a UUID of another version or variant: such an id was never given by an engine.
+    /// [`Invalid`] for a UUID of another version or variant, or of a time after [`Timestamp::MAX`]: such an id was
+    /// never given by an engine.
     pub fn from_uuid(uuid: Uuid) -> Result<Self, Invalid> {
-        if uuid.get_version_num() != 8 || uuid.get_variant() != uuid::Variant::RFC4122 {
+        let in_range = uuid.as_u128() >> 80 <= Timestamp::MAX.millis() as u128;
+        if uuid.get_version_num() != 8 || uuid.get_variant() != uuid::Variant::RFC4122 || !in_range {
             return Err(Invalid("not an order id"));
         }
         Ok(Self(uuid))
@@ -247,6 +277,19 @@ impl OrderId {
     #[must_use]
     pub fn number(self) -> u64 {
         self.0.as_u128() as u64 & Self::NUMBER_MAX
+    }
+}
+
+impl TryFrom<Uuid> for OrderId {
+    type Error = Invalid;
+    fn try_from(uuid: Uuid) -> Result<Self, Invalid> {
+        Self::from_uuid(uuid)
+    }
+}
+
+impl From<OrderId> for Uuid {
+    fn from(id: OrderId) -> Uuid {
+        id.0
     }
 }
 
@@ -286,5 +329,12 @@ mod tests {
     fn a_uuid_of_another_version_is_no_order_id() {
         assert!("0190163d-8694-739b-aea5-966c26f8ad91".parse::<OrderId>().is_err());
         assert!("words".parse::<OrderId>().is_err());
+    }
+
+    #[test]
+    fn an_order_id_of_a_time_after_9999_is_refused() {
+        assert!("e677d21f-dbff-8000-8000-000000000000".parse::<OrderId>().is_ok());
+        assert!("e677d21f-dc00-8000-8000-000000000000".parse::<OrderId>().is_err());
+        assert!("ffffffff-ffff-8fff-bfff-ffffffffffff".parse::<OrderId>().is_err());
     }
 }

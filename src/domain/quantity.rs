@@ -68,6 +68,24 @@ impl Units {
         Ok(Self(count as u32))
     }
 
+    /// So many more; none above [`Units::MAX`].
+    #[must_use]
+    pub const fn plus(self, count: u32) -> Option<Self> {
+        match self.0.checked_add(count) {
+            Some(sum) if sum <= Self::MAX.0 => Some(Self(sum)),
+            _ => None,
+        }
+    }
+
+    /// So many fewer; none below zero.
+    #[must_use]
+    pub const fn minus(self, count: u32) -> Option<Self> {
+        match self.0.checked_sub(count) {
+            Some(rest) => Some(Self(rest)),
+            None => None,
+        }
+    }
+
     /// The count.
     #[must_use]
     pub const fn get(self) -> u32 {

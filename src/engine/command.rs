@@ -38,13 +38,16 @@ pub enum Command {
     Resume(CommodityId),
     /// End the sale for good. Ending what was ended changes nothing and is no refusal.
     End(CommodityId),
-    /// Take a commodity off the list that nobody holds or bought units of.
+    /// Take a commodity off the list that nobody holds or bought units of, and of which no refund is due. Its ended
+    /// orders are forgotten with it.
     Remove(CommodityId),
     /// Claim units for a buyer.
     Place(Place),
-    /// The payment of an order arrived.
+    /// The payment of an order arrived. A reserved order is paid, even after its `pay_by` while its hold was not ended yet;
+    /// an expired or cancelled one is due a refund. Told again, it changes nothing and is no refusal. An ended order the
+    /// engine has forgotten is [`Refusal::OrderNotFound`]: whoever asks consults the projection then.
     ConfirmPayment(OrderId),
-    /// The money of an order that was due a refund went back.
+    /// The money of an order that was due a refund went back. Told again, it changes nothing and is no refusal.
     ConfirmRefund(OrderId),
     /// Call an order off.
     Cancel {
@@ -100,7 +103,7 @@ pub enum Answer {
 pub enum Refusal {
     /// No such commodity.
     CommodityNotFound,
-    /// No such order, or one of another buyer.
+    /// No such order, or one of another buyer, or one that ended so long ago that the engine has forgotten it.
     OrderNotFound,
     /// The id was used before.
     CommodityExists,
@@ -130,7 +133,7 @@ pub enum Refusal {
     TermsConflict,
     /// The commodity was changed since the caller saw it.
     VersionMismatch,
-    /// A commodity with held or sold units cannot be removed.
+    /// A commodity with held or sold units, or with a refund due, cannot be removed.
     HasOrders,
     /// The epoch has numbered all the orders it can; a new epoch begins at the next claim.
     EpochExhausted,

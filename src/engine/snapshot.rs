@@ -7,7 +7,11 @@ use crate::domain::{Commodity, IdempotencyKey, Order, RequestFingerprint, Timest
 pub struct Snapshot {
     /// Every commodity that was not removed.
     pub commodities: Vec<Commodity>,
-    /// Every live order, and every ended one whose key is not forgotten.
+    /// Every live order, every order whose refund is due, and every ended one whose key is not forgotten. In any order.
+    ///
+    /// Ended orders without a key may be left out: all that is lost is that a payment which comes too late for one is
+    /// "not found" rather than "refund due". A loader that can gives the last ones. Ended orders of removed commodities
+    /// are passed over.
     pub orders: Vec<KnownOrder>,
 }
 
@@ -20,6 +24,7 @@ pub struct KnownOrder {
     pub key: Option<IdempotencyKey>,
     /// What the request asked for.
     pub fingerprint: RequestFingerprint,
-    /// When its status last changed: the order in which ended orders are forgotten.
+    /// When its status last changed (the `at` of its last [`Moved`](crate::event::Event::Moved)): the order in which
+    /// ended orders are forgotten. Of no matter for others.
     pub changed_at: Timestamp,
 }

@@ -1,0 +1,128 @@
+//! What operators do to commodities: list, change, restock, pause, resume, end, remove.
+
+use super::{Answer, Engine, Outcome, Refusal};
+use crate::domain::{Commodity, CommodityId, Stock, Terms, TermsChange, Timestamp, Units};
+use crate::event::Event;
+
+/// The version of a commodity nobody has changed yet.
+const FIRST_VERSION: u32 = 1;
+
+impl Engine {
+    /// Puts a commodity on the list.
+    pub(super) fn list(&mut self, id: CommodityId, terms: Terms, total: Units, events: &mut Vec<Event>) -> Outcome {
+        if self.commodities.find(id).is_some() {
+            return Err(Refusal::CommodityExists);
+        }
+        if !terms.faults().is_empty() {
+            return Err(Refusal::TermsConflict);
+        }
+        let commodity = Commodity { id, terms, stock: Stock::fresh(total), paused: false, ended_at: None, version: FIRST_VERSION };
+        self.commodities.insert(commodity.clone());
+        events.push(Event::Listed(Box::new(commodity.clone())));
+        Ok(Answer::Commodity(Box::new(commodity)))
+    }
+
+    /// Changes terms, total or both in one version. What an operator ended stays ended, whatever its window becomes.
+    pub(super) fn change(
+        &mut self,
+        id: CommodityId,
+        change: &TermsChange,
+        expected_version: Option<u32>,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        let slot = self.find_commodity(id)?;
+        let commodity = self.commodities.get(slot);
+        if expected_version.is_some_and(|version| version != commodity.version) {
+            return Err(Refusal::VersionMismatch);
+        }
+        let terms = change.onto(&commodity.terms);
+        if !terms.faults().is_empty() {
+            return Err(Refusal::TermsConflict);
+        }
+        let total = change.total.unwrap_or(commodity.stock.total);
+        let stock = with_total(commodity.stock, total).ok_or(Refusal::TotalTooLow)?;
+        let (new_terms, new_total) = (terms != commodity.terms, stock != commodity.stock);
+        if !new_terms && !new_total {
+            return Ok(self.answer(slot));
+        }
+        let changed = self.commodities.amend(slot, |commodity| {
+            commodity.terms = terms;
+            commodity.stock = stock;
+        });
+        let version = changed.version;
+        if new_terms {
+            events.push(Event::Changed { commodity: id, terms: Box::new(changed.terms.clone()), version });
+        }
+        if new_total {
+            events.push(Event::Restocked { commodity: id, total, version });
+        }
+        Ok(self.answer(slot))
+    }
+
+    /// Adds units.
+    pub(super) fn restock(&mut self, id: CommodityId, units: Units, events: &mut Vec<Event>) -> Outcome {
+        let slot = self.find_commodity(id)?;
+        let stock = self.commodities.get(slot).stock;
+        let total = stock.total.plus(units.get()).ok_or(Refusal::TotalTooHigh)?;
+        if total == stock.total {
+            return Ok(self.answer(slot));
+        }
+        let stock = with_total(stock, total).expect("a higher total is never too low");
+        let version = self.commodities.amend(slot, |commodity| commodity.stock = stock).version;
+        events.push(Event::Restocked { commodity: id, total, version });
+        Ok(self.answer(slot))
+    }
+
+    /// Stops the sale for now, or goes on with it.
+    pub(super) fn set_paused(&mut self, id: CommodityId, paused: bool, events: &mut Vec<Event>) -> Outcome {
+        let slot = self.find_commodity(id)?;
+        if self.commodities.get(slot).paused != paused {
+            let version = self.commodities.amend(slot, |commodity| commodity.paused = paused).version;
+            events.push(Event::Paused { commodity: id, paused, version });
+        }
+        Ok(self.answer(slot))
+    }
+
+    /// Ends the sale for good.
+    pub(super) fn end(&mut self, now: Timestamp, id: CommodityId, events: &mut Vec<Event>) -> Outcome {
+        let slot = self.find_commodity(id)?;
+        if self.commodities.get(slot).ended_at.is_none() {
+            let version = self.commodities.amend(slot, |commodity| commodity.ended_at = Some(now)).version;
+            events.push(Event::Ended { commodity: id, at: now, version });
+        }
+        Ok(self.answer(slot))
+    }
+
+    /// Takes a commodity off the list; its ended orders are forgotten with it, keys too, and only [`Event::Removed`]
+    /// says so. Refused while units are held or sold, and while a refund is due: that order is still needed.
+    pub(super) fn remove(&mut self, now: Timestamp, id: CommodityId, events: &mut Vec<Event>) -> Outcome {
+        let slot = self.find_commodity(id)?;
+        let stock = self.commodities.get(slot).stock;
+        if stock.held > Units::ZERO || stock.sold > Units::ZERO || self.commodities.refunds_due(slot) > 0 {
+            return Err(Refusal::HasOrders);
+        }
+        let of_it = |order: u32| self.buyers.commodity(self.orders.get(order).buyer()) == slot;
+        let orders: Vec<u32> = self.ended.entries().iter().map(|ended| ended.slot).filter(|order| of_it(*order)).collect();
+        for order in orders {
+            self.ended.remove(order, &mut self.orders);
+            self.forget(order);
+        }
+        self.commodities.remove(slot);
+        events.push(Event::Removed { commodity: id, at: now });
+        Ok(Answer::Removed)
+    }
+
+    fn find_commodity(&self, id: CommodityId) -> Result<u32, Refusal> {
+        self.commodities.find(id).ok_or(Refusal::CommodityNotFound)
+    }
+
+    fn answer(&self, slot: u32) -> Answer {
+        Answer::Commodity(Box::new(self.commodities.get(slot).clone()))
+    }
+}
+
+/// The stock with another total: the difference comes from, or goes to, what is available. None if that is not enough.
+fn with_total(stock: Stock, total: Units) -> Option<Stock> {
+    let available = total.minus(stock.held.get())?.minus(stock.sold.get())?;
+    Some(Stock { total, available, ..stock })
+}

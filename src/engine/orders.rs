@@ -1,0 +1,214 @@
+//! The orders an engine remembers, 44 bytes each, found by number. Never decides about one.
+
+use hashbrown::HashTable;
+
+use super::hash;
+use super::slab::Slab;
+use crate::domain::{Currency, Order, OrderId, OrderStatus, Price, Quantity, Timestamp};
+
+/// "No slot", where a slot is optional.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// `pay_by` of an order that has none: beyond every time.
+const NEVER: u64 = (1 << 48) - 1;
+
+/// An order packed. Its commodity and its user are the buyer's; its partition is the engine's.
+///
+/// Numbers are kept in just the bytes their ranges need, which keeps the record at 44 bytes without padding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    number: [u8; 8],
+    placed_at: [u8; 6],
+    pay_by: [u8; 6],
+    unit_price: [u8; 5],
+    currency: Currency,
+    quantity: [u8; 3],
+    status: OrderStatus,
+    buyer: u32,
+    keyed: u32,
+    position: u32,
+}
+
+impl Record {
+    /// Packs an order. `keyed` is the slot of its key, or [`NONE`].
+    pub(super) fn pack(order: &Order, buyer: u32, keyed: u32) -> Self {
+        Self {
+            number: number_of(order.id).to_le_bytes(),
+            placed_at: pack(order.id.placed_at().millis() as u64),
+            pay_by: pack(order.pay_by.map_or(NEVER, |at| at.millis() as u64)),
+            unit_price: pack(order.unit_price.minor() as u64),
+            currency: order.currency,
+            quantity: pack(u64::from(order.quantity.get())),
+            status: order.status,
+            buyer,
+            keyed,
+            position: NONE,
+        }
+    }
+
+    /// The epoch and the number in it, as one number: what orders are found by.
+    pub(super) fn number(&self) -> u64 {
+        u64::from_le_bytes(self.number)
+    }
+
+    pub(super) fn placed_at(&self) -> Timestamp {
+        Timestamp::from_millis(unpack(self.placed_at) as i64).expect("packed from a timestamp")
+    }
+
+    pub(super) fn pay_by(&self) -> Option<Timestamp> {
+        let millis = unpack(self.pay_by);
+        (millis != NEVER).then(|| Timestamp::from_millis(millis as i64).expect("packed from a timestamp"))
+    }
+
+    pub(super) fn unit_price(&self) -> Price {
+        Price::new(unpack(self.unit_price) as i64).expect("packed from a price")
+    }
+
+    pub(super) const fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    pub(super) fn quantity(&self) -> Quantity {
+        Quantity::new(unpack(self.quantity) as i64).expect("packed from a quantity")
+    }
+
+    pub(super) const fn status(&self) -> OrderStatus {
+        self.status
+    }
+
+    pub(super) const fn set_status(&mut self, status: OrderStatus) {
+        self.status = status;
+    }
+
+    /// The slot of the buyer.
+    pub(super) const fn buyer(&self) -> u32 {
+        self.buyer
+    }
+
+    /// The slot of the key it was placed under, or [`NONE`].
+    pub(super) const fn keyed(&self) -> u32 {
+        self.keyed
+    }
+
+    /// Its place in the heap it is in, if it is in one.
+    pub(super) const fn position(&self) -> u32 {
+        self.position
+    }
+
+    pub(super) const fn set_position(&mut self, position: u32) {
+        self.position = position;
+    }
+}
+
+/// All remembered orders.
+#[derive(Debug)]
+pub(super) struct Orders {
+    records: Slab<Record>,
+    by_number: HashTable<u32>,
+}
+
+impl Orders {
+    pub(super) const fn new() -> Self {
+        Self { records: Slab::new(), by_number: HashTable::new() }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    /// Adds an order whose number is not there yet.
+    pub(super) fn insert(&mut self, record: Record) -> u32 {
+        let slot = self.records.insert(record);
+        let records = &self.records;
+        self.by_number.insert_unique(hash::of_number(record.number()), slot, |slot| hash::of_number(records.get(*slot).number()));
+        slot
+    }
+
+    /// Drops an order.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let number = self.records.get(slot).number();
+        if let Ok(entry) = self.by_number.find_entry(hash::of_number(number), |found| *found == slot) {
+            entry.remove();
+            self.records.free(slot);
+        }
+    }
+
+    /// The slot of the order with that number (see [`number_of`]).
+    pub(super) fn find(&self, number: u64) -> Option<u32> {
+        self.by_number.find(hash::of_number(number), |slot| self.records.get(*slot).number() == number).copied()
+    }
+
+    pub(super) fn get(&self, slot: u32) -> &Record {
+        self.records.get(slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Record {
+        self.records.get_mut(slot)
+    }
+
+    /// Bytes allocated.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.records.memory_bytes() + self.by_number.allocation_size()
+    }
+}
+
+/// The epoch and the number of an id as one number, unique within the partition.
+pub(super) fn number_of(id: OrderId) -> u64 {
+    u64::from(id.epoch().get()) << 36 | id.number()
+}
+
+/// The low bytes of a number that fits them.
+fn pack<const N: usize>(value: u64) -> [u8; N] {
+    let bytes = value.to_le_bytes();
+    debug_assert!(bytes[N..].iter().all(|byte| *byte == 0), "{value} needs more than {N} bytes");
+    std::array::from_fn(|index| bytes[index])
+}
+
+fn unpack<const N: usize>(packed: [u8; N]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..N].copy_from_slice(&packed);
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CommodityId, Epoch, PartitionId, UserId};
+
+    fn widest() -> Order {
+        Order {
+            id: OrderId::new(Timestamp::MAX, PartitionId::new(4095).unwrap(), Epoch::MAX, OrderId::NUMBER_MAX),
+            commodity: CommodityId::new(i64::MAX).unwrap(),
+            user: UserId::new(i64::MAX).unwrap(),
+            quantity: Quantity::MAX,
+            unit_price: Price::MAX,
+            currency: "EUR".parse().unwrap(),
+            status: OrderStatus::Refunded,
+            pay_by: Some(Timestamp::MAX),
+        }
+    }
+
+    #[test]
+    fn a_record_takes_44_bytes() {
+        assert_eq!(size_of::<Record>(), 44);
+    }
+
+    #[test]
+    fn the_widest_values_survive_packing() {
+        let order = widest();
+        let record = Record::pack(&order, 7, NONE);
+        assert_eq!(record.number(), (1 << 62) - 1);
+        assert_eq!(
+            (record.placed_at(), record.pay_by(), record.unit_price(), record.currency(), record.quantity(), record.status()),
+            (Timestamp::MAX, order.pay_by, order.unit_price, order.currency, order.quantity, order.status)
+        );
+        assert_eq!((record.buyer(), record.keyed(), record.position()), (7, NONE, NONE));
+    }
+
+    #[test]
+    fn an_order_without_a_hold_has_no_pay_by() {
+        let record = Record::pack(&Order { pay_by: None, ..widest() }, 0, NONE);
+        assert_eq!(record.pay_by(), None);
+    }
+}

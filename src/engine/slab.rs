@@ -1,0 +1,67 @@
+//! Storage with stable 32-bit slots. Grows by fixed chunks and never moves what it holds, so a million orders cost a
+//! million records and no growth step copies them. Never shrinks; freed slots are used again.
+
+/// Slots in one chunk: a power of two.
+const CHUNK: usize = 1024;
+
+/// Values of one small type, each at a slot.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    chunks: Vec<Vec<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Slab<T> {
+    pub(super) const fn new() -> Self {
+        Self { chunks: Vec::new(), free: Vec::new() }
+    }
+
+    /// Puts a value into a free slot.
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            *self.get_mut(slot) = value;
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
+        chunk.push(value);
+        u32::try_from(before + chunk.len() - 1).expect("2^32 slots take hundreds of gigabytes")
+    }
+
+    /// Frees a slot. What is in it stays there, unused, until the slot is given again.
+    pub(super) fn free(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    pub(super) fn get(&self, slot: u32) -> &T {
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    /// Bytes allocated.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>() + self.free.capacity() * size_of::<u32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_stay_where_they_are_across_chunks_and_freed_ones_are_used_again() {
+        let mut slab = Slab::new();
+        let slots: Vec<u32> = (0..3000u32).map(|n| slab.insert(n)).collect();
+        assert_eq!(slots, (0..3000).collect::<Vec<u32>>());
+        slab.free(1500);
+        assert_eq!(slab.insert(7), 1500);
+        assert_eq!(slab.insert(8), 3000);
+        assert_eq!((*slab.get(0), *slab.get(1023), *slab.get(1024), *slab.get(1500), *slab.get(2999)), (0, 1023, 1024, 7, 2999));
+    }
+}
