@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod datadir;
 pub mod domain;
 pub mod engine;
 pub mod event;
@@ -11,4 +12,7 @@ pub mod ownership;
 pub mod partition;
 pub mod ring;
 pub mod routing;
+pub mod shutdown;
 pub mod store;
+pub mod telemetry;
+pub mod tools;

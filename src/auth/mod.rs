@@ -2,9 +2,11 @@
 //! a secret or a password.
 
 mod keys;
+mod password;
 mod token;
 
 pub use keys::{KeyError, check_secret};
+pub use password::{Hasher, HashingError, Password, Username};
 pub use token::{Authenticator, TOKEN_BYTES_MAX};
 
 use crate::domain::UserId;

@@ -84,5 +84,5 @@ impl ShrinkableKeyedStateStore<u64> for BoundedStore {
 
 /// When a bucket is full again. Refusing the change is the library's only way to read a bucket.
 fn refilled_at(bucket: &InMemoryState) -> Option<Nanos> {
-    bucket.measure_and_replace(&NotKeyed::NonKey, |at| Err::<((), Nanos), _>(at)).err().flatten()
+    bucket.measure_and_replace(&NotKeyed::NonKey, Err::<((), Nanos), _>).err().flatten()
 }

@@ -1,5 +1,7 @@
 //! What is believed and what is not.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
@@ -42,12 +44,7 @@ fn unsigned(header: &Value, claims: &Value) -> String {
 }
 
 fn base64url(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let groups = bytes.chunks(3).flat_map(|chunk| {
-        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        (0..=chunk.len()).map(move |place| LETTERS[(bits >> (18 - 6 * place)) as usize & 63] as char)
-    });
-    groups.collect()
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn user(id: i64) -> UserId {

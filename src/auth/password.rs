@@ -1,0 +1,236 @@
+//! Passwords: what may be one, and argon2id hashes made and checked off the worker threads. Never keeps a password longer
+//! than the call, never logs one, never says whether it was the name or the password that was wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::Invalid;
+
+/// OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// How many callers may wait for each hash that runs. With some 20 to 50 ms a hash, the last one waits under a second.
+const WAITING_PER_RUNNING_MAX: usize = 15;
+
+/// The longest a caller waits for its turn, should the machine be slower than that.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A name to log in with: 3 to 64 of ASCII letters, digits and `._-@+`, so an e-mail address will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Username(String);
+
+impl Username {
+    /// Takes a name from outside, as it is: case is kept, though names that differ only in case are the same.
+    ///
+    /// # Errors
+    /// [`Invalid`] for another length or other characters.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@+".contains(&byte);
+        if !(3..=64).contains(&text.len()) || !text.bytes().all(allowed) {
+            return Err(Invalid("a username must be 3 to 64 of letters, digits and . _ - @ +"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A password of 8 to 128 characters, of any kind. Overwritten in memory when dropped; shows nothing of itself.
+#[derive(Debug)]
+pub struct Password(SecretString);
+
+impl Password {
+    /// Takes a password from outside.
+    ///
+    /// # Errors
+    /// [`Invalid`] for another length, counted in characters.
+    pub fn parse(text: SecretString) -> Result<Self, Invalid> {
+        // One more than the bound is enough to know; the body's bound has already kept the text short.
+        if !(8..=128).contains(&text.expose_secret().chars().take(129).count()) {
+            return Err(Invalid("a password must have 8 to 128 characters"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// Why a password was neither hashed nor checked.
+#[derive(Debug, thiserror::Error)]
+pub enum HashingError {
+    /// As many callers as may wait are waiting. Nothing was done; try again.
+    #[error("too many passwords are being checked")]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The stored hash is none, or the machine gave no memory or no randomness. The text names no password and no hash.
+    #[error("password hashing failed: {0}")]
+    Failed(String),
+}
+
+/// Hashes passwords, a few at a time. Made once at the start, shared by all workers.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    admitted: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+}
+
+impl Hasher {
+    /// At most `concurrency_max` hashes run at the same time, each on 19 MiB and one core.
+    #[must_use]
+    pub fn new(concurrency_max: usize) -> Self {
+        let concurrency_max = concurrency_max.clamp(1, 1024);
+        Self {
+            admitted: Arc::new(Semaphore::new(concurrency_max * (1 + WAITING_PER_RUNNING_MAX))),
+            running: Arc::new(Semaphore::new(concurrency_max)),
+        }
+    }
+
+    /// The PHC string to store for a new password.
+    ///
+    /// # Errors
+    /// [`HashingError`] when too many wait, or the machine fails.
+    pub async fn hash(&self, password: Password) -> Result<String, HashingError> {
+        self.run(move || Ok(argon2id()?.hash_password(password.bytes())?.to_string())).await
+    }
+
+    /// Whether this is the password that `stored` was made of. For a name nobody has (`None`) it takes the same time and
+    /// is `false`, so the time of an answer does not tell which names exist.
+    ///
+    /// # Errors
+    /// [`HashingError`] when too many wait, `stored` is no PHC string of argon2, or the machine fails.
+    pub async fn verify(&self, password: Password, stored: Option<String>) -> Result<bool, HashingError> {
+        self.run(move || {
+            let Some(stored) = stored else {
+                argon2id()?.hash_password_with_salt(password.bytes(), b"a salt of nobody")?;
+                return Ok(false);
+            };
+            match argon2id()?.verify_password(password.bytes(), &PasswordHash::new(&stored).map_err(|_| HashError::EncodingInvalid)?) {
+                Ok(()) => Ok(true),
+                Err(HashError::PasswordInvalid) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Runs one hash on the blocking pool. The permits go with it: a caller that hangs up does not make room early.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, HashError> + Send + 'static) -> Result<T, HashingError> {
+        let permits = self.admit().await?;
+        let task = tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            work()
+        });
+        match task.await {
+            Ok(outcome) => outcome.map_err(|error| HashingError::Failed(error.to_string())),
+            Err(_) => Err(HashingError::Failed("the task did not finish".into())),
+        }
+    }
+
+    async fn admit(&self) -> Result<[OwnedSemaphorePermit; 2], HashingError> {
+        let busy = || HashingError::Busy { retry_after: Duration::from_secs(1) };
+        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
+        match tokio::time::timeout(WAIT_MAX, self.running.clone().acquire_owned()).await {
+            Ok(Ok(running)) => Ok([admitted, running]),
+            Ok(Err(_)) | Err(_) => Err(busy()),
+        }
+    }
+}
+
+impl Password {
+    fn bytes(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+}
+
+fn argon2id() -> Result<Argon2<'static>, HashError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| HashError::ParamsInvalid)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::parse(text.into()).expect("the test's password is one")
+    }
+
+    #[test]
+    fn a_username_is_short_and_plain() {
+        for name in ["abc", "Alice.B_c-9", "alice+sale@example.com", &"a".repeat(64)] {
+            assert_eq!(Username::parse(name).expect("a good name").as_str(), name);
+        }
+        for name in ["", "ab", "a b c", "alice\n", "älice", "<script>", "a/b/c", &"a".repeat(65)] {
+            assert!(Username::parse(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_has_8_to_128_characters_of_any_kind() {
+        for text in ["12345678", "pässwörd", "ключключ", &"€".repeat(128)] {
+            assert!(Password::parse(text.into()).is_ok(), "{text}");
+        }
+        for text in ["", "1234567", "ключ", &"a".repeat(129)] {
+            assert!(Password::parse(text.into()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_shows_nothing_of_itself() {
+        assert!(!format!("{:?}", password("correct horse")).contains("horse"));
+    }
+
+    #[tokio::test]
+    async fn the_right_password_matches_and_another_does_not() {
+        let hasher = Hasher::new(1);
+        let stored = hasher.hash(password("correct horse")).await.expect("hashing works");
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        assert!(hasher.verify(password("correct horse"), Some(stored.clone())).await.expect("verifying works"));
+        assert!(!hasher.verify(password("correct house"), Some(stored.clone())).await.expect("verifying works"));
+        assert_ne!(hasher.hash(password("correct horse")).await.expect("hashing works"), stored, "each hash has a salt of its own");
+    }
+
+    #[tokio::test]
+    async fn nobody_has_no_password() {
+        assert!(!Hasher::new(1).verify(password("correct horse"), None).await.expect("verifying works"));
+    }
+
+    #[tokio::test]
+    async fn a_stored_hash_that_is_none_is_an_error_and_no_match() {
+        let hasher = Hasher::new(1);
+        for stored in ["", "plain text", "$argon2id$v=19$m=19456,t=2,p=1$"] {
+            let outcome = hasher.verify(password("plain text"), Some(stored.into())).await;
+            assert!(matches!(outcome, Err(HashingError::Failed(_))), "{stored:?}: {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_waiting_line_answers_at_once() {
+        let hasher = Hasher::new(1);
+        let turn = hasher.running.clone().acquire_owned().await.expect("nobody runs yet");
+        let room = hasher.admitted.available_permits();
+        let mut waiting: Vec<_> = (0..room).map(|_| Box::pin(hasher.verify(password("correct horse"), None))).collect();
+        // Each takes its place when it is first polled.
+        for call in &mut waiting {
+            assert!(futures_util::poll!(call.as_mut()).is_pending());
+        }
+        let refused = hasher.verify(password("correct horse"), None).await;
+        assert!(matches!(refused, Err(HashingError::Busy { retry_after }) if retry_after >= Duration::from_secs(1)), "{refused:?}");
+        drop(waiting);
+        assert_eq!(hasher.admitted.available_permits(), room, "who hangs up leaves the line");
+        drop(turn);
+        assert!(hasher.verify(password("correct horse"), None).await.is_ok(), "the line moves again");
+    }
+}
