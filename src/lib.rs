@@ -1,6 +1,7 @@
 //! Doorbuster: a flash-sale engine. Accepted means sold; neither oversold nor undersold; whatever is killed.
 
 pub mod auth;
+pub mod clock;
 pub mod config;
 pub mod datadir;
 pub mod domain;

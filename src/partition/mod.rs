@@ -1,5 +1,27 @@
 //! The single-writer task around an engine, and the board. Never knows HTTP and never writes SQL.
 
+mod batch;
 mod board;
+mod inbox;
+mod metrics;
+mod task;
 
 pub use board::{Board, Listing};
+pub use inbox::{Busy, Inbox, Patience, Sighting};
+pub use task::{Runner, Settings, spawn};
+
+use crate::domain::OrderId;
+use crate::engine::{Answer, Refusal};
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Carried out, and on stable storage.
+    Done(Answer),
+    /// Refused; nothing changed.
+    Refused(Refusal),
+    /// Not known yet (R2). The order's id, where there is one, is what to ask again with.
+    Pending(Option<OrderId>),
+    /// Certainly not carried out: try again later.
+    Busy(Busy),
+}

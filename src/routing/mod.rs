@@ -1,43 +1,17 @@
 //! From a request to the engine that decides it. Never decides anything itself and never keeps a request waiting
 //! without a bound.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::domain::{CommodityId, Order, OrderId};
-use crate::engine::{Answer, Command, Refusal};
-
-/// What a command sent through the router came to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// Carried out, and on stable storage.
-    Done(Answer),
-    /// Refused; nothing changed.
-    Refused(Refusal),
-    /// Not known yet (R2). The order's id, where there is one, is what to ask again with.
-    Pending(Option<OrderId>),
-    /// Certainly not carried out: try again after that time.
-    Busy(Busy),
-}
-
-/// Why a command was not even tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// The partition's inbox is full, or the command's deadline passed while it waited there: `503 overloaded`.
-    Overloaded,
-    /// Nobody serves the partition right now (starting, stopping, or its log is away): `503 unavailable`.
-    Unavailable,
-}
-
-impl Busy {
-    /// What to put into `Retry-After`.
-    #[must_use]
-    pub const fn retry_after(self) -> Duration {
-        Duration::from_secs(1)
-    }
-}
+use crate::domain::{CommodityId, Order, OrderId, Partitions, UserId};
+use crate::engine::{Command, Refusal};
+use crate::partition::{Board, Inbox, Sighting};
+pub use crate::partition::{Busy, Reply};
+use crate::ring::partition_of;
+use crate::store::{Store, StoreError};
 
 /// What is known of an order id.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderLookup {
     /// The order as it stands, on stable storage.
     Known(Order),
@@ -47,41 +21,113 @@ pub enum OrderLookup {
     Pending,
     /// The id was never given: a partition or an epoch that does not exist, or a number not reached yet.
     NotFound,
-    /// The database was needed and is away.
+    /// Nobody can tell right now.
     Unavailable,
 }
 
 /// The way of commands to their engines.
 #[derive(Debug)]
 pub struct Router {
-    board: std::sync::Arc<crate::partition::Board>,
+    board: Arc<Board>,
+    store: Store,
+    partitions: Partitions,
+    inboxes: Vec<Inbox>,
 }
 
 impl Router {
+    /// A router over the inboxes of every partition, in order.
+    #[must_use]
+    pub fn new(board: Arc<Board>, store: Store, partitions: Partitions, inboxes: Vec<Inbox>) -> Self {
+        assert_eq!(inboxes.len(), usize::from(partitions.get()), "one inbox for each partition");
+        Self { board, store, partitions, inboxes }
+    }
+
     /// What may be read without asking an engine.
     #[must_use]
-    pub fn board(&self) -> &crate::partition::Board {
+    pub fn board(&self) -> &Board {
         &self.board
     }
 
-    /// Sends a command about a commodity to its partition and waits for what it came to.
-    pub async fn about_commodity(&self, _commodity: CommodityId, _command: Command) -> Reply {
-        todo!()
-    }
-
-    /// Sends a command about an order to its partition and waits for what it came to.
-    pub async fn about_order(&self, _order: OrderId, _command: Command) -> Reply {
-        todo!()
-    }
-
-    /// What is known of an order, the same from every process.
-    pub async fn order(&self, _id: OrderId) -> OrderLookup {
-        todo!()
-    }
-
-    /// Whether every partition this process is to serve is served: what `/readyz` says.
+    /// Whether every partition is served: what `/readyz` says.
     #[must_use]
     pub fn ready(&self) -> bool {
-        todo!()
+        self.inboxes.iter().all(Inbox::is_serving)
+    }
+
+    /// Sends a command about a commodity to its partition and waits for what it came to.
+    pub async fn about_commodity(&self, commodity: CommodityId, command: Command) -> Reply {
+        let partition = partition_of(commodity, self.partitions);
+        self.inboxes[usize::from(partition.get())].command(command).await
+    }
+
+    /// Sends a command about an order to its partition and waits for what it came to. An id of a partition that does
+    /// not exist is no order's.
+    pub async fn about_order(&self, order: OrderId, command: Command) -> Reply {
+        let Some(inbox) = self.inboxes.get(usize::from(order.partition().get())) else {
+            return Reply::Refused(Refusal::OrderNotFound);
+        };
+        let asked_by = match &command {
+            Command::Cancel { user, .. } => Some(*user),
+            _ => None,
+        };
+        let reply = inbox.command(command).await;
+        match (&reply, asked_by) {
+            (Reply::Refused(Refusal::OrderNotFound), Some(user)) => self.cancel_of_forgotten(order, user).await,
+            _ => reply,
+        }
+    }
+
+    /// An order the engine has forgotten ended long ago: there is nothing left to cancel, but it is not unknown.
+    async fn cancel_of_forgotten(&self, id: OrderId, user: Option<UserId>) -> Reply {
+        match self.order(id).await {
+            OrderLookup::Known(order) if user.is_none_or(|user| user == order.user) => Reply::Refused(Refusal::NotCancellable),
+            OrderLookup::Pending => Reply::Pending(Some(id)),
+            OrderLookup::Unavailable => Reply::Busy(Busy::Unavailable),
+            OrderLookup::Known(_) | OrderLookup::Refused | OrderLookup::NotFound => Reply::Refused(Refusal::OrderNotFound),
+        }
+    }
+
+    /// What is known of an order: the engine's word first, the projection's where the engine has forgotten.
+    pub async fn order(&self, id: OrderId) -> OrderLookup {
+        let Some(inbox) = self.inboxes.get(usize::from(id.partition().get())) else { return OrderLookup::NotFound };
+        match inbox.lookup(id).await {
+            Ok(Sighting::Known(order)) => OrderLookup::Known(order),
+            Ok(Sighting::InDoubt) => OrderLookup::Pending,
+            Ok(Sighting::Unknown { epoch, next_number }) => {
+                if id.epoch() > epoch || (id.epoch() == epoch && id.number() >= next_number) {
+                    return OrderLookup::NotFound;
+                }
+                // Every earlier epoch is in the projection as a whole, or this one would not serve.
+                let drained = id.epoch() < epoch;
+                self.in_projection(id).await.map_or(OrderLookup::Unavailable, |row| forgotten_by_engine(row, drained))
+            }
+            Err(_) => self.without_owner(id).await.unwrap_or(OrderLookup::Unavailable),
+        }
+    }
+
+    async fn in_projection(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        self.store.order(id).await.inspect_err(|error| tracing::warn!(%error, "cannot read order {id}"))
+    }
+
+    /// What the projection alone can say while nobody serves the partition: only what can no longer change.
+    async fn without_owner(&self, id: OrderId) -> Result<OrderLookup, StoreError> {
+        let (applied, _) = self.store.applied(id.partition()).await?;
+        Ok(match self.in_projection(id).await? {
+            Some(order) if order.status.is_live() => OrderLookup::Unavailable,
+            Some(order) => OrderLookup::Known(order),
+            None if id.epoch() < applied => OrderLookup::Refused,
+            None => OrderLookup::Pending,
+        })
+    }
+}
+
+/// What a row, or its absence, means for an order the engine of a later or the same epoch does not know.
+fn forgotten_by_engine(row: Option<Order>, drained: bool) -> OrderLookup {
+    match row {
+        // The engine knows every live order: that this one ended is confirmed and still on its way to the projection.
+        Some(order) if order.status.is_live() => OrderLookup::Pending,
+        Some(order) => OrderLookup::Known(order),
+        None if drained => OrderLookup::Refused,
+        None => OrderLookup::Pending,
     }
 }

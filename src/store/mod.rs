@@ -144,6 +144,10 @@ impl Store {
         todo!()
     }
 
+    /// a
+    pub async fn applied(&self, _p: crate::domain::PartitionId) -> Result<(crate::domain::Epoch, crate::domain::Sequence), StoreError> {
+        todo!()
+    }
     /// The equation for every commodity, read in one snapshot.
     pub async fn audit(&self) -> Result<Vec<AuditRow>, StoreError> {
         todo!()

@@ -1,0 +1,65 @@
+//! Who waits for which batch, and what they hear when it is confirmed, in doubt, or never sent (R1, R2). Never awaits.
+
+use tokio::sync::oneshot;
+
+use super::{Busy, Reply, Sighting};
+use crate::engine::Answer;
+use crate::event::Event;
+
+/// The events of one batch and everyone whose answer rests on it.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) events: Vec<Event>,
+    pub(super) waiting: Vec<Waiter>,
+}
+
+/// Somebody whose answer is known and not yet true.
+pub(super) enum Waiter {
+    Command(oneshot::Sender<Reply>, Reply),
+    Lookup(oneshot::Sender<Sighting>, Sighting),
+}
+
+impl Waiter {
+    /// The batch is confirmed: the answer is true now. A caller that left loses nothing but the answer.
+    pub(super) fn confirmed(self) {
+        match self {
+            Self::Command(sender, reply) => drop(sender.send(reply)),
+            Self::Lookup(sender, sighting) => drop(sender.send(sighting)),
+        }
+    }
+
+    /// The batch was sent and may be durable or not.
+    pub(super) fn in_doubt(self) {
+        match self {
+            Self::Command(sender, reply) => drop(sender.send(doubtful(reply))),
+            Self::Lookup(sender, _) => drop(sender.send(Sighting::InDoubt)),
+        }
+    }
+
+    /// The batch was never sent and never will be: what it would have decided did not happen.
+    pub(super) fn never_sent(self) {
+        match self {
+            Self::Command(sender, reply) => drop(sender.send(undone(reply))),
+            Self::Lookup(sender, _) => drop(sender.send(Sighting::InDoubt)),
+        }
+    }
+}
+
+/// What is left to say when the batch an answer rests on is in doubt.
+fn doubtful(reply: Reply) -> Reply {
+    match reply {
+        Reply::Done(Answer::Placed(order) | Answer::Replayed(order) | Answer::Order(order)) => Reply::Pending(Some(order.id)),
+        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_)) | Reply::Pending(_) => Reply::Pending(None),
+        // A refused command changed nothing, but the state it was refused for may turn out never to have been.
+        Reply::Refused(_) | Reply::Busy(_) => Reply::Busy(Busy::Unavailable),
+    }
+}
+
+/// What is left to say when the batch was not sent. An answer that rests on an earlier batch (a replay, an order that
+/// had changed before) shares that batch's doubt; everything else certainly did not happen.
+fn undone(reply: Reply) -> Reply {
+    match reply {
+        Reply::Done(Answer::Replayed(order)) => Reply::Pending(Some(order.id)),
+        _ => Reply::Busy(Busy::Unavailable),
+    }
+}

@@ -1,0 +1,239 @@
+//! The bounded way into a partition task. Full means an answer now; nobody waits here without a bound, and a command
+//! whose caller gave up is never carried out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Reply;
+use crate::domain::{Epoch, Order, OrderId};
+use crate::engine::Command;
+
+/// Why a request was certainly not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The inbox is full, or the request's time passed while it waited there: `503 overloaded`.
+    Overloaded,
+    /// Nobody serves the partition right now (starting, stopping, or its log is away): `503 unavailable`.
+    Unavailable,
+}
+
+impl Busy {
+    /// What to put into `Retry-After`.
+    #[must_use]
+    pub const fn retry_after(self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+/// What a partition's owner says of an order id. Given only when all it rests on is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// The engine knows the order.
+    Known(Order),
+    /// It does not: the order ended and was forgotten, belongs to an earlier epoch, or never was.
+    Unknown {
+        /// The owner's epoch.
+        epoch: Epoch,
+        /// The number the next order of this epoch gets: what is not below it was never given.
+        next_number: u64,
+    },
+    /// The batch that would tell is in doubt.
+    InDoubt,
+}
+
+/// One request on its way to the task.
+pub(super) enum Request {
+    /// Something for the engine to decide.
+    Command(Command, Caller<Reply>),
+    /// A question about an order.
+    Lookup(OrderId, Caller<Sighting>),
+}
+
+/// Who waits for an answer, and whether they still do.
+pub(super) struct Caller<T> {
+    stage: Arc<Stage>,
+    sender: oneshot::Sender<T>,
+}
+
+impl<T> Caller<T> {
+    /// Takes the request up: from now on the caller waits until it is answered. None if the caller gave up before.
+    pub(super) fn take(self) -> Option<oneshot::Sender<T>> {
+        self.stage.advance(Stage::TAKEN).then_some(self.sender)
+    }
+}
+
+/// Where a request is: whoever moves it on from `WAITING` first, task or caller, decides whether it is carried out.
+struct Stage(AtomicU8);
+
+impl Stage {
+    const WAITING: u8 = 0;
+    const TAKEN: u8 = 1;
+    const ABANDONED: u8 = 2;
+
+    fn advance(&self, to: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// How long callers wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// In the inbox, before the request is taken up.
+    pub in_inbox: Duration,
+    /// After it was taken up. The task itself answers much earlier; this bounds the wait if it cannot.
+    pub in_task: Duration,
+}
+
+/// The sending end of a partition's inbox.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: mpsc::Sender<Request>,
+    serving: Arc<AtomicBool>,
+    patience: Patience,
+}
+
+impl Inbox {
+    /// An inbox of that depth, with its receiving end.
+    pub(super) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
+        let (sender, receiver) = mpsc::channel(depth_max);
+        (Self { sender, serving: Arc::new(AtomicBool::new(false)), patience }, receiver)
+    }
+
+    /// Whether an engine takes requests up right now.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    /// Requests waiting now.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
+    /// What tells everyone whether an engine takes requests up.
+    pub(super) fn serving_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.serving)
+    }
+
+    /// Sends a command and waits for what it came to.
+    pub async fn command(&self, command: Command) -> Reply {
+        match self.ask(|caller| Request::Command(command, caller)).await {
+            Asked::Answered(reply) => reply,
+            Asked::Untouched(busy) => Reply::Busy(busy),
+            Asked::Silent => Reply::Pending(None),
+        }
+    }
+
+    /// Asks what the owner knows of an order.
+    ///
+    /// # Errors
+    /// [`Busy`] when nobody took the question up in time.
+    pub async fn lookup(&self, order: OrderId) -> Result<Sighting, Busy> {
+        match self.ask(|caller| Request::Lookup(order, caller)).await {
+            Asked::Answered(sighting) => Ok(sighting),
+            Asked::Untouched(busy) => Err(busy),
+            Asked::Silent => Ok(Sighting::InDoubt),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Caller<T>) -> Request) -> Asked<T> {
+        let stage = Arc::new(Stage(AtomicU8::new(Stage::WAITING)));
+        let (sender, mut receiver) = oneshot::channel();
+        match self.sender.try_send(request(Caller { stage: Arc::clone(&stage), sender })) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Asked::Untouched(Busy::Overloaded),
+            Err(TrySendError::Closed(_)) => return Asked::Untouched(Busy::Unavailable),
+        }
+        let answer = match timeout(self.patience.in_inbox, &mut receiver).await {
+            Ok(answer) => answer.ok(),
+            Err(_) if stage.advance(Stage::ABANDONED) => return Asked::Untouched(self.reason()),
+            Err(_) => timeout(self.patience.in_task, receiver).await.ok().and_then(Result::ok),
+        };
+        match answer {
+            Some(answer) => Asked::Answered(answer),
+            None if stage.advance(Stage::ABANDONED) => Asked::Untouched(Busy::Unavailable),
+            None => Asked::Silent,
+        }
+    }
+
+    fn reason(&self) -> Busy {
+        if self.is_serving() { Busy::Overloaded } else { Busy::Unavailable }
+    }
+}
+
+/// How a question ended.
+enum Asked<T> {
+    Answered(T),
+    /// Never taken up, and never will be.
+    Untouched(Busy),
+    /// Taken up, and the task ended or hung without a word: a bug, and the outcome is not known.
+    Silent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::CommodityId;
+
+    fn patience(millis: u64) -> Patience {
+        Patience { in_inbox: Duration::from_millis(millis), in_task: Duration::from_millis(millis) }
+    }
+
+    fn pause() -> Command {
+        Command::Pause(CommodityId::new(1).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_full_inbox_answers_at_once() {
+        let (inbox, _receiver) = Inbox::new(1, patience(60_000));
+        let first = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.command(pause()).await }
+        });
+        while inbox.depth() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(inbox.command(pause()).await, Reply::Busy(Busy::Overloaded));
+        first.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_whose_caller_gave_up_is_never_taken() {
+        let (inbox, mut receiver) = Inbox::new(1, patience(10));
+        assert_eq!(inbox.command(pause()).await, Reply::Busy(Busy::Unavailable));
+        let Some(Request::Command(_, caller)) = receiver.recv().await else { panic!("the command is still there") };
+        assert!(caller.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_was_taken_and_never_answered_is_pending() {
+        let (inbox, mut receiver) = Inbox::new(1, patience(10));
+        let task = tokio::spawn(async move {
+            let Some(Request::Command(_, caller)) = receiver.recv().await else { panic!("a command comes") };
+            let sender = caller.take();
+            (receiver.recv().await.is_none(), sender.is_some())
+        });
+        assert_eq!(inbox.command(pause()).await, Reply::Pending(None));
+        drop(inbox);
+        assert_eq!(task.await.unwrap(), (true, true));
+    }
+
+    #[tokio::test]
+    async fn a_command_left_in_the_inbox_of_a_task_that_ended_was_not_carried_out() {
+        let (inbox, mut receiver) = Inbox::new(1, patience(60_000));
+        let asked = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.command(pause()).await }
+        });
+        let request = receiver.recv().await;
+        drop(request);
+        drop(receiver);
+        assert_eq!(asked.await.unwrap(), Reply::Busy(Busy::Unavailable));
+    }
+}

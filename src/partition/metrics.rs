@@ -1,0 +1,50 @@
+//! What a partition task measures. Handles are made once; recording allocates nothing.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::domain::PartitionId;
+
+/// The meters of one partition.
+pub(super) struct Meters {
+    inbox_depth: Gauge,
+    batch_events: Histogram,
+    commit_seconds: Histogram,
+    drained_requests: Histogram,
+    restarts: Counter,
+}
+
+impl Meters {
+    pub(super) fn of(partition: PartitionId) -> Self {
+        let label = partition.to_string();
+        Self {
+            inbox_depth: gauge!("doorbuster_inbox_depth", "partition" => label.clone()),
+            batch_events: histogram!("doorbuster_batch_events"),
+            commit_seconds: histogram!("doorbuster_commit_seconds"),
+            drained_requests: histogram!("doorbuster_drained_requests"),
+            restarts: counter!("doorbuster_partition_restarts_total", "partition" => label),
+        }
+    }
+
+    /// So many requests were taken from the inbox; so many are left in it.
+    pub(super) fn drained(&self, taken: usize, left: usize) {
+        self.drained_requests.record(taken as f64);
+        self.inbox_depth.set(left as f64);
+    }
+
+    /// A batch of so many events was sent.
+    pub(super) fn sent(&self, events: usize) {
+        self.batch_events.record(events as f64);
+    }
+
+    /// A batch was confirmed after that time.
+    pub(super) fn confirmed(&self, after: Duration) {
+        self.commit_seconds.record(after.as_secs_f64());
+    }
+
+    /// The owner had to start over.
+    pub(super) fn lost(&self) {
+        self.restarts.increment(1);
+    }
+}

@@ -1,0 +1,233 @@
+//! The task against a log whose confirms the test holds in its hand. Never a proof of durability: that is the real logs'.
+
+use std::sync::Mutex;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::domain::{IdempotencyKey, Quantity, RequestFingerprint, Stock, Terms, Units, UserId};
+use crate::engine::{Place, Snapshot};
+use crate::partition::Busy;
+
+/// An append that waits for the test's word.
+struct Sent {
+    batch: Batch,
+    confirm: oneshot::Sender<Result<(), InDoubt>>,
+}
+
+struct HandLog(mpsc::UnboundedSender<Sent>);
+
+impl Log for HandLog {
+    fn append(&self, batch: Batch) -> BoxFuture<'_, Result<(), InDoubt>> {
+        let (confirm, confirmed) = oneshot::channel();
+        self.0.send(Sent { batch, confirm }).expect("the test listens");
+        Box::pin(async move { confirmed.await.unwrap_or_else(|_| Err(InDoubt("dropped".into()))) })
+    }
+}
+
+/// Claims always succeed, each with a new epoch and the same snapshot.
+struct HandOwnership {
+    snapshot: Snapshot,
+    sent: mpsc::UnboundedSender<Sent>,
+    epochs: Mutex<u32>,
+}
+
+impl Ownership for HandOwnership {
+    fn claim(&self, _partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>> {
+        let mut epoch = self.epochs.lock().unwrap();
+        *epoch += 1;
+        let claim = Claim {
+            epoch: Epoch::new(*epoch).unwrap(),
+            snapshot: self.snapshot.clone(),
+            log: Arc::new(HandLog(self.sent.clone())),
+            lost: CancellationToken::new(),
+        };
+        Box::pin(async move { Ok(claim) })
+    }
+
+    fn release(&self, _partition: PartitionId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+struct World {
+    runner: Runner,
+    sent: mpsc::UnboundedReceiver<Sent>,
+    board: Arc<Board>,
+    stop: CancellationToken,
+}
+
+const COMMODITY: i64 = 7;
+
+fn noon() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).unwrap()
+}
+
+fn world(total: i64) -> World {
+    let commodity = crate::domain::Commodity {
+        id: CommodityId::new(COMMODITY).unwrap(),
+        terms: Terms {
+            name: "lamp".into(),
+            description: String::new(),
+            image_url: None,
+            price: crate::domain::Price::new(100).unwrap(),
+            currency: "EUR".parse().unwrap(),
+            limit_per_user: None,
+            hold_seconds: None,
+            starts_at: Timestamp::ZERO,
+            ends_at: Timestamp::MAX,
+        },
+        stock: Stock::fresh(Units::new(total).unwrap()),
+        paused: false,
+        ended_at: None,
+        version: 1,
+    };
+    let (sender, sent) = mpsc::unbounded_channel();
+    let snapshot = Snapshot { commodities: vec![commodity], orders: Vec::new() };
+    let ownership = Arc::new(HandOwnership { snapshot, sent: sender, epochs: Mutex::new(0) });
+    let settings = Settings {
+        inbox_depth_max: 64,
+        batch_commands_max: 16,
+        ended_orders_max: 16,
+        append_timeout: Duration::from_secs(60),
+        command_timeout: Duration::from_secs(60),
+    };
+    let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
+    let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership, Arc::clone(&board), noon, stop.clone());
+    World { runner, sent, board, stop }
+}
+
+impl World {
+    /// Sends a placing; the answer comes through the handle.
+    fn place(&self, user: i64, key: Option<&str>) -> JoinHandle<Reply> {
+        let inbox = self.runner.inbox.clone();
+        let place = Place {
+            commodity: CommodityId::new(COMMODITY).unwrap(),
+            user: UserId::new(user).unwrap(),
+            quantity: Quantity::ONE,
+            key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
+            fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+        };
+        tokio::spawn(async move { inbox.command(Command::Place(place)).await })
+    }
+
+    /// Lets the tasks run until nothing is left to do but what waits for the test.
+    async fn settle(&self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn placed(reply: &Reply) -> crate::domain::Order {
+    match reply {
+        Reply::Done(Answer::Placed(order)) => *order,
+        other => panic!("expected a placed order, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nobody_hears_of_an_order_before_its_batch_is_confirmed() {
+    let mut world = world(5);
+    let first = world.place(1, Some("k"));
+    let sent = world.sent.recv().await.unwrap();
+    let replay = world.place(1, Some("k"));
+    world.settle().await;
+    assert!(!first.is_finished() && !replay.is_finished());
+    sent.confirm.send(Ok(())).unwrap();
+    let order = placed(&first.await.unwrap());
+    assert_eq!(replay.await.unwrap(), Reply::Done(Answer::Replayed(order)));
+    assert_eq!((sent.batch.epoch.get(), sent.batch.sequence), (1, Sequence(1)));
+}
+
+#[tokio::test]
+async fn what_gathers_while_a_batch_is_in_flight_becomes_the_next_batch() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    let sent = world.sent.recv().await.unwrap();
+    let rest = [world.place(2, None), world.place(3, None)];
+    world.settle().await;
+    assert!(world.sent.try_recv().is_err(), "one batch in flight");
+    sent.confirm.send(Ok(())).unwrap();
+    let second = world.sent.recv().await.unwrap();
+    assert_eq!((second.batch.sequence, second.batch.events.len()), (Sequence(2), 2));
+    second.confirm.send(Ok(())).unwrap();
+    placed(&first.await.unwrap());
+    for reply in rest {
+        placed(&reply.await.unwrap());
+    }
+    assert_eq!(world.board.all()[0].stock.available.get(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_placing_is_answered_at_once() {
+    let mut world = world(1);
+    let first = world.place(1, None);
+    let sent = world.sent.recv().await.unwrap();
+    assert_eq!(world.place(2, None).await.unwrap(), Reply::Refused(Refusal::SoldOut));
+    assert!(!first.is_finished());
+    sent.confirm.send(Ok(())).unwrap();
+    placed(&first.await.unwrap());
+}
+
+#[tokio::test]
+async fn in_doubt_answers_pending_to_what_was_sent_and_busy_to_what_was_not() {
+    let mut world = world(5);
+    let first = world.place(1, Some("k"));
+    let sent = world.sent.recv().await.unwrap();
+    let gathered = world.place(2, None);
+    let replay = world.place(1, Some("k"));
+    world.settle().await;
+    let Event::Placed { order, .. } = sent.batch.events[0].clone() else { panic!("a placing was sent") };
+    sent.confirm.send(Err(InDoubt("connection lost".into()))).unwrap();
+    assert_eq!(first.await.unwrap(), Reply::Pending(Some(order.id)));
+    assert_eq!(replay.await.unwrap(), Reply::Pending(Some(order.id)));
+    assert_eq!(gathered.await.unwrap(), Reply::Busy(Busy::Unavailable));
+}
+
+#[tokio::test]
+async fn after_doubt_the_partition_serves_again_in_a_new_epoch_from_the_tables() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    world.sent.recv().await.unwrap().confirm.send(Err(InDoubt("nack".into()))).unwrap();
+    let Reply::Pending(Some(lost)) = first.await.unwrap() else { panic!("in doubt is pending") };
+    let again = world.place(1, None);
+    let sent = world.sent.recv().await.unwrap();
+    assert_eq!((sent.batch.epoch.get(), sent.batch.sequence), (2, Sequence(1)));
+    sent.confirm.send(Ok(())).unwrap();
+    assert_ne!(placed(&again.await.unwrap()).id, lost);
+    assert_eq!(world.board.all()[0].stock.available.get(), 4, "the tables never had the first order");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_confirm_and_answers_everyone() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    let sent = world.sent.recv().await.unwrap();
+    let second = world.place(2, None);
+    world.settle().await;
+    world.stop.cancel();
+    let inbox = world.runner.inbox.clone();
+    let stopped = tokio::spawn(world.runner.stopped());
+    sent.confirm.send(Ok(())).unwrap();
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    placed(&first.await.unwrap());
+    placed(&second.await.unwrap());
+    stopped.await.unwrap();
+    let late = inbox.command(Command::Pause(CommodityId::new(COMMODITY).unwrap())).await;
+    assert_eq!(late, Reply::Busy(Busy::Unavailable));
+}
+
+#[tokio::test]
+async fn a_question_about_an_order_in_flight_waits_with_it() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    let sent = world.sent.recv().await.unwrap();
+    let Event::Placed { order, .. } = sent.batch.events[0].clone() else { panic!("a placing was sent") };
+    let inbox = world.runner.inbox.clone();
+    let lookup = tokio::spawn(async move { inbox.lookup(order.id).await });
+    world.settle().await;
+    assert!(!lookup.is_finished());
+    sent.confirm.send(Ok(())).unwrap();
+    assert_eq!(lookup.await.unwrap(), Ok(Sighting::Known(placed(&first.await.unwrap()))));
+}
