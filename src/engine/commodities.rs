@@ -144,6 +144,10 @@ impl Shelf {
 }
 
 fn carry(stock: &mut Stock, from: Shelf, to: Shelf, quantity: Quantity) {
+    if from == to {
+        // An ended order that ends otherwise (a refund due, then refunded) has no units to move: they may be sold again.
+        return;
+    }
     let count = quantity.get();
     let source = from.counter(stock);
     *source = source.minus(count).expect("an order's units are where its status says");

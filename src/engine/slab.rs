@@ -28,7 +28,7 @@ impl<T> Slab<T> {
         let before = (self.chunks.len() - 1) * CHUNK;
         let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
         chunk.push(value);
-        u32::try_from(before + chunk.len() - 1).expect("2^32 slots take hundreds of gigabytes")
+        slot_at(before + chunk.len() - 1)
     }
 
     /// Frees a slot. What is in it stays there, unused, until the slot is given again.
@@ -48,6 +48,10 @@ impl<T> Slab<T> {
     pub(super) fn memory_bytes(&self) -> usize {
         self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>() + self.free.capacity() * size_of::<u32>()
     }
+}
+
+fn slot_at(index: usize) -> u32 {
+    u32::try_from(index).ok().filter(|slot| *slot != u32::MAX).expect("2^32 slots would take hundreds of gigabytes")
 }
 
 #[cfg(test)]

@@ -105,6 +105,18 @@ fn a_payment_after_the_hold_ended_is_a_refund_due_and_moves_no_stock() {
 }
 
 #[test]
+fn a_refund_is_due_even_when_the_units_were_sold_again() {
+    let mut sale = Sale::of(with_hold(), 1, 8);
+    let late = sale.placed(a_place(1, 1));
+    sale.cancel(late.id);
+    let sold_again = sale.placed(a_place(2, 1));
+    assert_eq!(sale.moved(Command::ConfirmPayment(sold_again.id)).status, OrderStatus::Paid);
+    assert_eq!(sale.moved(Command::ConfirmPayment(late.id)).status, OrderStatus::RefundDue);
+    assert_eq!(sale.moved(Command::ConfirmRefund(late.id)).status, OrderStatus::Refunded);
+    assert_eq!(sale.stock(), (0, 0, 1));
+}
+
+#[test]
 fn a_cancelled_order_gives_its_units_and_the_buyers_limit_back() {
     let mut sale = Sale::of(Terms { limit_per_user: Some(2), ..terms() }, 2, 8);
     let order = sale.placed(a_place(7, 2));

@@ -1,0 +1,107 @@
+//! Every refusal is reached, and changes nothing.
+
+use super::support::*;
+use crate::domain::{OrderId, OrderStatus, Terms, TermsChange};
+use crate::engine::{Command, Place, Refusal};
+
+fn reserved() -> (Sale, OrderId) {
+    let mut sale = Sale::of(Terms { hold_seconds: Some(2), limit_per_user: Some(3), ..terms() }, 5, 8);
+    let order = sale.placed(Place { key: Some(key("a")), ..a_place(7, 2) });
+    (sale, order.id)
+}
+
+fn change(change: TermsChange, expected_version: Option<u32>) -> Command {
+    Command::Change { commodity: commodity(1), change: Box::new(change), expected_version }
+}
+
+/// A sale and a command it refuses for this reason. A new refusal does not compile until it has a line here.
+fn scenario(refusal: Refusal) -> (Sale, Command) {
+    let (mut sale, order) = reserved();
+    let place = Command::Place(a_place(8, 1));
+    let command = match refusal {
+        Refusal::CommodityNotFound => Command::Place(Place { commodity: commodity(9), ..a_place(8, 1) }),
+        Refusal::OrderNotFound => Command::Cancel { order, user: Some(user(8)) },
+        Refusal::CommodityExists => Command::List { commodity: commodity(1), terms: Box::new(terms()), total: units(1) },
+        Refusal::NotStarted => {
+            sale.now = at(999);
+            place
+        }
+        Refusal::Ended => {
+            sale.run(Command::End(commodity(1))).unwrap();
+            place
+        }
+        Refusal::Paused => {
+            sale.run(Command::Pause(commodity(1))).unwrap();
+            place
+        }
+        Refusal::SoldOut => {
+            sale.placed(a_place(9, 3));
+            place
+        }
+        Refusal::LimitReached => Command::Place(a_place(7, 2)),
+        Refusal::IdempotencyMismatch => Command::Place(Place { key: Some(key("a")), ..a_place(7, 1) }),
+        Refusal::NotCancellable => {
+            sale.run(Command::ConfirmPayment(order)).unwrap();
+            Command::Cancel { order, user: None }
+        }
+        Refusal::NotPayable => {
+            sale.run(change(TermsChange { hold_seconds: Some(None), ..TermsChange::default() }, None)).unwrap();
+            let confirmed = sale.placed(a_place(8, 1));
+            assert_eq!(confirmed.status, OrderStatus::Confirmed);
+            Command::ConfirmPayment(confirmed.id)
+        }
+        Refusal::NotRefundable => Command::ConfirmRefund(order),
+        Refusal::TotalTooLow => change(TermsChange { total: Some(units(1)), ..TermsChange::default() }, None),
+        Refusal::TotalTooHigh => Command::Restock { commodity: commodity(1), units: units(999_999_996) },
+        Refusal::TermsConflict => change(TermsChange { ends_at: Some(at(1_000)), ..TermsChange::default() }, None),
+        Refusal::VersionMismatch => change(TermsChange::default(), Some(2)),
+        Refusal::HasOrders => Command::Remove(commodity(1)),
+        Refusal::EpochExhausted => {
+            sale.engine.next_number = OrderId::NUMBER_MAX;
+            sale.placed(a_place(9, 1));
+            place
+        }
+    };
+    (sale, command)
+}
+
+fn is_reached(refusal: Refusal) {
+    let (mut sale, command) = scenario(refusal);
+    let visible = |sale: &Sale| {
+        let commodity = sale.engine.commodity(commodity(1)).cloned();
+        (commodity, sale.engine.next_expiry(), sale.engine.orders_len(), sale.engine.next_number())
+    };
+    let before = visible(&sale);
+    assert_eq!(sale.refused(command), refusal);
+    assert_eq!(visible(&sale), before, "a refusal changes nothing");
+}
+
+macro_rules! reached {
+    ($($name:ident: $refusal:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            is_reached(Refusal::$refusal);
+        }
+    )*};
+}
+
+reached! {
+    an_order_of_an_unknown_commodity_is_refused: CommodityNotFound,
+    cancelling_the_order_of_another_buyer_is_not_found: OrderNotFound,
+    listing_an_id_twice_is_refused: CommodityExists,
+    an_order_before_the_window_is_refused: NotStarted,
+    an_order_after_an_operator_ended_the_sale_is_refused: Ended,
+    an_order_while_the_sale_is_paused_is_refused: Paused,
+    an_order_of_more_than_is_available_is_refused: SoldOut,
+    an_order_over_the_limit_per_user_is_refused: LimitReached,
+    a_key_used_for_another_request_is_refused: IdempotencyMismatch,
+    cancelling_a_paid_order_is_refused: NotCancellable,
+    paying_an_order_that_needs_no_payment_is_refused: NotPayable,
+    refunding_an_order_no_refund_is_due_for_is_refused: NotRefundable,
+    a_total_below_held_and_sold_is_refused: TotalTooLow,
+    restocking_beyond_the_highest_total_is_refused: TotalTooHigh,
+    a_window_that_would_end_before_it_starts_is_refused: TermsConflict,
+    a_change_of_a_version_that_is_gone_is_refused: VersionMismatch,
+    removing_a_commodity_with_held_units_is_refused: HasOrders,
+    an_order_after_the_last_number_of_the_epoch_is_refused: EpochExhausted,
+}
