@@ -7,6 +7,7 @@ pub mod datadir;
 pub mod domain;
 pub mod engine;
 pub mod event;
+pub mod http;
 pub mod limits;
 pub mod log;
 pub mod ownership;

@@ -1,0 +1,130 @@
+//! Cursors of lists: where the next page begins. Opaque to clients; never a number of rows, so that what is added or
+//! removed between two pages neither repeats nor hides an item.
+
+use serde::Serialize;
+
+use super::problem::Fault;
+use crate::domain::{CommodityId, OrderId, UserId};
+
+/// How many items a page has if nobody says otherwise.
+pub const LIMIT_DEFAULT: u64 = 50;
+/// How many items a page has at most.
+pub const LIMIT_MAX: u64 = 200;
+
+/// An id a page can end with.
+pub trait Cursor: Sized + Copy {
+    /// The text for clients: letters, digits, nothing that needs escaping.
+    fn to_cursor(self) -> String;
+    /// Reads what [`Cursor::to_cursor`] wrote; none for anything else.
+    fn from_cursor(text: &str) -> Option<Self>;
+}
+
+impl Cursor for OrderId {
+    fn to_cursor(self) -> String {
+        format!("o{:032x}", self.uuid().as_u128())
+    }
+
+    fn from_cursor(text: &str) -> Option<Self> {
+        let bits = u128::from_str_radix(hexadecimal(text, 'o', 32)?, 16).ok()?;
+        Self::from_uuid(uuid::Uuid::from_u128(bits)).ok()
+    }
+}
+
+impl Cursor for CommodityId {
+    fn to_cursor(self) -> String {
+        format!("c{:016x}", self.get())
+    }
+
+    fn from_cursor(text: &str) -> Option<Self> {
+        i64::from_str_radix(hexadecimal(text, 'c', 16)?, 16).ok().and_then(|id| Self::new(id).ok())
+    }
+}
+
+impl Cursor for UserId {
+    fn to_cursor(self) -> String {
+        format!("u{:016x}", self.get())
+    }
+
+    fn from_cursor(text: &str) -> Option<Self> {
+        i64::from_str_radix(hexadecimal(text, 'u', 16)?, 16).ok().and_then(|id| Self::new(id).ok())
+    }
+}
+
+fn hexadecimal(text: &str, mark: char, digits: usize) -> Option<&str> {
+    text.strip_prefix(mark).filter(|rest| rest.len() == digits && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Which page is asked for: at most `limit` items after `after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest<Id> {
+    /// 1 to [`LIMIT_MAX`].
+    pub limit: u64,
+    /// The last item of the page before; none for the first page.
+    pub after: Option<Id>,
+}
+
+impl<Id: Cursor> PageRequest<Id> {
+    /// Reads the query's `limit` and `cursor`; what is wrong goes to `faults`.
+    pub(crate) fn read(query: &mut super::query::Query) -> Self {
+        let limit = query.take("limit").map_or(Some(LIMIT_DEFAULT), |text| text.parse().ok().filter(|n| (1..=LIMIT_MAX).contains(n)));
+        if limit.is_none() {
+            query.fault(Fault::new("limit", "a limit must be a whole number from 1 to 200"));
+        }
+        let after = query.take("cursor").map(|text| Id::from_cursor(&text));
+        if matches!(after, Some(None)) {
+            query.fault(Fault::new("cursor", "not a cursor of this list: take it from next_cursor"));
+        }
+        Self { limit: limit.unwrap_or(LIMIT_DEFAULT), after: after.flatten() }
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Page<T> {
+    /// The items, at most `limit` of them.
+    pub items: Vec<T>,
+    /// What to send as `cursor` for the next page; null on the last one.
+    #[schema(required, examples("o0190163d8694839baea5966c26f8ad91"))]
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of `found`, which holds one item more than the limit where there is a next page.
+    pub(crate) fn of<S, Id: Cursor>(mut found: Vec<S>, limit: u64, id: impl Fn(&S) -> Id, show: impl FnMut(S) -> T) -> Self {
+        let limit = limit as usize;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next_cursor = found.last().filter(|_| more).map(|last| id(last).to_cursor());
+        Self { items: found.into_iter().map(show).collect(), next_cursor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_gives_back_its_id_and_nothing_else_passes() {
+        let order: OrderId = "01234567-89ab-8abc-9555-555123456789".parse().unwrap();
+        assert_eq!(OrderId::from_cursor(&order.to_cursor()), Some(order));
+        let user = UserId::new(i64::MAX).unwrap();
+        assert_eq!(UserId::from_cursor(&user.to_cursor()), Some(user));
+        let commodity = CommodityId::new(7).unwrap();
+        assert_eq!(CommodityId::from_cursor(&commodity.to_cursor()), Some(commodity));
+        for text in
+            ["", "c", "u0000000000000007", "c0000000000000000", "cffffffffffffffff", "c+00000000000007", "c000000000000007", "çççççççç"]
+        {
+            assert_eq!(CommodityId::from_cursor(text), None, "{text}");
+        }
+        assert_eq!(OrderId::from_cursor("o0190163d8694739baea5966c26f8ad91"), None, "a UUID of version 7");
+    }
+
+    #[test]
+    fn a_page_names_the_next_only_if_there_is_one() {
+        let ids = |count: i64| (1..=count).map(|id| CommodityId::new(id).unwrap()).collect::<Vec<_>>();
+        let full = Page::of(ids(3), 2, |id| *id, |id| id.get());
+        assert_eq!((full.items, full.next_cursor), (vec![1, 2], Some("c0000000000000002".to_owned())));
+        let last = Page::of(ids(2), 2, |id| *id, |id| id.get());
+        assert_eq!((last.items, last.next_cursor), (vec![1, 2], None));
+    }
+}

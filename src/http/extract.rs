@@ -1,0 +1,173 @@
+//! What handlers take from a request before its body: who asks, which id, the query. Never touches the network or the
+//! database, so that each is settled before the body is read.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+
+use super::client_address::ClientAddress;
+use super::problem::Problem;
+use super::query::Query;
+use super::request_id::RequestId;
+use super::state::AppState;
+use crate::auth::Principal;
+use crate::domain::{CommodityId, OrderId, UserId};
+use crate::store::Role;
+
+/// Whoever has a valid token.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller(pub Principal);
+
+/// As [`Caller`], and the request counts for the user's rate limit: for what changes something.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedCaller(pub Principal);
+
+/// Whoever has a valid token with the role `admin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Operator(pub Principal);
+
+/// The id in the path, under the name `id`.
+#[derive(Clone, Copy, Debug)]
+pub struct Id<T>(pub T);
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(principal(request).map(Self))
+    }
+}
+
+impl FromRequest for CountedCaller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(principal(request).and_then(|principal| {
+            state_of(request).limiter.check_user(principal.user)?;
+            Ok(Self(principal))
+        }))
+    }
+}
+
+impl FromRequest for Operator {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(principal(request).and_then(|principal| match principal.role {
+            Role::Admin => Ok(Self(principal)),
+            Role::Buyer => Err(Problem::Forbidden),
+        }))
+    }
+}
+
+impl<T: PathId> FromRequest for Id<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = request.match_info().get("id").and_then(T::from_path);
+        ready(id.map(Self).ok_or(Problem::NotFound))
+    }
+}
+
+impl FromRequest for Query {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Query::read(request.query_string())))
+    }
+}
+
+impl FromRequest for ClientAddress {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = request.extensions().get::<Self>().copied();
+        ready(found.ok_or_else(|| Problem::Internal("the request did not pass the middleware".to_owned())))
+    }
+}
+
+impl FromRequest for RequestId {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = request.extensions().get::<Self>().cloned();
+        ready(found.ok_or_else(|| Problem::Internal("the request did not pass the middleware".to_owned())))
+    }
+}
+
+/// An id as it stands in a path: written one way only, so that one thing has one address.
+pub trait PathId: Sized {
+    /// The id; none for a text that is none.
+    fn from_path(text: &str) -> Option<Self>;
+}
+
+impl PathId for CommodityId {
+    fn from_path(text: &str) -> Option<Self> {
+        canonical_number(text)?.parse().ok()
+    }
+}
+
+impl PathId for UserId {
+    fn from_path(text: &str) -> Option<Self> {
+        canonical_number(text)?.parse().ok()
+    }
+}
+
+impl PathId for OrderId {
+    fn from_path(text: &str) -> Option<Self> {
+        // 36 characters are the hyphenated form; the parser takes others too.
+        (text.len() == 36).then(|| text.parse().ok()).flatten()
+    }
+}
+
+/// Decimal digits without sign and without leading zeros.
+fn canonical_number(text: &str) -> Option<&str> {
+    (text.starts_with(|first: char| first.is_ascii_digit() && first != '0')).then_some(text)
+}
+
+fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
+    let value = request.headers().get(header::AUTHORIZATION).ok_or(Problem::NoToken)?;
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Problem::NoToken)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Problem::NoToken);
+    }
+    Ok(state_of(request).authenticator.verify(token.trim_matches(' '))?)
+}
+
+fn state_of(request: &HttpRequest) -> &web::Data<AppState> {
+    request.app_data().expect("the state is part of every app")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_one_way_only() {
+        assert_eq!(CommodityId::from_path("7").map(CommodityId::get), Some(7));
+        assert_eq!(CommodityId::from_path("9223372036854775807").map(CommodityId::get), Some(i64::MAX));
+        for text in ["0", "-1", "+7", "07", "7.0", "1e3", "", "words", "9223372036854775808", "٧"] {
+            assert!(CommodityId::from_path(text).is_none(), "{text}");
+            assert!(UserId::from_path(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_order_id_is_a_hyphenated_uuid_of_version_8() {
+        assert!(OrderId::from_path("01234567-89ab-8abc-9555-555123456789").is_some());
+        for text in
+            ["0123456789ab8abc9555555123456789", "{01234567-89ab-8abc-9555-555123456789}", "01234567-89ab-4abc-9555-555123456789", "1"]
+        {
+            assert!(OrderId::from_path(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Whether the process lives, and whether it is fit for requests. Never claims to be ready while a part is away.
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use super::problem::Problem;
+use super::state::AppState;
+
+/// How a process is.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Health {
+    /// `ok`; anything else is a problem document.
+    #[schema(examples("ok"))]
+    status: &'static str,
+}
+
+const OK: Health = Health { status: "ok" };
+
+/// Whether the process lives.
+///
+/// Says nothing about what it depends on: restarting the process would not bring that back.
+#[utoipa::path(get, path = "/healthz", operation_id = "alive", tag = "health", security(()),
+    responses((status = 200, description = "It does", body = Health)))]
+pub(crate) async fn alive() -> HttpResponse {
+    HttpResponse::Ok().json(OK)
+}
+
+/// Whether requests can be served: every partition of this process is owned, and the database answers.
+#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "health", security(()),
+    responses((status = 200, description = "They can", body = Health)))]
+pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
+    if !state.router.ready() {
+        return Err(Problem::Unavailable { what: "At least one partition", cause: None });
+    }
+    // No cause: this is asked every second, and whoever uses the database logs what is wrong with it.
+    state.store.ping().await.map_err(|_| Problem::Unavailable { what: "The database", cause: None })?;
+    Ok(HttpResponse::Ok().json(OK))
+}

@@ -1,0 +1,109 @@
+//! The HTTP layer: the buyers' API, its documentation, and what it shares with the operators' API. Turns requests into
+//! commands and outcomes into answers; never decides about stock, never writes SQL.
+
+mod body;
+mod client_address;
+mod commodities;
+mod cursor;
+mod etag;
+mod extract;
+mod health;
+mod metrics;
+mod middleware;
+mod orders;
+pub mod problem;
+mod query;
+mod request_id;
+mod routes;
+mod schema;
+mod state;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+pub use body::{Body, Fields};
+pub use client_address::ClientAddress;
+pub use cursor::{Cursor, Page, PageRequest};
+pub use extract::{Caller, CountedCaller, Id, Operator, PathId};
+pub use query::Query;
+pub use request_id::{RequestId, RequestIds};
+pub use state::AppState;
+
+use problem::Problem;
+use routes::{Traffic, get, on, resource};
+
+/// Which of the APIs a server offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// The buyers' calls.
+    Buyers,
+    /// The operators' calls.
+    Operators,
+    /// Both, on one port.
+    Both,
+}
+
+/// A server on that listener. It is stopped from outside, by its handle, and takes no signals: `stop(true)` answers what is
+/// in flight, for at most `http.shutdown_timeout_ms`.
+///
+/// # Errors
+/// What the operating system says about the listener.
+pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surface) -> std::io::Result<Server> {
+    let config = state.config.clone();
+    let workers = match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let factory = move || {
+        App::new()
+            .app_data(state.clone())
+            .app_data(web::PayloadConfig::new(state.config.body_bytes_max))
+            .wrap(from_fn(middleware::serve))
+            .configure(|routes| configure(routes, surface))
+            .default_service(web::to(|| std::future::ready(Err::<HttpResponse, _>(Problem::NotFound))))
+    };
+    let server = HttpServer::new(factory)
+        .workers(workers)
+        .max_connections(config.connections_max.div_ceil(workers))
+        .keep_alive(Duration::from_millis(config.keep_alive_ms))
+        .client_request_timeout(Duration::from_millis(config.client_request_timeout_ms))
+        .shutdown_timeout(config.shutdown_timeout_ms.div_ceil(1_000))
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+fn configure(routes: &mut web::ServiceConfig, surface: Surface) {
+    match surface {
+        Surface::Buyers => buyers(routes),
+        Surface::Operators => {}
+        Surface::Both => {
+            buyers(routes);
+        }
+    }
+    probes(routes);
+}
+
+/// The buyers' calls. The busiest route comes first: routes are tried in order.
+fn buyers(routes: &mut web::ServiceConfig) {
+    routes
+        .service(resource("/v1/commodities/{id}/orders", Traffic::Hot, vec![on(Method::POST, orders::place)]))
+        .service(resource("/v1/commodities", Traffic::Ordinary, vec![get(commodities::list)]))
+        .service(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)]))
+        .service(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)]))
+        .service(resource("/v1/orders/{id}", Traffic::Ordinary, vec![get(orders::read)]))
+        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]));
+}
+
+/// What machines ask about this process.
+fn probes(routes: &mut web::ServiceConfig) {
+    routes
+        .service(resource("/healthz", Traffic::Probe, vec![get(health::alive)]))
+        .service(resource("/readyz", Traffic::Probe, vec![get(health::ready)]))
+        .service(resource("/metrics", Traffic::Probe, vec![get(metrics::show)]));
+}

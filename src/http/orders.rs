@@ -1,0 +1,279 @@
+//! Buyers' orders: placing, reading, cancelling. The board may refuse early (R4: it is a hint); everything else is the
+//! engine's word.
+
+use actix_web::http::header::{self, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::body::{Body, Fields};
+use super::cursor::{Page, PageRequest};
+use super::extract::{Caller, CountedCaller, Id};
+use super::metrics::Meters;
+use super::problem::{Fault, Problem};
+use super::query::Query;
+use super::schema::{PageParameters, problems};
+use super::state::AppState;
+use crate::domain::{
+    CommodityId, CommodityState, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp,
+    UserId,
+};
+use crate::engine::{Answer, Command, Place, Refusal};
+use crate::routing::{OrderLookup, Reply};
+use crate::store::OrderFilter;
+
+/// When to ask again about an order whose outcome is not known yet, in seconds.
+const PENDING_RETRY_SECONDS: &str = "1";
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// An order.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
+pub(crate) struct OrderBody {
+    order_id: OrderId,
+    commodity_id: CommodityId,
+    user_id: UserId,
+    quantity: Quantity,
+    /// What one unit cost when the order was placed, in minor units.
+    unit_price: Price,
+    /// What the whole order costs, in minor units.
+    #[schema(minimum = 0)]
+    amount: i64,
+    currency: Currency,
+    status: OrderStatus,
+    placed_at: Timestamp,
+    /// When an unpaid hold ends; null for an order that needs no payment.
+    #[schema(required)]
+    pay_by: Option<Timestamp>,
+}
+
+impl From<Order> for OrderBody {
+    fn from(order: Order) -> Self {
+        Self {
+            order_id: order.id,
+            commodity_id: order.commodity,
+            user_id: order.user,
+            quantity: order.quantity,
+            unit_price: order.unit_price,
+            amount: order.amount(),
+            currency: order.currency,
+            status: order.status,
+            placed_at: order.id.placed_at(),
+            pay_by: order.pay_by,
+        }
+    }
+}
+
+/// An order id whose order is not known to be: not decided yet, or never placed.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct UnsettledOrder {
+    /// What to ask again with; null where not even an id is known: send the request again with its Idempotency-Key.
+    #[schema(required)]
+    order_id: Option<OrderId>,
+    status: Unsettled,
+}
+
+/// What is known of such an id.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unsettled {
+    /// Not known yet: ask again.
+    Pending,
+    /// There is no such order and never will be.
+    Refused,
+}
+
+/// An order, or what is known of an id instead.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum OrderOrUnsettled {
+    /// The order.
+    Order(OrderBody),
+    /// What is known of the id.
+    Unsettled(UnsettledOrder),
+}
+
+/// What an order asks for.
+#[derive(Debug, ToSchema)]
+#[schema(as = PlaceOrder)]
+#[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
+pub(crate) struct PlaceBody {
+    /// Units to claim; 1 if left out.
+    #[schema(default = 1)]
+    quantity: Option<Quantity>,
+    /// Coupons are not in use yet: leave it out or send null.
+    #[schema(value_type = ())]
+    coupon: Option<()>,
+}
+
+/// Claim units of a commodity.
+///
+/// The body may be left out: one unit. `201` means that the order is on stable storage. With an `Idempotency-Key` the
+/// request can be repeated safely: it leads to one order however often it arrives.
+#[utoipa::path(post, path = "/v1/commodities/{id}/orders", operation_id = "place_order", tag = "orders",
+    params(("id" = CommodityId, Path, description = "The commodity"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; remembered per buyer and commodity",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
+    request_body(content = Option<PlaceBody>, description = "Left out: one unit", example = json!({"quantity": 1})),
+    responses(
+        (status = 201, description = "Accepted", body = OrderBody, headers(("Location" = String, description = "The order"))),
+        (status = 200, description = "Accepted before, under the same key", body = OrderBody),
+        (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
+            headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = Option<String>, description = "The order"))),
+        PlaceProblems))]
+pub(crate) async fn place(
+    state: web::Data<AppState>,
+    caller: CountedCaller,
+    id: Id<CommodityId>,
+    request: HttpRequest,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    let place = placing(id.0, caller.0.user, &request, body.fields_if_any()?)?;
+    if place.key.is_none() {
+        // A request with a key may be the repetition of one that was accepted: only the engine knows.
+        refused_by_board(&state, id.0)?;
+    }
+    match state.router.about_commodity(id.0, Command::Place(place)).await {
+        Reply::Done(Answer::Placed(order)) => {
+            Meters::get().accepted();
+            let location = format!("/v1/orders/{}", order.id);
+            Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(OrderBody::from(order)))
+        }
+        Reply::Done(Answer::Replayed(order)) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
+        Reply::Done(other) => Err(unexpected(&other)),
+        Reply::Refused(refusal) => Err(refusal.into()),
+        Reply::Pending(order) => Ok(pending(order)),
+        Reply::Busy(busy) => Err(busy.into()),
+    }
+}
+
+problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, Ended, Paused, IdempotencyMismatch, Unavailable, Overloaded);
+
+/// The caller's orders, newest first.
+#[utoipa::path(get, path = "/v1/orders", operation_id = "list_orders", tag = "orders",
+    params(PageParameters,
+        ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
+        ("status" = Option<OrderStatus>, Query, description = "Only orders in this status")),
+    responses((status = 200, description = "A page of orders", body = Page<OrderBody>), ListProblems))]
+pub(crate) async fn list(state: web::Data<AppState>, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
+    let page = PageRequest::<OrderId>::read(&mut query);
+    let mut filter = OrderFilter { user: Some(caller.0.user), commodity: query.parse("commodity_id"), ..OrderFilter::default() };
+    filter.status = status(&mut query);
+    query.finish()?;
+    let found = state.store.orders(&filter, page.after, page.limit + 1).await?;
+    Ok(HttpResponse::Ok().json(Page::of(found, page.limit, |order| order.id, OrderBody::from)))
+}
+
+problems!(ListProblems: Unavailable);
+
+/// One of the caller's orders, or what is known of an id instead.
+#[utoipa::path(get, path = "/v1/orders/{id}", operation_id = "read_order", tag = "orders",
+    params(("id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "The order; or `pending`, `refused` for an id without one", body = OrderOrUnsettled), OrderProblems))]
+pub(crate) async fn read(state: web::Data<AppState>, caller: Caller, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
+    match state.router.order(id.0).await {
+        OrderLookup::Known(order) if order.user != caller.0.user => Err(Refusal::OrderNotFound.into()),
+        found => lookup(id.0, found),
+    }
+}
+
+problems!(OrderProblems: OrderNotFound, Unavailable);
+
+/// Call an order off. Its units are on sale again at once.
+#[utoipa::path(post, path = "/v1/orders/{id}/cancel", operation_id = "cancel_order", tag = "orders",
+    params(("id" = OrderId, Path, description = "The order")),
+    responses(
+        (status = 200, description = "Cancelled", body = OrderBody),
+        (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
+            headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = Option<String>, description = "The order"))),
+        CancelProblems))]
+pub(crate) async fn cancel(state: web::Data<AppState>, caller: CountedCaller, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
+    cancelled(&state, id.0, Some(caller.0.user)).await
+}
+
+problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);
+
+/// Cancels for a buyer, or for an operator where no buyer is named.
+pub(crate) async fn cancelled(state: &AppState, order: OrderId, user: Option<UserId>) -> Result<HttpResponse, Problem> {
+    match state.router.about_order(order, Command::Cancel { order, user }).await {
+        Reply::Done(Answer::Order(order)) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
+        Reply::Done(other) => Err(unexpected(&other)),
+        Reply::Refused(refusal) => Err(refusal.into()),
+        Reply::Pending(_) => Ok(pending(Some(order))),
+        Reply::Busy(busy) => Err(busy.into()),
+    }
+}
+
+/// The answer to what was found of an id.
+pub(crate) fn lookup(id: OrderId, found: OrderLookup) -> Result<HttpResponse, Problem> {
+    let unsettled = |mut response: HttpResponseBuilder, status| response.json(UnsettledOrder { order_id: Some(id), status });
+    match found {
+        OrderLookup::Known(order) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
+        OrderLookup::Refused => Ok(unsettled(HttpResponse::Ok(), Unsettled::Refused)),
+        OrderLookup::Pending => {
+            let mut response = HttpResponse::Ok();
+            response.insert_header((header::RETRY_AFTER, PENDING_RETRY_SECONDS));
+            Ok(unsettled(response, Unsettled::Pending))
+        }
+        OrderLookup::NotFound => Err(Refusal::OrderNotFound.into()),
+        OrderLookup::Unavailable => Err(Problem::Unavailable { what: "What is known of the order", cause: None }),
+    }
+}
+
+/// The query's `status`, if it is one an order can be in.
+pub(crate) fn status(query: &mut Query) -> Option<OrderStatus> {
+    let text = query.take("status")?;
+    let found = OrderStatus::ALL.into_iter().find(|status| status.word() == text);
+    if found.is_none() {
+        query.fault(Fault::new("status", "must be reserved, confirmed, paid, cancelled, expired, refund_due or refunded"));
+    }
+    found
+}
+
+/// An answer no engine gives to that command.
+pub(crate) fn unexpected(answer: &Answer) -> Problem {
+    Problem::Internal(format!("the engine answered a question nobody asked: {answer:?}"))
+}
+
+fn placing(commodity: CommodityId, user: UserId, request: &HttpRequest, mut fields: Fields) -> Result<Place, Problem> {
+    let quantity = fields.integer::<Quantity>("quantity").unwrap_or(Quantity::ONE);
+    if fields.take("coupon").is_some_and(|coupon| !coupon.is_null()) {
+        fields.fault(Fault::new("coupon", "unknown coupon: coupons are not in use yet"));
+    }
+    let key = idempotency_key(request, &mut fields);
+    fields.finish()?;
+    Ok(Place { commodity, user, quantity, key, fingerprint: RequestFingerprint::of(quantity, None) })
+}
+
+fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<IdempotencyKey> {
+    const FIELD: &str = "Idempotency-Key";
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
+    let value = values.next()?;
+    if values.next().is_some() {
+        fields.fault(Fault::new(FIELD, "given more than once"));
+        return None;
+    }
+    let key = IdempotencyKey::from_text(value.to_str().unwrap_or_default());
+    key.map_err(|why| fields.fault(Fault::new(FIELD, why.0))).ok()
+}
+
+/// Spares the engine what the board can tell already. What is not on the board goes on: the engine knows better.
+fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refusal> {
+    match state.router.board().state(commodity, (state.clock)()) {
+        Some(CommodityState::Open) | None => Ok(()),
+        Some(CommodityState::SoldOut) => Err(Refusal::SoldOut),
+        Some(CommodityState::NotStarted) => Err(Refusal::NotStarted),
+        Some(CommodityState::Paused) => Err(Refusal::Paused),
+        Some(CommodityState::Ended) => Err(Refusal::Ended),
+    }
+}
+
+fn pending(order: Option<OrderId>) -> HttpResponse {
+    let mut response = HttpResponse::Accepted();
+    response.insert_header((header::RETRY_AFTER, PENDING_RETRY_SECONDS));
+    if let Some(id) = order {
+        response.insert_header((header::LOCATION, format!("/v1/orders/{id}")));
+    }
+    response.json(UnsettledOrder { order_id: order, status: Unsettled::Pending })
+}

@@ -1,0 +1,139 @@
+//! How the domain's types look in OpenAPI, and helpers to describe operations. Never used while serving requests.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder, example::ExampleBuilder, header::HeaderBuilder};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use super::cursor::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::problem::{Code, PROBLEM_JSON};
+use crate::domain::{CommodityId, CommodityState, Currency, OrderId, OrderStatus, Price, Quantity, Timestamp, Units, UserId};
+use crate::store::Role;
+
+macro_rules! described {
+    ($($type:ty, $name:literal => $schema:expr;)+) => {
+        $(impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                $schema.into()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        })+
+    };
+}
+
+described! {
+    CommodityId, "CommodityId" => integer(1, i64::MAX, 1).description(Some("What is on sale"));
+    UserId, "UserId" => integer(1, i64::MAX, 42).description(Some("A buyer or an operator: the `sub` of the token"));
+    Quantity, "Quantity" => integer(1, i64::from(Quantity::MAX), 1).description(Some("Units of one order"));
+    Units, "Units" => integer(0, i64::from(Units::MAX), 1000).description(Some("Units in stock"));
+    Price, "Price" => integer(0, Price::MAX.minor(), 4999).description(Some("Minor units of the currency, such as cents"));
+    OrderId, "OrderId" => text().format(Some(SchemaFormat::Custom("uuid".to_owned())))
+        .examples([json!("01234567-89ab-8abc-9555-555123456789")]).description(Some("A UUID of version 8, given by the engine"));
+    Timestamp, "Timestamp" => text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .examples([json!("2026-11-27T12:00:00.000Z")]).description(Some("RFC 3339; answers are in UTC with milliseconds; 1970 to 9999"));
+    Currency, "Currency" => text().pattern(Some("^[A-Z]{3}$")).examples([json!("EUR")]).description(Some("An ISO 4217 code"));
+    OrderStatus, "OrderStatus" => text().enum_values(Some(OrderStatus::ALL.map(OrderStatus::word)))
+        .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` was paid after it had ended"));
+    CommodityState, "CommodityState" => text().enum_values(Some(["not_started", "open", "sold_out", "paused", "ended"]));
+    Role, "Role" => text().enum_values(Some(["buyer", "admin"]));
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn integer(least: i64, most: i64, example: i64) -> ObjectBuilder {
+    let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+    ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).minimum(Some(least)).maximum(Some(most)).examples([json!(example)])
+}
+
+/// The `limit` and `cursor` of every list.
+pub(crate) struct PageParameters;
+
+impl IntoParams for PageParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let limit = integer(1, LIMIT_MAX as i64, 50).format(None).default(Some(json!(LIMIT_DEFAULT)));
+        vec![
+            query_parameter("limit", "Items in a page, at most", limit),
+            query_parameter("cursor", "`next_cursor` of the page before", text().pattern(Some("^[a-z][0-9a-f]{16,32}$"))),
+        ]
+    }
+}
+
+fn query_parameter(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
+
+/// Declares a type that stands for the problems an operation has beside those that every operation has.
+macro_rules! problems {
+    ($name:ident: $($code:ident),+ $(,)?) => {
+        pub(crate) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>> {
+                let mut responses = std::collections::BTreeMap::new();
+                $($crate::http::schema::add_problem(&mut responses, $crate::http::problem::Code::$code);)+
+                responses
+            }
+        }
+    };
+}
+pub(crate) use problems;
+
+/// Adds a problem to an operation's responses: to those of its status, if there are some.
+pub(crate) fn add_problem(responses: &mut BTreeMap<String, RefOr<Response>>, code: Code) {
+    let status = code.status();
+    let response = responses.entry(status.as_str().to_owned()).or_insert_with(|| problem_response(code).into());
+    let RefOr::T(response) = response else { return };
+    let content = response
+        .content
+        .entry(PROBLEM_JSON.to_owned())
+        .or_insert_with(|| ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build().into());
+    let RefOr::T(content) = content else { return };
+    let example = ExampleBuilder::new().summary(code.title()).value(Some(example(code))).build();
+    content.examples.insert(code.word().to_owned(), example.into());
+}
+
+fn problem_response(code: Code) -> Response {
+    let mut response = ResponseBuilder::new().description(code.status().canonical_reason().unwrap_or("A problem"));
+    let header = |description: &str, kind| {
+        HeaderBuilder::new().description(Some(description)).schema(Some(ObjectBuilder::new().schema_type(kind))).build()
+    };
+    match code.status().as_u16() {
+        429 | 503 => response = response.header("Retry-After", header("Seconds to wait before trying again", Type::Integer)),
+        405 => response = response.header("Allow", header("The methods the route takes", Type::String)),
+        401 => response = response.header("WWW-Authenticate", header("What kind of token is needed", Type::String)),
+        _ => {}
+    }
+    response.build()
+}
+
+fn example(code: Code) -> serde_json::Value {
+    let mut example = json!({
+        "type": code.type_uri(),
+        "title": code.title(),
+        "status": code.status().as_u16(),
+        "detail": code.meaning(),
+        "code": code.word(),
+        "request_id": "9f86d081884c7d65-2a",
+    });
+    if code == Code::InvalidRequest {
+        example["errors"] = json!([{"field": "quantity", "message": "a quantity must be a whole number from 1 to 1000000"}]);
+    }
+    example
+}

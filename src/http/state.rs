@@ -1,0 +1,34 @@
+//! What all workers share: made once, outside the app factory, which runs once per worker.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::request_id::RequestIds;
+use crate::auth::Authenticator;
+use crate::clock::Clock;
+use crate::config;
+use crate::limits::Limiter;
+use crate::routing::Router;
+use crate::store::Store;
+
+/// The shared state of the HTTP layer.
+#[derive(Debug)]
+pub struct AppState {
+    /// The way of commands to their engines, and the board.
+    pub router: Arc<Router>,
+    /// The projection and the accounts.
+    pub store: Store,
+    /// Who a bearer token speaks for.
+    pub authenticator: Arc<Authenticator>,
+    /// Rate limits.
+    pub limiter: Arc<Limiter>,
+    /// The time, for states of commodities and `server_time`; decisions use the owner's clock.
+    pub clock: Clock,
+    /// What `/metrics` shows.
+    pub prometheus: PrometheusHandle,
+    /// Sizes, times and trusted proxies.
+    pub config: config::Http,
+    /// Where request ids come from.
+    pub request_ids: RequestIds,
+}
