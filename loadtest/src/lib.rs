@@ -1,0 +1,18 @@
+//! The load generator: races of many buyers for few units, and an audit that holds every answer against the database.
+//!
+//! It only ever talks to loopback addresses, starts and stops only processes of its own, and every wait has a bound.
+//! It never touches the server's state other than through HTTP; the database it merely reads.
+
+pub mod answer;
+pub mod audit;
+pub mod bare;
+pub mod client;
+pub mod compare;
+pub mod loopback;
+pub mod machine;
+pub mod plan;
+pub mod report;
+pub mod server;
+pub mod tally;
+pub mod tokens;
+pub mod volley;

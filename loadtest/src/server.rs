@@ -1,0 +1,186 @@
+//! Servers as child processes of this one: started on a free port, waited for, stopped. Never touches other processes.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::client::{Client, Shape};
+use crate::loopback::Target;
+
+/// How long a server may take from its start to its first `200` on `/readyz`.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a server may take from SIGTERM to its end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a child prints, followed by its address, when its socket is bound.
+pub const LISTENING: &str = "listening on ";
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// The bare endpoint of [`crate::bare`].
+    Bare,
+    /// The whole of doorbuster in one process, on this data folder.
+    Embedded {
+        /// The data folder.
+        data: PathBuf,
+    },
+}
+
+/// How to start servers: which program (one that has the hidden `serve-*` subcommands) and with which secret.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    program: PathBuf,
+    secret: String,
+}
+
+impl Launcher {
+    /// Starts servers by running `program` again; `secret` signs the tokens they accept.
+    #[must_use]
+    pub fn new(program: &Path, secret: &str) -> Self {
+        Self { program: program.to_owned(), secret: secret.to_owned() }
+    }
+
+    /// Starts a server on a free loopback port and waits until it is ready. What it logs goes into `log`.
+    ///
+    /// # Errors
+    /// If it ends early or is not ready within a minute; the end of its log is part of the error.
+    pub async fn start(&self, kind: &Kind, log: &Path) -> anyhow::Result<ServerProcess> {
+        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(log).context("cannot open the server's log")?;
+        let mut command = Command::new(&self.program);
+        match kind {
+            Kind::Bare => command.arg("serve-bare"),
+            Kind::Embedded { data } => command.arg("serve-embedded").arg("--data").arg(data),
+        };
+        // A server of our own lives in its own folder: no database or broker of the caller's environment.
+        command.env_remove("DATABASE_URL").env_remove("AMQP_URL").env_remove("DOORBUSTER__DATABASE__URL");
+        command.env("DOORBUSTER__AUTH__JWT_SECRET", &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
+        if let Some(folder) = log.parent() {
+            command.current_dir(folder);
+        }
+        // The child sees its standard input end when this process is gone, however it went, and leaves too.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
+        let mut server = Starting { child, log: log.to_owned() };
+        let ready = tokio::time::timeout(READY_TIMEOUT, server.ready()).await;
+        match ready.unwrap_or_else(|_| bail!("the server was not ready within {} s", READY_TIMEOUT.as_secs())) {
+            Ok(target) => Ok(ServerProcess { child: server.child, target, log: server.log }),
+            Err(error) => Err(error.context(tail(log))),
+        }
+    }
+}
+
+struct Starting {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Starting {
+    async fn ready(&mut self) -> anyhow::Result<Target> {
+        let stdout = self.child.stdout.take().expect("piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let address: SocketAddr = loop {
+            let line = lines.next_line().await?.context("the server ended before it listened")?;
+            if let Some((_, address)) = line.split_once(LISTENING) {
+                break address.trim().parse().with_context(|| format!("no address in {line:?}"))?;
+            }
+        };
+        // Whatever else it prints is of no interest, but the pipe must not fill up.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let target = Target::new(address)?;
+        wait_ready(&target, READY_TIMEOUT).await?;
+        Ok(target)
+    }
+}
+
+/// A server that is ready. Dropped, it is killed.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    target: Target,
+    log: PathBuf,
+}
+
+impl ServerProcess {
+    /// Where it listens.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Asks it to stop (SIGTERM) and waits.
+    ///
+    /// # Errors
+    /// If it does not end by itself within half a minute, or ends with a failure.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let id = self.child.id().context("the server ended before it was told to")?;
+        kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
+        let Ok(status) = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await else {
+            self.child.kill().await?;
+            bail!("the server did not stop within {} s of SIGTERM\n{}", STOP_TIMEOUT.as_secs(), tail(&self.log));
+        };
+        let status = status?;
+        if !status.success() {
+            bail!("the server stopped with {status}\n{}", tail(&self.log));
+        }
+        Ok(())
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it had ended by itself before.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the server ended by itself with {status}\n{}", tail(&self.log));
+        }
+        self.child.kill().await?;
+        Ok(())
+    }
+}
+
+/// Resolves when the process that started this one is gone: its end of our standard input is closed then.
+///
+/// A plain thread reads: one of tokio's would keep the runtime from ending.
+pub async fn parent_gone() {
+    let (gone, is_gone) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // An error on standard input means the same as its end, and a server that stopped by itself no longer listens.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = gone.send(());
+    });
+    let _ = is_gone.await;
+}
+
+/// Asks `/readyz` until it says yes.
+///
+/// # Errors
+/// If it does not within the bound.
+pub async fn wait_ready(target: &Target, bound: Duration) -> anyhow::Result<()> {
+    let shape = Shape::get("/readyz");
+    let mut client = Client::new(target.clone());
+    let asked = tokio::time::timeout(bound, async {
+        let mut pause = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            pause.tick().await;
+            let answer = client.send(&shape, None, None, Duration::from_secs(5)).await;
+            if answer.is_ok_and(|answer| answer.status.is_success()) {
+                return;
+            }
+        }
+    });
+    asked.await.map_err(|_| anyhow::anyhow!("{target}/readyz did not say yes within {} s", bound.as_secs()))
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(20)..].join("\n");
+    if end.is_empty() { "it logged nothing".to_owned() } else { format!("the end of its log:\n{end}") }
+}
