@@ -2,25 +2,14 @@
 //! body and answers `201` with a body of the same shape. It never limits, decides or stores anything.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::web::{Data, Json, Path};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
-use doorbuster::domain::{CommodityId, Epoch, OrderId, PartitionId, Quantity, Timestamp};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use doorbuster::auth::Authenticator;
+use doorbuster::domain::{CommodityId, Epoch, OrderId, PartitionId, Quantity, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
-
-/// The work an order costs besides deciding and storing it.
-#[derive(Clone)]
-struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,7 +25,7 @@ struct OrderRequest {
 struct OrderBody {
     order_id: OrderId,
     commodity_id: CommodityId,
-    user_id: i64,
+    user_id: UserId,
     quantity: Quantity,
     unit_price: i64,
     amount: i64,
@@ -54,21 +43,24 @@ const fn one() -> Quantity {
 ///
 /// # Errors
 /// If the socket cannot be served.
-pub fn serve(listener: TcpListener, secret: &[u8]) -> std::io::Result<Server> {
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.leeway = 0;
-    let verifier = Verifier { key: DecodingKey::from_secret(secret), validation };
+pub fn serve(listener: TcpListener, authenticator: Arc<Authenticator>) -> std::io::Result<Server> {
+    let authenticator = Data::from(authenticator);
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(Data::new(verifier.clone()))
+            .app_data(authenticator.clone())
             .route("/readyz", web::get().to(|| async { HttpResponse::Ok().finish() }))
             .route("/v1/commodities/{id}/orders", web::post().to(order))
     });
     Ok(server.workers(std::thread::available_parallelism().map_or(1, usize::from)).listen(listener)?.run())
 }
 
-async fn order(request: HttpRequest, verifier: Data<Verifier>, path: Path<CommodityId>, body: Json<OrderRequest>) -> HttpResponse {
-    let Some(user_id) = user(request.headers(), &verifier) else { return HttpResponse::Unauthorized().finish() };
+async fn order(
+    request: HttpRequest,
+    authenticator: Data<Authenticator>,
+    path: Path<CommodityId>,
+    body: Json<OrderRequest>,
+) -> HttpResponse {
+    let Some(user_id) = user(request.headers(), &authenticator) else { return HttpResponse::Unauthorized().finish() };
     let quantity = body.quantity;
     let placed_at = Timestamp::ZERO.plus_millis(1_800_000_000_000);
     HttpResponse::Created().json(OrderBody {
@@ -85,8 +77,7 @@ async fn order(request: HttpRequest, verifier: Data<Verifier>, path: Path<Commod
     })
 }
 
-fn user(headers: &HeaderMap, verifier: &Verifier) -> Option<i64> {
+fn user(headers: &HeaderMap, authenticator: &Authenticator) -> Option<UserId> {
     let token = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
-    let token = jsonwebtoken::decode::<Claims>(token, &verifier.key, &verifier.validation).ok()?;
-    token.claims.sub.parse().ok()
+    Some(authenticator.verify(token).ok()?.user)
 }

@@ -84,7 +84,7 @@ async fn run_compare(arguments: CompareArguments) -> anyhow::Result<()> {
         threads: arguments.threads as usize,
         round: Duration::from_secs(arguments.seconds),
         rounds: arguments.rounds as usize,
-        buyers: plan::buyers(&Mint::new(secret.as_bytes()), 10_000, 1, false)?,
+        buyers: plan::buyers(&Mint::with_secret(&secret)?, 10_000, 1, false)?,
     };
     let comparison = compare(&contenders, &settings).await?;
     println!("\n{comparison}");
@@ -96,10 +96,11 @@ async fn run_compare(arguments: CompareArguments) -> anyhow::Result<()> {
 
 fn serve_bare() -> anyhow::Result<()> {
     let secret = std::env::var("DOORBUSTER__AUTH__JWT_SECRET").context("the secret is handed over in the environment")?;
+    let authenticator = Mint::with_secret(&secret)?.authenticator();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{LISTENING}{}", listener.local_addr()?);
     actix_web::rt::System::new().block_on(async {
-        let server = bare::serve(listener, secret.as_bytes())?;
+        let server = bare::serve(listener, authenticator)?;
         let handle = server.handle();
         actix_web::rt::spawn(async move {
             parent_gone().await;

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_seed_decides_the_order_of_the_buyers() {
-        let mint = Mint::new(&[7; 32]);
+        let mint = Mint::with_secret("a secret of the tests, long enough").unwrap();
         let users = |seed| buyers(&mint, 100, seed, false).unwrap().iter().map(|buyer| buyer.user).collect::<Vec<_>>();
         assert_eq!(users(1), users(1));
         assert_ne!(users(1), users(2));

@@ -58,8 +58,14 @@ impl Launcher {
             Kind::Bare => command.arg("serve-bare"),
             Kind::Embedded { data } => command.arg("serve-embedded").arg("--data").arg(data),
         };
-        // A server of our own lives in its own folder: no database or broker of the caller's environment.
-        command.env_remove("DATABASE_URL").env_remove("AMQP_URL").env_remove("DOORBUSTER__DATABASE__URL");
+        // A server of our own lives in its own folder: no database, broker or issuer of the caller's environment.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            let foreign = ["DATABASE_URL", "AMQP_URL", "DOORBUSTER__DATABASE__URL"].contains(&&*name);
+            if foreign || name.starts_with("DOORBUSTER__AUTH__") {
+                command.env_remove(&*name);
+            }
+        }
         command.env("DOORBUSTER__AUTH__JWT_SECRET", &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
         if let Some(folder) = log.parent() {
             command.current_dir(folder);

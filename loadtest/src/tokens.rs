@@ -1,17 +1,19 @@
 //! Tokens for made-up buyers and the operator, minted with the server's own secret. Never prints one.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use doorbuster::domain::UserId;
+use doorbuster::auth::{Authenticator, KeyError};
+use doorbuster::config;
+use doorbuster::domain::{Timestamp, UserId};
+use doorbuster::store::Role;
 use hyper::header::HeaderValue;
-use jsonwebtoken::{EncodingKey, Header};
-
-/// How long a token is good, in seconds: longer than any run is bounded to.
-const TTL_SECONDS: u64 = 86_400;
+use secrecy::SecretString;
 
 /// Mints tokens.
+#[derive(Clone)]
 pub struct Mint {
-    key: EncodingKey,
+    authenticator: Arc<Authenticator>,
 }
 
 impl std::fmt::Debug for Mint {
@@ -20,42 +22,65 @@ impl std::fmt::Debug for Mint {
     }
 }
 
-#[derive(serde::Serialize)]
-struct Claims<'a> {
-    sub: String,
-    role: &'a str,
-    exp: u64,
-}
-
 impl Mint {
-    /// A mint with an HS256 secret.
-    #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
-        Self { key: EncodingKey::from_secret(secret) }
+    /// A mint for a server with this configuration and secret.
+    ///
+    /// # Errors
+    /// If the secret or a configured key is not usable.
+    pub fn new(auth: &config::Auth, secret: &SecretString) -> Result<Self, KeyError> {
+        Ok(Self { authenticator: Arc::new(Authenticator::new(auth, secret)?) })
+    }
+
+    /// A mint for servers this process starts: they know the secret and nothing else.
+    ///
+    /// # Errors
+    /// If the secret is too short.
+    pub fn with_secret(secret: &str) -> Result<Self, KeyError> {
+        let auth = config::Auth {
+            jwt_secret: None,
+            jwt_public_key_file: None,
+            issuer: None,
+            audience: None,
+            token_ttl_seconds: 86_400,
+            hashing_concurrency_max: 1,
+        };
+        Self::new(&auth, &SecretString::from(secret))
     }
 
     /// The `Authorization` header of a buyer.
     ///
     /// # Errors
-    /// If the token cannot be signed.
+    /// If the clock is not to be believed.
     pub fn buyer(&self, user: UserId) -> anyhow::Result<HeaderValue> {
-        self.header(user, "buyer")
+        self.header(user, Role::Buyer)
     }
 
     /// The `Authorization` header of an operator.
     ///
     /// # Errors
-    /// If the token cannot be signed.
+    /// If the clock is not to be believed.
     pub fn operator(&self) -> anyhow::Result<HeaderValue> {
-        self.header(UserId::new(1)?, "admin")
+        self.header(UserId::new(1)?, Role::Admin)
     }
 
-    fn header(&self, user: UserId, role: &str) -> anyhow::Result<HeaderValue> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let claims = Claims { sub: user.to_string(), role, exp: now + TTL_SECONDS };
-        let token = jsonwebtoken::encode(&Header::default(), &claims, &self.key)?;
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    /// What verifies these tokens.
+    #[must_use]
+    pub fn authenticator(&self) -> Arc<Authenticator> {
+        Arc::clone(&self.authenticator)
+    }
+
+    fn header(&self, user: UserId, role: Role) -> anyhow::Result<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.authenticator.mint(user, role, now()?)))?;
         value.set_sensitive(true);
         Ok(value)
     }
+}
+
+/// The time by the system's clock.
+///
+/// # Errors
+/// If the clock stands before 1970 or after 9999.
+pub fn now() -> anyhow::Result<Timestamp> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(Timestamp::from_millis(i64::try_from(since.as_millis())?)?)
 }

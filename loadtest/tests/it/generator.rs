@@ -20,7 +20,7 @@ fn volley(target: Target, buyers: usize) -> Volley {
         connections: 8,
         threads: 2,
         shape: Shape::post("/v1/commodities/1/orders", Bytes::from_static(br#"{"quantity":1}"#)),
-        buyers: plan::buyers(&Mint::new(SECRET.as_bytes()), buyers, 1, false).unwrap(),
+        buyers: plan::buyers(&Mint::with_secret(SECRET).unwrap(), buyers, 1, false).unwrap(),
         amount: Amount::EachBuyerOnce,
         pace: None,
         retries_max: 0,
@@ -64,7 +64,7 @@ async fn a_buyer_with_a_token_of_another_key_is_not_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let server = launcher().start(&Kind::Bare, &folder.path().join("log")).await.unwrap();
     let mut volley = volley(server.target().clone(), 3);
-    volley.buyers = plan::buyers(&Mint::new(b"another key, as long as the right one"), 3, 1, false).unwrap();
+    volley.buyers = plan::buyers(&Mint::with_secret("another key, as long as the right one").unwrap(), 3, 1, false).unwrap();
     let tally = fired(volley).await;
     assert_eq!((tally.with_code("accepted"), tally.answered()), (0, 3));
 }
