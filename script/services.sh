@@ -1,0 +1,129 @@
+# Finding or starting the servers that tests talk to. Sourced by script/test; not run by itself.
+#
+# Servers started here live under target/test-services and end with the script.
+
+started_processes=()
+started_containers=()
+
+heading() {
+  printf '\n==> %s\n' "$*"
+}
+
+note() {
+  printf '    %s\n' "$*"
+}
+
+die() {
+  printf '%s: %s\n' "$0" "$*" >&2
+  exit 1
+}
+
+stop_services() {
+  local process container
+  for process in "${started_processes[@]}"; do
+    kill "$process" 2>/dev/null || true
+    wait "$process" 2>/dev/null || true
+  done
+  for container in "${started_containers[@]}"; do
+    docker rm --force "$container" >/dev/null 2>&1 || true
+  done
+}
+trap stop_services EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# install_package NAME...: from the distribution, where that is possible without asking anybody.
+install_package() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  note "installing $* from the distribution's packages"
+  {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" ||
+      { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
+  } >"$target_dir/apt.log" 2>&1
+}
+
+port_is_open() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+free_port() {
+  local port
+  for port in $(seq "$1" $(($1 + 200))); do
+    port_is_open "$port" || { echo "$port"; return; }
+  done
+  die "no free port from $1 on"
+}
+
+# wait_for SECONDS WHAT COMMAND...: until the command succeeds.
+wait_for() {
+  local bound=$1 what=$2 began=$SECONDS
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    [ $((SECONDS - began)) -lt "$bound" ] || die "$what did not start within $bound s"
+    sleep 0.2 # the state that is waited for can only be asked for
+  done
+}
+
+# Sets DOORBUSTER_TEST_MYSQL_URL: a server where databases may be made and dropped.
+need_mysql() {
+  if [ -n "${DOORBUSTER_TEST_MYSQL_URL:-}" ]; then
+    note "database: DOORBUSTER_TEST_MYSQL_URL is set"
+  elif [[ "${DATABASE_URL:-}" == mysql://* ]]; then
+    note "database: the server of DATABASE_URL"
+    DOORBUSTER_TEST_MYSQL_URL=$DATABASE_URL
+  elif port_is_open 3306 && mysql_answers 3306; then
+    note "database: the server on 127.0.0.1:3306"
+    DOORBUSTER_TEST_MYSQL_URL=mysql://root@127.0.0.1:3306
+  elif mysql_server >/dev/null || install_package mariadb-server; then
+    start_mysql
+  elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+    start_mysql_container
+  else
+    die "no database: install mariadb-server, or start docker, or set DATABASE_URL=mysql://user:password@host:port"
+  fi
+  export DOORBUSTER_TEST_MYSQL_URL
+}
+
+mysql_server() {
+  PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mariadbd || PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mysqld
+}
+
+mysql_answers() {
+  local client
+  client=$(command -v mariadb || command -v mysql) || return 1
+  "$client" --no-defaults --protocol=tcp --host=127.0.0.1 --port="$1" --user=root --connect-timeout=3 --execute="select 1" \
+    >/dev/null 2>&1
+}
+
+start_mysql() {
+  local server folder port
+  server=$(mysql_server)
+  folder=$(realpath "$target_dir")/test-services/mysql
+  port=$(free_port 13306)
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  note "database: starting $server on 127.0.0.1:$port, for this run only"
+  if [ "$(basename "$server")" = mariadbd ]; then
+    mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$folder/data" --auth-root-authentication-method=normal \
+      --skip-test-db >"$folder/install.log" 2>&1 || die "mariadb-install-db failed: see $folder/install.log"
+  else
+    "$server" --no-defaults --user="$(id -un)" --datadir="$folder/data" --initialize-insecure >"$folder/install.log" 2>&1 ||
+      die "mysqld --initialize-insecure failed: see $folder/install.log"
+  fi
+  "$server" --no-defaults --user="$(id -un)" --datadir="$folder/data" --bind-address=127.0.0.1 --port="$port" \
+    --socket="$folder/socket" --pid-file="$folder/pid" --max-connections=500 >"$folder/server.log" 2>&1 &
+  started_processes+=($!)
+  wait_for 60 "the database ($folder/server.log)" mysql_answers "$port"
+  DOORBUSTER_TEST_MYSQL_URL=mysql://root@127.0.0.1:$port
+}
+
+start_mysql_container() {
+  local port container
+  port=$(free_port 13306)
+  note "database: starting mariadb in docker on 127.0.0.1:$port, for this run only"
+  container=$(docker run --detach --publish "127.0.0.1:$port:3306" --env MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1 mariadb:11) ||
+    die "docker could not run mariadb:11"
+  started_containers+=("$container")
+  wait_for 120 "the database container" docker exec "$container" mariadb --user=root --host=127.0.0.1 --execute="select 1"
+  DOORBUSTER_TEST_MYSQL_URL=mysql://root@127.0.0.1:$port
+}
