@@ -1,6 +1,7 @@
 //! Passwords: what may be one, and argon2id hashes made and checked off the worker threads. Never keeps a password longer
 //! than the call, never logs one, never says whether it was the name or the password that was wrong.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,18 +29,6 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub struct Username(String);
 
 impl Username {
-    /// Takes a name from outside, as it is: case is kept, though names that differ only in case are the same.
-    ///
-    /// # Errors
-    /// [`Invalid`] for another length or other characters.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@+".contains(&byte);
-        if !(3..=64).contains(&text.len()) || !text.bytes().all(allowed) {
-            return Err(Invalid("a username must be 3 to 64 of letters, digits and . _ - @ +"));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
     /// The name as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -47,21 +36,33 @@ impl Username {
     }
 }
 
+impl FromStr for Username {
+    type Err = Invalid;
+
+    /// Takes a name from outside, as it is: case is kept, though names that differ only in case are the same.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@+".contains(&byte);
+        if !(3..=64).contains(&text.len()) || !text.bytes().all(allowed) {
+            return Err(Invalid("a username must be 3 to 64 of letters, digits and . _ - @ +"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// A password of 8 to 128 characters, of any kind. Overwritten in memory when dropped; shows nothing of itself.
 #[derive(Debug)]
 pub struct Password(SecretString);
 
-impl Password {
-    /// Takes a password from outside.
-    ///
-    /// # Errors
-    /// [`Invalid`] for another length, counted in characters.
-    pub fn parse(text: SecretString) -> Result<Self, Invalid> {
-        // One more than the bound is enough to know; the body's bound has already kept the text short.
-        if !(8..=128).contains(&text.expose_secret().chars().take(129).count()) {
+impl FromStr for Password {
+    type Err = Invalid;
+
+    /// Takes a password from outside, as it is. Its length is counted in characters.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // One more than the bound is enough to know.
+        if !(8..=128).contains(&text.chars().take(129).count()) {
             return Err(Invalid("a password must have 8 to 128 characters"));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 
@@ -164,26 +165,26 @@ mod tests {
     use super::*;
 
     fn password(text: &str) -> Password {
-        Password::parse(text.into()).expect("the test's password is one")
+        text.parse().expect("the test's password is one")
     }
 
     #[test]
     fn a_username_is_short_and_plain() {
         for name in ["abc", "Alice.B_c-9", "alice+sale@example.com", &"a".repeat(64)] {
-            assert_eq!(Username::parse(name).expect("a good name").as_str(), name);
+            assert_eq!(name.parse::<Username>().expect("a good name").as_str(), name);
         }
         for name in ["", "ab", "a b c", "alice\n", "älice", "<script>", "a/b/c", &"a".repeat(65)] {
-            assert!(Username::parse(name).is_err(), "{name:?}");
+            assert!(name.parse::<Username>().is_err(), "{name:?}");
         }
     }
 
     #[test]
     fn a_password_has_8_to_128_characters_of_any_kind() {
         for text in ["12345678", "pässwörd", "ключключ", &"€".repeat(128)] {
-            assert!(Password::parse(text.into()).is_ok(), "{text}");
+            assert!(text.parse::<Password>().is_ok(), "{text}");
         }
         for text in ["", "1234567", "ключ", &"a".repeat(129)] {
-            assert!(Password::parse(text.into()).is_err(), "{text}");
+            assert!(text.parse::<Password>().is_err(), "{text}");
         }
     }
 
