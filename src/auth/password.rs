@@ -69,12 +69,9 @@ impl FromStr for Password {
 /// Why a password was neither hashed nor checked.
 #[derive(Debug, thiserror::Error)]
 pub enum HashingError {
-    /// As many callers as may wait are waiting. Nothing was done; try again.
+    /// As many callers as may wait are waiting. Nothing was done; a second later there is room again.
     #[error("too many passwords are being checked")]
-    Busy {
-        /// When to try again.
-        retry_after: Duration,
-    },
+    Busy,
     /// The stored hash is none, or the machine gave no memory or no randomness. The text names no password and no hash.
     #[error("password hashing failed: {0}")]
     Failed(String),
@@ -140,11 +137,10 @@ impl Hasher {
     }
 
     async fn admit(&self) -> Result<[OwnedSemaphorePermit; 2], HashingError> {
-        let busy = || HashingError::Busy { retry_after: Duration::from_secs(1) };
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
+        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| HashingError::Busy)?;
         match tokio::time::timeout(WAIT_MAX, self.running.clone().acquire_owned()).await {
             Ok(Ok(running)) => Ok([admitted, running]),
-            Ok(Err(_)) | Err(_) => Err(busy()),
+            Ok(Err(_)) | Err(_) => Err(HashingError::Busy),
         }
     }
 }
@@ -228,7 +224,7 @@ mod tests {
             assert!(futures_util::poll!(call.as_mut()).is_pending());
         }
         let refused = hasher.verify(password("correct horse"), None).await;
-        assert!(matches!(refused, Err(HashingError::Busy { retry_after }) if retry_after >= Duration::from_secs(1)), "{refused:?}");
+        assert!(matches!(refused, Err(HashingError::Busy)), "{refused:?}");
         drop(waiting);
         assert_eq!(hasher.admitted.available_permits(), room, "who hangs up leaves the line");
         drop(turn);
