@@ -7,7 +7,6 @@
 //! issuer's private key may hand out the role `admin` too: configure only a key whose owner may.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -16,9 +15,9 @@ use serde::Serialize;
 
 use super::keys::{self, VerifyingKey};
 use super::{KeyError, Principal, Unauthenticated};
-use crate::config;
 use crate::domain::{Timestamp, UserId};
 use crate::store::Role;
+use crate::{clock, config};
 
 mod claims;
 use claims::Claims;
@@ -61,7 +60,7 @@ impl Authenticator {
     /// # Errors
     /// [`Unauthenticated`] says why the token was not believed.
     pub fn verify(&self, bearer: &str) -> Result<Principal, Unauthenticated> {
-        self.verify_at(bearer, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+        self.verify_at(bearer, clock::system())
     }
 
     /// A token for this user, good from `now` for the configured time, signed with the secret.
@@ -88,7 +87,7 @@ impl Authenticator {
         self.ttl_seconds
     }
 
-    fn verify_at(&self, bearer: &str, now_ms: i64) -> Result<Principal, Unauthenticated> {
+    fn verify_at(&self, bearer: &str, now: Timestamp) -> Result<Principal, Unauthenticated> {
         if bearer.len() > TOKEN_BYTES_MAX {
             return Err(Unauthenticated::TooLong);
         }
@@ -107,7 +106,7 @@ impl Authenticator {
             ErrorKind::Json(_) => Unauthenticated::Claims,
             _ => Unauthenticated::Malformed,
         })?;
-        self.check(&token.claims, now_ms)
+        self.check(&token.claims, now)
     }
 
     /// The key for an algorithm. Each key has one, so a public key is never used as a shared secret.
@@ -118,11 +117,11 @@ impl Authenticator {
         self.other_issuer.as_ref().filter(|key| key.algorithm() == algorithm).ok_or(Unauthenticated::Algorithm)
     }
 
-    fn check(&self, claims: &Claims, now_ms: i64) -> Result<Principal, Unauthenticated> {
-        if now_ms >= claims.exp.millis() {
+    fn check(&self, claims: &Claims, now: Timestamp) -> Result<Principal, Unauthenticated> {
+        if now.millis() >= claims.exp.millis() {
             return Err(Unauthenticated::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| now_ms < nbf.millis()) {
+        if claims.nbf.is_some_and(|nbf| now.millis() < nbf.millis()) {
             return Err(Unauthenticated::NotYetValid);
         }
         if self.issuer.is_some() && claims.iss != self.issuer {

@@ -1,6 +1,7 @@
 //! The HTTP layer: the buyers' API, its documentation, and what it shares with the operators' API. Turns requests into
 //! commands and outcomes into answers; never decides about stock, never writes SQL.
 
+mod accounts;
 mod body;
 mod client_address;
 mod commodities;
@@ -81,7 +82,9 @@ pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surfac
 fn configure(routes: &mut web::ServiceConfig, surface: Surface) {
     match surface {
         Surface::Buyers => buyers(routes),
-        Surface::Operators => {}
+        Surface::Operators => {
+            sessions(routes);
+        }
         Surface::Both => {
             buyers(routes);
         }
@@ -97,7 +100,18 @@ fn buyers(routes: &mut web::ServiceConfig) {
         .service(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)]))
         .service(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)]))
         .service(resource("/v1/orders/{id}", Traffic::Ordinary, vec![get(orders::read)]))
-        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]));
+        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]))
+        .service(resource("/v1/auth/register", Traffic::Ordinary, vec![on(Method::POST, accounts::register)]));
+    sessions(routes);
+}
+
+/// Logging in: for the buyers, and for the operators' page where that is served by a process of its own.
+fn sessions(routes: &mut web::ServiceConfig) {
+    routes.service(resource("/v1/auth/login", Traffic::Ordinary, vec![on(Method::POST, accounts::login)])).service(resource(
+        "/v1/me",
+        Traffic::Ordinary,
+        vec![get(accounts::me)],
+    ));
 }
 
 /// What machines ask about this process.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::request_id::RequestIds;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Hasher};
 use crate::clock::Clock;
 use crate::config;
 use crate::limits::Limiter;
@@ -21,6 +21,8 @@ pub struct AppState {
     pub store: Store,
     /// Who a bearer token speaks for.
     pub authenticator: Arc<Authenticator>,
+    /// Where passwords are hashed: a few at a time, off the workers.
+    pub hasher: Hasher,
     /// Rate limits.
     pub limiter: Arc<Limiter>,
     /// The time, for states of commodities and `server_time`; decisions use the owner's clock.

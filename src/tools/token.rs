@@ -117,19 +117,13 @@ mod tests {
         Authenticator::new(&config, &"0123456789abcdef0123456789abcdef".into()).expect("the test's secret is long enough")
     }
 
-    fn now() -> Timestamp {
-        // Tokens are verified by the system's clock, so they are minted by it.
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        Timestamp::from_millis(since.as_millis() as i64).expect("before 9999")
-    }
-
     fn request(user: i64, role: Role, count: u32) -> Request {
         Request { user: UserId::new(user).expect("positive"), role, count, out: None }
     }
 
     fn minted(request: &Request) -> Result<String, TokenError> {
         let mut stdout = Vec::new();
-        run(request, &authenticator(), now(), &mut stdout)?;
+        run(request, &authenticator(), crate::clock::system(), &mut stdout)?;
         Ok(String::from_utf8(stdout).expect("tokens are text"))
     }
 

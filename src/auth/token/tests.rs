@@ -36,7 +36,7 @@ fn signed(algorithm: Algorithm, claims: &Value, secret: &[u8]) -> String {
 
 /// Verifies these claims, signed with the right secret, without issuer or audience configured.
 fn verify(claims: &Value) -> Result<Principal, Unauthenticated> {
-    authenticator(&config()).verify_at(&signed(Algorithm::HS256, claims, SECRET.as_bytes()), NOW_MS)
+    authenticator(&config()).verify_at(&signed(Algorithm::HS256, claims, SECRET.as_bytes()), at(NOW_MS))
 }
 
 fn unsigned(header: &Value, claims: &Value) -> String {
@@ -45,6 +45,10 @@ fn unsigned(header: &Value, claims: &Value) -> String {
 
 fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).expect("the test's time is in range")
 }
 
 fn user(id: i64) -> UserId {
@@ -59,18 +63,18 @@ const fn buyer(user: UserId) -> Principal {
 fn a_minted_token_is_believed_until_the_instant_it_expires() {
     let auth = authenticator(&config());
     for role in [Role::Buyer, Role::Admin] {
-        let token = auth.mint(user(42), role, Timestamp::from_millis(NOW_MS).expect("in range"));
-        assert_eq!(auth.verify_at(&token, NOW_MS), Ok(Principal { user: user(42), role }));
-        assert_eq!(auth.verify_at(&token, (NOW + 60) * 1000 - 1), Ok(Principal { user: user(42), role }));
-        assert_eq!(auth.verify_at(&token, (NOW + 60) * 1000), Err(Unauthenticated::Expired));
+        let token = auth.mint(user(42), role, at(NOW_MS));
+        assert_eq!(auth.verify_at(&token, at(NOW_MS)), Ok(Principal { user: user(42), role }));
+        assert_eq!(auth.verify_at(&token, at((NOW + 60) * 1000 - 1)), Ok(Principal { user: user(42), role }));
+        assert_eq!(auth.verify_at(&token, at((NOW + 60) * 1000)), Err(Unauthenticated::Expired));
     }
 }
 
 #[test]
 fn the_system_clock_decides_when_none_is_given() {
     let auth = authenticator(&config());
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let token = |exp: u64| signed(Algorithm::HS256, &json!({"sub": "42", "exp": exp}), SECRET.as_bytes());
+    let seconds = clock::system().millis() / 1000;
+    let token = |exp: i64| signed(Algorithm::HS256, &json!({"sub": "42", "exp": exp}), SECRET.as_bytes());
     assert_eq!(auth.verify(&token(seconds + 60)), Ok(buyer(user(42))));
     assert_eq!(auth.verify(&token(seconds - 1)), Err(Unauthenticated::Expired));
 }
@@ -137,10 +141,10 @@ fn alg_none_is_refused() {
     let auth = authenticator(&config());
     let claims = json!({"sub": "42", "exp": NOW + 60});
     for alg in ["none", "None", "NONE", "nOnE"] {
-        assert_eq!(auth.verify_at(&unsigned(&json!({"alg": alg}), &claims), NOW_MS), Err(Unauthenticated::Algorithm), "{alg}");
+        assert_eq!(auth.verify_at(&unsigned(&json!({"alg": alg}), &claims), at(NOW_MS)), Err(Unauthenticated::Algorithm), "{alg}");
     }
     // Without a signature, a named algorithm does not help either.
-    assert_eq!(auth.verify_at(&unsigned(&json!({"alg": "HS256"}), &claims), NOW_MS), Err(Unauthenticated::Signature));
+    assert_eq!(auth.verify_at(&unsigned(&json!({"alg": "HS256"}), &claims), at(NOW_MS)), Err(Unauthenticated::Signature));
 }
 
 #[test]
@@ -148,11 +152,11 @@ fn a_token_of_another_key_or_algorithm_is_refused() {
     let auth = authenticator(&config());
     let claims = json!({"sub": "42", "exp": NOW + 60});
     let other_key = signed(Algorithm::HS256, &claims, b"another secret of more than 32 bytes");
-    assert_eq!(auth.verify_at(&other_key, NOW_MS), Err(Unauthenticated::Signature));
+    assert_eq!(auth.verify_at(&other_key, at(NOW_MS)), Err(Unauthenticated::Signature));
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-        assert_eq!(auth.verify_at(&signed(algorithm, &claims, SECRET.as_bytes()), NOW_MS), Err(Unauthenticated::Algorithm));
+        assert_eq!(auth.verify_at(&signed(algorithm, &claims, SECRET.as_bytes()), at(NOW_MS)), Err(Unauthenticated::Algorithm));
     }
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), NOW_MS), Err(Unauthenticated::Algorithm));
+    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
 }
 
 #[test]
@@ -161,21 +165,21 @@ fn a_changed_token_is_refused() {
     let token = signed(Algorithm::HS256, &json!({"sub": "42", "exp": NOW + 60}), SECRET.as_bytes());
     let forged = base64url(json!({"sub": "1", "exp": NOW + 60, "role": "admin"}).to_string().as_bytes());
     let parts: Vec<&str> = token.split('.').collect();
-    assert_eq!(auth.verify_at(&format!("{}.{forged}.{}", parts[0], parts[2]), NOW_MS), Err(Unauthenticated::Signature));
+    assert_eq!(auth.verify_at(&format!("{}.{forged}.{}", parts[0], parts[2]), at(NOW_MS)), Err(Unauthenticated::Signature));
 }
 
 #[test]
 fn what_is_no_token_is_refused() {
     let auth = authenticator(&config());
     for text in ["", ".", "..", "...", "words", "a.b", "a.b.c", "a.b.c.d", "\u{1F600}.\u{1F600}.\u{1F600}"] {
-        assert!(auth.verify_at(text, NOW_MS).is_err(), "{text:?}");
+        assert!(auth.verify_at(text, at(NOW_MS)).is_err(), "{text:?}");
     }
     let token = signed(Algorithm::HS256, &json!([1, 2]), SECRET.as_bytes());
-    assert_eq!(auth.verify_at(&token, NOW_MS), Err(Unauthenticated::Claims));
+    assert_eq!(auth.verify_at(&token, at(NOW_MS)), Err(Unauthenticated::Claims));
     let message = format!("{}.{}", base64url(br#"{"alg":"HS256"}"#), base64url(br#"{"sub":"42","sub":"1","exp":4102444800}"#));
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signing works");
-    assert_eq!(auth.verify_at(&format!("{message}.{signature}"), NOW_MS), Err(Unauthenticated::Claims), "two subjects");
+    assert_eq!(auth.verify_at(&format!("{message}.{signature}"), at(NOW_MS)), Err(Unauthenticated::Claims), "two subjects");
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn a_token_with_extensions_that_must_be_understood_is_refused() {
     let header = Header { crit: Some(vec!["b64".into()]), ..Header::new(Algorithm::HS256) };
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let token = jsonwebtoken::encode(&header, &json!({"sub": "42", "exp": NOW + 60}), &key).expect("signing works");
-    assert_eq!(auth.verify_at(&token, NOW_MS), Err(Unauthenticated::Malformed));
+    assert_eq!(auth.verify_at(&token, at(NOW_MS)), Err(Unauthenticated::Malformed));
 }
 
 #[test]
@@ -192,8 +196,8 @@ fn an_oversized_token_is_refused_before_it_is_read() {
     let auth = authenticator(&config());
     let sized =
         |padding: usize| signed(Algorithm::HS256, &json!({"sub": "42", "exp": NOW + 60, "x": "x".repeat(padding)}), SECRET.as_bytes());
-    assert_eq!(auth.verify_at(&sized(TOKEN_BYTES_MAX), NOW_MS), Err(Unauthenticated::TooLong));
-    assert_eq!(auth.verify_at(&sized(2048), NOW_MS), Ok(buyer(user(42))));
+    assert_eq!(auth.verify_at(&sized(TOKEN_BYTES_MAX), at(NOW_MS)), Err(Unauthenticated::TooLong));
+    assert_eq!(auth.verify_at(&sized(2048), at(NOW_MS)), Ok(buyer(user(42))));
 }
 
 #[test]
@@ -202,7 +206,7 @@ fn issuer_and_audience_are_checked_when_configured() {
     let verify = |mut claims: Value| {
         claims["sub"] = json!("42");
         claims["exp"] = json!(NOW + 60);
-        auth.verify_at(&signed(Algorithm::HS256, &claims, SECRET.as_bytes()), NOW_MS)
+        auth.verify_at(&signed(Algorithm::HS256, &claims, SECRET.as_bytes()), at(NOW_MS))
     };
     assert_eq!(verify(json!({"iss": "us", "aud": "shop"})), Ok(buyer(user(42))));
     assert_eq!(verify(json!({"iss": "us", "aud": ["other", "shop"]})), Ok(buyer(user(42))));
@@ -212,31 +216,31 @@ fn issuer_and_audience_are_checked_when_configured() {
     assert_eq!(verify(json!({"iss": "us", "aud": []})), Err(Unauthenticated::Audience));
     assert_eq!(verify(json!({"iss": "us"})), Err(Unauthenticated::Audience));
     assert_eq!(verify(json!({"iss": "us", "aud": 7})), Err(Unauthenticated::Claims));
-    let minted = auth.mint(user(42), Role::Buyer, Timestamp::from_millis(NOW_MS).expect("in range"));
-    assert_eq!(auth.verify_at(&minted, NOW_MS), Ok(buyer(user(42))));
+    let minted = auth.mint(user(42), Role::Buyer, at(NOW_MS));
+    assert_eq!(auth.verify_at(&minted, at(NOW_MS)), Ok(buyer(user(42))));
 }
 
 #[test]
 fn another_issuers_rsa_key_verifies_rs256_and_nothing_else() {
     let auth = with_public_key("rsa2048_public.pem").expect("the key is good");
     let admin = Principal { user: user(42), role: Role::Admin };
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), NOW_MS), Ok(admin));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), 4_102_444_800_000), Err(Unauthenticated::Expired));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs384.jwt").trim(), NOW_MS), Err(Unauthenticated::Algorithm));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/eddsa.jwt").trim(), NOW_MS), Err(Unauthenticated::Algorithm));
-    let own = auth.mint(user(7), Role::Buyer, Timestamp::from_millis(NOW_MS).expect("in range"));
-    assert_eq!(auth.verify_at(&own, NOW_MS), Ok(buyer(user(7))));
+    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Ok(admin));
+    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(4_102_444_800_000)), Err(Unauthenticated::Expired));
+    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs384.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
+    assert_eq!(auth.verify_at(include_str!("../../../tests/data/eddsa.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
+    let own = auth.mint(user(7), Role::Buyer, at(NOW_MS));
+    assert_eq!(auth.verify_at(&own, at(NOW_MS)), Ok(buyer(user(7))));
 }
 
 #[test]
 fn another_issuers_ed25519_key_verifies_eddsa_and_nothing_else() {
     let auth = with_public_key("ed25519_public.pem").expect("the key is good");
     let token = include_str!("../../../tests/data/eddsa.jwt").trim();
-    assert_eq!(auth.verify_at(token, NOW_MS), Ok(Principal { user: user(42), role: Role::Admin }));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), NOW_MS), Err(Unauthenticated::Algorithm));
+    assert_eq!(auth.verify_at(token, at(NOW_MS)), Ok(Principal { user: user(42), role: Role::Admin }));
+    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
     let parts: Vec<&str> = token.split('.').collect();
     let claims = base64url(json!({"sub": "1", "exp": NOW + 60, "role": "admin"}).to_string().as_bytes());
-    assert_eq!(auth.verify_at(&format!("{}.{claims}.{}", parts[0], parts[2]), NOW_MS), Err(Unauthenticated::Signature));
+    assert_eq!(auth.verify_at(&format!("{}.{claims}.{}", parts[0], parts[2]), at(NOW_MS)), Err(Unauthenticated::Signature));
 }
 
 #[test]
@@ -246,7 +250,7 @@ fn a_public_key_is_never_used_as_a_shared_secret() {
     let trimmed = pem.trim_ascii();
     for secret in [&pem[..], trimmed] {
         let token = signed(Algorithm::HS256, &json!({"sub": "1", "exp": NOW + 60, "role": "admin"}), secret);
-        assert_eq!(auth.verify_at(&token, NOW_MS), Err(Unauthenticated::Signature));
+        assert_eq!(auth.verify_at(&token, at(NOW_MS)), Err(Unauthenticated::Signature));
     }
 }
 

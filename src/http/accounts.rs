@@ -1,0 +1,153 @@
+//! Built-in accounts: register, log in, who am I. Never logs a name with a password or a token, never tells whether it
+//! was the name or the password that was wrong, and never needs an account: tokens of another issuer have none here.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::body::Body;
+use super::client_address::ClientAddress;
+use super::extract::Caller;
+use super::problem::Problem;
+use super::schema::problems;
+use super::state::AppState;
+use crate::auth::{HashingError, Password, Username};
+use crate::domain::{Timestamp, UserId};
+use crate::routing::Busy;
+use crate::store::{Account, Role};
+
+/// A name and a password.
+#[derive(Debug, ToSchema)]
+#[schema(as = Credentials)]
+#[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
+pub(crate) struct CredentialsBody {
+    /// 3 to 64 of letters, digits and `. _ - @ +`; names that differ only in case are the same.
+    #[schema(min_length = 3, max_length = 64, pattern = "^[A-Za-z0-9._@+-]{3,64}$", examples("alice"))]
+    username: String,
+    /// 8 to 128 characters of any kind.
+    #[schema(min_length = 8, max_length = 128, format = Password, examples("correct horse battery"))]
+    password: String,
+}
+
+/// An account.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
+pub(crate) struct AccountBody {
+    user_id: UserId,
+    #[schema(examples("alice"))]
+    username: String,
+    role: Role,
+    created_at: Timestamp,
+}
+
+impl From<Account> for AccountBody {
+    fn from(account: Account) -> Self {
+        Self { user_id: account.id, username: account.username, role: account.role, created_at: account.created_at }
+    }
+}
+
+/// A token and what it is good for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(crate) struct SessionBody {
+    /// What to send as `Authorization: Bearer`.
+    access_token: String,
+    /// Always `Bearer`.
+    #[schema(pattern = "^Bearer$", examples("Bearer"))]
+    token_type: &'static str,
+    /// For how many seconds the token is good.
+    #[schema(minimum = 1, examples(86400))]
+    expires_in: u64,
+    user_id: UserId,
+    role: Role,
+}
+
+/// Whom a token speaks for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Me)]
+pub(crate) struct MeBody {
+    user_id: UserId,
+    /// Null for a token whose user has no account here.
+    #[schema(required, examples("alice"))]
+    username: Option<String>,
+    /// What the token may do.
+    role: Role,
+    /// When the account was made; null where there is none.
+    #[schema(required)]
+    created_at: Option<Timestamp>,
+}
+
+/// Make an account, with the role `buyer`.
+#[utoipa::path(post, path = "/v1/auth/register", operation_id = "register", tag = "accounts", security(()),
+    request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
+    responses((status = 201, description = "The new account", body = AccountBody), RegisterProblems))]
+pub(crate) async fn register(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
+    state.limiter.check_login(address.0)?;
+    let (username, password) = credentials(body)?;
+    if state.store.account_by_name(username.as_str()).await?.is_some() {
+        // Spares a hash; whoever takes the name in between is found by the store.
+        return Err(Problem::UsernameTaken);
+    }
+    let hash = state.hasher.hash(password).await?;
+    let account = state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await?;
+    let account = account.ok_or(Problem::UsernameTaken)?;
+    Ok(HttpResponse::Created().json(AccountBody::from(account)))
+}
+
+problems!(RegisterProblems: UsernameTaken, Unavailable, Overloaded);
+
+/// Get a token for a name and a password.
+#[utoipa::path(post, path = "/v1/auth/login", operation_id = "login", tag = "accounts", security(()),
+    request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
+    responses((status = 200, description = "A token", body = SessionBody), LoginProblems))]
+pub(crate) async fn login(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
+    state.limiter.check_login(address.0)?;
+    let (username, password) = credentials(body)?;
+    let account = state.store.account_by_name(username.as_str()).await?;
+    let stored = account.as_ref().map(|account| account.password_hash.clone());
+    // Hashed for unknown names too: the time of the answer does not tell which names exist.
+    let matches = state.hasher.verify(password, stored).await?;
+    let account = account.filter(|_| matches).ok_or(Problem::InvalidCredentials)?;
+    let session = SessionBody {
+        access_token: state.authenticator.mint(account.id, account.role, (state.clock)()),
+        token_type: "Bearer",
+        expires_in: state.authenticator.ttl_seconds(),
+        user_id: account.id,
+        role: account.role,
+    };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(session))
+}
+
+problems!(LoginProblems: InvalidCredentials, Unavailable, Overloaded);
+
+/// Whom the token speaks for, and what it may do.
+#[utoipa::path(get, path = "/v1/me", operation_id = "me", tag = "accounts",
+    responses((status = 200, description = "The token's user", body = MeBody), MeProblems))]
+pub(crate) async fn me(state: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let account = state.store.account(caller.0.user).await?;
+    let created_at = account.as_ref().map(|account| account.created_at);
+    let username = account.map(|account| account.username);
+    Ok(HttpResponse::Ok().json(MeBody { user_id: caller.0.user, username, role: caller.0.role, created_at }))
+}
+
+problems!(MeProblems: Unavailable);
+
+fn credentials(body: Body) -> Result<(Username, Password), Problem> {
+    let mut fields = body.fields()?;
+    let username = fields.text::<Username>("username");
+    let username = fields.required("username", username);
+    let password = fields.text::<Password>("password");
+    let password = fields.required("password", password);
+    fields.finish()?;
+    Ok(username.zip(password).expect("fields without a fault are all there"))
+}
+
+impl From<HashingError> for Problem {
+    fn from(error: HashingError) -> Self {
+        match error {
+            HashingError::Busy => Busy::Overloaded.into(),
+            HashingError::Failed(cause) => Self::Internal(cause),
+        }
+    }
+}
