@@ -3,6 +3,9 @@
 //! Events are facts the engine decided; each carries all that the projection needs, so that nothing has to be looked up
 //! to apply one. This module never decides, never reads a clock and never talks to a broker or a database.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -141,18 +144,27 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
     postcard::to_extend(batch, header).expect("a batch has no type that postcard cannot write")
 }
 
-/// Reads the wire form of any version up to [`WIRE_VERSION`].
+/// Reads the wire form of any version up to [`WIRE_VERSION`]. Every value read is in its type's range; what is allocated is
+/// bounded by the bytes that are there, whatever lengths they claim.
 ///
 /// # Errors
 /// [`DecodeError`], which says whether to keep the bytes for a newer release.
 pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
     match bytes {
         [b'D', b'B', 1, body @ ..] => match postcard::take_from_bytes(body) {
-            Ok((batch, [])) => Ok(batch),
+            Ok((batch, [])) => sound(batch),
             Ok((_, rest)) => Err(DecodeError::Broken(format!("{} bytes too many", rest.len()))),
             Err(error) => Err(DecodeError::Broken(error.to_string())),
         },
         [b'D', b'B', version, ..] if *version > WIRE_VERSION => Err(DecodeError::Newer(*version)),
         _ => Err(DecodeError::Foreign),
     }
+}
+
+/// Holds a batch to what its fields promise each other.
+fn sound(batch: Batch) -> Result<Batch, DecodeError> {
+    if batch.is_fence() && !batch.events.is_empty() {
+        return Err(DecodeError::Broken("a fence with events".to_owned()));
+    }
+    Ok(batch)
 }

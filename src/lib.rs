@@ -17,4 +17,6 @@ pub mod routing;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod tidy;
 pub mod tools;

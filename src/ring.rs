@@ -20,6 +20,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_stable_hash_is_xxh3_with_seed_0() {
+        // The values of the reference implementation.
+        assert_eq!((stable_hash(b""), stable_hash(b"a")), (0x2D06_8005_38D3_94C2, 0xE6C6_32B6_1E96_4E1F));
+    }
+
+    #[test]
     fn the_partitions_of_the_first_commodities_are_pinned() {
         let found: Vec<u16> = (1..=8).map(|id| partition_of(CommodityId::new(id).unwrap(), Partitions::DEFAULT).get()).collect();
         assert_eq!(found, [3, 12, 13, 14, 6, 2, 12, 2]);
