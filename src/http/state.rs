@@ -22,7 +22,7 @@ pub struct AppState {
     /// Who a bearer token speaks for.
     pub authenticator: Arc<Authenticator>,
     /// Where passwords are hashed: a few at a time, off the workers.
-    pub hasher: Hasher,
+    pub hasher: Arc<Hasher>,
     /// Rate limits.
     pub limiter: Arc<Limiter>,
     /// The time, for states of commodities and `server_time`; decisions use the owner's clock.
