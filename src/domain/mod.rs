@@ -5,6 +5,7 @@
 
 mod ids;
 mod money;
+mod node;
 mod order;
 mod quantity;
 mod terms;
@@ -12,6 +13,7 @@ mod time;
 
 pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, UserId};
 pub use money::{Currency, Price};
+pub use node::NodeId;
 pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};
 pub use quantity::{Quantity, Units};
 pub use terms::{Commodity, CommodityState, Stock, Terms, TermsChange};

@@ -1,4 +1,9 @@
-//! Which partition a commodity belongs to. Pure; never uses `std::hash::Hash`, whose bytes Rust does not promise (R8).
+//! Which partition a commodity belongs to, and which node should own it. Pure; never uses `std::hash::Hash`, whose bytes
+//! Rust does not promise, for anything that must come out the same everywhere (R8).
+
+mod placement;
+
+pub use placement::Placement;
 
 use crate::domain::{CommodityId, PartitionId, Partitions};
 
