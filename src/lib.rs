@@ -1,5 +1,6 @@
 //! Doorbuster: a flash-sale engine. Accepted means sold; neither oversold nor undersold; whatever is killed.
 
+pub mod admin;
 pub mod auth;
 pub mod clock;
 pub mod config;

@@ -88,7 +88,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(object)) => Ok(Self { object, faults: Vec::new() }),
             Ok(_) => Err(Problem::field("body", "a JSON object is needed")),

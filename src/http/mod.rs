@@ -1,22 +1,24 @@
 //! The HTTP layer: the buyers' API, its documentation, and what it shares with the operators' API. Turns requests into
 //! commands and outcomes into answers; never decides about stock, never writes SQL.
 
-mod accounts;
+pub(crate) mod accounts;
 mod body;
 mod client_address;
-mod commodities;
+pub(crate) mod commodities;
 mod cursor;
-mod etag;
+mod docs;
+pub(crate) mod etag;
 mod extract;
 mod health;
 mod metrics;
 mod middleware;
-mod orders;
+mod openapi;
+pub(crate) mod orders;
 pub mod problem;
 mod query;
 mod request_id;
-mod routes;
-mod schema;
+pub(crate) mod routes;
+pub(crate) mod schema;
 mod state;
 
 use std::net::TcpListener;
@@ -35,6 +37,7 @@ pub use query::Query;
 pub use request_id::{RequestId, RequestIds};
 pub use state::AppState;
 
+use crate::admin;
 use problem::Problem;
 use routes::{Traffic, get, on, resource};
 
@@ -84,12 +87,15 @@ fn configure(routes: &mut web::ServiceConfig, surface: Surface) {
         Surface::Buyers => buyers(routes),
         Surface::Operators => {
             sessions(routes);
+            admin::operators(routes);
         }
         Surface::Both => {
             buyers(routes);
+            admin::operators(routes);
         }
     }
     probes(routes);
+    docs::docs(routes, surface);
 }
 
 /// The buyers' calls. The busiest route comes first: routes are tried in order.

@@ -2,7 +2,7 @@
 //! engine's word.
 
 use actix_web::http::header::{self, HeaderName};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -207,14 +207,13 @@ pub(crate) async fn cancelled(state: &AppState, order: OrderId, user: Option<Use
 
 /// The answer to what was found of an id.
 pub(crate) fn lookup(id: OrderId, found: OrderLookup) -> Result<HttpResponse, Problem> {
-    let unsettled = |mut response: HttpResponseBuilder, status| response.json(UnsettledOrder { order_id: Some(id), status });
+    let mut response = HttpResponse::Ok();
+    let unsettled = |status| OrderOrUnsettled::Unsettled(UnsettledOrder { order_id: Some(id), status });
     match found {
-        OrderLookup::Known(order) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
-        OrderLookup::Refused => Ok(unsettled(HttpResponse::Ok(), Unsettled::Refused)),
+        OrderLookup::Known(order) => Ok(response.json(OrderOrUnsettled::Order(order.into()))),
+        OrderLookup::Refused => Ok(response.json(unsettled(Unsettled::Refused))),
         OrderLookup::Pending => {
-            let mut response = HttpResponse::Ok();
-            response.insert_header((header::RETRY_AFTER, PENDING_RETRY_SECONDS));
-            Ok(unsettled(response, Unsettled::Pending))
+            Ok(response.insert_header((header::RETRY_AFTER, PENDING_RETRY_SECONDS)).json(unsettled(Unsettled::Pending)))
         }
         OrderLookup::NotFound => Err(Refusal::OrderNotFound.into()),
         OrderLookup::Unavailable => Err(Problem::Unavailable { what: "What is known of the order", cause: None }),

@@ -1,0 +1,52 @@
+//! The operators' API: what is on sale, whose orders there are, who may operate, whether the books balance. Everyone here
+//! has the role `admin`. Never changes stock itself: each change is a command to the engine that owns the commodity.
+
+mod audit;
+mod commodities;
+mod csv;
+pub(crate) mod openapi;
+mod orders;
+mod terms;
+mod users;
+
+use actix_web::http::Method;
+use actix_web::web::ServiceConfig;
+
+use crate::auth::Principal;
+use crate::http::RequestId;
+use crate::http::routes::{Traffic, get, on, resource};
+
+/// The operators' routes.
+pub fn operators(routes: &mut ServiceConfig) {
+    let route = |pattern, operations| resource(pattern, Traffic::Ordinary, operations);
+    routes
+        .service(route("/admin/v1/commodities", vec![get(commodities::list), on(Method::POST, commodities::create)]))
+        .service(route(
+            "/admin/v1/commodities/{id}",
+            vec![get(commodities::read), on(Method::PATCH, commodities::change), on(Method::DELETE, commodities::remove)],
+        ))
+        .service(route("/admin/v1/commodities/{id}/restock", vec![on(Method::POST, commodities::restock)]))
+        .service(route("/admin/v1/commodities/{id}/pause", vec![on(Method::POST, commodities::pause)]))
+        .service(route("/admin/v1/commodities/{id}/resume", vec![on(Method::POST, commodities::resume)]))
+        .service(route("/admin/v1/commodities/{id}/end", vec![on(Method::POST, commodities::end)]))
+        .service(route("/admin/v1/orders", vec![get(orders::list)]))
+        .service(route("/admin/v1/orders.csv", vec![get(orders::export)]))
+        .service(route("/admin/v1/orders/{id}", vec![get(orders::read)]))
+        .service(route("/admin/v1/orders/{id}/cancel", vec![on(Method::POST, orders::cancel)]))
+        .service(route("/admin/v1/users", vec![get(users::list)]))
+        .service(route("/admin/v1/users/{id}", vec![get(users::read), on(Method::PATCH, users::change)]))
+        .service(route("/admin/v1/audit", vec![get(audit::show)]));
+}
+
+/// Writes down who asked for a change: the answer and its status are in the access log, under the same request id.
+fn note(operator: Principal, request: &RequestId, what: &str, id: impl std::fmt::Display) {
+    tracing::info!(
+        target: "doorbuster::operators",
+        request_id = request.as_str(),
+        operator = operator.user.get(),
+        what,
+        %id,
+        "operator {} asks: {what} {id}",
+        operator.user,
+    );
+}

@@ -1,0 +1,36 @@
+//! The operators' part of the OpenAPI document. Never served by itself where both surfaces are on one port.
+
+use utoipa::OpenApi;
+
+use super::{audit, commodities, orders, users};
+
+/// The operators' calls.
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        commodities::list,
+        commodities::create,
+        commodities::read,
+        commodities::change,
+        commodities::remove,
+        commodities::restock,
+        commodities::pause,
+        commodities::resume,
+        commodities::end,
+        orders::list,
+        orders::export,
+        orders::read,
+        orders::cancel,
+        users::list,
+        users::read,
+        users::change,
+        audit::show
+    ),
+    tags(
+        (name = "operators: commodities", description = "What is on sale. Role `admin`"),
+        (name = "operators: orders", description = "Everybody's orders. Role `admin`"),
+        (name = "operators: users", description = "Accounts. Role `admin`"),
+        (name = "operators: audit", description = "Whether the books balance. Role `admin`")
+    )
+)]
+pub(crate) struct Operators;

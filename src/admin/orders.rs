@@ -1,0 +1,144 @@
+//! Everybody's orders, for operators: list, export, read, cancel.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use futures_util::stream;
+
+use super::{csv, note};
+use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Timestamp, UserId};
+use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
+use crate::http::problem::{Fault, Problem};
+use crate::http::schema::{PageParameters, problems};
+use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
+use crate::store::{OrderFilter, StoreError};
+
+/// Orders one step of an export reads.
+const EXPORT_STEP: u64 = 1_000;
+
+/// Orders, newest first.
+#[utoipa::path(get, path = "/admin/v1/orders", operation_id = "operator_list_orders", tag = "operators: orders",
+    params(PageParameters,
+        ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
+        ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
+        ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
+        ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
+        ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
+    responses((status = 200, description = "A page of orders", body = Page<OrderBody>), ListProblems))]
+pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut query: Query) -> Result<HttpResponse, Problem> {
+    let page = PageRequest::<OrderId>::read(&mut query);
+    let filter = filter(&mut query);
+    query.finish()?;
+    let found = state.store.orders(&filter, page.after, page.limit + 1).await?;
+    Ok(HttpResponse::Ok().json(Page::of(found, page.limit, |order| order.id, OrderBody::from)))
+}
+
+problems!(ListProblems: Unavailable);
+
+/// Orders as CSV, newest first, without a limit.
+#[utoipa::path(get, path = "/admin/v1/orders.csv", operation_id = "export_orders", tag = "operators: orders",
+    params(
+        ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
+        ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
+        ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
+        ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
+        ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
+    responses((status = 200, description = "RFC 4180, with a header line; cut off where the database went away", body = String,
+        content_type = "text/csv"), ListProblems))]
+pub(crate) async fn export(
+    state: web::Data<AppState>,
+    operator: Operator,
+    request: RequestId,
+    mut query: Query,
+) -> Result<HttpResponse, Problem> {
+    let filter = filter(&mut query);
+    query.finish()?;
+    note(operator.0, &request, "export orders", "as csv");
+    // The first step is made before the answer begins: a database that is away still gets its status.
+    let first = state.store.orders(&filter, None, EXPORT_STEP).await?;
+    let export = Export { state, filter, found: Some(first), header: csv::HEADER };
+    let chunks = stream::try_unfold(export, |export| async move { export.step().await.inspect_err(cut_off) });
+    Ok(HttpResponse::Ok()
+        .content_type("text/csv; charset=utf-8")
+        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"orders.csv\""))
+        .streaming(chunks))
+}
+
+/// One order, or what is known of an id instead.
+#[utoipa::path(get, path = "/admin/v1/orders/{id}", operation_id = "operator_read_order", tag = "operators: orders",
+    params(("id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "The order; or `pending`, `refused` for an id without one", body = OrderOrUnsettled), ReadProblems))]
+pub(crate) async fn read(state: web::Data<AppState>, _operator: Operator, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
+    lookup(id.0, state.router.order(id.0).await)
+}
+
+problems!(ReadProblems: OrderNotFound, Unavailable);
+
+/// Call an order off for its buyer. Its units are on sale again at once.
+#[utoipa::path(post, path = "/admin/v1/orders/{id}/cancel", operation_id = "operator_cancel_order", tag = "operators: orders",
+    params(("id" = OrderId, Path, description = "The order")),
+    responses(
+        (status = 200, description = "Cancelled", body = OrderBody),
+        (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
+            headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = String, description = "The order"))),
+        CancelProblems))]
+pub(crate) async fn cancel(
+    state: web::Data<AppState>,
+    operator: Operator,
+    id: Id<OrderId>,
+    request: RequestId,
+) -> Result<HttpResponse, Problem> {
+    note(operator.0, &request, "cancel order", id.0);
+    cancelled(&state, id.0, None).await
+}
+
+problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);
+
+fn filter(query: &mut Query) -> OrderFilter {
+    let filter = OrderFilter {
+        commodity: query.parse("commodity_id"),
+        user: query.parse("user_id"),
+        status: status(query),
+        placed_from: query.parse("placed_from"),
+        placed_until: query.parse("placed_until"),
+    };
+    if let (Some(from), Some(until)) = (filter.placed_from, filter.placed_until)
+        && from > until
+    {
+        query.fault(Fault::new("placed_until", "must not be before placed_from"));
+    }
+    filter
+}
+
+/// What is left of an export.
+struct Export {
+    state: web::Data<AppState>,
+    filter: OrderFilter,
+    found: Option<Vec<Order>>,
+    header: &'static str,
+}
+
+impl Export {
+    /// The next chunk and what is left after it; none at the end.
+    async fn step(mut self) -> Result<Option<(web::Bytes, Self)>, StoreError> {
+        let Some(found) = self.found.take() else { return Ok(None) };
+        let mut text = std::mem::take(&mut self.header).to_owned();
+        let board = self.state.router.board();
+        let mut named = None;
+        for order in &found {
+            if named.as_ref().is_none_or(|(id, _)| *id != order.commodity) {
+                named = Some((order.commodity, board.get(order.commodity)));
+            }
+            let name = named.as_ref().and_then(|(_, listing)| listing.as_ref()).map_or("", |listing| listing.terms.name.as_str());
+            csv::write_order(&mut text, order, name);
+        }
+        if found.len() as u64 == EXPORT_STEP {
+            let before = found.last().map(|order| order.id);
+            self.found = Some(self.state.store.orders(&self.filter, before, EXPORT_STEP).await?);
+        }
+        Ok(Some((text.into(), self)))
+    }
+}
+
+fn cut_off(error: &StoreError) {
+    tracing::error!(%error, "an export of orders was cut off");
+}
