@@ -54,9 +54,16 @@ impl OperatorCommodityBody {
 /// A new commodity.
 #[derive(Debug, ToSchema)]
 #[schema(as = NewCommodity)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
 pub(crate) struct NewBody {
-    #[schema(min_length = 1, max_length = 200, examples("Mechanical keyboard, 75 %"))]
+    /// No control characters, and not of spaces alone.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        examples("Mechanical keyboard, 75 %")
+    )]
     name: String,
     /// Empty if left out.
     #[schema(max_length = 10_000)]
@@ -83,9 +90,16 @@ pub(crate) struct NewBody {
 /// What changes: only the fields that are sent do.
 #[derive(Debug, ToSchema)]
 #[schema(as = CommodityChange)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a body that is read field by field: absent and null differ")]
 pub(crate) struct ChangeBody {
-    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    /// No control characters, and not of spaces alone.
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$"
+    )]
     name: Option<String>,
     #[schema(nullable = false, max_length = 10_000)]
     description: Option<String>,
@@ -116,6 +130,7 @@ pub(crate) struct ChangeBody {
 /// Units to add.
 #[derive(Debug, ToSchema)]
 #[schema(as = Restock)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
 pub(crate) struct RestockBody {
     #[schema(minimum = 1, maximum = 1_000_000_000, examples(100))]

@@ -14,6 +14,7 @@ use crate::store::{Account, Role};
 /// What changes about an account.
 #[derive(Debug, ToSchema)]
 #[schema(as = UserChange)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
 pub(crate) struct ChangeBody {
     #[schema(nullable = false)]

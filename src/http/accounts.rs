@@ -20,6 +20,7 @@ use crate::store::{Account, Role};
 /// A name and a password.
 #[derive(Debug, ToSchema)]
 #[schema(as = Credentials)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
 pub(crate) struct CredentialsBody {
     /// 3 to 64 of letters, digits and `. _ - @ +`; names that differ only in case are the same.

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{self, RefOr, Required, Response, header::HeaderBuilder};
 use utoipa::{Modify, OpenApi};
@@ -107,7 +107,16 @@ fn complete(path: &str, operation: &mut Operation) {
         operation.request_body.is_some(),
         &[Code::InvalidRequest, Code::BodyTooLarge, Code::UnsupportedMediaType, Code::RequestTimeout],
     );
-    responses.values_mut().for_each(add_request_id);
+    responses.values_mut().for_each(complete_headers);
+    operation.parameters.iter_mut().flatten().for_each(|parameter| {
+        if let RefOr::T(parameter) = parameter {
+            parameter.schema = parameter.schema.take().map(without_null);
+        }
+    });
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        let may_be_left_out = operation.operation_id.as_deref() == Some("place_order");
+        body.required = Some(if may_be_left_out { Required::False } else { Required::True });
+    }
     operation.parameters.get_or_insert_default().push(request_id_parameter());
 }
 
@@ -132,15 +141,40 @@ fn request_id_parameter() -> RefOr<Parameter> {
         .into()
 }
 
-fn add_request_id(response: &mut RefOr<Response>) {
+/// An optional parameter or header is left out, never null: what `Option` says of its type is dropped.
+fn without_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            if let SchemaType::Array(types) = &object.schema_type
+                && let [kind, Type::Null] | [Type::Null, kind] = types.as_slice()
+            {
+                object.schema_type = SchemaType::Type(kind.clone());
+            }
+            RefOr::T(Schema::Object(object))
+        }
+        RefOr::T(Schema::OneOf(mut one_of)) => {
+            let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+            one_of.items.retain(|item| !is_null(item));
+            if one_of.items.len() == 1 { one_of.items.remove(0) } else { RefOr::T(Schema::OneOf(one_of)) }
+        }
+        other => other,
+    }
+}
+
+fn complete_headers(response: &mut RefOr<Response>) {
     let RefOr::T(response) = response else { return };
+    for header in response.headers.values_mut() {
+        if let RefOr::T(header) = header {
+            header.schema = header.schema.take().map(without_null);
+        }
+    }
     let schema = ObjectBuilder::new().schema_type(Type::String);
     let header = HeaderBuilder::new().description(Some("The request's name in the server's log")).schema(Some(schema)).build();
     response.headers.insert("X-Request-Id".to_owned(), header.into());
 }
 
 /// A problem document, with every code there is.
-fn problem() -> openapi::Schema {
+fn problem() -> Schema {
     let text = |description: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(description));
     let fault = ObjectBuilder::new()
         .property("field", text("A field of the body or the query, or a header; `body` for a body that cannot be read"))

@@ -97,14 +97,15 @@ pub(crate) enum OrderOrUnsettled {
 /// What an order asks for.
 #[derive(Debug, ToSchema)]
 #[schema(as = PlaceOrder)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
 pub(crate) struct PlaceBody {
     /// Units to claim; 1 if left out.
-    #[schema(default = 1)]
+    #[schema(nullable = false, default = 1)]
     quantity: Option<Quantity>,
     /// Coupons are not in use yet: leave it out or send null.
-    #[schema(value_type = ())]
-    coupon: Option<()>,
+    #[schema(required = false, schema_with = super::schema::only_null)]
+    coupon: (),
 }
 
 /// Claim units of a commodity.
@@ -115,7 +116,7 @@ pub(crate) struct PlaceBody {
     params(("id" = CommodityId, Path, description = "The commodity"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; remembered per buyer and commodity",
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
-    request_body(content = Option<PlaceBody>, description = "Left out: one unit", example = json!({"quantity": 1})),
+    request_body(content = PlaceBody, description = "Left out: one unit", example = json!({"quantity": 1})),
     responses(
         (status = 201, description = "Accepted", body = OrderBody, headers(("Location" = String, description = "The order"))),
         (status = 200, description = "Accepted before, under the same key", body = OrderBody),

@@ -40,11 +40,23 @@ described! {
         .examples([json!("01234567-89ab-8abc-9555-555123456789")]).description(Some("A UUID of version 8, given by the engine"));
     Timestamp, "Timestamp" => text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
         .examples([json!("2026-11-27T12:00:00.000Z")]).description(Some("RFC 3339; answers are in UTC with milliseconds; 1970 to 9999"));
-    Currency, "Currency" => text().pattern(Some("^[A-Z]{3}$")).examples([json!("EUR")]).description(Some("An ISO 4217 code"));
+    Currency, "Currency" => text().enum_values(Some(currencies())).examples([json!("EUR")]).description(Some("An ISO 4217 code"));
     OrderStatus, "OrderStatus" => text().enum_values(Some(OrderStatus::ALL.map(OrderStatus::word)))
         .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` was paid after it had ended"));
     CommodityState, "CommodityState" => text().enum_values(Some(["not_started", "open", "sold_out", "paused", "ended"]));
     Role, "Role" => text().enum_values(Some(["buyer", "admin"]));
+}
+
+/// A field that has no other value yet.
+pub(crate) fn only_null() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Null)
+}
+
+/// Every code in use, found by trying all there could be.
+fn currencies() -> Vec<String> {
+    let letters = || b'A'..=b'Z';
+    let codes = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| [a, b, c].map(char::from).iter().collect())));
+    codes.filter(|code: &String| code.parse::<Currency>().is_ok()).collect()
 }
 
 fn text() -> ObjectBuilder {
