@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod ownership;
 pub mod partition;
+pub mod projection;
 pub mod ring;
 pub mod routing;
 pub mod shutdown;

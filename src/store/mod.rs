@@ -1,15 +1,46 @@
 //! The database: entities and queries, the only place that knows SQL. Never decides, never changes stock: rows of
 //! commodities and orders are written by the projection alone.
 
-use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Partitions, Timestamp, UserId};
+mod accounts;
+mod audit;
+mod commodities;
+mod connect;
+mod convert;
+mod entity;
+mod orders;
+mod partitions;
+mod write;
 
-/// A connected database with a schema of this release.
-#[derive(Clone, Debug)]
-pub struct Store {}
+use std::sync::Arc;
+
+use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, Statement, TransactionTrait, Value};
+
+pub use audit::AuditRow;
+pub use commodities::StoredCommodity;
+pub use partitions::PartitionRow;
+pub(crate) use write::{CommodityUpdate, Move, NewCommodity, NewOrder, Write};
+
+use crate::config;
+use crate::domain::{CommodityId, OrderStatus, Partitions, Timestamp, UserId};
+use connect::{Connections, Missing};
+
+/// A connected database with a schema of this release. Clones share the connections.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connections: Connections,
+    partitions: Partitions,
+}
 
 /// What the database did not do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The URL is wrong, or what it names cannot be reached: one line that says what to do.
+    #[error("{0}")]
+    Connect(String),
     /// The database answered with an error or not at all.
     #[error("database: {0}")]
     Database(#[from] sea_orm::DbErr),
@@ -21,6 +52,25 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// Whether the database refused rows that break its keys or checks: our bug, and no use to try again.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        use sea_orm::sqlx::{Error, error::ErrorKind};
+        let Self::Database(
+            sea_orm::DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | sea_orm::DbErr::Query(sea_orm::RuntimeErr::SqlxError(error)),
+        ) = self
+        else {
+            return false;
+        };
+        let Error::Database(error) = &**error else { return false };
+        matches!(
+            error.kind(),
+            ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation | ErrorKind::NotNullViolation | ErrorKind::CheckViolation
+        )
+    }
+}
+
 /// An account's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +79,23 @@ pub enum Role {
     Buyer,
     /// Operates.
     Admin,
+}
+
+impl Role {
+    const fn code(self) -> i16 {
+        match self {
+            Self::Buyer => 0,
+            Self::Admin => 1,
+        }
+    }
+
+    const fn from_code(code: i16) -> Option<Self> {
+        match code {
+            0 => Some(Self::Buyer),
+            1 => Some(Self::Admin),
+            _ => None,
+        }
+    }
 }
 
 /// An account.
@@ -61,100 +128,103 @@ pub struct OrderFilter {
     pub placed_until: Option<Timestamp>,
 }
 
-/// The equation of one commodity, read in one snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct AuditRow {
-    /// Which commodity.
-    pub commodity_id: CommodityId,
-    /// Its name.
-    pub name: String,
-    /// The four counters of its row.
-    pub total: i64,
-    /// On sale.
-    pub available: i64,
-    /// Held.
-    pub held: i64,
-    /// Sold.
-    pub sold: i64,
-    /// Units in reserved order rows.
-    pub held_by_orders: i64,
-    /// Units in confirmed and paid order rows.
-    pub sold_by_orders: i64,
-    /// Live order rows.
-    pub live_orders: i64,
-    /// Buyers whose live orders exceed the limit per user (a limit lowered later is no fault: see `doorbuster audit`).
-    pub balanced: bool,
-}
-
 impl Store {
+    /// Connects to `sqlite:PATH`, `mysql://...` or `mariadb://...` and checks the schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`] for a wrong URL or a database that cannot be reached, [`StoreError::Schema`] for a schema
+    /// that is missing, unfinished, older or newer; each in one sentence that says what to do.
+    pub async fn connect(url: &str, settings: &config::Database) -> Result<Self, StoreError> {
+        let connections = Connections::open(url, settings, Missing::Refuse).await?;
+        let partitions = connections.check_schema().await?;
+        Ok(Self { inner: Arc::new(Inner { connections, partitions }) })
+    }
+
+    /// Creates the schema or brings it up to this release; returns how many steps that took (0 = it was). A SQLite file
+    /// that is missing is made, with mode 600. `partitions` counts for a new schema only: an existing one keeps its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`], and [`StoreError::Schema`] for a schema of a newer release.
+    pub async fn migrate(url: &str, settings: &config::Database, partitions: Partitions) -> Result<usize, StoreError> {
+        let connections = Connections::open(url, settings, Missing::Create).await?;
+        let steps = connections.migrate(partitions).await;
+        connections.close().await?;
+        steps
+    }
+
+    /// Checks again that the schema is this release's.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`].
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        self.inner.connections.check_schema().await.map(drop)
+    }
+
     /// How many partitions the schema was made with.
     #[must_use]
     pub fn partitions(&self) -> Partitions {
-        todo!()
+        self.inner.partitions
     }
 
-    /// A commodity id nobody got before.
-    pub async fn next_commodity_id(&self) -> Result<CommodityId, StoreError> {
-        todo!()
-    }
-
-    /// One order of the projection.
-    pub async fn order(&self, _id: OrderId) -> Result<Option<Order>, StoreError> {
-        todo!()
-    }
-
-    /// Orders in falling order of id (newest first), at most `limit`, older than `before`.
-    pub async fn orders(&self, _filter: &OrderFilter, _before: Option<OrderId>, _limit: u64) -> Result<Vec<Order>, StoreError> {
-        todo!()
-    }
-
-    /// Makes an account; none if the name is taken.
-    pub async fn create_account(
-        &self,
-        _username: &str,
-        _password_hash: &str,
-        _role: Role,
-        _now: Timestamp,
-    ) -> Result<Option<Account>, StoreError> {
-        todo!()
-    }
-
-    /// The account with that name, without regard to case.
-    pub async fn account_by_name(&self, _username: &str) -> Result<Option<Account>, StoreError> {
-        todo!()
-    }
-
-    /// The account with that id.
-    pub async fn account(&self, _id: UserId) -> Result<Option<Account>, StoreError> {
-        todo!()
-    }
-
-    /// Accounts by rising id, at most `limit`, after `after`.
-    pub async fn accounts(&self, _after: Option<UserId>, _limit: u64) -> Result<Vec<Account>, StoreError> {
-        todo!()
-    }
-
-    /// Changes an account's role or password hash; none if there is no such account.
-    pub async fn change_account(
-        &self,
-        _id: UserId,
-        _role: Option<Role>,
-        _password_hash: Option<&str>,
-    ) -> Result<Option<Account>, StoreError> {
-        todo!()
-    }
-
-    /// a
-    pub async fn applied(&self, _p: crate::domain::PartitionId) -> Result<(crate::domain::Epoch, crate::domain::Sequence), StoreError> {
-        todo!()
-    }
-    /// The equation for every commodity, read in one snapshot.
-    pub async fn audit(&self) -> Result<Vec<AuditRow>, StoreError> {
-        todo!()
-    }
-
-    /// Whether the database answers now, within a bound.
+    /// Whether the database answers now, within the acquire timeout.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        todo!()
+        let bound = self.inner.connections.answer_timeout;
+        let query = self.statement("SELECT id FROM meta", []);
+        match tokio::time::timeout(bound, self.reader().query_one_raw(query)).await {
+            Ok(answer) => Ok(answer.map(drop)?),
+            Err(_) => Err(StoreError::Connect(format!("the database does not answer within {} ms", bound.as_millis()))),
+        }
+    }
+
+    /// Closes all connections, after what is under way. Clones of this store cannot be used any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.inner.connections.close().await
+    }
+
+    fn reader(&self) -> &sea_orm::DatabaseConnection {
+        &self.inner.connections.reader
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.inner.connections.backend()
+    }
+
+    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+
+    /// A transaction in which several reads see one snapshot.
+    async fn read_snapshot(&self) -> Result<DatabaseTransaction, StoreError> {
+        let options = match self.backend() {
+            DbBackend::MySql => sea_orm::TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                sqlite_transaction_mode: None,
+            },
+            // A reader of a WAL sees what its first read saw.
+            _ => sea_orm::TransactionOptions::default(),
+        };
+        Ok(self.reader().begin_with_options(options).await?)
+    }
+
+    /// A transaction that changes rows: on SQLite it has the write lock from its beginning.
+    async fn begin_write(&self) -> Result<DatabaseTransaction, StoreError> {
+        let options = sea_orm::TransactionOptions {
+            sqlite_transaction_mode: (self.backend() == DbBackend::Sqlite).then_some(sea_orm::SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        Ok(self.inner.connections.writer.begin_with_options(options).await?)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("backend", &self.backend()).field("partitions", &self.inner.partitions).finish()
     }
 }

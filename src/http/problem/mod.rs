@@ -249,7 +249,7 @@ impl From<Busy> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database(_) => Self::Unavailable { what: "The database", cause: Some(error.to_string()) },
+            StoreError::Database(_) | StoreError::Connect(_) => Self::Unavailable { what: "The database", cause: Some(error.to_string()) },
             StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal(error.to_string()),
         }
     }

@@ -1,0 +1,222 @@
+//! Events to row changes: everything that happened in one transaction's batches, as the rows it comes to. Pure.
+//!
+//! An order that was placed, paid and refunded in these batches is one new row in its last status; a commodity sold a
+//! thousand times is one difference. What contradicts itself is reported and never smoothed over.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use crate::domain::{
+    CommodityId, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Quantity, RequestFingerprint, Stock, Timestamp, Units,
+};
+use crate::event::{Batch, Event};
+use crate::store::{CommodityUpdate, Move, NewCommodity, NewOrder};
+
+/// What to write.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) listed: Vec<NewCommodity>,
+    pub(super) updates: BTreeMap<CommodityId, CommodityUpdate>,
+    /// By rising id: rows go into the table in its order.
+    pub(super) placed: Vec<NewOrder>,
+    pub(super) moves: Vec<Move>,
+    pub(super) forgotten: Vec<OrderId>,
+}
+
+/// What has come together so far.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    listed: BTreeMap<CommodityId, NewCommodity>,
+    updates: BTreeMap<CommodityId, CommodityUpdate>,
+    placed: Vec<NewOrder>,
+    placed_at: HashMap<OrderId, usize>,
+    moved: HashMap<OrderId, (OrderStatus, OrderStatus, Timestamp)>,
+    forgotten: Vec<OrderId>,
+}
+
+/// Where the units of an order are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Available,
+    Held,
+    Sold,
+}
+
+impl Place {
+    const fn of(status: OrderStatus) -> Self {
+        match status {
+            OrderStatus::Reserved => Self::Held,
+            OrderStatus::Confirmed | OrderStatus::Paid => Self::Sold,
+            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => Self::Available,
+        }
+    }
+}
+
+impl Fold {
+    /// Takes in a batch that counts.
+    ///
+    /// # Errors
+    /// What in it contradicts itself or an earlier batch.
+    pub(super) fn batch(&mut self, batch: &Batch) -> Result<(), String> {
+        if batch.is_fence() && !batch.events.is_empty() {
+            return Err("a fence with events".into());
+        }
+        batch.events.iter().try_for_each(|event| self.event(batch.partition, event))
+    }
+
+    /// The rows all of it comes to.
+    ///
+    /// # Errors
+    /// A commodity whose units do not add up.
+    pub(super) fn finish(mut self) -> Result<Changes, String> {
+        for (id, new) in &mut self.listed {
+            if let Some(update) = self.updates.remove(id) {
+                merge(new, update)?;
+            }
+        }
+        self.placed.sort_unstable_by_key(|new| new.order.id);
+        let mut moves: BTreeMap<_, Vec<OrderId>> = BTreeMap::new();
+        for (order, (from, to, at)) in self.moved {
+            moves.entry((from.code(), to.code(), at)).or_insert_with(Vec::new).push(order);
+        }
+        let status = |code| OrderStatus::from_code(code).expect("the code of a status");
+        let moves = moves.into_iter().map(|((from, to, at), mut orders)| {
+            orders.sort_unstable();
+            Move { from: status(from), to: status(to), at, orders }
+        });
+        Ok(Changes {
+            listed: self.listed.into_values().collect(),
+            updates: self.updates,
+            placed: self.placed,
+            moves: moves.collect(),
+            forgotten: self.forgotten,
+        })
+    }
+
+    fn event(&mut self, partition: PartitionId, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Listed(commodity) => {
+                let new = NewCommodity { commodity: (**commodity).clone(), partition, removed_at: None };
+                match self.listed.insert(commodity.id, new) {
+                    Some(_) => return Err(format!("commodity {} is listed twice", commodity.id)),
+                    None => return Ok(()),
+                }
+            }
+            Event::Changed { commodity, terms, version } => {
+                let update = self.update(*commodity);
+                (update.terms, update.version) = (Some(terms.clone()), Some(*version));
+            }
+            Event::Restocked { commodity, total, version } => {
+                let update = self.update(*commodity);
+                (update.total, update.version) = (Some(*total), Some(*version));
+            }
+            Event::Paused { commodity, paused, version } => {
+                let update = self.update(*commodity);
+                (update.paused, update.version) = (Some(*paused), Some(*version));
+            }
+            Event::Ended { commodity, at, version } => {
+                let update = self.update(*commodity);
+                (update.ended_at, update.version) = (Some(*at), Some(*version));
+            }
+            Event::Removed { commodity, at } => self.update(*commodity).removed_at = Some(*at),
+            Event::Placed { order, key, fingerprint } => return self.placed(partition, *order, *key, *fingerprint),
+            Event::Moved { order, commodity, quantity, from, to, at } => {
+                self.moved(*order, *from, *to, *at)?;
+                self.units(*commodity, *quantity, Place::of(*from), Place::of(*to));
+            }
+            Event::KeyForgotten { order } => match self.placed_at.get(order) {
+                Some(index) => self.placed[*index].key = None,
+                None => self.forgotten.push(*order),
+            },
+        }
+        Ok(())
+    }
+
+    fn placed(
+        &mut self,
+        partition: PartitionId,
+        order: Order,
+        key: Option<IdempotencyKey>,
+        fingerprint: RequestFingerprint,
+    ) -> Result<(), String> {
+        if order.id.partition() != partition {
+            return Err(format!("order {} is of partition {}", order.id, order.id.partition()));
+        }
+        match self.placed_at.entry(order.id) {
+            Entry::Occupied(_) => return Err(format!("order {} is placed twice", order.id)),
+            Entry::Vacant(entry) => drop(entry.insert(self.placed.len())),
+        }
+        self.units(order.commodity, order.quantity, Place::Available, Place::of(order.status));
+        self.placed.push(NewOrder { order, key, fingerprint, changed_at: order.id.placed_at() });
+        Ok(())
+    }
+
+    fn moved(&mut self, id: OrderId, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Result<(), String> {
+        let status = match self.placed_at.get(&id) {
+            Some(index) => {
+                let new = &mut self.placed[*index];
+                new.changed_at = at;
+                std::mem::replace(&mut new.order.status, to)
+            }
+            None => match self.moved.entry(id) {
+                Entry::Occupied(mut entry) => {
+                    let before = entry.get().1;
+                    let first = entry.get().0;
+                    entry.insert((first, to, at));
+                    before
+                }
+                Entry::Vacant(entry) => {
+                    entry.insert((from, to, at));
+                    from
+                }
+            },
+        };
+        if status == from { Ok(()) } else { Err(format!("order {id} was to leave the status {}, it is {}", from.word(), status.word())) }
+    }
+
+    fn units(&mut self, commodity: CommodityId, quantity: Quantity, from: Place, to: Place) {
+        if from == to {
+            return;
+        }
+        let update = self.update(commodity);
+        let units = i64::from(quantity);
+        for (place, units) in [(from, -units), (to, units)] {
+            match place {
+                Place::Available => update.available += units,
+                Place::Held => update.held += units,
+                Place::Sold => update.sold += units,
+            }
+        }
+    }
+
+    fn update(&mut self, commodity: CommodityId) -> &mut CommodityUpdate {
+        self.updates.entry(commodity).or_default()
+    }
+}
+
+/// A commodity that was listed in these batches, as it is after what happened to it in them.
+fn merge(new: &mut NewCommodity, update: CommodityUpdate) -> Result<(), String> {
+    let commodity = &mut new.commodity;
+    let stock = commodity.stock;
+    let total = update.total.unwrap_or(stock.total);
+    let sum = |now: Units, change: i64| {
+        Units::new(i64::from(now) + change)
+            .map_err(|_| format!("commodity {} would have {} units somewhere", commodity.id, i64::from(now) + change))
+    };
+    commodity.stock = Stock {
+        total,
+        available: sum(stock.available, update.available + i64::from(total) - i64::from(stock.total))?,
+        held: sum(stock.held, update.held)?,
+        sold: sum(stock.sold, update.sold)?,
+    };
+    if let Some(terms) = update.terms {
+        commodity.terms = *terms;
+    }
+    commodity.paused = update.paused.unwrap_or(commodity.paused);
+    commodity.ended_at = update.ended_at.or(commodity.ended_at);
+    commodity.version = update.version.unwrap_or(commodity.version);
+    new.removed_at = update.removed_at;
+    Ok(())
+}

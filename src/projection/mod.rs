@@ -1,0 +1,317 @@
+//! From the log to the tables: many batches in one transaction, each applied exactly once (R5).
+//!
+//! Rows and position commit together. It never decides anything about stock, never reads a clock, and never goes on
+//! behind a batch that it could not apply: that partition stops, loudly, and the others go on.
+
+mod fold;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::{Epoch, PartitionId, Sequence};
+use crate::event::Batch;
+use crate::store::{Store, StoreError, Write};
+use fold::{Changes, Fold};
+
+/// Where a batch stands in its partition's log: shown as `epoch/sequence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The place in it.
+    pub sequence: Sequence,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.epoch, self.sequence)
+    }
+}
+
+/// What became of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its rows and its position are committed.
+    Applied,
+    /// It does not count: of an older epoch, or in the tables already.
+    Skipped,
+    /// Its partition stopped at it or before it; see [`Report::stops`].
+    Stopped,
+}
+
+/// What became of the batches of one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// One for each batch, in the order they were given.
+    pub outcomes: Vec<Outcome>,
+    /// Why partitions stopped, at most one for each.
+    pub stops: Vec<Stop>,
+}
+
+impl Report {
+    /// How many batches had that outcome.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.outcomes.iter().filter(|found| **found == outcome).count()
+    }
+}
+
+/// Why the projection of one partition cannot go on. A person has to look: nothing of it heals by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// A batch is missing: the log lost it, or the consumer acknowledged what it had not stored.
+    #[error("partition {partition}: gap in the log: expected batch {expected}, found {found}")]
+    Gap {
+        /// The partition that stopped.
+        partition: PartitionId,
+        /// The batch that would have been next.
+        expected: Position,
+        /// The batch that came.
+        found: Position,
+    },
+    /// The schema was made with fewer partitions.
+    #[error("partition {partition} is not in the schema")]
+    Unknown {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// The batch contradicts itself or the tables.
+    #[error("partition {partition}: batch {found} cannot be applied: {what}")]
+    Broken {
+        /// The partition that stopped.
+        partition: PartitionId,
+        /// The batch at fault, or the last one that was applied together with it.
+        found: Position,
+        /// What does not fit.
+        what: String,
+    },
+}
+
+impl Stop {
+    /// The partition that stopped.
+    #[must_use]
+    pub const fn partition(&self) -> PartitionId {
+        match self {
+            Self::Gap { partition, .. } | Self::Unknown { partition } | Self::Broken { partition, .. } => *partition,
+        }
+    }
+}
+
+/// Applies batches of any partitions, those of one partition in the order of its log, in one transaction.
+///
+/// If some cannot be applied, each goes into a transaction of its own instead, so that only the partitions at fault stop.
+/// Safe to repeat with the same batches after an error: what was committed is skipped.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do its part: whether the batches are in the tables is not known.
+pub async fn apply(store: &Store, batches: &[Batch]) -> Result<Report, StoreError> {
+    match apply_together(store, batches).await {
+        Ok(report) => Ok(report),
+        Err(Failure::Store(error)) => Err(error),
+        Err(Failure::Broken(_)) => apply_apart(store, batches).await,
+    }
+}
+
+/// Why a transaction was rolled back.
+enum Failure {
+    /// The database is at fault.
+    Store(StoreError),
+    /// The batches are.
+    Broken(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        if error.is_refusal() { Self::Broken(error.to_string()) } else { Self::Store(error) }
+    }
+}
+
+async fn apply_apart(store: &Store, batches: &[Batch]) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    for batch in batches {
+        if report.stops.iter().any(|stop| stop.partition() == batch.partition) {
+            report.outcomes.push(Outcome::Stopped);
+            continue;
+        }
+        match apply_together(store, std::slice::from_ref(batch)).await {
+            Ok(alone) => {
+                report.outcomes.extend(alone.outcomes);
+                report.stops.extend(alone.stops);
+            }
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Broken(what)) => {
+                report.outcomes.push(Outcome::Stopped);
+                report.stops.push(Stop::Broken { partition: batch.partition, found: position_of(batch), what });
+            }
+        }
+    }
+    Ok(report)
+}
+
+async fn apply_together(store: &Store, batches: &[Batch]) -> Result<Report, Failure> {
+    let write = store.write().await?;
+    match write_all(&write, batches).await {
+        Ok(report) if report.count(Outcome::Applied) == 0 => {
+            write.rollback().await?;
+            Ok(report)
+        }
+        Ok(report) => {
+            write.commit().await?;
+            Ok(report)
+        }
+        Err(failure) => {
+            // Awaited, so that the connection is free for the next transaction. If it fails too, the server rolls back.
+            drop(write.rollback().await);
+            Err(failure)
+        }
+    }
+}
+
+async fn write_all(write: &Write, batches: &[Batch]) -> Result<Report, Failure> {
+    let partitions: BTreeSet<PartitionId> = batches.iter().map(|batch| batch.partition).collect();
+    let known = write.positions(&partitions.into_iter().collect::<Vec<_>>()).await?;
+    let mut admission = Admission { positions: known, moved: BTreeSet::new(), report: Report::default() };
+    let mut fold = Fold::default();
+    for batch in batches {
+        if admission.admit(batch) {
+            fold.batch(batch).map_err(Failure::Broken)?;
+        }
+    }
+    let Admission { mut positions, moved, report } = admission;
+    positions.retain(|partition, _| moved.contains(partition));
+    write_changes(write, &fold.finish().map_err(Failure::Broken)?).await?;
+    write.set_positions(&positions).await?;
+    Ok(report)
+}
+
+/// Forgotten keys go before new rows: a buyer may use a key again as soon as it is forgotten.
+async fn write_changes(write: &Write, changes: &Changes) -> Result<(), Failure> {
+    write.forget_keys(&changes.forgotten).await?;
+    for commodity in &changes.listed {
+        write.insert_commodity(commodity).await?;
+    }
+    write.insert_orders(&changes.placed).await?;
+    for orders in &changes.moves {
+        let found = write.move_orders(orders).await?;
+        if found != orders.orders.len() as u64 {
+            let (count, from) = (orders.orders.len(), orders.from.word());
+            return Err(Failure::Broken(format!("{count} orders were to leave the status {from}, {found} of them are in it")));
+        }
+    }
+    for (commodity, update) in &changes.updates {
+        if !write.update_commodity(*commodity, update).await? {
+            return Err(Failure::Broken(format!("there is no commodity {commodity}")));
+        }
+    }
+    Ok(())
+}
+
+fn position_of(batch: &Batch) -> Position {
+    Position { epoch: batch.epoch, sequence: batch.sequence }
+}
+
+/// R5: which batches count.
+struct Admission {
+    positions: BTreeMap<PartitionId, (Epoch, Sequence)>,
+    moved: BTreeSet<PartitionId>,
+    report: Report,
+}
+
+impl Admission {
+    /// Whether the batch is to be applied now; its outcome is noted either way.
+    fn admit(&mut self, batch: &Batch) -> bool {
+        let outcome = match self.check(batch) {
+            Ok(outcome) => outcome,
+            Err(stop) => {
+                self.report.stops.push(stop);
+                Outcome::Stopped
+            }
+        };
+        if outcome == Outcome::Applied {
+            self.positions.insert(batch.partition, (batch.epoch, batch.sequence));
+            self.moved.insert(batch.partition);
+        }
+        self.report.outcomes.push(outcome);
+        outcome == Outcome::Applied
+    }
+
+    fn check(&self, batch: &Batch) -> Result<Outcome, Stop> {
+        let partition = batch.partition;
+        if self.report.stops.iter().any(|stop| stop.partition() == partition) {
+            return Ok(Outcome::Stopped);
+        }
+        let (epoch, sequence) = *self.positions.get(&partition).ok_or(Stop::Unknown { partition })?;
+        if batch.is_fence() {
+            return Ok(if batch.epoch > epoch { Outcome::Applied } else { Outcome::Skipped });
+        }
+        let (expected, found) = (Position { epoch, sequence: sequence.next() }, position_of(batch));
+        match found.cmp(&expected) {
+            std::cmp::Ordering::Less => Ok(Outcome::Skipped),
+            std::cmp::Ordering::Equal => Ok(Outcome::Applied),
+            std::cmp::Ordering::Greater => Err(Stop::Gap { partition, expected, found }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTITION: PartitionId = match PartitionId::new(3) {
+        Ok(partition) => partition,
+        Err(_) => unreachable!(),
+    };
+
+    fn at(epoch: u32, sequence: u64) -> (Epoch, Sequence) {
+        (Epoch::new(epoch).unwrap(), Sequence(sequence))
+    }
+
+    fn batch(epoch: u32, sequence: u64) -> Batch {
+        let (epoch, sequence) = at(epoch, sequence);
+        Batch { partition: PARTITION, epoch, sequence, events: Vec::new() }
+    }
+
+    fn admit(position: (Epoch, Sequence), batches: &[Batch]) -> (Vec<Outcome>, Vec<Stop>, (Epoch, Sequence)) {
+        let mut admission =
+            Admission { positions: BTreeMap::from([(PARTITION, position)]), moved: BTreeSet::new(), report: Report::default() };
+        for batch in batches {
+            admission.admit(batch);
+        }
+        (admission.report.outcomes, admission.report.stops, admission.positions[&PARTITION])
+    }
+
+    #[test]
+    fn the_next_batch_of_the_epoch_counts_and_older_ones_do_not() {
+        let (outcomes, stops, position) = admit(at(2, 5), &[batch(2, 5), batch(1, 9), batch(2, 6), batch(2, 7), batch(2, 6)]);
+        assert_eq!(outcomes, [Outcome::Skipped, Outcome::Skipped, Outcome::Applied, Outcome::Applied, Outcome::Skipped]);
+        assert_eq!((stops, position), (vec![], at(2, 7)));
+    }
+
+    #[test]
+    fn a_fence_ends_the_epochs_before_it() {
+        let (outcomes, _, position) = admit(at(2, 5), &[batch(4, 0), batch(2, 6), batch(3, 0), batch(4, 0), batch(4, 1)]);
+        assert_eq!(outcomes, [Outcome::Applied, Outcome::Skipped, Outcome::Skipped, Outcome::Skipped, Outcome::Applied]);
+        assert_eq!(position, at(4, 1));
+    }
+
+    #[test]
+    fn a_gap_stops_the_partition_and_says_what_is_missing() {
+        let (outcomes, stops, position) = admit(at(2, 5), &[batch(2, 6), batch(2, 8), batch(2, 7)]);
+        assert_eq!(outcomes, [Outcome::Applied, Outcome::Stopped, Outcome::Stopped]);
+        assert_eq!(stops[0].to_string(), "partition 3: gap in the log: expected batch 2/7, found 2/8");
+        assert_eq!((stops.len(), position), (1, at(2, 6)));
+    }
+
+    #[test]
+    fn a_batch_of_an_epoch_without_a_fence_is_a_gap() {
+        let (outcomes, stops, _) = admit(at(2, 5), &[batch(3, 1)]);
+        assert_eq!(outcomes, [Outcome::Stopped]);
+        assert!(matches!(stops[0], Stop::Gap { .. }));
+    }
+
+    #[test]
+    fn a_partition_outside_the_schema_stops() {
+        let mut admission = Admission { positions: BTreeMap::new(), moved: BTreeSet::new(), report: Report::default() };
+        assert!(!admission.admit(&batch(1, 0)));
+        assert_eq!(admission.report.stops, [Stop::Unknown { partition: PARTITION }]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Reading commodities, and the sequence of their ids. Never changes terms or stock.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::entity::commodity::{Column, Entity, Model};
+use super::{Store, StoreError};
+use crate::domain::{Commodity, CommodityId, PartitionId, Timestamp};
+
+/// A commodity as the projection has it, with what only the tables know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCommodity {
+    /// The commodity as of the last batch in the tables.
+    pub commodity: Commodity,
+    /// Where it belongs.
+    pub partition: PartitionId,
+    /// When it was taken off the list; none = it is listed.
+    pub removed_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// A commodity id nobody got before. Ids that were given and not used leave gaps.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn next_commodity_id(&self) -> Result<CommodityId, StoreError> {
+        let transaction = self.begin_write().await?;
+        transaction.execute_raw(self.statement("UPDATE meta SET last_commodity_id = last_commodity_id + 1 WHERE id = 1", [])).await?;
+        let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
+        let id = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+        transaction.commit().await?;
+        id.and_then(|id| CommodityId::new(id).ok()).ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
+    }
+
+    /// One commodity, removed ones too.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn commodity(&self, id: CommodityId) -> Result<Option<StoredCommodity>, StoreError> {
+        Entity::find_by_id(id.get()).one(self.reader()).await?.map(Model::stored).transpose()
+    }
+
+    /// Commodities by rising id, at most `limit`, after `after`; those taken off the list only with `removed_too`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn commodities(&self, after: Option<CommodityId>, limit: u64, removed_too: bool) -> Result<Vec<StoredCommodity>, StoreError> {
+        let mut query = Entity::find().filter(Column::Id.gt(after.map_or(0, CommodityId::get)));
+        if !removed_too {
+            query = query.filter(Column::RemovedAt.is_null());
+        }
+        let rows = query.order_by_asc(Column::Id).limit(limit).all(self.reader()).await?;
+        rows.into_iter().map(Model::stored).collect()
+    }
+}
+
+impl Model {
+    fn stored(self) -> Result<StoredCommodity, StoreError> {
+        let corrupt = |column: &str| StoreError::Corrupt(format!("commodities.{column} of {}", self.id));
+        let partition = u16::try_from(self.partition_id).ok().and_then(|index| PartitionId::new(index).ok());
+        let partition = partition.ok_or_else(|| corrupt("partition_id"))?;
+        let removed_at = self.removed_at.map(Timestamp::from_millis).transpose().map_err(|_| corrupt("removed_at"))?;
+        Ok(StoredCommodity { commodity: self.commodity()?, partition, removed_at })
+    }
+}

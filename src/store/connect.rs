@@ -1,0 +1,271 @@
+//! From a URL to a connected store: how each family of databases is opened, and whether its schema is of this release.
+//!
+//! Never shows a password: errors name the server and the database, not the URL.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use doorbuster_migrations::Migrator;
+use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection, Executor};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, SqlxSqliteConnector, Statement, TransactionTrait, Value,
+};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
+
+use super::StoreError;
+use crate::config;
+use crate::domain::Partitions;
+
+/// Both ends of a database: where rows are changed and where they are only read.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) writer: DatabaseConnection,
+    pub(super) reader: DatabaseConnection,
+    pub(super) answer_timeout: Duration,
+}
+
+/// What a URL asks for.
+enum Target {
+    Sqlite(PathBuf),
+    MySql(Box<MySqlConnectOptions>),
+}
+
+/// Whether a file that is missing is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Create,
+    Refuse,
+}
+
+impl Connections {
+    pub(super) async fn open(url: &str, settings: &config::Database, missing: Missing) -> Result<Self, StoreError> {
+        match Target::parse(url)? {
+            Target::Sqlite(path) => open_sqlite(&path, settings, missing).await,
+            Target::MySql(options) => open_mysql(*options, settings).await,
+        }
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        self.writer.get_database_backend()
+    }
+
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await?;
+        Ok(())
+    }
+
+    /// Brings the schema up to this release; returns how many steps that took.
+    pub(super) async fn migrate(&self, partitions: Partitions) -> Result<usize, StoreError> {
+        let applied = applied_steps(&self.writer).await?;
+        refuse_newer(&applied)?;
+        let steps = Migrator::migrations().len() - applied.len();
+        Migrator::up(&self.writer, None).await?;
+        first_rows(&self.writer, partitions).await?;
+        Ok(steps)
+    }
+
+    /// The number of partitions, if the schema is exactly this release's.
+    pub(super) async fn check_schema(&self) -> Result<Partitions, StoreError> {
+        let applied = applied_steps(&self.reader).await?;
+        refuse_newer(&applied)?;
+        if applied.is_empty() {
+            return Err(StoreError::Schema("the database has no Doorbuster schema: run `doorbuster migrate`".into()));
+        }
+        if applied.len() < Migrator::migrations().len() {
+            return Err(StoreError::Schema("the schema is of an older release: stop all nodes, then run `doorbuster migrate`".into()));
+        }
+        read_partitions(&self.reader)
+            .await?
+            .ok_or_else(|| StoreError::Schema("the schema was left unfinished by an interrupted `doorbuster migrate`: run it again".into()))
+    }
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Self, StoreError> {
+        let wrong = |what: &str| StoreError::Connect(format!("database URL: {what}"));
+        let (scheme, rest) = url
+            .split_once(':')
+            .ok_or_else(|| wrong("it must begin with sqlite:, mysql:// or mariadb://, like sqlite:data/doorbuster.db"))?;
+        match scheme {
+            "sqlite" => {
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                if path.is_empty() || path.starts_with(':') || path.contains(['?', '#']) {
+                    return Err(wrong("sqlite: must be followed by the path of a file, and nothing else (memory is not durable)"));
+                }
+                Ok(Self::Sqlite(path.into()))
+            }
+            "mysql" | "mariadb" => {
+                let options = MySqlConnectOptions::from_str(&format!("mysql:{rest}"))
+                    .map_err(|_| wrong("it must look like mysql://user:password@host:3306/database"))?;
+                if options.get_database().is_none_or(str::is_empty) {
+                    return Err(wrong("it must end with the name of a database, like mysql://user:password@host:3306/doorbuster"));
+                }
+                Ok(Self::MySql(Box::new(options)))
+            }
+            other => Err(wrong(&format!("unknown scheme {other:?}; known are sqlite:, mysql:// and mariadb://"))),
+        }
+    }
+}
+
+/// SQLite: one connection writes, so tasks of this process wait for each other in a queue and never meet SQLITE_BUSY;
+/// others read beside it, each in a snapshot of its own.
+async fn open_sqlite(path: &Path, settings: &config::Database, missing: Missing) -> Result<Connections, StoreError> {
+    let shown = path.display();
+    match missing {
+        Missing::Create => create_private(path).map_err(|error| StoreError::Connect(format!("cannot create {shown}: {error}")))?,
+        Missing::Refuse if !path.exists() => {
+            return Err(StoreError::Schema(format!("there is no database at {shown}: run `doorbuster migrate`")));
+        }
+        Missing::Refuse => {}
+    }
+    let timeout = Duration::from_millis(settings.acquire_timeout_ms);
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        // Readers do not stop the writer, and a commit is one write to the end of one file.
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit waits for the disk: a 201 survives the loss of power (NORMAL would lose the last commits).
+        .synchronous(SqliteSynchronous::Full)
+        // Another process (an audit, a backup) may hold the file for a moment.
+        .busy_timeout(timeout)
+        // The schema has no foreign keys; SQLite would check none either way.
+        .foreign_keys(false)
+        // 32 MiB of pages: the upper levels of the random index stay in memory.
+        .pragma("cache_size", "-32768");
+    sqlx::sqlite::SqliteConnection::connect_with(&options)
+        .await
+        .map_err(|error| StoreError::Connect(format!("cannot open {shown}: {}", reason(&error))))?
+        .close()
+        .await
+        .map_err(|error| StoreError::Connect(format!("cannot open {shown}: {}", reason(&error))))?;
+    let pool = |connections: u32, options: SqliteConnectOptions| {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(timeout)
+            // A file does not go away; its connections need no test and no retirement.
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(options);
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+    };
+    let reader = options.clone().pragma("query_only", "ON");
+    Ok(Connections { writer: pool(1, options), reader: pool(settings.connections_max, reader), answer_timeout: timeout })
+}
+
+/// Makes the file if it is missing, readable by its owner alone: it holds password hashes. What SQLite puts beside it
+/// gets the same rights.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// MySQL and MariaDB: one pool for everything.
+async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -> Result<Connections, StoreError> {
+    let timeout = Duration::from_millis(settings.acquire_timeout_ms);
+    // The session's modes are set below, as a whole, so that the server's defaults have no say.
+    let options = options
+        .charset("utf8mb4")
+        .collation("utf8mb4_bin")
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone("+00:00".to_owned());
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let first = tokio::time::timeout(timeout, MySqlConnection::connect_with(&options)).await;
+    match first {
+        Err(_) => {
+            return Err(StoreError::Connect(format!("the database server at {server} does not answer within {} ms", timeout.as_millis())));
+        }
+        Ok(Err(error)) => return Err(StoreError::Connect(mysql_failure(&server, &options, &error))),
+        Ok(Ok(connection)) => drop(connection.close().await),
+    }
+    let pool = MySqlPoolOptions::new()
+        .max_connections(settings.connections_max)
+        .acquire_timeout(timeout)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // Strict: what does not fit a column is an error and never cut to size.
+                connection.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'").await?;
+                // No gap locks: consumers of different partitions insert beside each other without deadlocks. What needs
+                // one snapshot for several reads asks for REPEATABLE READ itself.
+                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options);
+    let connection = SqlxMySqlConnector::from_sqlx_mysql_pool(pool);
+    Ok(Connections { writer: connection.clone(), reader: connection, answer_timeout: timeout })
+}
+
+fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Error) -> String {
+    let (database, user) = (options.get_database().unwrap_or_default(), options.get_username());
+    let number = match error {
+        sqlx::Error::Database(error) => error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|error| error.number()),
+        _ => None,
+    };
+    match number {
+        Some(1049) => format!("the server at {server} has no database {database:?}: CREATE DATABASE `{database}` CHARACTER SET utf8mb4"),
+        Some(1044) => format!("the server at {server} does not let user {user:?} use the database {database:?}"),
+        Some(1045 | 1698) => format!("the server at {server} does not accept user {user:?} with this password"),
+        _ => format!("cannot connect to the database server at {server}: {}", reason(error)),
+    }
+}
+
+/// The innermost sentence of an error, on one line.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        other => other.to_string(),
+    }
+    .replace('\n', " ")
+}
+
+async fn applied_steps(connection: &DatabaseConnection) -> Result<Vec<String>, StoreError> {
+    if !SchemaManager::new(connection).has_table("seaql_migrations").await? {
+        return Ok(Vec::new());
+    }
+    let query = Statement::from_string(connection.get_database_backend(), "SELECT version FROM seaql_migrations ORDER BY version");
+    connection.query_all_raw(query).await?.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+fn refuse_newer(applied: &[String]) -> Result<(), StoreError> {
+    let known = Migrator::migrations();
+    match applied.iter().find(|step| known.iter().all(|migration| migration.name() != *step)) {
+        Some(step) => Err(StoreError::Schema(format!("the schema is of a newer release (it has the step {step}): use that release"))),
+        None => Ok(()),
+    }
+}
+
+/// What a fresh schema starts with. The number of partitions is written once and never again.
+async fn first_rows(connection: &DatabaseConnection, partitions: Partitions) -> Result<(), StoreError> {
+    if read_partitions(connection).await?.is_some() {
+        return Ok(());
+    }
+    let backend = connection.get_database_backend();
+    let transaction = connection.begin().await?;
+    for partition in partitions.iter() {
+        let sql = "INSERT INTO partitions (id, owner, epoch, applied_epoch, applied_sequence) VALUES (?, NULL, 0, 0, 0)";
+        transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partition.get()))])).await?;
+    }
+    let sql = "INSERT INTO meta (id, partitions, last_commodity_id) VALUES (1, ?, 0)";
+    transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partitions.get()))])).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn read_partitions(connection: &DatabaseConnection) -> Result<Option<Partitions>, StoreError> {
+    let query = Statement::from_string(connection.get_database_backend(), "SELECT partitions FROM meta WHERE id = 1");
+    let Some(row) = connection.query_one_raw(query).await? else { return Ok(None) };
+    let count: i32 = row.try_get_by_index(0)?;
+    let partitions = u16::try_from(count).ok().and_then(|count| Partitions::new(count).ok());
+    partitions.map(Some).ok_or_else(|| StoreError::Corrupt(format!("meta.partitions is {count}")))
+}

@@ -1,0 +1,96 @@
+//! Rows to domain values. Every field is checked: what no release writes is a corrupt row, never a default.
+
+use super::entity::{commodity, order, user};
+use super::{Account, Role, StoreError};
+use crate::domain::{
+    Commodity, CommodityId, Currency, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Stock,
+    Terms, Timestamp, Units, UserId,
+};
+use crate::engine::KnownOrder;
+
+impl order::Model {
+    pub(super) fn known(&self) -> Result<KnownOrder, StoreError> {
+        let changed_at = Timestamp::from_millis(self.changed_at).map_err(|error| self.corrupt("changed_at", error))?;
+        let key = self.idempotency_key.map(|key| IdempotencyKey::from_bytes(key.into_bytes()));
+        Ok(KnownOrder { order: self.order()?, key, fingerprint: RequestFingerprint(self.fingerprint), changed_at })
+    }
+
+    pub(super) fn order(&self) -> Result<Order, StoreError> {
+        Ok(Order {
+            id: OrderId::from_uuid(self.id).map_err(|error| self.corrupt("id", error))?,
+            commodity: CommodityId::new(self.commodity_id).map_err(|error| self.corrupt("commodity_id", error))?,
+            user: UserId::new(self.user_id).map_err(|error| self.corrupt("user_id", error))?,
+            quantity: Quantity::new(self.quantity.into()).map_err(|error| self.corrupt("quantity", error))?,
+            unit_price: Price::new(self.unit_price).map_err(|error| self.corrupt("unit_price", error))?,
+            currency: currency(&self.currency).map_err(|error| self.corrupt("currency", error))?,
+            status: OrderStatus::from_code(self.status).ok_or_else(|| self.corrupt("status", Invalid("an unknown code")))?,
+            pay_by: self.pay_by.map(Timestamp::from_millis).transpose().map_err(|error| self.corrupt("pay_by", error))?,
+        })
+    }
+
+    fn corrupt(&self, column: &str, error: Invalid) -> StoreError {
+        StoreError::Corrupt(format!("orders.{column} of {}: {error}", self.id))
+    }
+}
+
+impl commodity::Model {
+    pub(super) fn commodity(self) -> Result<Commodity, StoreError> {
+        let id = self.id;
+        self.convert().map_err(|(column, error)| StoreError::Corrupt(format!("commodities.{column} of {id}: {error}")))
+    }
+
+    fn convert(self) -> Result<Commodity, (&'static str, Invalid)> {
+        let time = |column, millis| Timestamp::from_millis(millis).map_err(|error| (column, error));
+        let units = |column, count| Units::new(count).map_err(|error| (column, error));
+        let positive = |column, value: Option<i32>| {
+            value.map(|value| u32::try_from(value).map_err(|_| (column, Invalid("a negative number")))).transpose()
+        };
+        Ok(Commodity {
+            id: CommodityId::new(self.id).map_err(|error| ("id", error))?,
+            terms: Terms {
+                price: Price::new(self.price).map_err(|error| ("price", error))?,
+                currency: currency(&self.currency).map_err(|error| ("currency", error))?,
+                limit_per_user: positive("limit_per_user", self.limit_per_user)?,
+                hold_seconds: positive("hold_seconds", self.hold_seconds)?,
+                starts_at: time("starts_at", self.starts_at)?,
+                ends_at: time("ends_at", self.ends_at)?,
+                name: self.name,
+                description: self.description,
+                image_url: self.image_url,
+            },
+            stock: Stock {
+                total: units("total", self.total)?,
+                available: units("available", self.available)?,
+                held: units("held", self.held)?,
+                sold: units("sold", self.sold)?,
+            },
+            paused: self.paused,
+            ended_at: self.ended_at.map(|at| time("ended_at", at)).transpose()?,
+            version: u32::try_from(self.version).map_err(|_| ("version", Invalid("out of range")))?,
+        })
+    }
+}
+
+impl user::Model {
+    pub(super) fn account(self) -> Result<Account, StoreError> {
+        let corrupt = |column: &str| StoreError::Corrupt(format!("users.{column} of {}", self.id));
+        Ok(Account {
+            id: UserId::new(self.id).map_err(|_| corrupt("id"))?,
+            role: Role::from_code(self.role).ok_or_else(|| corrupt("role"))?,
+            created_at: Timestamp::from_millis(self.created_at).map_err(|_| corrupt("created_at"))?,
+            username: self.username,
+            password_hash: self.password_hash,
+        })
+    }
+}
+
+/// Loading a partition reads the same code for every order: the last one is not looked up again.
+fn currency(code: &str) -> Result<Currency, Invalid> {
+    thread_local!(static LAST: std::cell::Cell<Option<Currency>> = const { std::cell::Cell::new(None) });
+    if let Some(last) = LAST.get().filter(|last| last.code() == code) {
+        return Ok(last);
+    }
+    let parsed: Currency = code.parse()?;
+    LAST.set(Some(parsed));
+    Ok(parsed)
+}

@@ -1,0 +1,156 @@
+//! The tables as sea-orm sees them. Never used to write orders or commodities: the projection's own statements do that.
+
+/// Orders: what was accepted.
+pub mod order {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "orders")]
+    pub struct Model {
+        /// The order id, which is also its time.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        /// What was ordered.
+        pub commodity_id: i64,
+        /// Who ordered.
+        pub user_id: i64,
+        /// Units.
+        pub quantity: i32,
+        /// Minor units of `currency`.
+        pub unit_price: i64,
+        /// ISO 4217.
+        pub currency: String,
+        /// `OrderStatus::code`.
+        pub status: i16,
+        /// Unix milliseconds.
+        pub pay_by: Option<i64>,
+        /// The reduced key, until it is forgotten.
+        pub idempotency_key: Option<Uuid>,
+        /// What the request asked for.
+        pub fingerprint: i64,
+        /// Unix milliseconds of the last change of status.
+        pub changed_at: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Commodities: terms and stock.
+pub mod commodity {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "commodities")]
+    pub struct Model {
+        /// Given by the sequence.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        /// Where it belongs.
+        pub partition_id: i32,
+        /// See `Terms`.
+        pub name: String,
+        /// See `Terms`.
+        #[sea_orm(column_type = "Text")]
+        pub description: String,
+        /// See `Terms`.
+        pub image_url: Option<String>,
+        /// Minor units of `currency`.
+        pub price: i64,
+        /// ISO 4217.
+        pub currency: String,
+        /// See `Terms`.
+        pub limit_per_user: Option<i32>,
+        /// Seconds.
+        pub hold_seconds: Option<i32>,
+        /// Unix milliseconds.
+        pub starts_at: i64,
+        /// Unix milliseconds.
+        pub ends_at: i64,
+        /// Units in all.
+        pub total: i64,
+        /// Units on sale.
+        pub available: i64,
+        /// Units in reserved orders.
+        pub held: i64,
+        /// Units in confirmed and paid orders.
+        pub sold: i64,
+        /// Whether an operator paused the sale.
+        pub paused: bool,
+        /// Unix milliseconds.
+        pub ended_at: Option<i64>,
+        /// The ETag.
+        pub version: i64,
+        /// Unix milliseconds; a removed commodity is not listed any more.
+        pub removed_at: Option<i64>,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Partitions: who owns them and how far the projection is.
+pub mod partition {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "partitions")]
+    pub struct Model {
+        /// The index.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i32,
+        /// The node that claimed it last.
+        pub owner: Option<String>,
+        /// The last epoch that was claimed.
+        pub epoch: i64,
+        /// The epoch the projection is in.
+        pub applied_epoch: i64,
+        /// The last batch of that epoch in the tables.
+        pub applied_sequence: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Users: the built-in accounts.
+pub mod user {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "users")]
+    pub struct Model {
+        /// Given by the database.
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        /// As it was registered.
+        pub username: String,
+        /// In lower case, as bytes: unique.
+        pub username_key: Vec<u8>,
+        /// PHC form.
+        pub password_hash: String,
+        /// 0 buyer, 1 admin.
+        pub role: i16,
+        /// Unix milliseconds.
+        pub created_at: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -1,0 +1,323 @@
+//! The statements of the projection: rows of commodities and orders are changed here and nowhere else.
+//!
+//! They are written out by hand because they are the way of every accepted order: a few fixed texts, so that each is
+//! prepared once a connection, and as many rows in each as pays off. Never decides what the rows are.
+//!
+//! Rows are never counted by what an INSERT says it affected (MariaDB counts what it found). The UPDATEs that are
+//! checked change every row they find, so found and changed are the same number whoever counts.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter};
+use sea_orm::{Statement, Value};
+
+use super::entity::commodity::{ActiveModel, Column, Entity};
+use super::{Store, StoreError};
+use crate::domain::{
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
+    Timestamp, Units,
+};
+
+/// Where the projection of a partition is.
+pub(crate) type Position = (Epoch, Sequence);
+
+/// A row for the orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewOrder {
+    pub(crate) order: Order,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) fingerprint: RequestFingerprint,
+    pub(crate) changed_at: Timestamp,
+}
+
+/// A row for the commodities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewCommodity {
+    pub(crate) commodity: Commodity,
+    pub(crate) partition: PartitionId,
+    pub(crate) removed_at: Option<Timestamp>,
+}
+
+/// Orders that all went from one status to another at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub(crate) from: OrderStatus,
+    pub(crate) to: OrderStatus,
+    pub(crate) at: Timestamp,
+    /// Each once.
+    pub(crate) orders: Vec<OrderId>,
+}
+
+/// What changes in a commodity's row. Counters change by a difference, all else is what it will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CommodityUpdate {
+    pub(crate) terms: Option<Box<Terms>>,
+    /// The difference to the old total goes to `available`, besides the difference below.
+    pub(crate) total: Option<Units>,
+    pub(crate) paused: Option<bool>,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) removed_at: Option<Timestamp>,
+    pub(crate) version: Option<u32>,
+    pub(crate) available: i64,
+    pub(crate) held: i64,
+    pub(crate) sold: i64,
+}
+
+impl CommodityUpdate {
+    fn moves_units(&self) -> bool {
+        (self.available, self.held, self.sold) != (0, 0, 0)
+    }
+
+    fn is_by_an_operator(&self) -> bool {
+        self.terms.is_some()
+            || self.total.is_some()
+            || self.paused.is_some()
+            || self.ended_at.is_some()
+            || self.removed_at.is_some()
+            || self.version.is_some()
+    }
+}
+
+/// One transaction of the projection. Dropped, it is rolled back.
+pub(crate) struct Write {
+    transaction: DatabaseTransaction,
+    backend: DbBackend,
+}
+
+impl Store {
+    pub(crate) async fn write(&self) -> Result<Write, StoreError> {
+        Ok(Write { transaction: self.begin_write().await?, backend: self.backend() })
+    }
+}
+
+impl Write {
+    /// Where the projections of these partitions are. The rows stay locked until the end of the transaction, so that two
+    /// consumers can never apply the same batch. A partition that is not in the schema is not in the answer.
+    pub(crate) async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
+        let lock = if self.backend == DbBackend::MySql { " FOR UPDATE" } else { "" };
+        let mut positions = BTreeMap::new();
+        for chunk in partitions.chunks(LIST_MAX) {
+            let sql = format!(
+                "SELECT id, applied_epoch, applied_sequence FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
+                places(padded(chunk.len()))
+            );
+            let ids = pad(chunk.iter().map(|partition| Value::from(i32::from(partition.get()))).collect());
+            for row in self.transaction.query_all_raw(self.statement(sql, ids)).await? {
+                let (id, epoch, sequence): (i32, i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+                let corrupt = || StoreError::Corrupt(format!("the position of partition {id}"));
+                let partition = u16::try_from(id).ok().and_then(|id| PartitionId::new(id).ok()).ok_or_else(corrupt)?;
+                let epoch = u32::try_from(epoch).ok().and_then(|epoch| Epoch::new(epoch).ok()).ok_or_else(corrupt)?;
+                let sequence = Sequence(u64::try_from(sequence).map_err(|_| corrupt())?);
+                positions.insert(partition, (epoch, sequence));
+            }
+        }
+        Ok(positions)
+    }
+
+    pub(crate) async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
+        for (partition, (epoch, sequence)) in positions {
+            let values = vec![
+                Value::from(i64::from(epoch.get())),
+                Value::from(i64::try_from(sequence.0).map_err(|_| StoreError::Corrupt(format!("sequence {sequence}")))?),
+                Value::from(i32::from(partition.get())),
+            ];
+            self.execute("UPDATE partitions SET applied_epoch = ?, applied_sequence = ? WHERE id = ?", values).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn insert_orders(&self, mut orders: &[NewOrder]) -> Result<(), StoreError> {
+        for (size, sql) in INSERTS.iter() {
+            while orders.len() >= *size {
+                let (chunk, rest) = orders.split_at(*size);
+                let mut values = Vec::with_capacity(size * ORDER_COLUMNS);
+                chunk.iter().for_each(|order| order.push_values(&mut values));
+                self.execute(sql, values).await?;
+                orders = rest;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault.
+    pub(crate) async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
+        let mut found = 0;
+        for chunk in orders.orders.chunks(LIST_MAX) {
+            let sql = format!("UPDATE orders SET status = ?, changed_at = ? WHERE status = ? AND id IN ({})", places(padded(chunk.len())));
+            let mut values = vec![orders.to.code().into(), orders.at.millis().into(), orders.from.code().into()];
+            values.extend(ids(chunk));
+            found += self.execute(&sql, values).await?;
+        }
+        Ok(found)
+    }
+
+    pub(crate) async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        for chunk in orders.chunks(LIST_MAX) {
+            let sql = format!("UPDATE orders SET idempotency_key = NULL WHERE id IN ({})", places(padded(chunk.len())));
+            self.execute(&sql, ids(chunk)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
+        let Commodity { id, terms, stock, paused, ended_at, version } = &new.commodity;
+        let row = ActiveModel {
+            id: Set(id.get()),
+            partition_id: Set(new.partition.get().into()),
+            name: Set(terms.name.clone()),
+            description: Set(terms.description.clone()),
+            image_url: Set(terms.image_url.clone()),
+            price: Set(terms.price.minor()),
+            currency: Set(terms.currency.code().to_owned()),
+            limit_per_user: Set(terms.limit_per_user.map(column_int)),
+            hold_seconds: Set(terms.hold_seconds.map(column_int)),
+            starts_at: Set(terms.starts_at.millis()),
+            ends_at: Set(terms.ends_at.millis()),
+            total: Set(stock.total.into()),
+            available: Set(stock.available.into()),
+            held: Set(stock.held.into()),
+            sold: Set(stock.sold.into()),
+            paused: Set(*paused),
+            ended_at: Set(ended_at.map(Timestamp::millis)),
+            version: Set((*version).into()),
+            removed_at: Set(new.removed_at.map(Timestamp::millis)),
+        };
+        debug_assert!(row.is_changed(), "every column is set");
+        Entity::insert(row).exec_without_returning(&self.transaction).await?;
+        Ok(())
+    }
+
+    /// Returns whether there is such a commodity: if not, that is a fault.
+    pub(crate) async fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
+        if update.is_by_an_operator() {
+            return self.update_by_an_operator(id, update).await;
+        }
+        if !update.moves_units() {
+            return Ok(true);
+        }
+        let values = vec![update.available.into(), update.held.into(), update.sold.into(), id.get().into()];
+        let sql = "UPDATE commodities SET available = available + ?, held = held + ?, sold = sold + ? WHERE id = ?";
+        Ok(self.execute(sql, values).await? == 1)
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    pub(crate) async fn rollback(self) -> Result<(), StoreError> {
+        Ok(self.transaction.rollback().await?)
+    }
+
+    async fn update_by_an_operator(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
+        let mut available = Expr::col(Column::Available).add(update.available);
+        if let Some(total) = update.total {
+            available = available.add(Expr::val(i64::from(total)).sub(Expr::col(Column::Total)));
+        }
+        let mut query = Entity::update_many()
+            .filter(Column::Id.eq(id.get()))
+            .col_expr(Column::Available, available)
+            .col_expr(Column::Held, Expr::col(Column::Held).add(update.held))
+            .col_expr(Column::Sold, Expr::col(Column::Sold).add(update.sold));
+        if let Some(total) = update.total {
+            // Behind `available`: MySQL assigns from left to right, and the line above means the old total.
+            query = query.col_expr(Column::Total, Expr::val(i64::from(total)));
+        }
+        if let Some(terms) = &update.terms {
+            query = query
+                .col_expr(Column::Name, Expr::val(terms.name.clone()))
+                .col_expr(Column::Description, Expr::val(terms.description.clone()))
+                .col_expr(Column::ImageUrl, Expr::val(terms.image_url.clone()))
+                .col_expr(Column::Price, Expr::val(terms.price.minor()))
+                .col_expr(Column::Currency, Expr::val(terms.currency.code()))
+                .col_expr(Column::LimitPerUser, Expr::val(terms.limit_per_user.map(column_int)))
+                .col_expr(Column::HoldSeconds, Expr::val(terms.hold_seconds.map(column_int)))
+                .col_expr(Column::StartsAt, Expr::val(terms.starts_at.millis()))
+                .col_expr(Column::EndsAt, Expr::val(terms.ends_at.millis()));
+        }
+        if let Some(paused) = update.paused {
+            query = query.col_expr(Column::Paused, Expr::val(paused));
+        }
+        if let Some(at) = update.ended_at {
+            query = query.col_expr(Column::EndedAt, Expr::val(at.millis()));
+        }
+        if let Some(at) = update.removed_at {
+            query = query.col_expr(Column::RemovedAt, Expr::val(at.millis()));
+        }
+        if let Some(version) = update.version {
+            query = query.col_expr(Column::Version, Expr::val(i64::from(version)));
+        }
+        Ok(query.exec(&self.transaction).await?.rows_affected == 1)
+    }
+
+    async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(self.transaction.execute_raw(self.statement(sql, values)).await?.rows_affected())
+    }
+
+    fn statement(&self, sql: impl Into<String>, values: Vec<Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend, sql, values)
+    }
+}
+
+impl NewOrder {
+    fn push_values(&self, values: &mut Vec<Value>) {
+        let order = &self.order;
+        values.extend([
+            Value::from(order.id.uuid()),
+            order.commodity.get().into(),
+            order.user.get().into(),
+            column_int(order.quantity.get()).into(),
+            order.unit_price.minor().into(),
+            order.currency.code().into(),
+            order.status.code().into(),
+            order.pay_by.map(Timestamp::millis).into(),
+            self.key.map(|key| uuid::Uuid::from_bytes(key.to_bytes())).into(),
+            self.fingerprint.0.into(),
+            self.changed_at.millis().into(),
+        ]);
+    }
+}
+
+const ORDER_COLUMNS: usize = 11;
+
+/// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
+/// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
+const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
+
+static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
+    let row = format!("({})", places(ORDER_COLUMNS));
+    let insert = |size: usize| {
+        let columns = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at";
+        (size, format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(",")))
+    };
+    INSERT_SIZES.into_iter().map(insert).collect()
+});
+
+/// The most ids in one list. Lists are filled up to a power of two with their last id, which changes nothing and keeps
+/// the number of different statements small.
+const LIST_MAX: usize = 256;
+
+fn padded(length: usize) -> usize {
+    length.next_power_of_two()
+}
+
+fn pad(mut values: Vec<Value>) -> Vec<Value> {
+    if let Some(last) = values.last().cloned() {
+        values.resize(padded(values.len()), last);
+    }
+    values
+}
+
+fn ids(orders: &[OrderId]) -> Vec<Value> {
+    pad(orders.iter().map(|order| Value::from(order.uuid())).collect())
+}
+
+fn places(count: usize) -> String {
+    vec!["?"; count].join(",")
+}
+
+/// All counts of a row are far below 2^31: quantities 10^6, limits 10^6, hold seconds 31,536,000.
+fn column_int(value: u32) -> i32 {
+    i32::try_from(value).expect("counts of orders and terms fit 31 bits")
+}

@@ -1,0 +1,5 @@
+//! The integration tests: one binary, so that it is linked once. Each module is about one part of the system.
+
+mod projection;
+mod store;
+mod support;

@@ -1,0 +1,220 @@
+//! The store on both families of databases.
+
+use doorbuster::domain::{OrderStatus, Partitions};
+use doorbuster::event::Batch;
+use doorbuster::projection;
+use doorbuster::store::{OrderFilter, Role, Store, StoreError};
+use rstest::rstest;
+
+use crate::support::database::settings;
+use crate::support::history::History;
+use crate::support::{Backend, TestDatabase, at, commodity, partition, position, user};
+
+async fn connect_error(url: &str) -> String {
+    let error = Store::connect(url, &settings()).await.expect_err("it cannot be connected to").to_string();
+    assert!(!error.contains('\n') && !error.contains("hunter2"), "one line, no password: {error}");
+    error
+}
+
+async fn apply(store: &Store, batches: &[Batch]) {
+    let report = projection::apply(store, batches).await.expect("the database is there");
+    assert_eq!((report.stops.len(), report.count(projection::Outcome::Applied)), (0, batches.len()), "{report:?}");
+}
+
+#[rstest]
+#[case("postgres://localhost/x", "unknown scheme")]
+#[case("somewhere", "it must begin with")]
+#[case("sqlite:", "path of a file")]
+#[case("sqlite::memory:", "memory is not durable")]
+#[case("sqlite:/nowhere/at/all.db", "doorbuster migrate")]
+#[case("mysql://root@127.0.0.1:3306", "name of a database")]
+#[case("mysql://root:hunter2@127.0.0.1:1/doorbuster", "cannot connect to the database server at 127.0.0.1:1")]
+#[tokio::test]
+async fn a_url_that_leads_nowhere_is_explained_in_one_line(#[case] url: &str, #[case] part: &str) {
+    let error = connect_error(url).await;
+    assert!(error.contains(part), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_the_server_does_not_have_is_named() {
+    let database = TestDatabase::empty(Backend::Mysql).await;
+    let error = connect_error(&format!("{}_not", database.url())).await;
+    assert!(error.contains("has no database") && error.contains("CREATE DATABASE"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_made_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let database = TestDatabase::migrated(Backend::Sqlite).await;
+    let path = database.url().strip_prefix("sqlite:").unwrap();
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn a_schema_that_is_missing_unfinished_or_newer_says_what_to_do(#[case] backend: Backend) {
+    let database = TestDatabase::empty(backend).await;
+    if backend == Backend::Mysql {
+        assert!(connect_error(database.url()).await.contains("run `doorbuster migrate`"));
+    }
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(8).unwrap()).await.unwrap(), 1);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
+    let store = database.store().await;
+    assert_eq!(store.partitions().get(), 8, "a schema keeps the partitions it was made with");
+    assert_eq!(store.partition_rows().await.unwrap().len(), 8);
+    store.check_schema().await.unwrap();
+
+    database.execute("DELETE FROM meta").await;
+    assert!(connect_error(database.url()).await.contains("run it again"));
+    database.execute("DELETE FROM seaql_migrations").await;
+    assert!(connect_error(database.url()).await.contains("run `doorbuster migrate`"));
+    database.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_beyond', 0)").await;
+    assert!(connect_error(database.url()).await.contains("newer release"));
+    let error = Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap_err();
+    assert!(matches!(error, StoreError::Schema(_)), "{error}");
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn commodity_ids_are_given_once_even_to_many_at_a_time(#[case] backend: Backend) {
+    let database = TestDatabase::migrated(backend).await;
+    let store = database.store().await;
+    let ids = futures_util::future::try_join_all((0..20).map(|_| store.next_commodity_id())).await.unwrap();
+    let distinct: std::collections::BTreeSet<i64> = ids.iter().map(|id| id.get()).collect();
+    assert_eq!(distinct, (1..=20).collect());
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn a_claim_begins_the_next_epoch_and_names_the_owner(#[case] backend: Backend) {
+    let database = TestDatabase::migrated(backend).await;
+    let store = database.store().await;
+    assert_eq!(store.claim_epoch(partition(3), "node-1").await.unwrap().get(), 1);
+    assert_eq!(store.claim_epoch(partition(3), "node-2").await.unwrap().get(), 2);
+    let row = store.partition_rows().await.unwrap().swap_remove(3);
+    assert_eq!((row.id, row.owner.as_deref(), row.epoch.get()), (partition(3), Some("node-2"), 2));
+    assert_eq!(store.applied(partition(3)).await.unwrap(), position(0, 0));
+    assert!(store.claim_epoch(partition(16), "node-1").await.is_err(), "the schema has 16 partitions");
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn account_names_are_unique_without_regard_to_case_and_nothing_else(#[case] backend: Backend) {
+    let database = TestDatabase::migrated(backend).await;
+    let store = database.store().await;
+    let ann = store.create_account("Ärne", "hash", Role::Buyer, at(0)).await.unwrap().unwrap();
+    assert_eq!(store.create_account("äRNE", "other", Role::Buyer, at(1)).await.unwrap(), None);
+    let other = store.create_account("arne", "other", Role::Admin, at(2)).await.unwrap().unwrap();
+    assert_eq!(store.account_by_name("ÄRNE").await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.account(other.id).await.unwrap(), Some(other.clone()));
+    assert_eq!(store.accounts(None, 10).await.unwrap(), [ann.clone(), other.clone()]);
+    assert_eq!(store.accounts(Some(ann.id), 10).await.unwrap(), [other]);
+    let changed = store.change_account(ann.id, Some(Role::Admin), None).await.unwrap().unwrap();
+    assert_eq!((changed.role, changed.password_hash.as_str()), (Role::Admin, "hash"));
+    assert_eq!(store.change_account(user(999), Some(Role::Admin), None).await.unwrap(), None);
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn orders_are_listed_newest_first_by_any_filter(#[case] backend: Backend) {
+    let database = TestDatabase::migrated(backend).await;
+    let store = database.store().await;
+    let mut history = History::begin(partition(3), position(1, 0).0);
+    history.list(1, 100).list(2, 100);
+    for number in 0..10 {
+        // Each choice of the clock's kind moves the time on; here every order has a millisecond of its own.
+        history.choose(0x1000_00FF);
+        history.place(number % 2, number as i64 % 3 + 1, 1, OrderStatus::Reserved, None);
+    }
+    history.move_to(4, OrderStatus::Cancelled);
+    let orders = history.orders().to_vec();
+    apply(&store, &history.batches()).await;
+
+    let of =
+        |wanted: &dyn Fn(usize) -> bool| orders.iter().enumerate().rev().filter(|(n, _)| wanted(*n)).map(|(_, o)| *o).collect::<Vec<_>>();
+    let find = async |filter: OrderFilter, before, limit| store.orders(&filter, before, limit).await.unwrap();
+    assert_eq!(find(OrderFilter::default(), None, 100).await, of(&|_| true));
+    assert_eq!(find(OrderFilter::default(), Some(orders[4].id), 2).await, of(&|n| n == 3 || n == 2));
+    assert_eq!(find(OrderFilter { commodity: Some(commodity(1)), ..Default::default() }, None, 100).await, of(&|n| n % 2 == 0));
+    assert_eq!(find(OrderFilter { user: Some(user(2)), ..Default::default() }, None, 100).await, of(&|n| n % 3 == 1));
+    assert_eq!(find(OrderFilter { status: Some(OrderStatus::Cancelled), ..Default::default() }, None, 100).await, of(&|n| n == 4));
+    let window =
+        OrderFilter { placed_from: Some(orders[2].id.placed_at()), placed_until: Some(orders[5].id.placed_at()), ..Default::default() };
+    assert_eq!(find(window.clone(), None, 100).await, of(&|n| (2..5).contains(&n)));
+    assert_eq!(find(window, Some(orders[4].id), 100).await, of(&|n| (2..4).contains(&n)));
+    assert_eq!(store.order(orders[4].id).await.unwrap(), Some(orders[4]));
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn a_snapshot_has_what_the_engine_must_know_and_no_more(#[case] backend: Backend) {
+    let database = TestDatabase::migrated(backend).await;
+    let store = database.store().await;
+    let mut history = History::begin(partition(3), position(1, 0).0);
+    history.list(1, 100).list(2, 0);
+    history.place(0, 1, 1, OrderStatus::Reserved, None);
+    history.place(0, 2, 2, OrderStatus::Confirmed, Some("a"));
+    history.place(0, 3, 1, OrderStatus::Reserved, Some("b"));
+    history.place(0, 4, 1, OrderStatus::Reserved, None);
+    history.place(0, 5, 1, OrderStatus::Reserved, None);
+    history.move_to(2, OrderStatus::Cancelled);
+    history.move_to(3, OrderStatus::Expired);
+    history.move_to(4, OrderStatus::Expired);
+    history.move_to(4, OrderStatus::RefundDue);
+    let orders = history.orders().to_vec();
+    apply(&store, &history.batches()).await;
+    let mut elsewhere = History::begin(partition(4), position(1, 0).0);
+    elsewhere.list(3, 5).place(0, 1, 1, OrderStatus::Confirmed, None);
+    apply(&store, &elsewhere.batches()).await;
+
+    let mut snapshot = store.snapshot(partition(3)).await.unwrap();
+    snapshot.orders.sort_unstable_by_key(|known| known.order.id);
+    let found: Vec<_> = snapshot.orders.iter().map(|known| (known.order, known.key.is_some())).collect();
+    assert_eq!(found, [(orders[0], false), (orders[1], true), (orders[2], true), (orders[4], false)]);
+    assert_eq!(
+        snapshot.commodities.iter().map(|c| (c.id.get(), c.stock.held.get(), c.stock.sold.get())).collect::<Vec<_>>(),
+        [(1, 1, 2), (2, 0, 0)]
+    );
+    assert_eq!(store.snapshot(partition(5)).await.unwrap(), doorbuster::engine::Snapshot::default());
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn the_audit_compares_the_counters_with_the_order_rows(#[case] backend: Backend) {
+    let database = TestDatabase::migrated(backend).await;
+    let store = database.store().await;
+    let mut history = History::begin(partition(3), position(1, 0).0);
+    history.list(1, 100).list(2, 7);
+    history.place(0, 1, 4, OrderStatus::Reserved, None);
+    history.place(0, 1, 3, OrderStatus::Confirmed, None);
+    history.place(0, 2, 2, OrderStatus::Reserved, None);
+    history.move_to(2, OrderStatus::Expired);
+    apply(&store, &history.batches()).await;
+
+    let rows = store.audit().await.unwrap();
+    assert_eq!(rows.len(), 2);
+    let row = &rows[0];
+    assert_eq!((row.total, row.available, row.held, row.sold), (100, 93, 4, 3));
+    assert_eq!((row.held_by_orders, row.sold_by_orders, row.live_orders, row.buyers_over_limit), (4, 3, 2, 1));
+    assert!(rows.iter().all(|row| row.balanced));
+
+    database.execute("UPDATE commodities SET available = available - 1, held = held + 1 WHERE id = 1").await;
+    database.execute("UPDATE orders SET commodity_id = 9 WHERE status = 4").await;
+    let rows = store.audit().await.unwrap();
+    let faults: Vec<_> = rows.iter().filter(|row| !row.balanced).map(|row| row.commodity_id.get()).collect();
+    assert_eq!(faults, [1, 9]);
+}
