@@ -1,1 +1,116 @@
-fn main() {}
+//! `doorbuster`: the whole system in one process on SQLite, and the tools.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use doorbuster::auth::Authenticator;
+use doorbuster::config::Config;
+use doorbuster::domain::UserId;
+use doorbuster::shutdown::StopSignals;
+use doorbuster::store::Role;
+use doorbuster::tools::{audit, token};
+use doorbuster::{clock, datadir, embedded, telemetry};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A flash-sale engine: accepted means sold, neither oversold nor undersold, whatever is killed.
+///
+/// Without a command it runs the whole system in one process on SQLite.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The folder with the database and the secrets of the embedded mode.
+    #[arg(long, global = true, default_value = "data", value_name = "DIR")]
+    data: PathBuf,
+    /// A configuration file; doorbuster.toml is read if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Mint tokens with the configured key.
+    Token(TokenArguments),
+    /// Check for every commodity that total = available + held + sold = what the order rows say; exit 1 if not.
+    Audit,
+    /// Create or upgrade the schema.
+    Migrate,
+}
+
+#[derive(Args)]
+struct TokenArguments {
+    /// The user the token is for; the first one with --count.
+    #[arg(long)]
+    user: UserId,
+    /// The role in the token.
+    #[arg(long, value_enum, default_value = "buyer")]
+    role: RoleArgument,
+    /// Tokens for so many users, counted up from --user.
+    #[arg(long, default_value_t = 1)]
+    count: u32,
+    /// Write a CSV file (user_id,token) instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleArgument {
+    Buyer,
+    Admin,
+}
+
+fn main() -> ExitCode {
+    let Arguments { data, config, command } = Arguments::parse();
+    match run(&data, config.as_deref(), command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("doorbuster: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config)?;
+    telemetry::install_tracing(&config.telemetry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            None => serve(&config, data).await?,
+            Some(Command::Token(arguments)) => mint(&config, data, arguments)?,
+            Some(Command::Audit) => return Ok(if audit::run(&config, data).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Some(Command::Migrate) => println!("{}", embedded::migrate(&config, data).await?),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn serve(config: &Config, data: &Path) -> anyhow::Result<()> {
+    let signals = StopSignals::catch()?;
+    let app = embedded::App::start(config, data).await?;
+    app.welcome().await?;
+    app.run_until(async {
+        let signal = signals.first().await;
+        tracing::info!(signal, "told to stop");
+    })
+    .await;
+    Ok(())
+}
+
+fn mint(config: &Config, data: &Path, arguments: TokenArguments) -> anyhow::Result<()> {
+    let secret = match &config.auth.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => datadir::read_secret(data)?,
+    };
+    let role = match arguments.role {
+        RoleArgument::Buyer => Role::Buyer,
+        RoleArgument::Admin => Role::Admin,
+    };
+    let request = token::Request { user: arguments.user, role, count: arguments.count, out: arguments.out };
+    token::run(&request, &Authenticator::new(&config.auth, &secret)?, clock::system(), &mut std::io::stdout().lock())?;
+    Ok(())
+}

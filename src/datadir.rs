@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 const LOCK_FILE: &str = "doorbuster.lock";
 const SECRET_FILE: &str = "jwt.secret";
@@ -129,20 +129,28 @@ impl DataDir {
             source: std::io::Error::other(error),
         })?;
         let secret = SecretString::from(URL_SAFE_NO_PAD.encode(random));
-        self.write_durably(&path, &secret).map_err(io("write", &path))?;
+        self.write_private(SECRET_FILE, secret.expose_secret())?;
         Ok(secret)
     }
 
-    /// Writes beside, syncs, renames, syncs the folder: after a crash there is a whole secret or none.
-    fn write_durably(&self, path: &Path, secret: &SecretString) -> std::io::Result<()> {
-        use secrecy::ExposeSecret;
+    /// Writes a file of the folder for its owner alone (mode 600), as one line or more of text.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`] if it cannot be written; what stood there before then still does.
+    pub fn write_private(&self, name: &str, text: &str) -> Result<(), DataDirError> {
+        let path = self.path.join(name);
+        self.write_durably(&path, text).map_err(io("write", &path))
+    }
+
+    /// Writes beside, syncs, renames, syncs the folder: after a crash there is a whole file or none.
+    fn write_durably(&self, path: &Path, text: &str) -> std::io::Result<()> {
         let temporary = self.path.join(SECRET_TEMPORARY_FILE);
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        writeln!(file, "{}", secret.expose_secret())?;
+        writeln!(file, "{}", text.trim_end())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         File::open(&self.path)?.sync_all()

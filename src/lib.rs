@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod datadir;
 pub mod domain;
+pub mod embedded;
 pub mod engine;
 pub mod event;
 pub mod http;

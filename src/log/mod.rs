@@ -1,5 +1,7 @@
 //! The log of a partition: append and await the confirm. Never decides what is in a batch, never answers a buyer.
 
+pub mod embedded;
+
 use futures_util::future::BoxFuture;
 
 use crate::event::Batch;

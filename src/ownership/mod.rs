@@ -1,5 +1,7 @@
 //! Who runs a partition's engine: claim, serve, release. Never uses a clock or a time-out to decide who owns (promise 4).
 
+pub mod embedded;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

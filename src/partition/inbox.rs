@@ -2,11 +2,11 @@
 //! whose caller gave up is never carried out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::Reply;
@@ -93,7 +93,7 @@ pub struct Patience {
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: mpsc::Sender<Request>,
-    serving: Arc<AtomicBool>,
+    serving: Arc<watch::Sender<bool>>,
     patience: Patience,
 }
 
@@ -101,13 +101,19 @@ impl Inbox {
     /// An inbox of that depth, with its receiving end.
     pub(super) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(depth_max);
-        (Self { sender, serving: Arc::new(AtomicBool::new(false)), patience }, receiver)
+        (Self { sender, serving: Arc::new(watch::Sender::new(false)), patience }, receiver)
     }
 
     /// Whether an engine takes requests up right now.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
+        *self.serving.borrow()
+    }
+
+    /// Waits until an engine takes requests up.
+    pub async fn served(&self) {
+        // The sender lives as long as this inbox does, so that the wait cannot fail.
+        let _ = self.serving.subscribe().wait_for(|serving| *serving).await;
     }
 
     /// Requests waiting now.
@@ -117,7 +123,7 @@ impl Inbox {
     }
 
     /// What tells everyone whether an engine takes requests up.
-    pub(super) fn serving_flag(&self) -> Arc<AtomicBool> {
+    pub(super) fn serving_flag(&self) -> Arc<watch::Sender<bool>> {
         Arc::clone(&self.serving)
     }
 

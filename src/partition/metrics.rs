@@ -20,9 +20,9 @@ impl Meters {
         let label = partition.to_string();
         Self {
             inbox_depth: gauge!("doorbuster_inbox_depth", "partition" => label.clone()),
-            batch_events: histogram!("doorbuster_batch_events"),
+            batch_events: histogram!("doorbuster_batch_size"),
             commit_seconds: histogram!("doorbuster_commit_seconds"),
-            drained_requests: histogram!("doorbuster_drained_requests"),
+            drained_requests: histogram!("doorbuster_drain_size"),
             restarts: counter!("doorbuster_partition_restarts_total", "partition" => label),
         }
     }

@@ -3,11 +3,10 @@
 //! It never appends a batch twice, never has two batches in flight, and never answers what rests on an unconfirmed one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use super::inbox::{Caller, Inbox, Patience, Request};
 use super::metrics::Meters;
 use super::{Board, Reply, Sighting};
 use crate::clock::Clock;
+use crate::config;
 use crate::domain::{CommodityId, Epoch, PartitionId, Sequence, Timestamp};
 use crate::engine::{Answer, Command, Engine, Refusal, RestoreError};
 use crate::event::{Batch, Event};
@@ -36,6 +36,18 @@ pub struct Settings {
     pub append_timeout: Duration,
     /// How long a request may wait in the inbox.
     pub command_timeout: Duration,
+}
+
+impl From<&config::Partition> for Settings {
+    fn from(config: &config::Partition) -> Self {
+        Self {
+            inbox_depth_max: config.inbox_depth_max,
+            batch_commands_max: config.batch_commands_max,
+            ended_orders_max: config.ended_orders_max,
+            append_timeout: Duration::from_millis(config.append_timeout_ms),
+            command_timeout: Duration::from_millis(config.command_timeout_ms),
+        }
+    }
 }
 
 /// A running partition task.
@@ -80,23 +92,23 @@ struct Task {
     clock: Clock,
     stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
-    serving: Arc<AtomicBool>,
+    serving: Arc<watch::Sender<bool>>,
     meters: Meters,
 }
 
 /// Says that an engine serves, for as long as it lives: also when the task panics.
-struct Serving(Arc<AtomicBool>);
+struct Serving(Arc<watch::Sender<bool>>);
 
 impl Serving {
-    fn begin(flag: &Arc<AtomicBool>) -> Self {
-        flag.store(true, Ordering::Release);
+    fn begin(flag: &Arc<watch::Sender<bool>>) -> Self {
+        flag.send_replace(true);
         Self(Arc::clone(flag))
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.send_replace(false);
     }
 }
 

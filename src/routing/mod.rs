@@ -2,6 +2,10 @@
 //! without a bound.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use crate::domain::{CommodityId, Order, OrderId, Partitions, UserId};
 use crate::engine::{Command, Refusal};
@@ -52,6 +56,19 @@ impl Router {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.inboxes.iter().all(Inbox::is_serving)
+    }
+
+    /// Waits until every partition is served.
+    ///
+    /// # Errors
+    /// Nothing but that it took longer than `bound`.
+    pub async fn served(&self, bound: Duration) -> Result<(), Elapsed> {
+        timeout(bound, async {
+            for inbox in &self.inboxes {
+                inbox.served().await;
+            }
+        })
+        .await
     }
 
     /// Sends a command about a commodity to its partition and waits for what it came to.

@@ -1,3 +1,4 @@
-//! What the subcommands do, as functions. Never reads arguments: `bin/` does.
+//! What the subcommands do, as functions. Never changes stock; what arguments mean is said here, reading them is `bin/`'s.
 
+pub mod audit;
 pub mod token;

@@ -1,5 +1,6 @@
 //! What tests share. Nothing here asserts.
 
+pub mod app;
 pub mod database;
 pub mod history;
 

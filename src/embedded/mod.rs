@@ -1,0 +1,230 @@
+//! Everything in one process: store, log, engines, HTTP. Never decides anything itself.
+
+mod demo;
+mod welcome;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Authenticator, Hasher, KeyError};
+use crate::clock;
+use crate::config::Config;
+use crate::datadir::{DataDir, DataDirError};
+use crate::domain::Partitions;
+use crate::http::{self, AppState};
+use crate::limits::Limiter;
+use crate::ownership::embedded::EmbeddedOwnership;
+use crate::partition::{self, Board, Runner};
+use crate::routing::Router;
+use crate::store::{Store, StoreError};
+use crate::telemetry::{self, TelemetryError};
+
+/// Why the process does not start: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder is in use, not writable, or its secret is readable by others.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// The database is away, or its schema is of another release.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The secret or the public key is not usable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Metrics or logs cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The port is taken or not ours to take.
+    #[error("cannot listen on {address}: {cause}; stop what listens there, or set DOORBUSTER__HTTP__LISTEN")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The partitions were not served in time.
+    #[error("the partitions are not served after {0:?}; the log above says why")]
+    NotServing(Duration),
+    /// There is no database to look at yet.
+    #[error("no database at {0}; start `doorbuster` once, or name the folder with --data or the database with DATABASE_URL")]
+    NoDatabase(String),
+    /// The demo sale could not be made.
+    #[error("the demo sale could not be made: {0}")]
+    Demo(String),
+}
+
+/// How long the partitions may take to be served at the start.
+const SERVING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A running Doorbuster of one process.
+pub struct App {
+    address: SocketAddr,
+    data: DataDir,
+    store: Store,
+    router: Arc<Router>,
+    authenticator: Arc<Authenticator>,
+    hasher: Arc<Hasher>,
+    ownership: Arc<EmbeddedOwnership>,
+    runners: Vec<Runner>,
+    server: ServerHandle,
+    served: JoinHandle<std::io::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Starts everything; resolves when requests are served.
+    ///
+    /// # Errors
+    /// [`StartError`], after which nothing runs.
+    pub async fn start(config: &Config, data: &Path) -> Result<Self, StartError> {
+        let data = DataDir::open(data)?;
+        let secret = match &config.auth.jwt_secret {
+            Some(secret) => secret.clone(),
+            None => data.secret()?,
+        };
+        let authenticator = Arc::new(Authenticator::new(&config.auth, &secret)?);
+        let hasher = Arc::new(Hasher::new(config.auth.hashing_concurrency_max));
+        let listener = listen(config.http.listen)?;
+        let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.http.listen, cause })?;
+        let metrics = telemetry::install_metrics()?;
+        let url = database_url(config, data.path());
+        Store::migrate(url.expose_secret(), &config.database, partitions_wanted(config)).await?;
+        let store = Store::connect(url.expose_secret(), &config.database).await?;
+
+        let stop = CancellationToken::new();
+        let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), config.node.id.clone(), &config.partition));
+        let board = Arc::new(Board::default());
+        let settings = partition::Settings::from(&config.partition);
+        let partitions = store.partitions();
+        let runners: Vec<Runner> = partitions
+            .iter()
+            .map(|id| partition::spawn(id, settings, ownership.clone(), Arc::clone(&board), clock::system, stop.clone()))
+            .collect();
+        let inboxes = runners.iter().map(|runner| runner.inbox.clone()).collect();
+        let router = Arc::new(Router::new(board, store.clone(), partitions, inboxes));
+        router.served(SERVING_TIMEOUT).await.map_err(|_| StartError::NotServing(SERVING_TIMEOUT))?;
+
+        let limiter = Arc::new(Limiter::new(&config.limits));
+        tokio::spawn({
+            let (limiter, stop) = (Arc::clone(&limiter), stop.clone());
+            async move { limiter.run_upkeep(stop).await }
+        });
+        tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
+        let state = web::Data::new(AppState {
+            router: Arc::clone(&router),
+            store: store.clone(),
+            authenticator: Arc::clone(&authenticator),
+            hasher: Arc::clone(&hasher),
+            limiter,
+            clock: clock::system,
+            prometheus: metrics,
+            config: config.http.clone(),
+            request_ids: http::RequestIds::new(rand::random()),
+        });
+        let server = http::server(listener, state, http::Surface::Both).map_err(|cause| StartError::Listen { address, cause })?;
+        let handle = server.handle();
+        let served = tokio::spawn(server);
+        Ok(Self { address, data, store, router, authenticator, hasher, ownership, runners, server: handle, served, stop })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes the demo on a first run, refreshes the demo's tokens, and prints where to look.
+    ///
+    /// # Errors
+    /// [`StartError`] when the demo cannot be made or its tokens not be written.
+    pub async fn welcome(&self) -> Result<(), StartError> {
+        let first_run = demo::make_if_empty(&self.store, &self.router, &self.hasher, &self.data).await?;
+        let mut has_demo = false;
+        for (name, role) in demo::ACCOUNTS {
+            if let Some(account) = self.store.account_by_name(name).await? {
+                let token = self.authenticator.mint(account.id, role, clock::system());
+                self.data.write_private(&format!("{name}.token"), &token)?;
+                has_demo = true;
+            }
+        }
+        println!("{}", welcome::banner(self.address, self.data.path(), first_run, has_demo, &self.router.board().all()));
+        Ok(())
+    }
+
+    /// Serves until `shutdown` resolves, then stops.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        shutdown.await;
+        self.stop().await;
+    }
+
+    /// Stops in order: no new requests, those in flight answered, the last batches confirmed, the database closed.
+    pub async fn stop(self) {
+        tracing::info!("stopping: answering what is in flight");
+        self.server.stop(true).await;
+        if let Err(error) = self.served.await {
+            tracing::error!(%error, "the HTTP server ended abnormally");
+        }
+        self.stop.cancel();
+        for runner in self.runners {
+            runner.stopped().await;
+        }
+        self.ownership.stop().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the database did not close well");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Creates or upgrades the schema of the configured database; a sentence that says what was done.
+///
+/// # Errors
+/// [`StartError`] when the database cannot be reached or changed.
+pub async fn migrate(config: &Config, data: &Path) -> Result<String, StartError> {
+    let _lock = match &config.database.url {
+        Some(_) => None,
+        None => Some(DataDir::open(data)?),
+    };
+    let url = database_url(config, data);
+    let steps = Store::migrate(url.expose_secret(), &config.database, partitions_wanted(config)).await?;
+    Ok(match steps {
+        0 => "the schema was up to date".into(),
+        1 => "the schema is up to date now (1 step)".into(),
+        steps => format!("the schema is up to date now ({steps} steps)"),
+    })
+}
+
+/// The configured database, for tools that run beside a live server: takes no lock, makes nothing.
+///
+/// # Errors
+/// [`StartError`] when there is none, or its schema is of another release.
+pub async fn open_existing(config: &Config, data: &Path) -> Result<Store, StartError> {
+    let file = data.join(DATABASE_FILE);
+    if config.database.url.is_none() && !file.exists() {
+        return Err(StartError::NoDatabase(file.display().to_string()));
+    }
+    Ok(Store::connect(database_url(config, data).expose_secret(), &config.database).await?)
+}
+
+fn partitions_wanted(config: &Config) -> Partitions {
+    Partitions::new(config.partition.count).expect("checked with the configuration")
+}
+
+/// The name of the database in the data folder.
+const DATABASE_FILE: &str = "doorbuster.sqlite";
+
+fn database_url(config: &Config, data: &Path) -> SecretString {
+    config.database.url.clone().unwrap_or_else(|| format!("sqlite:{}", data.join(DATABASE_FILE).display()).into())
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|cause| StartError::Listen { address, cause })
+}

@@ -1,0 +1,46 @@
+//! What the embedded mode prints when it is up. Never prints a secret: tokens and passwords stay in files.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::demo;
+use crate::partition::Listing;
+
+/// The page of text: where to look, and one line that buys.
+pub(super) fn banner(address: SocketAddr, data: &Path, first_run: bool, has_demo: bool, commodities: &[Listing]) -> String {
+    let data = data.display();
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        let _ = writeln!(text, "  {what:<12} {value}");
+    };
+    line("API", format!("http://{address}/v1/commodities"));
+    line("docs", format!("http://{address}/docs"));
+    line("metrics", format!("http://{address}/metrics"));
+    line("data", format!("{data}"));
+    if has_demo {
+        line("accounts", format!("{data}/demo-accounts.txt (demo-admin, demo-buyer)"));
+    }
+    for listing in commodities.iter().take(5) {
+        let stock = listing.stock;
+        line("on sale", format!("{} · {} · {} of {} available", listing.id, listing.terms.name, stock.available.get(), stock.total.get()));
+    }
+    if commodities.len() > 5 {
+        line("", format!("... and {} more", commodities.len() - 5));
+    }
+    let title = if first_run { "Doorbuster is up, with a demo sale" } else { "Doorbuster is up" };
+    let buy = match (has_demo, commodities.first()) {
+        (true, Some(listing)) => buy_line(address, Path::new(&data.to_string()), listing),
+        _ => String::new(),
+    };
+    format!("\n{title}\n\n{text}{buy}\nStop with Ctrl-C: what was accepted is on disk.\n")
+}
+
+fn buy_line(address: SocketAddr, data: &Path, listing: &Listing) -> String {
+    let token = demo::token_file(data, "demo-buyer");
+    format!(
+        "\nBuy one:\n\n  curl -sS -X POST http://{address}/v1/commodities/{}/orders -H \"Authorization: Bearer $(cat {})\"\n",
+        listing.id,
+        token.display()
+    )
+}
