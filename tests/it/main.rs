@@ -2,5 +2,6 @@
 
 mod projection;
 mod sale;
+mod startup;
 mod store;
 mod support;

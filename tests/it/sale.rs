@@ -88,3 +88,24 @@ async fn many_buyers_at_once_get_exactly_the_stock(#[case] backend: Backend) {
     assert_eq!((accepted, app.books(lamp).await), (50, [50, 0, 0, 50]));
     app.assert_balanced().await;
 }
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_was_superseded_sells_nothing(#[case] backend: Backend) {
+    let older = TestApp::start(backend).await;
+    let lamp = older.list(1, json!({})).await;
+    let younger = older.another_process().await;
+    assert_eq!(younger.place(1, lamp, &json!({})).await.status.as_u16(), 201);
+
+    let doubtful = older.place(2, lamp, &json!({})).await;
+    assert_eq!((doubtful.status.as_u16(), &doubtful.body["status"]), (202, &json!("pending")));
+    let order = format!("/v1/orders/{}", doubtful.body["order_id"].as_str().expect("an id"));
+    while older.get_as(&older.buyer(2), &order).await.body["status"] == json!("pending") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(older.get_as(&older.buyer(2), &order).await.body["status"], json!("refused"));
+    assert_eq!(older.place(2, lamp, &json!({})).await.refusal(), (409, "sold_out"));
+    older.assert_balanced().await;
+}

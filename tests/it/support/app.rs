@@ -1,12 +1,13 @@
 //! The real app on a port of its own with a database of its own, and a client that speaks JSON to it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use doorbuster::auth::Authenticator;
 use doorbuster::clock;
 use doorbuster::config::Config;
 use doorbuster::domain::UserId;
-use doorbuster::embedded::{App, StartError};
+use doorbuster::embedded::App;
 use doorbuster::store::Role;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub struct TestApp {
     app: App,
     config: Config,
     data: tempfile::TempDir,
-    database: TestDatabase,
+    database: Arc<TestDatabase>,
     client: reqwest::Client,
 }
 
@@ -51,12 +52,19 @@ impl TestApp {
 
     /// The app with a changed configuration.
     pub async fn start_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
-        let database = TestDatabase::empty(backend).await;
+        let database = Arc::new(TestDatabase::empty(backend).await);
         let data = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(database.url());
         change(&mut config);
         let app = App::start(&config, data.path()).await.expect("the app starts");
         Self { app, config, data, database, client: client() }
+    }
+
+    /// A second app on the same database, with a data folder of its own: what should never be, and must not oversell.
+    pub async fn another_process(&self) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let app = App::start(&self.config, data.path()).await.expect("the other app starts");
+        Self { app, config: self.config.clone(), data, database: Arc::clone(&self.database), client: client() }
     }
 
     /// Stops in order and starts again on the same database.
@@ -68,7 +76,7 @@ impl TestApp {
     }
 
     /// Stops in order; the database is still there until the value is dropped.
-    pub async fn stop(self) -> (TestDatabase, tempfile::TempDir) {
+    pub async fn stop(self) -> (Arc<TestDatabase>, tempfile::TempDir) {
         self.app.stop().await;
         (self.database, self.data)
     }
@@ -204,25 +212,6 @@ pub fn config(database_url: &str) -> Config {
     config.auth.jwt_secret = Some(SECRET.to_owned().into());
     config.database.url = Some(database_url.to_owned().into());
     config
-}
-
-/// Starts the app and gives the one line it refuses to start with.
-pub async fn refusal_to_start(config: &Config, data: &Path) -> String {
-    match App::start(config, data).await {
-        Ok(_) => panic!("the app started"),
-        Err(error) => one_line(&error),
-    }
-}
-
-fn one_line(error: &StartError) -> String {
-    let text = error.to_string();
-    assert!(!text.contains('\n'), "one line: {text}");
-    text
-}
-
-/// A folder that is not there.
-pub fn missing_folder(inside: &Path) -> PathBuf {
-    inside.join("not").join("there")
 }
 
 fn client() -> reqwest::Client {

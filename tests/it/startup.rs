@@ -1,0 +1,76 @@
+//! Mistakes at the start: each ends in one line that says what to do.
+
+use std::net::TcpListener;
+
+use doorbuster::config::Config;
+use doorbuster::embedded::App;
+
+use crate::support::app::config;
+use crate::support::{Backend, TestDatabase};
+
+/// Starts the app and gives the one line it refuses to start with.
+async fn refusal(config: &Config, data: &std::path::Path) -> String {
+    let text = match App::start(config, data).await {
+        Ok(_) => panic!("the app started"),
+        Err(error) => error.to_string(),
+    };
+    assert!(!text.contains('\n'), "one line: {text}");
+    text
+}
+
+fn holds(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_a_data_folder_is_told_who_has_it() {
+    let database = TestDatabase::empty(Backend::Sqlite).await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let first = App::start(&config(database.url()), data.path()).await.expect("the first one starts");
+    let told = refusal(&config(database.url()), data.path()).await;
+    holds(&told, &[&std::process::id().to_string(), "--data", &data.path().display().to_string()]);
+    first.stop().await;
+    App::start(&config(database.url()), data.path()).await.expect("the folder is free again").stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let database = TestDatabase::empty(Backend::Sqlite).await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(database.url());
+    config.http.listen = taken.local_addr().expect("an address");
+    holds(&refusal(&config, data.path()).await, &[&config.http.listen.to_string(), "DOORBUSTER__HTTP__LISTEN"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_secret_is_refused_and_not_shown() {
+    let database = TestDatabase::empty(Backend::Sqlite).await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(database.url());
+    config.auth.jwt_secret = Some("hunter2".to_owned().into());
+    let told = refusal(&config, data.path()).await;
+    holds(&told, &["32"]);
+    assert!(!told.contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_database_is_named_without_its_password() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    for url in ["postgres://u:hunter2@127.0.0.1/x", "mysql://u:hunter2@127.0.0.1:1/x", "no url at all"] {
+        let mut config = config(url);
+        config.database.acquire_timeout_ms = 500;
+        let told = refusal(&config, data.path()).await;
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_a_newer_release_is_left_alone() {
+    let database = TestDatabase::migrated(Backend::Sqlite).await;
+    database.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99991231_000001_from_the_future', 1)").await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    holds(&refusal(&config(database.url()), data.path()).await, &["newer"]);
+}
