@@ -5,6 +5,9 @@
 //! What it remembers: every commodity, every live order, every order whose refund is due, and the last
 //! `ended_orders_max` orders that ended otherwise (by the time of their last change, then by number). A forgotten order
 //! is [`Refusal::OrderNotFound`] here though the projection still has it: whoever asks about an old order asks there.
+//!
+//! What that costs, with a million buyers of one order each: 85 bytes an order that is confirmed and has no key, 124 bytes
+//! one that is reserved and has a key (`cargo bench --bench engine` prints it).
 
 mod buyers;
 mod command;
