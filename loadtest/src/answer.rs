@@ -22,8 +22,8 @@ pub struct Acceptance {
 pub enum Verdict {
     /// `201`, or `200` for a repeated key: sold.
     Accepted(Acceptance),
-    /// `202`: ask again with this id.
-    Pending(OrderId),
+    /// `202`: ask again with this id, or, where there is none, with the same idempotency key.
+    Pending(Option<OrderId>),
     /// A problem document, whose code is in the answer.
     Refused,
     /// Not what the contract allows; the sentence says how.
@@ -52,7 +52,7 @@ struct OrderBody {
 
 #[derive(Deserialize)]
 struct PendingBody {
-    order_id: OrderId,
+    order_id: Option<OrderId>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ impl Answer {
             StatusCode::OK => accepted(response, "replayed"),
             StatusCode::ACCEPTED => match serde_json::from_slice::<PendingBody>(&response.body) {
                 Ok(body) => ("pending".to_owned(), Verdict::Pending(body.order_id)),
-                Err(error) => ("pending".to_owned(), Verdict::Malformed(format!("202 without an order id: {error}"))),
+                Err(error) => ("pending".to_owned(), Verdict::Malformed(format!("202 with another body: {error}"))),
             },
             status => problem(response, status),
         };

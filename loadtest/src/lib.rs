@@ -6,12 +6,17 @@
 pub mod answer;
 pub mod audit;
 pub mod bare;
+pub mod child;
 pub mod client;
 pub mod compare;
+pub mod crash;
+pub mod ledger;
 pub mod loopback;
 pub mod machine;
 pub mod plan;
+pub mod race;
 pub mod report;
+pub mod sale;
 pub mod server;
 pub mod tally;
 pub mod tokens;

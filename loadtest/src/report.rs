@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::tally::{Percentiles, Tally};
 
 /// Lines of cells, the first column left-aligned and the rest right-aligned.
@@ -105,6 +106,27 @@ pub fn answers(tally: &Tally) -> Table {
     for (error, count) in &tally.transport {
         table.line(vec![error.words().to_owned(), "-".to_owned(), thousands(*count)]);
     }
+    table
+}
+
+/// What the audit found, while the server ran and after it had stopped.
+#[must_use]
+pub fn audits(live: &Audit, after_stop: Option<&Audit>) -> Table {
+    let all: Vec<&Audit> = std::iter::once(live).chain(after_stop).collect();
+    let headings = ["audit", "live", "after the stop"];
+    let mut table = Table::new(&headings[..=all.len()]);
+    let mut line = |name: &str, value: &dyn Fn(&Audit) -> String| {
+        table.line(std::iter::once(name.to_owned()).chain(all.iter().map(|audit| value(audit))).collect());
+    };
+    line("accepted by HTTP", &|audit| thousands(audit.accepted));
+    line("live order rows", &|audit| thousands(audit.rows));
+    line("of buyers without an answer", &|audit| thousands(audit.rows_in_doubt));
+    line("accepted, no row", &|audit| thousands(audit.missing));
+    line("duplicates", &|audit| thousands(audit.duplicates));
+    line("oversold units", &|audit| audit.oversold.to_string());
+    line("undersold units", &|audit| audit.undersold.to_string());
+    line("available", &|audit| audit.counters.available.to_string());
+    line("held + sold", &|audit| format!("{} + {}", audit.counters.held, audit.counters.sold));
     table
 }
 

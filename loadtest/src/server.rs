@@ -20,6 +20,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a child prints, followed by its address, when its socket is bound.
 pub const LISTENING: &str = "listening on ";
+/// How a child gets its secret.
+pub const SECRET_VARIABLE: &str = "DOORBUSTER__AUTH__JWT_SECRET";
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ impl Launcher {
                 command.env_remove(&*name);
             }
         }
-        command.env("DOORBUSTER__AUTH__JWT_SECRET", &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
+        command.env(SECRET_VARIABLE, &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
         if let Some(folder) = log.parent() {
             command.current_dir(folder);
         }
@@ -149,19 +151,6 @@ impl ServerProcess {
         self.child.kill().await?;
         Ok(())
     }
-}
-
-/// Resolves when the process that started this one is gone: its end of our standard input is closed then.
-///
-/// A plain thread reads: one of tokio's would keep the runtime from ending.
-pub async fn parent_gone() {
-    let (gone, is_gone) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        // An error on standard input means the same as its end, and a server that stopped by itself no longer listens.
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = gone.send(());
-    });
-    let _ = is_gone.await;
 }
 
 /// Asks `/readyz` until it says yes.

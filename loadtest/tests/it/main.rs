@@ -1,15 +1,28 @@
 //! The load generator against servers it starts itself.
 
+mod command;
+mod crash;
 mod generator;
+mod race;
 
 use std::path::Path;
 
+use doorbuster::config::Config;
 use loadtest::server::Launcher;
+
+/// The program that serves: the `loadtest` binary of this build.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_loadtest");
 
 /// The secret of every server these tests start.
 const SECRET: &str = "a secret of the tests, long enough";
 
-/// Starts servers by running the `loadtest` binary of this build.
 fn launcher() -> Launcher {
-    Launcher::new(Path::new(env!("CARGO_BIN_EXE_loadtest")), SECRET)
+    Launcher::new(Path::new(PROGRAM), SECRET)
+}
+
+/// How to read the database of a server these tests start.
+fn config() -> Config {
+    let mut config = Config::load(None).unwrap();
+    config.database.url = None;
+    config
 }

@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+
+/// Races buyers against a Doorbuster server on this machine and audits the outcome.
+///
+/// Without --url it starts a server of its own in a temporary folder. Exit code: 0 clean, 1 a violation, 2 no outcome.
+#[derive(Parser)]
+#[command(version, max_term_width = 120)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// N buyers race for a stock; at the end the answers are held against the database.
+    Race(RaceArguments),
+    /// Durable accepts and sold-out refusals against a bare endpoint that verifies the same token and parses the same
+    /// body, in turns within one run.
+    Compare(CompareArguments),
+    /// Kill -9 in the middle of races on one data folder, with the proof after each restart that nothing was lost.
+    Crash(CrashArguments),
+    /// The bare endpoint of `compare`, on a free port.
+    #[command(hide = true)]
+    ServeBare,
+    /// The whole of doorbuster in one process, on a free port.
+    #[command(hide = true)]
+    ServeEmbedded {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+/// How the load is generated.
+#[derive(Args)]
+pub struct LoadArguments {
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Threads that drive them.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
+    pub threads: u32,
+    /// Writes all figures into this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct RaceArguments {
+    /// Buyers, each with a token and one request.
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=2_000_000))]
+    pub buyers: u32,
+    /// Units on sale.
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000_000))]
+    pub stock: u32,
+    /// Units of one order.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub quantity: u32,
+    /// Open loop: so many requests a second, with latency counted from when a request was due. Without it: closed loop.
+    #[arg(long, value_name = "PER_SECOND", value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+    /// Orders are held so long for a payment that does not come. Without it: orders need no payment.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=31_536_000))]
+    pub hold_seconds: Option<u32>,
+    /// Repeat a request, under an idempotency key, after no answer, 429 or 503, at most so often.
+    #[arg(long, value_name = "TIMES", default_value_t = 0, default_missing_value = "5", num_args = 0..=1, value_parser = value_parser!(u32).range(0..=100))]
+    pub retry: u32,
+    /// Aim at this server, loopback only; several share the connections. Give its --data (and its environment) too.
+    #[arg(long, value_name = "URL", requires = "data")]
+    pub url: Vec<String>,
+    /// The data folder: of the server at --url, or for the server that is started (default: a temporary one).
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Decides the order of the buyers.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// No request is begun later than so many seconds after the start.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = value_parser!(u64).range(1..=3_600))]
+    pub time_limit: u64,
+    #[command(flatten)]
+    pub load: LoadArguments,
+}
+
+#[derive(Args)]
+pub struct CompareArguments {
+    /// How long a round lasts, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// Rounds for each contender.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    #[command(flatten)]
+    pub load: LoadArguments,
+}
+
+#[derive(Args)]
+pub struct CrashArguments {
+    /// How often the server is killed.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub times: u32,
+    /// Decides when; drawn if left out, and printed.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Units of each sale.
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub stock: u32,
+    /// Buyers of each sale; more than units.
+    #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u32).range(2..=2_000_000))]
+    pub buyers: u32,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Writes the figures into this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}

@@ -1,0 +1,170 @@
+//! What each subcommand does: sets the scene, makes the library call, prints, writes the JSON file.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use doorbuster::config::Config;
+use doorbuster::datadir;
+use hyper::body::Bytes;
+use loadtest::client::Shape;
+use loadtest::compare::{self, Contender, Settings};
+use loadtest::crash::{self, Crash};
+use loadtest::ledger::Ledger;
+use loadtest::loopback::Target;
+use loadtest::plan;
+use loadtest::race::{self, Race, Track};
+use loadtest::sale::{Desk, Offer, order_shape};
+use loadtest::server::{Kind, Launcher};
+use loadtest::tokens::Mint;
+
+use crate::arguments::{CompareArguments, CrashArguments, RaceArguments};
+
+/// Buyers that `compare` goes round; its commodities have no limit per user.
+const COMPARE_BUYERS: usize = 10_000;
+/// More units than any comparison sells.
+const PLENTY: u32 = 1_000_000_000;
+
+/// A folder and a secret for servers of our own.
+struct Stage {
+    folder: tempfile::TempDir,
+    launcher: Launcher,
+    mint: Mint,
+}
+
+impl Stage {
+    fn new() -> anyhow::Result<Self> {
+        let secret = uuid::Uuid::from_u128(rand::random()).to_string();
+        Ok(Self {
+            folder: tempfile::Builder::new().prefix("doorbuster-loadtest-").tempdir()?,
+            launcher: Launcher::new(&std::env::current_exe()?, &secret),
+            mint: Mint::with_secret(&secret)?,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
+    let race = Race {
+        buyers: arguments.buyers as usize,
+        stock: arguments.stock,
+        quantity: arguments.quantity,
+        connections: arguments.load.connections as usize,
+        threads: arguments.load.threads as usize,
+        rate: arguments.rate,
+        hold_seconds: arguments.hold_seconds,
+        seed: arguments.seed,
+        retries_max: arguments.retry,
+        time_limit_seconds: arguments.time_limit,
+    };
+    let targets: Vec<Target> = arguments.url.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
+    let stage = Stage::new()?;
+    let track = match arguments.data {
+        Some(data) if !targets.is_empty() => running(targets, data)?,
+        data => own(&stage, data).await?,
+    };
+    println!("{} buyers race for {} units at {}\n", race.buyers, race.stock, track.targets[0]);
+    let report = race::race(&race, track).await?;
+    println!("{report}");
+    write_json(arguments.load.json.as_deref(), &report)?;
+    Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A server that runs already: its secret and database are found as it found them.
+fn running(targets: Vec<Target>, data: PathBuf) -> anyhow::Result<Track> {
+    let config = Config::load(None)?;
+    let secret = match &config.auth.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => datadir::read_secret(&data)?,
+    };
+    let mint = Mint::new(&config.auth, &secret)?;
+    Ok(Track { targets, mint, config, data, own_server: None })
+}
+
+/// A server of our own, on a folder of our own unless one is named.
+async fn own(stage: &Stage, data: Option<PathBuf>) -> anyhow::Result<Track> {
+    let data = match data {
+        Some(data) => std::path::absolute(data)?,
+        None => stage.path("data"),
+    };
+    let server = stage.launcher.start(&Kind::Embedded { data: data.clone() }, &stage.path("server.log")).await?;
+    Ok(Track { targets: vec![server.target().clone()], mint: stage.mint.clone(), config: own_config()?, data, own_server: Some(server) })
+}
+
+/// The configuration of servers of our own, as far as it says how to read their database.
+fn own_config() -> anyhow::Result<Config> {
+    let mut config = Config::load(None)?;
+    config.database.url = None;
+    Ok(config)
+}
+
+pub async fn compare(arguments: CompareArguments) -> anyhow::Result<ExitCode> {
+    let stage = Stage::new()?;
+    let data = stage.path("data");
+    let bare = stage.launcher.start(&Kind::Bare, &stage.path("bare.log")).await?;
+    let embedded = stage.launcher.start(&Kind::Embedded { data: data.clone() }, &stage.path("server.log")).await?;
+    let mut desk = Desk::new(embedded.target().clone(), &stage.mint)?;
+    let offer = |stock| Offer { stock, limit_per_user: None, hold_seconds: None };
+    let (plenty, single) = (desk.open_sale(offer(PLENTY)).await?, desk.open_sale(offer(1)).await?);
+    let buyers = plan::buyers(&stage.mint, COMPARE_BUYERS, 1, false)?;
+    desk.buy(single, &buyers[0]).await?;
+    let bare_shape = Shape::post("/v1/commodities/1/orders", Bytes::from_static(br#"{"quantity":1}"#));
+    let contender = |name, target: &Target, shape, code| Contender { name, target: target.clone(), shape, code };
+    let contenders = [
+        contender("bare actix", bare.target(), bare_shape, "accepted"),
+        contender("durable accepts", embedded.target(), order_shape(plenty, 1), "accepted"),
+        contender("sold-out refusals", embedded.target(), order_shape(single, 1), "sold_out"),
+    ];
+    let settings = Settings {
+        connections: arguments.load.connections as usize,
+        threads: arguments.load.threads as usize,
+        round: Duration::from_secs(arguments.seconds),
+        rounds: arguments.rounds as usize,
+        buyers,
+    };
+    let comparison = compare::compare(&contenders, &settings).await?;
+    bare.stop().await?;
+    embedded.stop().await?;
+    let ledger = Ledger::open(&own_config()?, &data).await?;
+    ledger.all_balance().await?;
+    ledger.close().await?;
+    println!("\n{comparison}");
+    write_json(arguments.load.json.as_deref(), &comparison)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {
+    let crash = Crash {
+        times: arguments.times,
+        seed: arguments.seed.unwrap_or_else(rand::random),
+        stock: arguments.stock,
+        buyers: arguments.buyers as usize,
+        connections: arguments.connections as usize,
+    };
+    println!("seed {}", crash.seed);
+    let stage = Stage::new()?;
+    let say = |line| println!("  {line}");
+    match crash::crash(&crash, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await {
+        Ok(report) => {
+            println!("\n{report}");
+            write_json(arguments.json.as_deref(), &report)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let kept = stage.folder.keep();
+            eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: the data folder is kept in {}", kept.display());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn write_json(file: Option<&Path>, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,104 @@
+//! Reads of the server's database, through the library that wrote it. Never writes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use doorbuster::config::Config;
+use doorbuster::domain::CommodityId;
+use doorbuster::embedded;
+use doorbuster::store::{AuditRow, OrderFilter, Store};
+
+use crate::audit::{Audit, Counters, Row, Sale, Told};
+
+/// Order rows read at a time.
+const PAGE: u64 = 1000;
+
+/// A connected database.
+#[derive(Debug)]
+pub struct Ledger {
+    store: Store,
+}
+
+impl Ledger {
+    /// Connects to the database of a server with this configuration and data folder.
+    ///
+    /// # Errors
+    /// If there is none, or not of this release.
+    pub async fn open(config: &Config, data: &Path) -> anyhow::Result<Self> {
+        Ok(Self { store: embedded::open_existing(config, data).await? })
+    }
+
+    /// Every order row of a commodity.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn rows(&self, commodity: CommodityId) -> anyhow::Result<Vec<Row>> {
+        let filter = OrderFilter { commodity: Some(commodity), ..OrderFilter::default() };
+        let mut rows = Vec::new();
+        let mut before = None;
+        loop {
+            let page = self.store.orders(&filter, before, PAGE).await?;
+            rows.extend(page.iter().map(|order| Row {
+                order: order.id,
+                user: order.user,
+                quantity: i64::from(order.quantity),
+                live: order.status.is_live(),
+            }));
+            match page.last() {
+                Some(last) if page.len() as u64 == PAGE => before = Some(last.id),
+                _ => return Ok(rows),
+            }
+        }
+    }
+
+    /// The counters of a commodity.
+    ///
+    /// # Errors
+    /// If the database does not answer, or does not have it.
+    pub async fn counters(&self, commodity: CommodityId) -> anyhow::Result<Counters> {
+        let rows = self.store.audit().await?;
+        let row = rows
+            .iter()
+            .find(|row| row.commodity_id == commodity)
+            .with_context(|| format!("commodity {commodity} is not in the database"))?;
+        Ok(Counters { total: row.total, available: row.available, held: row.held, sold: row.sold })
+    }
+
+    /// The equation of every commodity: what `doorbuster audit` checks.
+    ///
+    /// # Errors
+    /// If the database does not answer, or a commodity does not balance.
+    pub async fn all_balance(&self) -> anyhow::Result<()> {
+        let wrong: Vec<AuditRow> = self.store.audit().await?.into_iter().filter(|row| !row.balanced).collect();
+        if !wrong.is_empty() {
+            bail!("commodities that do not balance: {wrong:?}");
+        }
+        Ok(())
+    }
+
+    /// Holds what buyers were told against the database, again and again until nothing is wrong or the bound is over:
+    /// a projection may be behind for a while.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn audit(&self, commodity: CommodityId, sale: Sale, told: &Told, bound: Duration) -> anyhow::Result<Audit> {
+        let began = Instant::now();
+        let mut pause = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            pause.tick().await;
+            let audit = Audit::of(sale, told, &self.rows(commodity).await?, self.counters(commodity).await?);
+            if audit.is_clean() || began.elapsed() >= bound {
+                return Ok(audit);
+            }
+        }
+    }
+
+    /// Closes the connections.
+    ///
+    /// # Errors
+    /// If the database does not let go.
+    pub async fn close(self) -> anyhow::Result<()> {
+        Ok(self.store.close().await?)
+    }
+}

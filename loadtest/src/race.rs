@@ -1,0 +1,236 @@
+//! N buyers, each with one request, for a stock that is too small. Ends with the audit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbuster::config::Config;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::answer::Verdict;
+use crate::audit::{Audit, Sale, Told};
+use crate::ledger::Ledger;
+use crate::loopback::Target;
+use crate::machine::Machine;
+use crate::plan::{self, Buyer, Pace};
+use crate::report;
+use crate::sale::{Desk, Known, Offer, order_shape};
+use crate::server::ServerProcess;
+use crate::tally::{Count, Percentiles, Shot, Tally};
+use crate::tokens::Mint;
+use crate::volley::{Amount, Progress, Volley, fire};
+
+/// How long pending orders and a projection that is behind may take to settle.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one attempt may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is raced for, and how.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Race {
+    /// Buyers, each with one request.
+    pub buyers: usize,
+    /// Units on sale.
+    pub stock: u32,
+    /// Units of one order.
+    pub quantity: u32,
+    /// Keep-alive connections.
+    pub connections: usize,
+    /// Threads that drive them.
+    pub threads: usize,
+    /// Requests a second in the open loop; none = closed loop.
+    pub rate: Option<u32>,
+    /// Seconds to pay; none = no payment needed.
+    pub hold_seconds: Option<u32>,
+    /// Decides the order of the buyers.
+    pub seed: u64,
+    /// How often a request is repeated, under its idempotency key, after no answer, 429 or 503.
+    pub retries_max: u32,
+    /// No request is begun later than this after the start, in seconds.
+    pub time_limit_seconds: u64,
+}
+
+/// Where the race takes place.
+#[derive(Debug)]
+pub struct Track {
+    /// The servers.
+    pub targets: Vec<Target>,
+    /// What signs tokens they accept.
+    pub mint: Mint,
+    /// The configuration they have.
+    pub config: Config,
+    /// The data folder they have.
+    pub data: PathBuf,
+    /// The server, where it is one of our own: it is stopped before the last audit.
+    pub own_server: Option<ServerProcess>,
+}
+
+/// All that came of a race.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RaceReport {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// What was asked for.
+    pub race: Race,
+    /// From the first request to the last answer.
+    pub elapsed_seconds: f64,
+    /// Answers a second.
+    pub requests_per_second: f64,
+    /// Accepted orders a second.
+    pub accepts_per_second: f64,
+    /// Answers by status and code.
+    pub answers: Vec<Count>,
+    /// Requests that ended without an answer.
+    pub unanswered: u64,
+    /// Attempts that were repeated.
+    pub retries: u64,
+    /// Latency of accepted orders.
+    pub accepted_latency: Option<Percentiles>,
+    /// Latency of refusals.
+    pub refused_latency: Option<Percentiles>,
+    /// The database while the server ran.
+    pub audit: Audit,
+    /// The database after the server had stopped, where it is our own.
+    pub audit_after_stop: Option<Audit>,
+    /// Everything that must not be; empty = the race was clean.
+    pub violations: Vec<String>,
+    /// What tables are made of.
+    #[serde(skip)]
+    pub tally: Tally,
+}
+
+/// Runs a race and audits it.
+///
+/// # Errors
+/// If the race could not be held at all. What went wrong in it is in the report.
+pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
+    let mut desk = Desk::new(track.targets[0].clone(), &track.mint)?;
+    let offer = Offer { stock: race.stock, limit_per_user: Some(race.quantity), hold_seconds: race.hold_seconds };
+    let commodity = desk.open_sale(offer).await?;
+    let buyers = plan::buyers(&track.mint, race.buyers, race.seed, race.retries_max > 0)?;
+    let volley = Volley {
+        targets: track.targets,
+        connections: race.connections,
+        threads: race.threads,
+        shape: order_shape(commodity, race.quantity),
+        buyers: Arc::clone(&buyers),
+        amount: Amount::EachBuyerOnce,
+        pace: race.rate.map(Pace::new),
+        retries_max: race.retries_max,
+        request_timeout: REQUEST_TIMEOUT,
+        time_limit: Duration::from_secs(race.time_limit_seconds),
+    };
+    let mut tally = fire_with_bar(volley).await?;
+    settle(&mut tally.shots, &buyers, &mut desk).await?;
+    let told = Told::by(&tally.shots, &buyers);
+    let sale = Sale { stock: i64::from(race.stock), quantity: i64::from(race.quantity) };
+    let ledger = Ledger::open(&track.config, &track.data).await?;
+    let audit = ledger.audit(commodity, sale, &told, SETTLE_TIMEOUT).await?;
+    ledger.close().await?;
+    let audit_after_stop = match track.own_server {
+        Some(server) => {
+            server.stop().await?;
+            let ledger = Ledger::open(&track.config, &track.data).await?;
+            let audit = ledger.audit(commodity, sale, &told, Duration::ZERO).await?;
+            ledger.close().await?;
+            Some(audit)
+        }
+        None => None,
+    };
+    Ok(RaceReport::of(race, tally, audit, audit_after_stop))
+}
+
+impl RaceReport {
+    fn of(race: &Race, tally: Tally, audit: Audit, audit_after_stop: Option<Audit>) -> Self {
+        let mut violations = tally.malformed.clone();
+        if tally.server_errors() > 0 {
+            violations.push(format!("{} answers of status 5xx", tally.server_errors()));
+        }
+        let not_sent = race.buyers as u64 - tally.answered() - tally.unanswered();
+        if not_sent > 0 {
+            violations.push(format!("{not_sent} buyers did not get their turn within {} s", race.time_limit_seconds));
+        }
+        violations.extend(audit.faults.iter().cloned());
+        let after_stop = audit_after_stop.iter().flat_map(|audit| &audit.faults);
+        violations.extend(after_stop.map(|fault| format!("after the stop: {fault}")));
+        Self {
+            machine: Machine::here(),
+            race: race.clone(),
+            elapsed_seconds: tally.elapsed().as_secs_f64(),
+            requests_per_second: tally.per_second(tally.answered()),
+            accepts_per_second: tally.per_second(tally.with_code("accepted")),
+            answers: tally.answers.clone(),
+            unanswered: tally.unanswered(),
+            retries: tally.retries,
+            accepted_latency: tally.accepted.percentiles(),
+            refused_latency: tally.refused.percentiles(),
+            audit,
+            audit_after_stop,
+            violations,
+            tally,
+        }
+    }
+}
+
+impl std::fmt::Display for RaceReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", report::answers(&self.tally))?;
+        writeln!(f, "{}", report::latencies(&self.tally))?;
+        writeln!(
+            f,
+            "  {} answers in {}: {}, of them {} accepted; {} retries",
+            report::thousands(self.tally.answered()),
+            report::seconds(self.tally.elapsed()),
+            report::rate(self.requests_per_second),
+            report::rate(self.accepts_per_second),
+            self.retries,
+        )?;
+        writeln!(f, "  {}\n", self.machine)?;
+        writeln!(f, "{}", report::audits(&self.audit, self.audit_after_stop.as_ref()))?;
+        for violation in &self.violations {
+            writeln!(f, "  VIOLATION  {violation}")?;
+        }
+        if self.violations.is_empty() { write!(f, "  clean: no violation") } else { write!(f, "  NOT CLEAN (seed {})", self.race.seed) }
+    }
+}
+
+/// Fires the volley and shows a bar meanwhile, if standard error is a terminal.
+async fn fire_with_bar(volley: Volley) -> anyhow::Result<Tally> {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} buyers, {per_sec}, {msg}")?;
+    let bar = ProgressBar::new(volley.buyers.len() as u64).with_style(style);
+    let progress = Arc::new(Progress::default());
+    let mut firing = std::pin::pin!(fire(volley, Arc::clone(&progress)));
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            tally = &mut firing => {
+                bar.finish_and_clear();
+                return tally;
+            }
+            _ = tick.tick() => {
+                bar.set_position(progress.done());
+                bar.set_message(format!("{} accepted", report::thousands(progress.accepted())));
+            }
+        }
+    }
+}
+
+/// Asks for every pending order until it is known, within a bound. What stays pending stays in doubt.
+async fn settle(shots: &mut [Shot], buyers: &[Buyer], desk: &mut Desk) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut pause = tokio::time::interval(Duration::from_millis(100));
+    for shot in shots {
+        let Ok(answer) = &mut shot.result else { continue };
+        while let Verdict::Pending(Some(id)) = answer.verdict {
+            if began.elapsed() >= SETTLE_TIMEOUT {
+                return Ok(());
+            }
+            match desk.order(id, &buyers[shot.buyer]).await? {
+                Known::Order(acceptance) => answer.verdict = Verdict::Accepted(acceptance),
+                Known::Nothing => answer.verdict = Verdict::Refused,
+                Known::Pending => drop(pause.tick().await),
+            }
+        }
+    }
+    Ok(())
+}

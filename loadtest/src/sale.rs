@@ -1,0 +1,149 @@
+//! What buyers race for, put on sale through the operators' API. Never touches the database.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use doorbuster::domain::{CommodityId, OrderId};
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::answer::{Acceptance, Answer, Verdict};
+use crate::client::{Client, Response, Shape};
+use crate::loopback::Target;
+use crate::plan::Buyer;
+use crate::tokens::{Mint, now};
+
+/// How long one of these calls may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a call that was not answered, or answered 503, is tried.
+const ATTEMPTS: u32 = 20;
+
+/// The terms of a sale.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// Units.
+    pub stock: u32,
+    /// Units one buyer may have; none = no limit.
+    pub limit_per_user: Option<u32>,
+    /// Seconds to pay; none = no payment needed.
+    pub hold_seconds: Option<u32>,
+}
+
+/// An operator and the buyers' questions that are no race: one connection, one call at a time.
+#[derive(Debug)]
+pub struct Desk {
+    client: Client,
+    operator: HeaderValue,
+}
+
+/// What is known of an order, as its buyer is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It stands.
+    Order(Acceptance),
+    /// Ask again.
+    Pending,
+    /// There is no such order.
+    Nothing,
+}
+
+#[derive(Deserialize)]
+struct CommodityBody {
+    id: CommodityId,
+}
+
+#[derive(Deserialize)]
+struct StatusBody {
+    status: String,
+}
+
+impl Desk {
+    /// A desk at that server.
+    ///
+    /// # Errors
+    /// If no token can be minted.
+    pub fn new(target: Target, mint: &Mint) -> anyhow::Result<Self> {
+        Ok(Self { client: Client::new(target), operator: mint.operator()? })
+    }
+
+    /// Puts a commodity on sale, from an hour ago to a day from now.
+    ///
+    /// # Errors
+    /// If the server does not answer `201`.
+    pub async fn open_sale(&mut self, offer: Offer) -> anyhow::Result<CommodityId> {
+        let now = now()?;
+        let hour = 3_600_000;
+        let starts_at = doorbuster::domain::Timestamp::from_millis(now.millis() - hour)?;
+        let body = json!({
+            "name": format!("Load test of {now}"), "description": "", "image_url": null,
+            "price": 1999, "currency": "EUR", "total": offer.stock,
+            "limit_per_user": offer.limit_per_user, "hold_seconds": offer.hold_seconds,
+            "starts_at": starts_at, "ends_at": now.plus_millis(24 * hour as u64),
+        });
+        let shape = Shape::post("/admin/v1/commodities", serde_json::to_vec(&body)?.into());
+        let operator = self.operator.clone();
+        let response = self.call(&shape, &operator).await?;
+        if response.status != StatusCode::CREATED {
+            bail!("the sale could not be opened: {} {}", response.status, String::from_utf8_lossy(&response.body));
+        }
+        let commodity: CommodityBody = serde_json::from_slice(&response.body).context("the new commodity has no id")?;
+        Ok(commodity.id)
+    }
+
+    /// Buys one unit.
+    ///
+    /// # Errors
+    /// If it is not accepted.
+    pub async fn buy(&mut self, commodity: CommodityId, buyer: &Buyer) -> anyhow::Result<Acceptance> {
+        match Answer::to_order(&self.call(&order_shape(commodity, 1), &buyer.authorization).await?).verdict {
+            Verdict::Accepted(acceptance) => Ok(acceptance),
+            verdict => bail!("a unit of commodity {commodity} could not be bought: {verdict:?}"),
+        }
+    }
+
+    /// Asks for an order as its buyer.
+    ///
+    /// # Errors
+    /// If the server does not answer, or not what the contract allows.
+    pub async fn order(&mut self, id: OrderId, buyer: &Buyer) -> anyhow::Result<Known> {
+        let response = self.call(&Shape::get(&format!("/v1/orders/{id}")), &buyer.authorization).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            return Ok(Known::Nothing);
+        }
+        if response.status != StatusCode::OK {
+            bail!("order {id}: {} {}", response.status, String::from_utf8_lossy(&response.body));
+        }
+        let status: StatusBody = serde_json::from_slice(&response.body).with_context(|| format!("order {id} has no status"))?;
+        match status.status.as_str() {
+            "pending" => Ok(Known::Pending),
+            "refused" => Ok(Known::Nothing),
+            _ => match Answer::to_order(&response).verdict {
+                Verdict::Accepted(acceptance) => Ok(Known::Order(acceptance)),
+                verdict => bail!("order {id}: {verdict:?}"),
+            },
+        }
+    }
+
+    /// One call, tried again while the server is not there or says 503. Opening a sale twice would do no harm either:
+    /// a sale nobody knows the id of sells nothing.
+    async fn call(&mut self, shape: &Shape, authorization: &HeaderValue) -> anyhow::Result<Response> {
+        let mut pause = tokio::time::interval(Duration::from_millis(250));
+        for attempt in 1.. {
+            pause.tick().await;
+            match self.client.send(shape, Some(authorization), None, CALL_TIMEOUT).await {
+                Ok(response) if response.status != StatusCode::SERVICE_UNAVAILABLE || attempt == ATTEMPTS => return Ok(response),
+                Err(error) if attempt == ATTEMPTS => bail!("{} {}: {}", shape.method, shape.path, error.words()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        unreachable!("the last attempt returned")
+    }
+}
+
+/// What each buyer sends.
+#[must_use]
+pub fn order_shape(commodity: CommodityId, quantity: u32) -> Shape {
+    Shape::post(&format!("/v1/commodities/{commodity}/orders"), format!(r#"{{"quantity":{quantity}}}"#).into())
+}

@@ -1,0 +1,36 @@
+//! The command line: what it refuses, and that it leaves nothing behind.
+
+use std::process::{Command, Output};
+
+use crate::PROGRAM;
+
+fn loadtest(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+#[test]
+fn other_machines_are_refused_in_one_line() {
+    for url in ["http://192.0.2.1:8080", "http://example.com", "http://0.0.0.0:8080"] {
+        let output = loadtest(&["race", "--url", url, "--data", "nowhere"]);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), complaint.lines().count()), (Some(2), 1), "{complaint}");
+        assert!(complaint.contains("loopback"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_url_without_a_data_folder_is_refused() {
+    assert_eq!(loadtest(&["race", "--url", "http://127.0.0.1:1"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_whole_race_runs_from_the_command_line_and_writes_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("race.json");
+    let output = loadtest(&["race", "--buyers", "50", "--stock", "10", "--connections", "8", "--json", json.to_str().unwrap()]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
+    let figures: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!((&figures["audit"]["rows"], &figures["violations"]), (&10.into(), &serde_json::json!([])), "{figures}");
+    assert_eq!(figures["audit_after_stop"]["counters"]["available"], 0, "{figures}");
+}
