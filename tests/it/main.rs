@@ -1,6 +1,10 @@
 //! The integration tests: one binary, so that it is linked once. Each module is about one part of the system.
 
 mod accounts;
+mod http_bad_input;
+mod http_buyers;
+mod http_operators;
+mod http_protocol;
 mod projection;
 mod sale;
 mod startup;

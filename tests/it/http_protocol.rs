@@ -1,0 +1,201 @@
+//! HTTP itself: routes, methods, request ids, entity tags, limits, documentation, slow clients.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::Backend;
+use crate::support::app::{Answer, TestApp};
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.get(name).map(|value| value.to_str().expect("text"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_route_is_not_found_and_another_method_is_told_which_there_are() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    for path in ["/", "/v1", "/v2/commodities", "/v1/commodities/", "/v1/orders/x/y/z", "/v1/commodities/1/orders/", "/docs/nothing.js"] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.refusal(), (404, "not_found"), "{path}");
+        assert_eq!(header(&answer, "content-type"), Some("application/problem+json"), "{path}");
+    }
+    for (method, path, allow) in [
+        ("PUT", "/v1/commodities", "GET, HEAD"),
+        ("TRACE", "/v1/commodities/1", "GET, HEAD"),
+        ("GET", "/v1/commodities/1/orders", "POST"),
+        ("OPTIONS", "/v1/commodities/1/orders", "POST"),
+        ("BREW", "/healthz", "GET, HEAD"),
+        ("PUT", "/admin/v1/commodities/1", "GET, HEAD, PATCH, DELETE"),
+        ("DELETE", "/openapi.json", "GET, HEAD"),
+    ] {
+        let answer = app.send(app.request(Method::from_bytes(method.as_bytes()).expect("a token"), path)).await;
+        assert_eq!(answer.refusal(), (405, "method_not_allowed"), "{method} {path}");
+        assert_eq!(header(&answer, "allow"), Some(allow), "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_request_gets_the_head_alone() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(1, json!({})).await;
+    let path = format!("/v1/commodities/{id}");
+    let (got, head) = (app.get(&path).await, app.send(app.request(Method::HEAD, &path)).await);
+    assert_eq!((head.status.as_u16(), header(&head, "etag"), &head.body), (200, header(&got, "etag"), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_caller_and_the_answer_share_a_request_id() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let named = app.send(app.request(Method::GET, "/v1/nothing").header("X-Request-Id", "checkout-7")).await;
+    assert_eq!((header(&named, "x-request-id"), named.body["request_id"].as_str()), (Some("checkout-7"), Some("checkout-7")));
+    let forged = app.send(app.request(Method::GET, "/healthz").header("X-Request-Id", "a b")).await;
+    let (one, other) = (header(&forged, "x-request-id").expect("an id").to_owned(), app.get("/healthz").await);
+    assert!(one != "a b" && header(&other, "x-request-id") != Some(one.as_str()), "{one}");
+    for name in ["x-content-type-options", "content-security-policy", "referrer-policy", "cache-control"] {
+        assert!(header(&other, name).is_some(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commodity_is_sent_again_only_if_a_buyer_would_see_a_change() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(5, json!({})).await;
+    for path in [format!("/v1/commodities/{id}"), "/v1/commodities".to_owned()] {
+        let tag = header(&app.get(&path).await, "etag").expect("a tag").to_owned();
+        assert!(tag.starts_with("W/\""), "{tag}");
+        let again = |tag: String| app.send(app.request(Method::GET, &path).header("If-None-Match", tag));
+        assert_eq!(again(tag.clone()).await.status.as_u16(), 304);
+        assert_eq!(app.place(1, id, &json!({})).await.status.as_u16(), 201);
+        let changed = again(tag).await;
+        assert_eq!(changed.status.as_u16(), 200);
+        assert_eq!(header(&changed, "cache-control"), Some("no-cache"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_read_page_by_page() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(app.list(5, json!({})).await);
+    }
+    for _ in 0..3 {
+        assert_eq!(app.place(7, ids[0], &json!({})).await.status.as_u16(), 201);
+    }
+    let (buyer, operator) = (app.buyer(7), app.operator());
+    for (token, path, field, count) in [
+        (&buyer, "/v1/commodities", "id", 5),
+        (&operator, "/admin/v1/commodities", "id", 5),
+        (&buyer, "/v1/orders", "order_id", 3),
+        (&operator, "/admin/v1/orders", "order_id", 3),
+    ] {
+        let whole = app.get_as(token, path).await.body;
+        assert_eq!((whole["items"].as_array().map(Vec::len), &whole["next_cursor"]), (Some(count), &Value::Null), "{path}");
+        let mut found = Vec::new();
+        let mut next = format!("{path}?limit=2");
+        loop {
+            let page = app.get_as(token, &next).await.body;
+            let items = page["items"].as_array().expect("a page").clone();
+            assert!(!items.is_empty() && items.len() <= 2, "{path}");
+            found.extend(items.into_iter().map(|item| item[field].clone()));
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            next = format!("{path}?limit=2&cursor={cursor}");
+        }
+        let expected: Vec<Value> = whole["items"].as_array().expect("a list").iter().map(|item| item[field].clone()).collect();
+        assert_eq!(found, expected, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_requests_are_told_when_to_come_back() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.per_user_per_second = 1;
+        config.limits.per_user_burst = 2;
+        config.limits.per_address_per_second = 1;
+        config.limits.per_address_burst = 12;
+        config.http.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    })
+    .await;
+    let id = app.list(100, json!({})).await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(app.place(5, id, &json!({})).await);
+    }
+    let limited = statuses.iter().filter(|answer| answer.refusal() == (429, "rate_limited")).collect::<Vec<_>>();
+    assert!(limited.len() >= 2 && header(limited[0], "retry-after").is_some_and(|after| after.parse::<u32>().is_ok_and(|n| n >= 1)));
+    assert_eq!(app.place(6, id, &json!({})).await.status.as_u16(), 201, "another user has a limit of their own");
+
+    let from = |address: &'static str| app.send(app.request(Method::GET, "/v1/commodities").header("X-Forwarded-For", address));
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(from("203.0.113.9").await.status.as_u16());
+    }
+    assert!(answers.contains(&429) && answers.contains(&200), "{answers:?}");
+    assert_eq!(from("203.0.113.10").await.status.as_u16(), 200, "another address has a limit of its own");
+    assert_eq!(app.get("/healthz").await.status.as_u16(), 200, "probes are not limited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_tells_how_it_is() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(3, json!({})).await;
+    assert_eq!(app.place(1, id, &json!({"quantity": 2})).await.status.as_u16(), 201);
+    assert_eq!(app.place(2, id, &json!({"quantity": 2})).await.refusal(), (409, "sold_out"));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(app.get(path).await.body, json!({"status": "ok"}), "{path}");
+    }
+    let response = app.request(Method::GET, "/metrics").send().await.expect("an answer");
+    assert!(response.headers()["content-type"].to_str().expect("text").starts_with("text/plain"));
+    let text = response.text().await.expect("text");
+    for line in [
+        format!("doorbuster_commodity_units{{commodity=\"{id}\",units=\"available\"}} 1"),
+        format!("doorbuster_commodity_units{{commodity=\"{id}\",units=\"sold\"}} 2"),
+        "doorbuster_refusals_total{code=\"sold_out\"}".to_owned(),
+        "doorbuster_orders_accepted_total".to_owned(),
+        "doorbuster_http_requests_total{route=\"/v1/commodities/{id}/orders\",method=\"POST\",status=\"201\"}".to_owned(),
+        "doorbuster_http_request_duration_seconds_bucket{route=\"/v1/commodities/{id}/orders\",le=".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documentation_is_served_from_the_binary() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    assert_eq!(app.get("/openapi.json").await.body["openapi"], json!("3.1.0"));
+    for (path, part) in
+        [("/docs", "swagger-ui"), ("/docs/", "swagger-ui"), ("/docs/swagger-ui.css", ".swagger-ui"), ("/docs/problems", "sold_out")]
+    {
+        let response = app.request(Method::GET, path).send().await.expect("an answer");
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        assert!(response.text().await.expect("text").contains(part), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_client_does_not_keep_its_connection() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| config.http.client_request_timeout_ms = 300).await;
+    let (address, token) = (app.address(), app.buyer(1));
+    let slow_head = "GET /healthz HTTP/1.1\r\nHost: x\r\n".to_owned();
+    let slow_body = format!(
+        "POST /v1/commodities/1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: 20\r\n\r\n{{"
+    );
+    for begun in [slow_head, slow_body] {
+        let answer = tokio::task::spawn_blocking(move || {
+            let begin = Instant::now();
+            let mut stream = std::net::TcpStream::connect(address).expect("a connection");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+            stream.write_all(begun.as_bytes()).expect("the beginning is sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("the server ends the connection");
+            (answer, begin.elapsed())
+        });
+        let (answer, took) = answer.await.expect("the client does not panic");
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+}
