@@ -1,11 +1,15 @@
-//! Ownership in the embedded mode: the process owns everything, and the epochs in the database fence off any other
-//! process that believes the same. Never waits for another owner to leave.
+//! Ownership in the embedded mode: the process owns every partition it claims, for nobody else can.
+//!
+//! That the process is alone is not decided here: it holds the lock of its data folder before it makes one of these. If
+//! another process works on the same database all the same, the epochs in it fence off the older claim. Epoch, fence and
+//! load are the same as in the cluster, so that an order in doubt ends the same way: after the fence it is in the tables
+//! or it never was.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Claim, ClaimError, Ownership};
@@ -13,29 +17,29 @@ use crate::config;
 use crate::domain::PartitionId;
 use crate::event::Batch;
 use crate::log::Log;
-use crate::log::embedded::{self, EmbeddedLog, Writer};
+use crate::log::embedded::{EmbeddedLog, Writer};
 use crate::store::{Store, StoreError};
 
-/// The owner of every partition of one database.
+/// The owner of every partition of one database, and the writer of their log.
 #[derive(Debug)]
 pub struct EmbeddedOwnership {
     store: Store,
     owner: String,
-    append_timeout: Duration,
     log: EmbeddedLog,
     writer: Mutex<Option<Writer>>,
+    /// The last claim of each partition, at most one for each.
+    claims: Mutex<HashMap<PartitionId, CancellationToken>>,
 }
 
 impl EmbeddedOwnership {
     /// Starts the writer of the log. `owner` is the name in the partitions table.
     #[must_use]
     pub fn start(store: Store, owner: String, config: &config::Partition) -> Self {
-        let (log, writer) = embedded::start(store.clone());
-        let append_timeout = Duration::from_millis(config.append_timeout_ms);
-        Self { store, owner, append_timeout, log, writer: Mutex::new(Some(writer)) }
+        let (log, writer) = EmbeddedLog::start(store.clone(), Duration::from_millis(config.append_timeout_ms));
+        Self { store, owner, log, writer: Mutex::new(Some(writer)), claims: Mutex::default() }
     }
 
-    /// Commits what was appended and ends the writer. Safe to call again.
+    /// Commits what was appended and ends the writer; every claim is lost then. Safe to call again.
     pub async fn stop(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
@@ -44,20 +48,27 @@ impl EmbeddedOwnership {
     }
 
     async fn take(&self, partition: PartitionId) -> Result<Claim, ClaimError> {
+        let lost = self.log.lost_token();
+        self.remember(partition, Some(lost.clone()));
         let epoch = self.store.claim_epoch(partition, &self.owner).await?;
-        // The fence goes the way of every batch, so that whatever an earlier term had sent is in the tables before it.
-        let fence = timeout(self.append_timeout, self.log.append(Batch::fence(partition, epoch))).await;
-        fence
-            .map_err(|_| ClaimError::Unavailable(format!("no confirm of the fence within {:?}", self.append_timeout)))?
-            .map_err(|doubt| ClaimError::Unavailable(doubt.to_string()))?;
+        let log = self.log.of_claim(partition, epoch, lost.clone());
+        // The writer keeps the order of appends: once the fence is in, so is all that earlier claims got confirmed. That
+        // is the drain.
+        log.append(Batch::fence(partition, epoch)).await.map_err(|doubt| ClaimError::Unavailable(doubt.to_string()))?;
         let snapshot = self.store.snapshot(partition).await?;
-        Ok(Claim { epoch, snapshot, log: Arc::new(self.log.clone()), lost: CancellationToken::new() })
+        Ok(Claim { epoch, snapshot, log: Arc::new(log), lost })
     }
-}
 
-impl From<StoreError> for ClaimError {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
+    /// Ends the claim before, if there is one.
+    fn remember(&self, partition: PartitionId, claim: Option<CancellationToken>) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match claim {
+            Some(claim) => claims.insert(partition, claim),
+            None => claims.remove(&partition),
+        };
+        if let Some(before) = before {
+            before.cancel();
+        }
     }
 }
 
@@ -66,8 +77,13 @@ impl Ownership for EmbeddedOwnership {
         Box::pin(self.take(partition))
     }
 
-    fn release(&self, _partition: PartitionId) -> BoxFuture<'_, ()> {
-        // Nobody waits for a lock here: the next claim's epoch is all it takes.
-        Box::pin(std::future::ready(()))
+    fn release(&self, partition: PartitionId) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.remember(partition, None) })
+    }
+}
+
+impl From<StoreError> for ClaimError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }

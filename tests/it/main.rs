@@ -5,6 +5,8 @@ mod http_bad_input;
 mod http_buyers;
 mod http_operators;
 mod http_protocol;
+mod embedded_log;
+mod log_conformance;
 mod projection;
 mod sale;
 mod startup;
