@@ -61,7 +61,7 @@ impl Terms {
 }
 
 /// Changes to a commodity's terms: what is `Some` changes. The inner options of limit and hold are the new value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TermsChange {
     /// New name.
     pub name: Option<String>,

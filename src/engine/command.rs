@@ -1,11 +1,13 @@
 //! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::{
     Commodity, CommodityId, IdempotencyKey, Order, OrderId, Quantity, RequestFingerprint, Terms, TermsChange, Units, UserId,
 };
 
 /// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Put a commodity on the list, with all of its units available.
     List {
@@ -64,7 +66,7 @@ pub enum Command {
 }
 
 /// A buyer's claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// What.
     pub commodity: CommodityId,
@@ -82,7 +84,7 @@ pub struct Place {
 pub type Outcome = Result<Answer, Refusal>;
 
 /// The command was carried out (or had been already).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// A new order.
     Placed(Order),
@@ -99,7 +101,7 @@ pub enum Answer {
 }
 
 /// Why a command changed nothing. The codes are part of the HTTP contract and append-only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
     /// No such commodity.
     CommodityNotFound,

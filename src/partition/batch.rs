@@ -16,7 +16,7 @@ pub(super) struct Gathered {
 /// Somebody whose answer is known and not yet true.
 pub(super) enum Waiter {
     Command(oneshot::Sender<Reply>, Reply),
-    Lookup(oneshot::Sender<Sighting>, Sighting),
+    Lookup(oneshot::Sender<Result<Sighting, Busy>>, Sighting),
 }
 
 impl Waiter {
@@ -24,7 +24,7 @@ impl Waiter {
     pub(super) fn confirmed(self) {
         match self {
             Self::Command(sender, reply) => drop(sender.send(reply)),
-            Self::Lookup(sender, sighting) => drop(sender.send(sighting)),
+            Self::Lookup(sender, sighting) => drop(sender.send(Ok(sighting))),
         }
     }
 
@@ -32,7 +32,7 @@ impl Waiter {
     pub(super) fn in_doubt(self) {
         match self {
             Self::Command(sender, reply) => drop(sender.send(doubtful(reply))),
-            Self::Lookup(sender, _) => drop(sender.send(Sighting::InDoubt)),
+            Self::Lookup(sender, _) => drop(sender.send(Ok(Sighting::InDoubt))),
         }
     }
 
@@ -40,7 +40,7 @@ impl Waiter {
     pub(super) fn never_sent(self) {
         match self {
             Self::Command(sender, reply) => drop(sender.send(undone(reply))),
-            Self::Lookup(sender, _) => drop(sender.send(Sighting::InDoubt)),
+            Self::Lookup(sender, _) => drop(sender.send(Ok(Sighting::InDoubt))),
         }
     }
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Reply;
 use crate::domain::{Epoch, Order, OrderId};
 use crate::engine::Command;
 
 /// Why a request was certainly not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Busy {
     /// The inbox is full, or the request's time passed while it waited there: `503 overloaded`.
     Overloaded,
@@ -31,7 +32,7 @@ impl Busy {
 }
 
 /// What a partition's owner says of an order id. Given only when all it rests on is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sighting {
     /// The engine knows the order.
     Known(Order),
@@ -46,23 +47,25 @@ pub enum Sighting {
     InDoubt,
 }
 
-/// One request on its way to the task.
-pub(super) enum Request {
+/// One request on its way to a task: a partition's, or the one that carries requests to another node.
+pub(crate) enum Request {
     /// Something for the engine to decide.
     Command(Command, Caller<Reply>),
     /// A question about an order.
-    Lookup(OrderId, Caller<Sighting>),
+    Lookup(OrderId, Caller<Result<Sighting, Busy>>),
 }
 
 /// Who waits for an answer, and whether they still do.
-pub(super) struct Caller<T> {
+pub(crate) struct Caller<T> {
+    /// When the caller gives up, unless the request was taken up before.
+    pub(crate) deadline: Instant,
     stage: Arc<Stage>,
     sender: oneshot::Sender<T>,
 }
 
 impl<T> Caller<T> {
     /// Takes the request up: from now on the caller waits until it is answered. None if the caller gave up before.
-    pub(super) fn take(self) -> Option<oneshot::Sender<T>> {
+    pub(crate) fn take(self) -> Option<oneshot::Sender<T>> {
         self.stage.advance(Stage::TAKEN).then_some(self.sender)
     }
 }
@@ -93,27 +96,33 @@ pub struct Patience {
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: mpsc::Sender<Request>,
-    serving: Arc<watch::Sender<bool>>,
+    serving: Arc<watch::Sender<Option<Epoch>>>,
     patience: Patience,
 }
 
 impl Inbox {
     /// An inbox of that depth, with its receiving end.
-    pub(super) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
+    pub(crate) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(depth_max);
-        (Self { sender, serving: Arc::new(watch::Sender::new(false)), patience }, receiver)
+        (Self { sender, serving: Arc::new(watch::Sender::new(None)), patience }, receiver)
     }
 
     /// Whether an engine takes requests up right now.
     #[must_use]
     pub fn is_serving(&self) -> bool {
+        self.epoch().is_some()
+    }
+
+    /// The epoch of the engine that takes requests up right now.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
         *self.serving.borrow()
     }
 
     /// Waits until an engine takes requests up.
     pub async fn served(&self) {
         // The sender lives as long as this inbox does, so that the wait cannot fail.
-        let _ = self.serving.subscribe().wait_for(|serving| *serving).await;
+        let _ = self.serving.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Requests waiting now.
@@ -123,13 +132,18 @@ impl Inbox {
     }
 
     /// What tells everyone whether an engine takes requests up.
-    pub(super) fn serving_flag(&self) -> Arc<watch::Sender<bool>> {
+    pub(crate) fn serving_flag(&self) -> Arc<watch::Sender<Option<Epoch>>> {
         Arc::clone(&self.serving)
     }
 
     /// Sends a command and waits for what it came to.
     pub async fn command(&self, command: Command) -> Reply {
-        match self.ask(|caller| Request::Command(command, caller)).await {
+        self.command_by(self.deadline(), command).await
+    }
+
+    /// As [`command`](Self::command), but the command is carried out only if it is taken up before `deadline`.
+    pub async fn command_by(&self, deadline: Instant, command: Command) -> Reply {
+        match self.ask(deadline, |caller| Request::Command(command, caller)).await {
             Asked::Answered(reply) => reply,
             Asked::Untouched(busy) => Reply::Busy(busy),
             Asked::Silent => Reply::Pending(None),
@@ -141,22 +155,34 @@ impl Inbox {
     /// # Errors
     /// [`Busy`] when nobody took the question up in time.
     pub async fn lookup(&self, order: OrderId) -> Result<Sighting, Busy> {
-        match self.ask(|caller| Request::Lookup(order, caller)).await {
-            Asked::Answered(sighting) => Ok(sighting),
+        self.lookup_by(self.deadline(), order).await
+    }
+
+    /// As [`lookup`](Self::lookup), with a deadline of the caller's for being taken up.
+    ///
+    /// # Errors
+    /// [`Busy`] when nobody took the question up by then.
+    pub async fn lookup_by(&self, deadline: Instant, order: OrderId) -> Result<Sighting, Busy> {
+        match self.ask(deadline, |caller| Request::Lookup(order, caller)).await {
+            Asked::Answered(sighting) => sighting,
             Asked::Untouched(busy) => Err(busy),
             Asked::Silent => Ok(Sighting::InDoubt),
         }
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Caller<T>) -> Request) -> Asked<T> {
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.patience.in_inbox
+    }
+
+    async fn ask<T>(&self, deadline: Instant, request: impl FnOnce(Caller<T>) -> Request) -> Asked<T> {
         let stage = Arc::new(Stage(AtomicU8::new(Stage::WAITING)));
         let (sender, mut receiver) = oneshot::channel();
-        match self.sender.try_send(request(Caller { stage: Arc::clone(&stage), sender })) {
+        match self.sender.try_send(request(Caller { deadline, stage: Arc::clone(&stage), sender })) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Asked::Untouched(Busy::Overloaded),
             Err(TrySendError::Closed(_)) => return Asked::Untouched(Busy::Unavailable),
         }
-        let answer = match timeout(self.patience.in_inbox, &mut receiver).await {
+        let answer = match timeout_at(deadline, &mut receiver).await {
             Ok(answer) => answer.ok(),
             Err(_) if stage.advance(Stage::ABANDONED) => return Asked::Untouched(self.reason()),
             Err(_) => timeout(self.patience.in_task, receiver).await.ok().and_then(Result::ok),

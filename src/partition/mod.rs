@@ -7,14 +7,17 @@ mod metrics;
 mod task;
 
 pub use board::{Board, Listing};
+pub(crate) use inbox::Request;
 pub use inbox::{Busy, Inbox, Patience, Sighting};
 pub use task::{Runner, Settings, spawn};
+
+use serde::{Deserialize, Serialize};
 
 use crate::domain::OrderId;
 use crate::engine::{Answer, Refusal};
 
 /// What a command came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// Carried out, and on stable storage.
     Done(Answer),

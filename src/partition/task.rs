@@ -92,23 +92,23 @@ struct Task {
     clock: Clock,
     stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
-    serving: Arc<watch::Sender<bool>>,
+    serving: Arc<watch::Sender<Option<Epoch>>>,
     meters: Meters,
 }
 
 /// Says that an engine serves, for as long as it lives: also when the task panics.
-struct Serving(Arc<watch::Sender<bool>>);
+struct Serving(Arc<watch::Sender<Option<Epoch>>>);
 
 impl Serving {
-    fn begin(flag: &Arc<watch::Sender<bool>>) -> Self {
-        flag.send_replace(true);
+    fn begin(flag: &Arc<watch::Sender<Option<Epoch>>>, epoch: Epoch) -> Self {
+        flag.send_replace(Some(epoch));
         Self(Arc::clone(flag))
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.send_replace(false);
+        self.0.send_replace(None);
     }
 }
 
@@ -131,10 +131,12 @@ impl Task {
                     break;
                 }
             };
-            let serving = Serving::begin(&self.serving);
+            let serving = Serving::begin(&self.serving, epoch);
+            self.board.turn(self.partition, epoch, term.engine.commodities().cloned());
             tracing::debug!(partition = %self.partition, %epoch, "serving partition {}", self.partition);
             let end = term.serve(&mut self.requests, &self.stop, &self.settings, &self.meters).await;
             drop(serving);
+            self.board.withdraw(self.partition, epoch);
             term.end();
             match end {
                 End::Stopped => break,
@@ -151,6 +153,8 @@ impl Task {
     async fn claim(&self) -> Option<Claim> {
         const FIRST_PAUSE: Duration = Duration::from_millis(20);
         const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+        /// Whoever holds the lock is leaving or has just died: buyers wait for what follows.
+        const LONGEST_PAUSE_FOR_THE_LOCK: Duration = Duration::from_millis(40);
         let mut pause = FIRST_PAUSE;
         loop {
             let claimed = tokio::select! {
@@ -160,7 +164,7 @@ impl Task {
             };
             match claimed {
                 Ok(claim) => return Some(claim),
-                Err(ClaimError::Taken) => {}
+                Err(ClaimError::Taken) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOCK),
                 Err(error @ ClaimError::Unavailable(_)) => {
                     tracing::warn!(partition = %self.partition, %error, "cannot claim partition {} yet", self.partition);
                 }
@@ -204,9 +208,6 @@ enum Wake {
 impl Term {
     fn begin(partition: PartitionId, claim: Claim, settings: &Settings, board: &Arc<Board>, clock: Clock) -> Result<Self, RestoreError> {
         let engine = Engine::restore(partition, claim.epoch, claim.snapshot, settings.ended_orders_max)?;
-        for commodity in engine.commodities() {
-            board.show(commodity.clone());
-        }
         Ok(Self {
             partition,
             epoch: claim.epoch,
@@ -355,7 +356,7 @@ impl Term {
         touched.dedup();
         for commodity in touched {
             match self.engine.commodity(commodity) {
-                Some(commodity) => self.board.show(commodity.clone()),
+                Some(commodity) => self.board.show(self.partition, commodity.clone()),
                 None => self.board.hide(commodity),
             }
         }

@@ -1,11 +1,17 @@
 //! From a request to the engine that decides it. Never decides anything itself and never keeps a request waiting
 //! without a bound.
 
+mod neighbours;
+pub mod peer;
+mod roads;
+#[cfg(test)]
+mod tests;
+mod ways;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
 
 use crate::domain::{CommodityId, Order, OrderId, Partitions, UserId};
 use crate::engine::{Command, Refusal};
@@ -13,6 +19,9 @@ use crate::partition::{Board, Inbox, Sighting};
 pub use crate::partition::{Busy, Reply};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
+pub use neighbours::{Neighbours, watch_tasks};
+pub use roads::Roads;
+use ways::Ways;
 
 /// What is known of an order id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +44,7 @@ pub struct Router {
     board: Arc<Board>,
     store: Store,
     partitions: Partitions,
-    inboxes: Vec<Inbox>,
+    ways: Ways,
 }
 
 impl Router {
@@ -43,7 +52,14 @@ impl Router {
     #[must_use]
     pub fn new(board: Arc<Board>, store: Store, partitions: Partitions, inboxes: Vec<Inbox>) -> Self {
         assert_eq!(inboxes.len(), usize::from(partitions.get()), "one inbox for each partition");
-        Self { board, store, partitions, inboxes }
+        Self { board, store, partitions, ways: Ways::Fixed(inboxes) }
+    }
+
+    /// A router over ways that change while it runs. A command that nobody took up in time waits for its partition to be
+    /// served, here or elsewhere, for at most `patience`.
+    #[must_use]
+    pub fn shifting(board: Arc<Board>, store: Store, partitions: Partitions, roads: Arc<Roads>, patience: Duration) -> Self {
+        Self { board, store, partitions, ways: Ways::Shifting { roads, patience } }
     }
 
     /// What may be read without asking an engine.
@@ -55,7 +71,7 @@ impl Router {
     /// Whether every partition is served: what `/readyz` says.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.inboxes.iter().all(Inbox::is_serving)
+        self.ways.are_served(self.partitions, &self.board)
     }
 
     /// Waits until every partition is served.
@@ -63,31 +79,26 @@ impl Router {
     /// # Errors
     /// Nothing but that it took longer than `bound`.
     pub async fn served(&self, bound: Duration) -> Result<(), Elapsed> {
-        timeout(bound, async {
-            for inbox in &self.inboxes {
-                inbox.served().await;
-            }
-        })
-        .await
+        tokio::time::timeout(bound, self.ways.served(self.partitions, &self.board)).await
     }
 
     /// Sends a command about a commodity to its partition and waits for what it came to.
     pub async fn about_commodity(&self, commodity: CommodityId, command: Command) -> Reply {
         let partition = partition_of(commodity, self.partitions);
-        self.inboxes[usize::from(partition.get())].command(command).await
+        self.ways.command(partition, command).await
     }
 
     /// Sends a command about an order to its partition and waits for what it came to. An id of a partition that does
     /// not exist is no order's.
     pub async fn about_order(&self, order: OrderId, command: Command) -> Reply {
-        let Some(inbox) = self.inboxes.get(usize::from(order.partition().get())) else {
+        if order.partition().get() >= self.partitions.get() {
             return Reply::Refused(Refusal::OrderNotFound);
-        };
+        }
         let asked_by = match &command {
             Command::Cancel { user, .. } => Some(*user),
             _ => None,
         };
-        let reply = inbox.command(command).await;
+        let reply = self.ways.command(order.partition(), command).await;
         match (&reply, asked_by) {
             (Reply::Refused(Refusal::OrderNotFound), Some(user)) => self.cancel_of_forgotten(order, user).await,
             _ => reply,
@@ -106,8 +117,10 @@ impl Router {
 
     /// What is known of an order: the engine's word first, the projection's where the engine has forgotten.
     pub async fn order(&self, id: OrderId) -> OrderLookup {
-        let Some(inbox) = self.inboxes.get(usize::from(id.partition().get())) else { return OrderLookup::NotFound };
-        match inbox.lookup(id).await {
+        if id.partition().get() >= self.partitions.get() {
+            return OrderLookup::NotFound;
+        }
+        match self.ways.lookup(id).await {
             Ok(Sighting::Known(order)) => OrderLookup::Known(order),
             Ok(Sighting::InDoubt) => OrderLookup::Pending,
             Ok(Sighting::Unknown { epoch, next_number }) => {

@@ -1,0 +1,283 @@
+//! Requests on their way to one other node: what gathered while the last batches were out travels together.
+//!
+//! To its callers a link is an inbox like a local one: bounded, with a deadline, and a request can be taken back until it
+//! is packed. From then on it counts as possibly delivered, unless the peer provably never took it up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderValue};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::breaker::Breaker;
+use super::frames::{Frames, Garbage};
+use super::hello::headers;
+use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Item, Told};
+use super::{Credential, Peer, is_refused};
+use crate::domain::NodeId;
+use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
+
+/// Batches that may be out before the first of them began to be answered.
+const LANES: usize = 2;
+/// Batches that may be out at all: those that wait for a partition that is being claimed stay out longer.
+const BATCHES_OUT_MAX: usize = 64;
+/// A peer sends at least an empty frame twice in this time; one that does not is stuck, paused or no peer.
+const SILENCE_MAX: Duration = Duration::from_millis(1_500);
+
+/// The bounds of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkSettings {
+    /// Requests waiting for the peer, at most.
+    pub depth_max: usize,
+    /// How long a request may wait before it is taken up at its owner.
+    pub command_timeout: Duration,
+    /// How long an answer may take after that: the owner's confirm.
+    pub answer_timeout: Duration,
+}
+
+/// The way to one peer. Dropping it lets what is out end and takes no more.
+#[derive(Debug)]
+pub struct PeerLink {
+    /// The way in.
+    pub inbox: Inbox,
+    _stop: DropGuard,
+}
+
+impl PeerLink {
+    /// Opens the way to a peer; connects when the first request comes. `look_again` is told when the peer does not
+    /// know a partition or is not there: somebody's view is out of date.
+    #[must_use]
+    pub fn open(me: &NodeId, peer: &Peer, credential: &Credential, settings: LinkSettings, look_again: Arc<Notify>) -> Self {
+        let patience =
+            Patience { in_inbox: settings.command_timeout, in_task: settings.command_timeout + settings.answer_timeout + SILENCE_MAX };
+        let (inbox, requests) = Inbox::new(settings.depth_max, patience);
+        let link = Arc::new(Link {
+            url: format!("http://{}/internal/v1/commands", peer.address),
+            headers: headers(me, &peer.id, credential),
+            peer: peer.id.clone(),
+            client: super::client(),
+            answer_timeout: settings.answer_timeout,
+            breaker: Mutex::new(Breaker::default()),
+            lanes: Arc::new(Semaphore::new(LANES)),
+            out: Arc::new(Semaphore::new(BATCHES_OUT_MAX)),
+            look_again,
+        });
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(run(link, requests)));
+        Self { inbox, _stop: stop.drop_guard() }
+    }
+}
+
+struct Link {
+    peer: NodeId,
+    url: String,
+    headers: HeaderMap,
+    client: reqwest::Client,
+    answer_timeout: Duration,
+    breaker: Mutex<Breaker>,
+    lanes: Arc<Semaphore>,
+    out: Arc<Semaphore>,
+    look_again: Arc<Notify>,
+}
+
+/// Why a batch was not answered as a whole.
+enum Failure {
+    /// The peer took up nothing of it, and never will.
+    Undelivered(String),
+    /// It may have.
+    InDoubt(String),
+}
+
+impl From<Garbage> for Failure {
+    fn from(garbage: Garbage) -> Self {
+        Self::InDoubt(garbage.to_string())
+    }
+}
+
+async fn run(link: Arc<Link>, mut requests: mpsc::Receiver<Request>) {
+    let mut gathered = Vec::with_capacity(BATCH_ITEMS_MAX);
+    let mut left: VecDeque<Request> = VecDeque::new();
+    loop {
+        let Ok(out) = Arc::clone(&link.out).acquire_owned().await else { return };
+        let Ok(lane) = Arc::clone(&link.lanes).acquire_owned().await else { return };
+        if left.is_empty() {
+            if requests.recv_many(&mut gathered, BATCH_ITEMS_MAX).await == 0 {
+                return;
+            }
+            left.extend(gathered.drain(..));
+        }
+        if !link.breaker().admits(Instant::now()) {
+            left.drain(..).for_each(|request| Waiting::take(request).1.into_iter().for_each(Waiting::busy));
+            continue;
+        }
+        let batch = Batch::pack(&mut left);
+        if !batch.waiting.is_empty() {
+            tokio::spawn(Arc::clone(&link).exchange(batch, lane, out));
+        }
+    }
+}
+
+impl Link {
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn exchange(self: Arc<Self>, mut batch: Batch, lane: OwnedSemaphorePermit, _out: OwnedSemaphorePermit) {
+        let bound = batch.longest_budget + self.answer_timeout + SILENCE_MAX;
+        let conversed = match timeout(bound, self.converse(&mut batch, lane)).await {
+            Ok(conversed) => conversed,
+            Err(_) => Err(Failure::InDoubt(format!("no answer within {bound:?}"))),
+        };
+        let waiting = batch.waiting.into_iter().flatten();
+        let why = match conversed {
+            Ok(()) => {
+                self.breaker().succeeded();
+                return;
+            }
+            Err(Failure::Undelivered(why)) => {
+                waiting.for_each(Waiting::busy);
+                why
+            }
+            Err(Failure::InDoubt(why)) => {
+                waiting.for_each(Waiting::in_doubt);
+                why
+            }
+        };
+        self.look_again.notify_one();
+        if self.breaker().failed(Instant::now()) {
+            tracing::warn!(peer = %self.peer, why, "leaving node {} alone for a while", self.peer);
+        }
+    }
+
+    /// Sends the batch and hands out the answers as they arrive.
+    async fn converse(&self, batch: &mut Batch, lane: OwnedSemaphorePermit) -> Result<(), Failure> {
+        let mut lane = Some(lane);
+        let request = self.client.post(&self.url).headers(self.headers.clone()).body(std::mem::take(&mut batch.bytes));
+        let mut response = match timeout(SILENCE_MAX, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => return Err(Failure::Undelivered(describe(&error))),
+            Ok(Err(error)) => return Err(Failure::InDoubt(describe(&error))),
+            Err(_) => return Err(Failure::InDoubt(format!("silent for {SILENCE_MAX:?}"))),
+        };
+        self.check(&response)?;
+        let mut frames = Frames::default();
+        while batch.unanswered > 0 {
+            let chunk = timeout(SILENCE_MAX, response.chunk()).await;
+            let chunk = chunk.map_err(|_| Failure::InDoubt(format!("silent for {SILENCE_MAX:?}")))?;
+            let Some(chunk) = chunk.map_err(|error| Failure::InDoubt(describe(&error)))? else {
+                return Err(Failure::InDoubt("the answer ends too early".into()));
+            };
+            lane.take();
+            frames.push(&chunk);
+            while let Some(answers) = frames.next::<Answers>()? {
+                self.hand_out(answers, batch)?;
+            }
+        }
+        // To its end, so that the connection is kept.
+        let _ = timeout(SILENCE_MAX, response.chunk()).await;
+        Ok(())
+    }
+
+    /// Reads the head of an answer: the peer refuses a batch only before it takes up any of it.
+    fn check(&self, response: &reqwest::Response) -> Result<(), Failure> {
+        if response.headers().get(super::hello::NODE).map(HeaderValue::as_bytes) != Some(self.peer.as_str().as_bytes()) {
+            return Err(Failure::InDoubt(Garbage.to_string()));
+        }
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(Failure::Undelivered(format!("answered {status}"))),
+        }
+    }
+
+    fn hand_out(&self, answers: Answers, batch: &mut Batch) -> Result<(), Failure> {
+        for (index, told) in answers {
+            let waiting = batch.waiting.get_mut(usize::from(index)).and_then(Option::take).ok_or(Garbage)?;
+            batch.unanswered -= 1;
+            match (waiting, told) {
+                (Waiting::Command(sender), Told::Reply(reply)) => drop(sender.send(reply)),
+                (Waiting::Lookup(sender), Told::Sighting(sighting)) => drop(sender.send(sighting)),
+                (waiting, Told::Misdirected) => {
+                    self.look_again.notify_one();
+                    waiting.busy();
+                }
+                (waiting, _) => {
+                    waiting.in_doubt();
+                    return Err(Garbage.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(error: &reqwest::Error) -> String {
+    if is_refused(error) { "connection refused".into() } else { error.to_string() }
+}
+
+/// Somebody whose request was packed.
+enum Waiting {
+    Command(oneshot::Sender<Reply>),
+    Lookup(oneshot::Sender<Result<Sighting, Busy>>),
+}
+
+impl Waiting {
+    /// Commits to a request: its caller can not take it back any more. None for the caller if they have.
+    fn take(request: Request) -> (Ask, Option<Self>) {
+        match request {
+            Request::Command(command, caller) => (Ask::Command(command), caller.take().map(Self::Command)),
+            Request::Lookup(order, caller) => (Ask::Lookup(order), caller.take().map(Self::Lookup)),
+        }
+    }
+
+    /// The request was certainly not taken up.
+    fn busy(self) {
+        match self {
+            Self::Command(sender) => drop(sender.send(Reply::Busy(Busy::Unavailable))),
+            Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
+        }
+    }
+
+    /// Nobody here knows. A lookup changes nothing: it can be asked again.
+    fn in_doubt(self) {
+        match self {
+            Self::Command(sender) => drop(sender.send(Reply::Pending(None))),
+            Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
+        }
+    }
+}
+
+/// Requests that travel together.
+struct Batch {
+    bytes: Vec<u8>,
+    /// By place in the batch: who waits; none = answered.
+    waiting: Vec<Option<Waiting>>,
+    unanswered: usize,
+    longest_budget: Duration,
+}
+
+impl Batch {
+    /// Packs requests from the front until the batch is large enough.
+    fn pack(requests: &mut VecDeque<Request>) -> Self {
+        let mut batch = Self { bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
+        while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
+            let Some(request) = requests.pop_front() else { break };
+            let deadline = match &request {
+                Request::Command(_, caller) => caller.deadline,
+                Request::Lookup(_, caller) => caller.deadline,
+            };
+            let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let (ask, Some(waiting)) = Waiting::take(request) else { continue };
+            let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask };
+            batch.bytes = postcard::to_extend(&item, std::mem::take(&mut batch.bytes))
+                .expect("nothing on the wire has a type that postcard cannot write");
+            batch.waiting.push(Some(waiting));
+            batch.unanswered += 1;
+            batch.longest_budget = batch.longest_budget.max(budget);
+        }
+        batch
+    }
+}

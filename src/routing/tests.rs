@@ -1,0 +1,384 @@
+//! Nodes on loopback, each with its listener, its feeds and its links, over logs in memory that confirm at once. Never a
+//! proof of durability or of ownership: those have real servers.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
+
+use actix_web::dev::ServerHandle;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, greet, serve};
+use super::*;
+use crate::domain::{
+    Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units,
+};
+use crate::engine::{Answer, Place, Snapshot};
+use crate::event::Batch;
+use crate::log::{InDoubt, Log};
+use crate::ownership::{Claim, ClaimError, Ownership};
+use crate::partition::{Runner, Settings, spawn};
+
+const SECRET: &str = "an internal secret of 32 bytes or more";
+const PARTITIONS: Partitions = Partitions::DEFAULT;
+const SETTINGS: LinkSettings =
+    LinkSettings { depth_max: 1_024, command_timeout: Duration::from_secs(2), answer_timeout: Duration::from_secs(1) };
+
+/// Who has each partition's lock, and its epoch.
+#[derive(Default)]
+struct Locks(Mutex<BTreeMap<PartitionId, (Option<NodeId>, u32)>>);
+
+struct Claims {
+    me: NodeId,
+    locks: Arc<Locks>,
+    total: i64,
+}
+
+struct YesLog;
+
+impl Log for YesLog {
+    fn append(&self, _: Batch) -> BoxFuture<'_, Result<(), InDoubt>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Ownership for Claims {
+    fn claim(&self, partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>> {
+        let mut locks = self.locks.0.lock().unwrap();
+        let (owner, epoch) = locks.entry(partition).or_default();
+        if owner.as_ref().is_some_and(|owner| *owner != self.me) {
+            return Box::pin(async { Err(ClaimError::Taken) });
+        }
+        (*owner, *epoch) = (Some(self.me.clone()), *epoch + 1);
+        let commodities = (1..=64).map(|id| lamp(id, self.total)).filter(|c| partition_of(c.id, PARTITIONS) == partition).collect();
+        let claim = Claim {
+            epoch: Epoch::new(*epoch).unwrap(),
+            snapshot: Snapshot { commodities, orders: Vec::new() },
+            log: Arc::new(YesLog),
+            lost: CancellationToken::new(),
+        };
+        Box::pin(async move { Ok(claim) })
+    }
+
+    fn release(&self, partition: PartitionId) -> BoxFuture<'_, ()> {
+        let mut locks = self.locks.0.lock().unwrap();
+        if let Some((owner, _)) = locks.get_mut(&partition).filter(|(owner, _)| owner.as_ref() == Some(&self.me)) {
+            *owner = None;
+        }
+        Box::pin(async {})
+    }
+}
+
+struct Node {
+    local: Arc<Local>,
+    ways: Arc<Ways>,
+    neighbours: Arc<Neighbours>,
+    claims: Arc<Claims>,
+    peer: Peer,
+    server: ServerHandle,
+    runners: BTreeMap<PartitionId, (Runner, CancellationToken)>,
+}
+
+fn noon() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).unwrap()
+}
+
+fn credential(secret: &str) -> Credential {
+    Credential::new(&secret.to_owned().into()).unwrap()
+}
+
+fn lamp(id: i64, total: i64) -> Commodity {
+    Commodity {
+        id: CommodityId::new(id).unwrap(),
+        terms: Terms {
+            name: "lamp".into(),
+            description: String::new(),
+            image_url: None,
+            price: crate::domain::Price::new(100).unwrap(),
+            currency: "EUR".parse().unwrap(),
+            limit_per_user: None,
+            hold_seconds: None,
+            starts_at: Timestamp::ZERO,
+            ends_at: Timestamp::MAX,
+        },
+        stock: Stock::fresh(Units::new(total).unwrap()),
+        paused: false,
+        ended_at: None,
+        version: 1,
+    }
+}
+
+impl Node {
+    fn start(name: &str, locks: &Arc<Locks>, total: i64) -> Self {
+        let board = Arc::new(Board::default());
+        let id: NodeId = name.parse().unwrap();
+        let local = Arc::new(Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = Peer { id: id.clone(), address: listener.local_addr().unwrap() };
+        let server = serve(listener, Arc::clone(&local)).unwrap();
+        let handle = server.handle();
+        tokio::spawn(server);
+        let roads = Arc::new(Roads::none(PARTITIONS));
+        let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), SETTINGS);
+        tokio::spawn(watch_tasks(Arc::clone(&neighbours)));
+        let ways = Arc::new(Ways::Shifting { roads, patience: SETTINGS.command_timeout });
+        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total });
+        Self { local, ways, neighbours, claims, peer, server: handle, runners: BTreeMap::new() }
+    }
+
+    fn run(&mut self, partition: PartitionId) {
+        let settings = Settings {
+            inbox_depth_max: 1_024,
+            batch_commands_max: 256,
+            ended_orders_max: 16,
+            append_timeout: Duration::from_secs(1),
+            command_timeout: SETTINGS.command_timeout,
+        };
+        let stop = CancellationToken::new();
+        let runner = spawn(partition, settings, self.claims.clone(), Arc::clone(&self.local.board), noon, stop.clone());
+        self.local.set_inbox(partition, Some(runner.inbox.clone()));
+        self.runners.insert(partition, (runner, stop));
+    }
+
+    async fn give_up(&mut self, partition: PartitionId) {
+        self.local.set_inbox(partition, None);
+        let (runner, stop) = self.runners.remove(&partition).unwrap();
+        stop.cancel();
+        runner.stopped().await;
+    }
+
+    async fn buy(&self, user: i64) -> Reply {
+        self.ways.command(home(), place(user)).await
+    }
+
+    fn state(&self) -> Option<CommodityState> {
+        self.local.board.state(lamp(1, 1).id, noon())
+    }
+
+    /// Waits until the board shows that state; how long it took.
+    async fn shows(&self, state: Option<CommodityState>) -> Duration {
+        let since = Instant::now();
+        while self.state() != state {
+            assert!(since.elapsed() < Duration::from_secs(10), "the board shows {:?} and not {state:?}", self.state());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        since.elapsed()
+    }
+}
+
+/// The partition of the commodity that is bought here.
+fn home() -> PartitionId {
+    partition_of(lamp(1, 1).id, PARTITIONS)
+}
+
+fn place(user: i64) -> Command {
+    Command::Place(Place {
+        commodity: lamp(1, 1).id,
+        user: UserId::new(user).unwrap(),
+        quantity: Quantity::ONE,
+        key: Some(IdempotencyKey::from_text("k").unwrap()),
+        fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+    })
+}
+
+/// Two nodes that know each other; the second has the partition.
+async fn pair(total: i64) -> (Node, Node) {
+    let locks = Arc::new(Locks::default());
+    let (a, mut b) = (Node::start("a", &locks, total), Node::start("b", &locks, total));
+    a.neighbours.set_peers(std::slice::from_ref(&b.peer));
+    b.neighbours.set_peers(std::slice::from_ref(&a.peer));
+    b.run(home());
+    a.shows(Some(CommodityState::Open)).await;
+    (a, b)
+}
+
+/// The way of one request to whatever listens at an address, under the name `b`.
+async fn ask(address: SocketAddr, secret: &str) -> (Reply, Duration) {
+    let peer = Peer { id: "b".parse().unwrap(), address };
+    let look_again = Arc::new(tokio::sync::Notify::new());
+    let link = peer::PeerLink::open(&"a".parse().unwrap(), &peer, &credential(secret), SETTINGS, look_again);
+    let since = Instant::now();
+    (link.inbox.command(place(1)).await, since.elapsed())
+}
+
+/// A listener that reads a little, answers every connection with these bytes, and closes it; or never answers.
+async fn stub(answer: Option<&'static str>) -> SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.read(&mut [0; 4096]).await;
+            match answer {
+                Some(answer) => drop(connection.write_all(answer.as_bytes()).await),
+                None => kept.push(connection),
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_for_another_node_is_carried_out_there_once_and_answered_here() {
+    let (a, b) = pair(3).await;
+    let Reply::Done(Answer::Placed(order)) = a.buy(1).await else { panic!("a unit is there") };
+    assert_eq!(a.buy(1).await, Reply::Done(Answer::Replayed(order)));
+    assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
+    assert_eq!(b.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
+    assert_eq!(b.local.board.get(order.commodity).unwrap().stock.available.get(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_sell_exactly_the_stock() {
+    let (a, _b) = pair(100).await;
+    let buyers = (1..=500).map(|user| {
+        let ways = Arc::clone(&a.ways);
+        tokio::spawn(async move { ways.command(home(), place(user)).await })
+    });
+    let replies = futures_util::future::join_all(buyers.collect::<Vec<_>>()).await;
+    let placed = replies.iter().filter(|reply| matches!(reply, Ok(Reply::Done(Answer::Placed(_))))).count();
+    let refused = replies.iter().filter(|reply| matches!(reply, Ok(Reply::Refused(Refusal::SoldOut)))).count();
+    assert_eq!((placed, refused), (100, 400));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_answers_misdirected_and_never_forwards() {
+    let (a, b) = pair(3).await;
+    // The node with the way to the owner is asked as if it were the owner.
+    let (reply, took) = ask_as(&a.peer).await;
+    assert_eq!(reply, Reply::Busy(Busy::Unavailable));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(b.local.board.get(lamp(1, 1).id).unwrap().stock.available.get(), 3);
+}
+
+/// The way of one request to a node under its own name.
+async fn ask_as(peer: &Peer) -> (Reply, Duration) {
+    let look_again = Arc::new(tokio::sync::Notify::new());
+    let link = peer::PeerLink::open(&"c".parse().unwrap(), peer, &credential(SECRET), SETTINGS, Arc::clone(&look_again));
+    let since = Instant::now();
+    let reply = link.inbox.command(place(1)).await;
+    look_again.notified().await;
+    (reply, since.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_not_there_or_has_another_secret_certainly_did_nothing() {
+    let (_a, b) = pair(3).await;
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (address, secret) in [(gone, SECRET), (b.peer.address, "another secret that is long enough to be one")] {
+        let (reply, took) = ask(address, secret).await;
+        assert_eq!(reply, Reply::Busy(Busy::Unavailable));
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    assert_eq!(b.local.board.get(lamp(1, 1).id).unwrap().stock.available.get(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_answers_garbage_or_never_costs_bounded_time_and_leaves_the_outcome_open() {
+    let garbage = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwhat",
+        "HTTP/1.1 200 OK\r\nx-doorbuster-node: b\r\ncontent-length: 4\r\n\r\n\u{7f}\u{7f}\u{7f}\u{7f}",
+        "HTTP/1.1 200 OK\r\nx-doorbuster-node: b\r\ncontent-length: 400\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "",
+    ];
+    for answer in garbage.map(Some).into_iter().chain([None]) {
+        let (reply, took) = ask(stub(answer).await, SECRET).await;
+        assert_eq!(reply, Reply::Pending(None), "{answer:?}");
+        assert!(took < Duration::from_millis(2_500), "{answer:?}: {took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_or_no_batch_is_refused() {
+    let (_a, b) = pair(3).await;
+    let post = |bytes: Vec<u8>, proven: bool| {
+        let proof = if proven { credential(SECRET).proof(&"a".parse().unwrap(), &b.peer.id) } else { "00".into() };
+        let request =
+            reqwest::Client::builder().no_proxy().build().unwrap().post(format!("http://{}/internal/v1/commands", b.peer.address));
+        let request = request.header("x-doorbuster-from", "a").header("x-doorbuster-to", "b").header("x-doorbuster-wire", "1");
+        async move { request.header("x-doorbuster-proof", proof).body(bytes).send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(post(vec![0xFF; 1_000], false).await, 401);
+    assert_eq!(post(vec![0xFF; 1_000], true).await, 400);
+    assert_eq!(post(vec![0; 1_000_000], true).await, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greeting_tells_a_friend_from_nobody_and_from_one_with_another_secret() {
+    let (a, b) = pair(1).await;
+    let friend = Greeting::Friend { instance: 7, partitions: PARTITIONS };
+    assert_eq!(greet(&a.local.id, &b.peer, &credential(SECRET)).await, Ok(friend));
+    let wrong = greet(&a.local.id, &b.peer, &credential("another secret that is long enough to be one")).await;
+    assert_eq!(wrong, Err(HelloError::Secret(b.peer.id.clone())));
+    let renamed = Peer { id: "c".parse().unwrap(), ..b.peer.clone() };
+    assert_eq!(greet(&a.local.id, &renamed, &credential(SECRET)).await, Ok(Greeting::Nobody));
+    let gone = Peer { address: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(), ..b.peer.clone() };
+    assert_eq!(greet(&a.local.id, &gone, &credential(SECRET)).await, Ok(Greeting::Nobody));
+    let silent = Peer { address: stub(None).await, ..b.peer.clone() };
+    assert_eq!(greet(&a.local.id, &silent, &credential(SECRET)).await, Ok(Greeting::Silent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sold_out_is_known_everywhere_within_a_second_and_withdrawn_within_a_second() {
+    let (a, b) = pair(1).await;
+    assert!(matches!(b.buy(1).await, Reply::Done(Answer::Placed(_))));
+    assert!(a.shows(Some(CommodityState::SoldOut)).await < Duration::from_secs(1));
+    let restock = Command::Restock { commodity: lamp(1, 1).id, units: Units::new(1).unwrap() };
+    assert!(matches!(a.ways.command(home(), restock).await, Reply::Done(Answer::Commodity(_))));
+    assert!(a.shows(Some(CommodityState::Open)).await < Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_owner_hints_are_withdrawn_and_listings_stay() {
+    let (a, mut b) = pair(1).await;
+    assert!(matches!(b.buy(1).await, Reply::Done(Answer::Placed(_))));
+    a.shows(Some(CommodityState::SoldOut)).await;
+    b.give_up(home()).await;
+    assert!(a.shows(None).await < Duration::from_secs(1));
+    assert!(a.local.board.get(lamp(1, 1).id).is_some());
+    let since = Instant::now();
+    assert_eq!(a.buy(2).await, Reply::Busy(Busy::Unavailable));
+    assert!(since.elapsed() < SETTINGS.command_timeout + Duration::from_millis(500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ends_is_known_to_be_gone_at_once() {
+    let (a, b) = pair(1).await;
+    assert_eq!(a.neighbours.contact(&b.peer.id).0, peer::Contact::Live);
+    b.local.closed.cancel();
+    b.server.stop(false).await;
+    a.shows(None).await;
+    let since = Instant::now();
+    while a.neighbours.contact(&b.peer.id).0 != peer::Contact::Refused {
+        assert!(since.elapsed() < Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_arrive_while_a_partition_moves_wait_and_do_not_fail() {
+    let (mut a, mut b) = pair(1_000).await;
+    let busy = (1..=50).map(|user| {
+        let ways = [Arc::clone(&a.ways), Arc::clone(&b.ways)];
+        tokio::spawn(async move {
+            for round in 0..20 {
+                let reply = ways[round % 2].command(home(), place(user)).await;
+                assert!(matches!(reply, Reply::Done(Answer::Placed(_) | Answer::Replayed(_))), "{reply:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+    });
+    let busy: Vec<_> = busy.collect();
+    a.run(home());
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    b.give_up(home()).await;
+    for buyer in busy {
+        buyer.await.unwrap();
+    }
+    assert!(a.local.inbox(home()).unwrap().is_serving());
+}

@@ -1,0 +1,127 @@
+//! The way of a request to its partition: fixed in one process, shifting in a cluster. Never repeats a request that may
+//! have been carried out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Busy, Reply, Roads};
+use crate::domain::{OrderId, PartitionId, Partitions};
+use crate::engine::Command;
+use crate::partition::{Board, Inbox, Sighting};
+
+/// How long a request that nobody took up waits before it tries again, if no news comes meanwhile.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Where requests go.
+#[derive(Debug)]
+pub(super) enum Ways {
+    /// Every partition is served by this process, for as long as it runs.
+    Fixed(Vec<Inbox>),
+    /// Partitions come and go.
+    Shifting {
+        /// The ways now.
+        roads: Arc<Roads>,
+        /// How long a request may look for a way.
+        patience: Duration,
+    },
+}
+
+impl Ways {
+    pub(super) async fn command(&self, partition: PartitionId, command: Command) -> Reply {
+        match self {
+            Self::Fixed(inboxes) => inboxes[usize::from(partition.get())].command(command).await,
+            Self::Shifting { roads, patience } => {
+                let mut search = Search::begin(roads, partition, *patience);
+                loop {
+                    let Some(inbox) = search.way().await else { return Reply::Busy(Busy::Unavailable) };
+                    match inbox.command_by(search.deadline, command.clone()).await {
+                        // Certainly not carried out: its task stopped before it took the command up, or the peer has
+                        // no such task. Somebody else will have.
+                        Reply::Busy(Busy::Unavailable) => {}
+                        reply => return reply,
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn lookup(&self, order: OrderId) -> Result<Sighting, Busy> {
+        match self {
+            Self::Fixed(inboxes) => inboxes[usize::from(order.partition().get())].lookup(order).await,
+            Self::Shifting { roads, patience } => {
+                let mut search = Search::begin(roads, order.partition(), *patience);
+                loop {
+                    let Some(inbox) = search.way().await else { return Err(Busy::Unavailable) };
+                    match inbox.lookup_by(search.deadline, order).await {
+                        Err(Busy::Unavailable) => {}
+                        answer => return answer,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether every partition is served by somebody.
+    pub(super) fn are_served(&self, partitions: Partitions, board: &Board) -> bool {
+        match self {
+            Self::Fixed(inboxes) => inboxes.iter().all(Inbox::is_serving),
+            Self::Shifting { .. } => partitions.iter().all(|partition| board.is_fed(partition)),
+        }
+    }
+
+    /// Waits until every partition is served by somebody.
+    pub(super) async fn served(&self, partitions: Partitions, board: &Board) {
+        match self {
+            Self::Fixed(inboxes) => {
+                for inbox in inboxes {
+                    inbox.served().await;
+                }
+            }
+            Self::Shifting { .. } => {
+                let mut turns = board.turns();
+                while !self.are_served(partitions, board) && turns.changed().await.is_ok() {}
+            }
+        }
+    }
+}
+
+/// One request's search for somebody who takes it up.
+struct Search<'a> {
+    roads: &'a Roads,
+    partition: PartitionId,
+    news: watch::Receiver<u64>,
+    deadline: Instant,
+    tried: bool,
+}
+
+impl<'a> Search<'a> {
+    fn begin(roads: &'a Roads, partition: PartitionId, patience: Duration) -> Self {
+        Self { roads, partition, news: roads.news(), deadline: Instant::now() + patience, tried: false }
+    }
+
+    /// Where to try next; none when there is no time left.
+    async fn way(&mut self) -> Option<Inbox> {
+        if std::mem::replace(&mut self.tried, true) {
+            self.pause().await?;
+        }
+        loop {
+            self.news.mark_unchanged();
+            if let Some(inbox) = self.roads.to(self.partition) {
+                return Some(inbox);
+            }
+            self.pause().await?;
+        }
+    }
+
+    async fn pause(&mut self) -> Option<()> {
+        let until = (Instant::now() + PAUSE).min(self.deadline);
+        tokio::select! {
+            _ = self.news.changed() => {}
+            () = sleep_until(until) => {}
+        }
+        (Instant::now() < self.deadline).then_some(())
+    }
+}
