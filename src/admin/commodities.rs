@@ -148,7 +148,7 @@ pub(crate) struct PendingChange {
 
 /// All commodities, by id.
 #[utoipa::path(get, path = "/admin/v1/commodities", operation_id = "operator_list_commodities", tag = "operators: commodities",
-    params(PageParameters),
+    params(PageParameters<CommodityId>),
     responses((status = 200, description = "A page of commodities", body = Page<OperatorCommodityBody>)))]
 pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut query: Query) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<CommodityId>::read(&mut query);
@@ -176,7 +176,9 @@ problems!(ReadProblems: CommodityNotFound, Unavailable);
     request_body = NewBody,
     responses(
         (status = 201, description = "Listed", body = OperatorCommodityBody,
-            headers(("Location" = String, description = "The commodity"), ("ETag" = String, description = "For `If-Match`"))),
+            headers(("Location" = String, description = "The commodity"), ("ETag" = String, description = "For `If-Match`")), links(
+            ("place" = (operation_id = "place_order", parameters(("id" = "$response.body#/id")))),
+            ("change" = (operation_id = "change_commodity", parameters(("id" = "$response.body#/id")))))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
             headers(("Location" = String, description = "The commodity"), ("Retry-After" = u32, description = "Seconds to wait"))),
         CreateProblems))]
@@ -206,7 +208,7 @@ problems!(CreateProblems: CommodityExists, Unavailable, Overloaded);
 #[utoipa::path(patch, path = "/admin/v1/commodities/{id}", operation_id = "change_commodity", tag = "operators: commodities",
     params(("id" = CommodityId, Path, description = "The commodity"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the commodity as the operator saw it, or `*`",
-            pattern = "^(\\*|\"[0-9]{1,10}\")$")),
+            pattern = "^(\\*|\"[1-9][0-9]{0,8}\")$")),
     request_body = ChangeBody,
     responses(
         (status = 200, description = "Changed", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),

@@ -7,7 +7,7 @@ use futures_util::stream;
 use super::{csv, note};
 use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Timestamp, UserId};
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
-use crate::http::problem::{Fault, Problem};
+use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
 use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::store::{OrderFilter, StoreError};
@@ -17,7 +17,7 @@ const EXPORT_STEP: u64 = 1_000;
 
 /// Orders, newest first.
 #[utoipa::path(get, path = "/admin/v1/orders", operation_id = "operator_list_orders", tag = "operators: orders",
-    params(PageParameters,
+    params(PageParameters<OrderId>,
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
         ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
@@ -94,19 +94,13 @@ pub(crate) async fn cancel(
 problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);
 
 fn filter(query: &mut Query) -> OrderFilter {
-    let filter = OrderFilter {
+    OrderFilter {
         commodity: query.parse("commodity_id"),
         user: query.parse("user_id"),
         status: status(query),
         placed_from: query.parse("placed_from"),
         placed_until: query.parse("placed_until"),
-    };
-    if let (Some(from), Some(until)) = (filter.placed_from, filter.placed_until)
-        && from > until
-    {
-        query.fault(Fault::new("placed_until", "must not be before placed_from"));
     }
-    filter
 }
 
 /// What is left of an export.

@@ -23,7 +23,7 @@ pub(crate) struct ChangeBody {
 
 /// Accounts, by id.
 #[utoipa::path(get, path = "/admin/v1/users", operation_id = "list_users", tag = "operators: users",
-    params(PageParameters),
+    params(PageParameters<UserId>),
     responses((status = 200, description = "A page of accounts", body = Page<AccountBody>), ListProblems))]
 pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut query: Query) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<UserId>::read(&mut query);

@@ -172,9 +172,13 @@ impl Fields {
     }
 }
 
-/// A JSON number without fraction or exponent. What is none of those gets the sentence of the type's range.
+/// A whole number, also one that is written `1.0` (JSON and its schemas know no difference). Anything else gets the
+/// sentence of the type's range.
 fn integer_from<T: TryFrom<i64, Error = Invalid>>(value: &Value) -> Result<T, Invalid> {
-    T::try_from(value.as_i64().unwrap_or(i64::MIN))
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT_MAX;
+    let number = value.as_i64().or_else(|| value.as_f64().filter(whole).map(|number| number as i64));
+    T::try_from(number.unwrap_or(i64::MIN))
 }
 
 #[cfg(test)]
@@ -188,14 +192,16 @@ mod tests {
 
     #[test]
     fn a_quantity_is_a_whole_number_in_range_and_nothing_else() {
-        for text in ["0", "-1", "1.5", "1.0", "1e0", "\"1\"", "9223372036854775808", "1000001", "null", "true", "[1]", "{}"] {
+        for text in ["0", "-1", "1.5", "1e-1", "\"1\"", "9223372036854775808", "1e300", "1000001", "null", "true", "[1]", "{}"] {
             let mut found = fields(&format!("{{\"quantity\":{text}}}"));
             assert_eq!(found.integer::<Quantity>("quantity"), None, "{text}");
             assert!(found.is_at_fault("quantity"), "{text}");
         }
-        let mut found = fields("{\"quantity\":1000000}");
-        assert_eq!(found.integer::<Quantity>("quantity"), Some(Quantity::MAX));
-        found.finish().unwrap();
+        for text in ["1000000", "1000000.0", "1e6"] {
+            let mut found = fields(&format!("{{\"quantity\":{text}}}"));
+            assert_eq!(found.integer::<Quantity>("quantity"), Some(Quantity::MAX), "{text}");
+            found.finish().unwrap();
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl CommodityBody {
 
 /// What is on sale, was or will be, by id.
 #[utoipa::path(get, path = "/v1/commodities", operation_id = "list_commodities", tag = "commodities", security(()),
-    params(PageParameters, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer the client has")),
+    params(PageParameters<CommodityId>, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer the client has")),
     responses(
         (status = 200, description = "A page of commodities", body = Page<CommodityBody>, headers(("ETag" = String, description = "A weak tag"))),
         (status = 304, description = "Nothing a buyer sees has changed since that `ETag`")))]
@@ -94,7 +94,8 @@ pub(crate) async fn list(state: web::Data<AppState>, mut query: Query, request: 
     params(("id" = CommodityId, Path, description = "The commodity"),
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer the client has")),
     responses(
-        (status = 200, description = "The commodity", body = CommodityBody, headers(("ETag" = String, description = "A weak tag"))),
+        (status = 200, description = "The commodity", body = CommodityBody, headers(("ETag" = String, description = "A weak tag")), links(
+            ("place" = (operation_id = "place_order", parameters(("id" = "$response.body#/id")))))),
         (status = 304, description = "Nothing a buyer sees has changed since that `ETag`"),
         ReadProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, id: Id<CommodityId>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -13,13 +13,19 @@ pub const LIMIT_MAX: u64 = 200;
 
 /// An id a page can end with.
 pub trait Cursor: Sized + Copy {
+    /// What [`Cursor::to_cursor`] writes, as a regular expression.
+    const PATTERN: &'static str;
+
     /// The text for clients: letters, digits, nothing that needs escaping.
     fn to_cursor(self) -> String;
+
     /// Reads what [`Cursor::to_cursor`] wrote; none for anything else.
     fn from_cursor(text: &str) -> Option<Self>;
 }
 
 impl Cursor for OrderId {
+    const PATTERN: &'static str = "^o[0-9a-f]{12}8[0-9a-f]{3}[89ab][0-9a-f]{15}$";
+
     fn to_cursor(self) -> String {
         format!("o{:032x}", self.uuid().as_u128())
     }
@@ -31,27 +37,40 @@ impl Cursor for OrderId {
 }
 
 impl Cursor for CommodityId {
+    const PATTERN: &'static str = "^c[0-7][0-9a-f]{15}$";
+
     fn to_cursor(self) -> String {
-        format!("c{:016x}", self.get())
+        number_to_cursor('c', self.get())
     }
 
     fn from_cursor(text: &str) -> Option<Self> {
-        i64::from_str_radix(hexadecimal(text, 'c', 16)?, 16).ok().and_then(|id| Self::new(id).ok())
+        number_from_cursor('c', text).and_then(|id| Self::new(id).ok())
     }
 }
 
 impl Cursor for UserId {
+    const PATTERN: &'static str = "^u[0-7][0-9a-f]{15}$";
+
     fn to_cursor(self) -> String {
-        format!("u{:016x}", self.get())
+        number_to_cursor('u', self.get())
     }
 
     fn from_cursor(text: &str) -> Option<Self> {
-        i64::from_str_radix(hexadecimal(text, 'u', 16)?, 16).ok().and_then(|id| Self::new(id).ok())
+        number_from_cursor('u', text).and_then(|id| Self::new(id).ok())
     }
 }
 
+/// Numbers count from zero here, so that nearly every text of the pattern is a cursor.
+fn number_to_cursor(mark: char, id: i64) -> String {
+    format!("{mark}{:016x}", id - 1)
+}
+
+fn number_from_cursor(mark: char, text: &str) -> Option<i64> {
+    i64::from_str_radix(hexadecimal(text, mark, 16)?, 16).ok()?.checked_add(1)
+}
+
 fn hexadecimal(text: &str, mark: char, digits: usize) -> Option<&str> {
-    text.strip_prefix(mark).filter(|rest| rest.len() == digits && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    text.strip_prefix(mark).filter(|rest| rest.len() == digits && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Which page is asked for: at most `limit` items after `after`.
@@ -112,7 +131,7 @@ mod tests {
         let commodity = CommodityId::new(7).unwrap();
         assert_eq!(CommodityId::from_cursor(&commodity.to_cursor()), Some(commodity));
         for text in
-            ["", "c", "u0000000000000007", "c0000000000000000", "cffffffffffffffff", "c+00000000000007", "c000000000000007", "çççççççç"]
+            ["", "c", "u0000000000000007", "c7fffffffffffffff", "cffffffffffffffff", "c+00000000000007", "c000000000000007", "çççççççç"]
         {
             assert_eq!(CommodityId::from_cursor(text), None, "{text}");
         }
@@ -123,7 +142,7 @@ mod tests {
     fn a_page_names_the_next_only_if_there_is_one() {
         let ids = |count: i64| (1..=count).map(|id| CommodityId::new(id).unwrap()).collect::<Vec<_>>();
         let full = Page::of(ids(3), 2, |id| *id, |id| id.get());
-        assert_eq!((full.items, full.next_cursor), (vec![1, 2], Some("c0000000000000002".to_owned())));
+        assert_eq!((full.items, full.next_cursor), (vec![1, 2], Some("c0000000000000001".to_owned())));
         let last = Page::of(ids(2), 2, |id| *id, |id| id.get());
         assert_eq!((last.items, last.next_cursor), (vec![1, 2], None));
     }

@@ -118,7 +118,9 @@ pub(crate) struct PlaceBody {
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     request_body(content = PlaceBody, description = "Left out: one unit", example = json!({"quantity": 1})),
     responses(
-        (status = 201, description = "Accepted", body = OrderBody, headers(("Location" = String, description = "The order"))),
+        (status = 201, description = "Accepted", body = OrderBody, headers(("Location" = String, description = "The order")), links(
+            ("read" = (operation_id = "read_order", parameters(("id" = "$response.body#/order_id")))),
+            ("cancel" = (operation_id = "cancel_order", parameters(("id" = "$response.body#/order_id")))))),
         (status = 200, description = "Accepted before, under the same key", body = OrderBody),
         (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
             headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = Option<String>, description = "The order"))),
@@ -153,7 +155,7 @@ problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, E
 
 /// The caller's orders, newest first.
 #[utoipa::path(get, path = "/v1/orders", operation_id = "list_orders", tag = "orders",
-    params(PageParameters,
+    params(PageParameters<OrderId>,
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status")),
     responses((status = 200, description = "A page of orders", body = Page<OrderBody>), ListProblems))]

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder, example::ExampleBuilder, header::HeaderBuilder};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::cursor::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
 use crate::domain::{CommodityId, CommodityState, Currency, OrderId, OrderStatus, Price, Quantity, Timestamp, Units, UserId};
 use crate::store::Role;
@@ -69,14 +69,14 @@ fn integer(least: i64, most: i64, example: i64) -> ObjectBuilder {
 }
 
 /// The `limit` and `cursor` of every list.
-pub(crate) struct PageParameters;
+pub(crate) struct PageParameters<Id>(std::marker::PhantomData<Id>);
 
-impl IntoParams for PageParameters {
+impl<Id: Cursor> IntoParams for PageParameters<Id> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let limit = integer(1, LIMIT_MAX as i64, 50).format(None).default(Some(json!(LIMIT_DEFAULT)));
         vec![
             query_parameter("limit", "Items in a page, at most", limit),
-            query_parameter("cursor", "`next_cursor` of the page before", text().pattern(Some("^[a-z][0-9a-f]{16,32}$"))),
+            query_parameter("cursor", "`next_cursor` of the page before", text().pattern(Some(Id::PATTERN))),
         ]
     }
 }

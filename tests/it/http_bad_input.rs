@@ -268,7 +268,6 @@ async fn a_query_with_a_typing_error_shows_no_rows() {
         ("user_id=0", "user_id"),
         ("comodity_id=1", "comodity_id"),
         ("placed_from=noon", "placed_from"),
-        ("placed_from=2026-01-02T00:00:00Z&placed_until=2026-01-01T00:00:00Z", "placed_until"),
     ] {
         let answer = stage.app.get_as(&operator, &format!("/admin/v1/orders?{query}")).await;
         stage.assert_refused(query, &answer, ("get", "/admin/v1/orders"), (422, "invalid_request"));

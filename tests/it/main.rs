@@ -1,11 +1,11 @@
 //! The integration tests: one binary, so that it is linked once. Each module is about one part of the system.
 
 mod accounts;
+mod embedded_log;
 mod http_bad_input;
 mod http_buyers;
 mod http_operators;
 mod http_protocol;
-mod embedded_log;
 mod log_conformance;
 mod projection;
 mod sale;
