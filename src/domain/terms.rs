@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommodityId, Currency, Invalid, Price, Timestamp, Units};
 
-/// What is offered, to whom and when. All fields are checked by [`Terms::check`]; the shell builds it from JSON.
+/// What is offered, to whom and when. All fields are checked by [`Terms::faults`]; the shell builds it from JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// 1 to 200 characters.

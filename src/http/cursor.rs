@@ -76,7 +76,7 @@ fn hexadecimal(text: &str, mark: char, digits: usize) -> Option<&str> {
 /// Which page is asked for: at most `limit` items after `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest<Id> {
-    /// 1 to [`LIMIT_MAX`].
+    /// 1 to 200.
     pub limit: u64,
     /// The last item of the page before; none for the first page.
     pub after: Option<Id>,

@@ -12,7 +12,7 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id: 1 to [`REQUEST_ID_BYTES_MAX`] of letters, digits, `.`, `_` and `-`.
+    /// The id: 1 to 64 of letters, digits, `.`, `_` and `-`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()

@@ -248,6 +248,9 @@ impl From<Busy> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if error.is_refusal() {
+            return Self::Internal(error.to_string());
+        }
         match error {
             StoreError::Database(_) | StoreError::Connect(_) => Self::Unavailable { what: "The database", cause: Some(error.to_string()) },
             StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal(error.to_string()),
