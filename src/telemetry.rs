@@ -1,6 +1,7 @@
 //! Logs and metrics of a process: what is set up once at the start. Never decides what is logged or counted, and the
 //! library never sets it up by itself: a `main` does.
 
+use std::io::IsTerminal;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError`] for a filter that is none, and for a second call.
 pub fn install_tracing(config: &config::Telemetry) -> Result<(), TelemetryError> {
-    let logs = tracing_subscriber::fmt().with_env_filter(filter(&config.filter)?).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter(&config.filter)?).with_writer(std::io::stderr).with_ansi(colours);
     let installed = match config.format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
