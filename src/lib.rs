@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+mod breaks;
 pub mod clock;
 pub mod config;
 pub mod datadir;

@@ -1,46 +1,55 @@
 //! Who waits for which batch, and what they hear when it is confirmed, in doubt, or never sent (R1, R2). Never awaits.
 
-use tokio::sync::oneshot;
-
 use super::{Busy, Reply, Sighting};
 use crate::engine::Answer;
 use crate::event::Event;
 
+/// Somebody who hears one answer.
+pub(crate) trait Hear<T> {
+    /// Tells them. Who has left loses nothing but the answer.
+    fn hear(self, what: T);
+}
+
 /// The events of one batch and everyone whose answer rests on it.
-#[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct Gathered<C, L> {
     pub(super) events: Vec<Event>,
-    pub(super) waiting: Vec<Waiter>,
+    pub(super) waiting: Vec<Waiter<C, L>>,
+}
+
+impl<C, L> Default for Gathered<C, L> {
+    fn default() -> Self {
+        Self { events: Vec::new(), waiting: Vec::new() }
+    }
 }
 
 /// Somebody whose answer is known and not yet true.
-pub(super) enum Waiter {
-    Command(oneshot::Sender<Reply>, Reply),
-    Lookup(oneshot::Sender<Result<Sighting, Busy>>, Sighting),
+pub(super) enum Waiter<C, L> {
+    Command(C, Reply),
+    Lookup(L, Sighting),
 }
 
-impl Waiter {
-    /// The batch is confirmed: the answer is true now. A caller that left loses nothing but the answer.
+impl<C: Hear<Reply>, L: Hear<Sighting>> Waiter<C, L> {
+    /// The batch is confirmed: the answer is true now.
     pub(super) fn confirmed(self) {
         match self {
-            Self::Command(sender, reply) => drop(sender.send(reply)),
-            Self::Lookup(sender, sighting) => drop(sender.send(Ok(sighting))),
+            Self::Command(caller, reply) => caller.hear(reply),
+            Self::Lookup(caller, sighting) => caller.hear(sighting),
         }
     }
 
     /// The batch was sent and may be durable or not.
     pub(super) fn in_doubt(self) {
         match self {
-            Self::Command(sender, reply) => drop(sender.send(doubtful(reply))),
-            Self::Lookup(sender, _) => drop(sender.send(Ok(Sighting::InDoubt))),
+            Self::Command(caller, reply) => caller.hear(doubtful(reply)),
+            Self::Lookup(caller, _) => caller.hear(Sighting::InDoubt),
         }
     }
 
     /// The batch was never sent and never will be: what it would have decided did not happen.
     pub(super) fn never_sent(self) {
         match self {
-            Self::Command(sender, reply) => drop(sender.send(undone(reply))),
-            Self::Lookup(sender, _) => drop(sender.send(Ok(Sighting::InDoubt))),
+            Self::Command(caller, reply) => caller.hear(undone(reply)),
+            Self::Lookup(caller, _) => caller.hear(Sighting::InDoubt),
         }
     }
 }

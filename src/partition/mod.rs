@@ -5,6 +5,7 @@ mod board;
 mod inbox;
 mod metrics;
 mod task;
+mod term;
 
 pub use board::{Board, Listing};
 pub(crate) use inbox::Request;

@@ -1,4 +1,5 @@
-//! One task per partition: claim it, restore its engine, drain the inbox, append, answer; start over when in doubt (R2).
+//! One task per partition: claim it, begin a term, drain the inbox, append, tell the term what came of it; start over when in
+//! doubt (R2). What is answered when is the term's to say.
 //!
 //! It never appends a batch twice, never has two batches in flight, and never answers what rests on an unconfirmed one.
 
@@ -6,20 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Gathered, Waiter};
-use super::inbox::{Caller, Inbox, Patience, Request};
+use super::batch::Hear;
+use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
-use super::{Board, Reply, Sighting};
+use super::term::{Bounds, Term};
+use super::{Board, Busy, Reply, Sighting};
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::{CommodityId, Epoch, PartitionId, Sequence, Timestamp};
-use crate::engine::{Answer, Command, Engine, Refusal, RestoreError};
-use crate::event::{Batch, Event};
+use crate::domain::{Epoch, PartitionId, Timestamp};
+use crate::engine::RestoreError;
+use crate::event::Batch;
 use crate::log::{InDoubt, Log};
 use crate::ownership::{Claim, ClaimError, Ownership};
 
@@ -124,20 +126,20 @@ impl Task {
     async fn run(mut self) {
         while let Some(claim) = self.claim().await {
             let epoch = claim.epoch;
-            let mut term = match Term::begin(self.partition, claim, &self.settings, &self.board, self.clock) {
-                Ok(term) => term,
+            let mut office = match Office::begin(self.partition, claim, &self.settings, &self.board, self.clock) {
+                Ok(office) => office,
                 Err(error) => {
                     tracing::error!(partition = %self.partition, %epoch, %error, "the partition is stopped: its tables contradict themselves");
                     break;
                 }
             };
             let serving = Serving::begin(&self.serving, epoch);
-            self.board.turn(self.partition, epoch, term.engine.commodities().cloned());
+            self.board.turn(self.partition, epoch, office.term.engine().commodities().cloned());
             tracing::debug!(partition = %self.partition, %epoch, "serving partition {}", self.partition);
-            let end = term.serve(&mut self.requests, &self.stop, &self.settings, &self.meters).await;
+            let end = office.serve(&mut self.requests, &self.stop, &self.settings, &self.meters).await;
             drop(serving);
             self.board.withdraw(self.partition, epoch);
-            term.end();
+            office.term.end();
             match end {
                 End::Stopped => break,
                 End::Lost(why) => {
@@ -181,21 +183,6 @@ impl Task {
 
 type Append = BoxFuture<'static, Result<(), InDoubt>>;
 
-/// One epoch of one owner: the engine, the batch being gathered and the one in flight.
-struct Term {
-    partition: PartitionId,
-    epoch: Epoch,
-    engine: Engine,
-    log: Arc<dyn Log>,
-    lost: CancellationToken,
-    board: Arc<Board>,
-    clock: Clock,
-    sequence: Sequence,
-    gathered: Gathered,
-    /// Who waits for the batch in flight; none = nothing is in flight.
-    in_flight: Option<Vec<Waiter>>,
-}
-
 /// What the task woke up for.
 enum Wake {
     Confirm(Result<(), InDoubt>),
@@ -205,21 +192,22 @@ enum Wake {
     Stop,
 }
 
-impl Term {
+/// The shell around a term: its log, its clock and the board.
+struct Office {
+    partition: PartitionId,
+    term: Term<oneshot::Sender<Reply>, oneshot::Sender<Result<Sighting, Busy>>>,
+    log: Arc<dyn Log>,
+    lost: CancellationToken,
+    board: Arc<Board>,
+    clock: Clock,
+}
+
+impl Office {
     fn begin(partition: PartitionId, claim: Claim, settings: &Settings, board: &Arc<Board>, clock: Clock) -> Result<Self, RestoreError> {
-        let engine = Engine::restore(partition, claim.epoch, claim.snapshot, settings.ended_orders_max)?;
-        Ok(Self {
-            partition,
-            epoch: claim.epoch,
-            engine,
-            log: claim.log,
-            lost: claim.lost,
-            board: Arc::clone(board),
-            clock,
-            sequence: Sequence::FENCE,
-            gathered: Gathered::default(),
-            in_flight: None,
-        })
+        let Claim { epoch, snapshot, log, lost } = claim;
+        let bounds = Bounds { batch_commands_max: settings.batch_commands_max, ended_orders_max: settings.ended_orders_max };
+        let term = Term::begin(partition, epoch, snapshot, bounds)?;
+        Ok(Self { partition, term, log, lost, board: Arc::clone(board), clock })
     }
 
     async fn serve(
@@ -233,39 +221,37 @@ impl Term {
         let mut append: Option<(Append, Instant)> = None;
         let mut inbox_open = true;
         loop {
-            if append.is_none() && !self.gathered.events.is_empty() {
-                append = Some((self.send(settings.append_timeout, meters), Instant::now()));
+            if let Some(batch) = self.term.next_batch() {
+                meters.sent(batch.events.len());
+                append = Some((self.append(batch, settings.append_timeout), Instant::now()));
             }
             if !inbox_open && append.is_none() {
                 return End::Stopped;
             }
-            let room = if inbox_open { self.room(settings.batch_commands_max) } else { 0 };
+            let room = if inbox_open { self.term.room() } else { 0 };
             match self.wake(requests, stop, &mut append, &mut drained, room).await {
                 Wake::Confirm(Ok(())) => {
                     let (_, sent) = append.take().expect("a confirm belongs to an append");
                     meters.confirmed(sent.elapsed());
-                    self.in_flight.take().into_iter().flatten().for_each(Waiter::confirmed);
+                    self.term.confirmed();
                 }
                 Wake::Confirm(Err(InDoubt(why))) => return End::Lost(why),
                 Wake::Lost => return End::Lost("the claim is gone".into()),
                 Wake::Requests(0) => inbox_open = false,
                 Wake::Requests(_) => {
-                    let first = self.gathered.events.len();
+                    let first = self.term.gathered().len();
                     meters.drained(drained.len(), requests.len());
                     drained.drain(..).for_each(|request| self.take_up(request));
                     self.publish(first);
                 }
-                Wake::Expiry => self.expire(settings.batch_commands_max),
+                Wake::Expiry => {
+                    let first = self.term.gathered().len();
+                    self.term.expire((self.clock)());
+                    self.publish(first);
+                }
                 Wake::Stop => requests.close(),
             }
         }
-    }
-
-    /// How many more requests may be taken up before a batch is confirmed.
-    fn room(&self, batch_commands_max: usize) -> usize {
-        let gathered = self.gathered.waiting.len().max(self.gathered.events.len());
-        let behind = self.in_flight.as_ref().map_or(0, Vec::len).saturating_sub(batch_commands_max);
-        batch_commands_max.saturating_sub(gathered.max(behind))
     }
 
     async fn wake(
@@ -276,7 +262,7 @@ impl Term {
         drained: &mut Vec<Request>,
         room: usize,
     ) -> Wake {
-        let expiry = self.engine.next_expiry().map(|at| self.nap_until(at));
+        let expiry = self.term.engine().next_expiry().map(|at| self.nap_until(at));
         tokio::select! {
             biased;
             result = async { append.as_mut().expect("checked").0.as_mut().await }, if append.is_some() => Wake::Confirm(result),
@@ -293,13 +279,7 @@ impl Term {
         Instant::now() + Duration::from_millis(millis as u64)
     }
 
-    /// Makes the gathered events the batch in flight.
-    fn send(&mut self, bound: Duration, meters: &Meters) -> Append {
-        let gathered = std::mem::take(&mut self.gathered);
-        self.sequence = self.sequence.next();
-        self.in_flight = Some(gathered.waiting);
-        meters.sent(gathered.events.len());
-        let batch = Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events: gathered.events };
+    fn append(&self, batch: Batch, bound: Duration) -> Append {
         let log = Arc::clone(&self.log);
         Box::pin(
             async move { timeout(bound, log.append(batch)).await.unwrap_or_else(|_| Err(InDoubt(format!("no confirm within {bound:?}")))) },
@@ -308,81 +288,41 @@ impl Term {
 
     fn take_up(&mut self, request: Request) {
         match request {
-            Request::Command(command, caller) => self.decide(command, caller),
+            Request::Command(command, caller) => {
+                if let Some(caller) = caller.take() {
+                    self.term.command((self.clock)(), command, caller);
+                }
+            }
             Request::Lookup(order, caller) => {
-                let Some(sender) = caller.take() else { return };
-                let sighting = match self.engine.order(order) {
-                    Some(order) => Sighting::Known(order),
-                    None => Sighting::Unknown { epoch: self.epoch, next_number: self.engine.next_number() },
-                };
-                self.answer_when_true(Waiter::Lookup(sender, sighting));
+                if let Some(caller) = caller.take() {
+                    self.term.look_up(order, caller);
+                }
             }
         }
     }
 
-    fn decide(&mut self, command: Command, caller: Caller<Reply>) {
-        let Some(sender) = caller.take() else { return };
-        let placing = matches!(command, Command::Place(_));
-        match self.engine.apply((self.clock)(), command, &mut self.gathered.events) {
-            // What a buyer was refused for may rest on orders in flight; the refusal of this request stays true anyway.
-            Err(refusal) if placing && refusal != Refusal::IdempotencyMismatch => drop(sender.send(Reply::Refused(refusal))),
-            Err(refusal) => self.answer_when_true(Waiter::Command(sender, Reply::Refused(refusal))),
-            Ok(answer) => self.answer_when_true(Waiter::Command(sender, Reply::Done(answer))),
-        }
-    }
-
-    /// Lets an answer wait for the newest batch that is not confirmed yet; answers now if there is none (R1).
-    fn answer_when_true(&mut self, waiter: Waiter) {
-        if !self.gathered.events.is_empty() {
-            self.gathered.waiting.push(waiter);
-        } else if let Some(in_flight) = &mut self.in_flight {
-            in_flight.push(waiter);
-        } else {
-            waiter.confirmed();
-        }
-    }
-
-    fn expire(&mut self, at_most: usize) {
-        let first = self.gathered.events.len();
-        let expired = self.engine.apply((self.clock)(), Command::Expire { at_most }, &mut self.gathered.events);
-        debug_assert!(matches!(expired, Ok(Answer::Expired(_))));
-        self.publish(first);
-    }
-
     /// Shows on the board what the events from `first` on have changed.
     fn publish(&self, first: usize) {
-        let mut touched: Vec<CommodityId> = self.gathered.events[first..].iter().filter_map(Event::commodity).collect();
-        touched.sort_unstable();
-        touched.dedup();
-        for commodity in touched {
-            match self.engine.commodity(commodity) {
+        for commodity in self.term.touched(first) {
+            match self.term.engine().commodity(commodity) {
                 Some(commodity) => self.board.show(self.partition, commodity.clone()),
                 None => self.board.hide(commodity),
             }
         }
     }
+}
 
-    /// Answers everyone who still waits, when this term will confirm nothing more.
-    fn end(self) {
-        self.in_flight.into_iter().flatten().for_each(Waiter::in_doubt);
-        self.gathered.waiting.into_iter().for_each(Waiter::never_sent);
+/// A caller that left meanwhile is told nothing.
+impl Hear<Reply> for oneshot::Sender<Reply> {
+    fn hear(self, reply: Reply) {
+        drop(self.send(reply));
     }
 }
 
-impl Event {
-    /// The commodity whose state the event changed.
-    fn commodity(&self) -> Option<CommodityId> {
-        match self {
-            Self::Listed(commodity) => Some(commodity.id),
-            Self::Changed { commodity, .. }
-            | Self::Restocked { commodity, .. }
-            | Self::Paused { commodity, .. }
-            | Self::Ended { commodity, .. }
-            | Self::Removed { commodity, .. }
-            | Self::Moved { commodity, .. } => Some(*commodity),
-            Self::Placed { order, .. } => Some(order.commodity),
-            Self::KeyForgotten { .. } => None,
-        }
+/// As above.
+impl Hear<Sighting> for oneshot::Sender<Result<Sighting, Busy>> {
+    fn hear(self, sighting: Sighting) {
+        let _ = self.send(Ok(sighting));
     }
 }
 

@@ -7,9 +7,10 @@ mod fold;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId, Sequence};
 use crate::event::Batch;
-use crate::store::{Store, StoreError, Write};
+use crate::store::{self, Store, StoreError, Tables, Transaction};
 use fold::{Changes, Fold};
 
 /// Where a batch stands in its partition's log: shown as `epoch/sequence`.
@@ -104,10 +105,15 @@ impl Stop {
 /// # Errors
 /// [`StoreError`] when the database did not do its part: whether the batches are in the tables is not known.
 pub async fn apply(store: &Store, batches: &[Batch]) -> Result<Report, StoreError> {
-    match apply_together(store, batches).await {
+    apply_to(store, batches).await
+}
+
+/// As [`apply`], to any tables.
+pub(crate) async fn apply_to(tables: &impl Tables, batches: &[Batch]) -> Result<Report, StoreError> {
+    match apply_together(tables, batches).await {
         Ok(report) => Ok(report),
         Err(Failure::Store(error)) => Err(error),
-        Err(Failure::Broken(_)) => apply_apart(store, batches).await,
+        Err(Failure::Broken(_)) => apply_apart(tables, batches).await,
     }
 }
 
@@ -125,14 +131,14 @@ impl From<StoreError> for Failure {
     }
 }
 
-async fn apply_apart(store: &Store, batches: &[Batch]) -> Result<Report, StoreError> {
+async fn apply_apart(tables: &impl Tables, batches: &[Batch]) -> Result<Report, StoreError> {
     let mut report = Report::default();
     for batch in batches {
         if report.stops.iter().any(|stop| stop.partition() == batch.partition) {
             report.outcomes.push(Outcome::Stopped);
             continue;
         }
-        match apply_together(store, std::slice::from_ref(batch)).await {
+        match apply_together(tables, std::slice::from_ref(batch)).await {
             Ok(alone) => {
                 report.outcomes.extend(alone.outcomes);
                 report.stops.extend(alone.stops);
@@ -147,8 +153,8 @@ async fn apply_apart(store: &Store, batches: &[Batch]) -> Result<Report, StoreEr
     Ok(report)
 }
 
-async fn apply_together(store: &Store, batches: &[Batch]) -> Result<Report, Failure> {
-    let write = store.write().await?;
+async fn apply_together(tables: &impl Tables, batches: &[Batch]) -> Result<Report, Failure> {
+    let write = tables.begin().await?;
     match write_all(&write, batches).await {
         Ok(report) if report.count(Outcome::Applied) == 0 => {
             write.rollback().await?;
@@ -166,7 +172,7 @@ async fn apply_together(store: &Store, batches: &[Batch]) -> Result<Report, Fail
     }
 }
 
-async fn write_all(write: &Write, batches: &[Batch]) -> Result<Report, Failure> {
+async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report, Failure> {
     let partitions: BTreeSet<PartitionId> = batches.iter().map(|batch| batch.partition).collect();
     let known = write.positions(&partitions.into_iter().collect::<Vec<_>>()).await?;
     let mut admission = Admission { positions: known, moved: BTreeSet::new(), report: Report::default() };
@@ -184,7 +190,7 @@ async fn write_all(write: &Write, batches: &[Batch]) -> Result<Report, Failure> 
 }
 
 /// Forgotten keys go before new rows: a buyer may use a key again as soon as it is forgotten.
-async fn write_changes(write: &Write, changes: &Changes) -> Result<(), Failure> {
+async fn write_changes(write: &impl Transaction, changes: &Changes) -> Result<(), Failure> {
     write.forget_keys(&changes.forgotten).await?;
     for commodity in &changes.listed {
         write.insert_commodity(commodity).await?;
@@ -211,7 +217,7 @@ fn position_of(batch: &Batch) -> Position {
 
 /// R5: which batches count.
 struct Admission {
-    positions: BTreeMap<PartitionId, (Epoch, Sequence)>,
+    positions: BTreeMap<PartitionId, store::Position>,
     moved: BTreeSet<PartitionId>,
     report: Report,
 }
@@ -245,6 +251,7 @@ impl Admission {
         }
         let (expected, found) = (Position { epoch, sequence: sequence.next() }, position_of(batch));
         match found.cmp(&expected) {
+            std::cmp::Ordering::Less if breaks::is_broken(Break::OlderIsSkipped) => Ok(Outcome::Applied),
             std::cmp::Ordering::Less => Ok(Outcome::Skipped),
             std::cmp::Ordering::Equal => Ok(Outcome::Applied),
             std::cmp::Ordering::Greater => Err(Stop::Gap { partition, expected, found }),

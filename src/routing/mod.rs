@@ -1,6 +1,7 @@
 //! From a request to the engine that decides it. Never decides anything itself and never keeps a request waiting
 //! without a bound.
 
+mod lookup;
 mod neighbours;
 pub mod peer;
 mod roads;
@@ -13,30 +14,17 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, Order, OrderId, Partitions, UserId};
+use crate::domain::{CommodityId, OrderId, Partitions, UserId};
 use crate::engine::{Command, Refusal};
-use crate::partition::{Board, Inbox, Sighting};
+use crate::partition::{Board, Inbox};
 pub use crate::partition::{Busy, Reply};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
+pub use lookup::OrderLookup;
+use lookup::{Lookup, Next, after_not_found};
 pub use neighbours::{Neighbours, watch_tasks};
 pub use roads::Roads;
 use ways::Ways;
-
-/// What is known of an order id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrderLookup {
-    /// The order as it stands, on stable storage.
-    Known(Order),
-    /// The id is of an order that never was (its epoch is over), for ever: status `refused`.
-    Refused,
-    /// Not known yet: status `pending`.
-    Pending,
-    /// The id was never given: a partition or an epoch that does not exist, or a number not reached yet.
-    NotFound,
-    /// Nobody can tell right now.
-    Unavailable,
-}
 
 /// The way of commands to their engines.
 #[derive(Debug)]
@@ -107,12 +95,7 @@ impl Router {
 
     /// An order the engine has forgotten ended long ago: there is nothing left to cancel, but it is not unknown.
     async fn cancel_of_forgotten(&self, id: OrderId, user: Option<UserId>) -> Reply {
-        match self.order(id).await {
-            OrderLookup::Known(order) if user.is_none_or(|user| user == order.user) => Reply::Refused(Refusal::NotCancellable),
-            OrderLookup::Pending => Reply::Pending(Some(id)),
-            OrderLookup::Unavailable => Reply::Busy(Busy::Unavailable),
-            OrderLookup::Known(_) | OrderLookup::Refused | OrderLookup::NotFound => Reply::Refused(Refusal::OrderNotFound),
-        }
+        after_not_found(id, user, self.order(id).await)
     }
 
     /// What is known of an order: the engine's word first, the projection's where the engine has forgotten.
@@ -120,44 +103,26 @@ impl Router {
         if id.partition().get() >= self.partitions.get() {
             return OrderLookup::NotFound;
         }
-        match self.ways.lookup(id).await {
-            Ok(Sighting::Known(order)) => OrderLookup::Known(order),
-            Ok(Sighting::InDoubt) => OrderLookup::Pending,
-            Ok(Sighting::Unknown { epoch, next_number }) => {
-                if id.epoch() > epoch || (id.epoch() == epoch && id.number() >= next_number) {
-                    return OrderLookup::NotFound;
-                }
-                // Every earlier epoch is in the projection as a whole, or this one would not serve.
-                let drained = id.epoch() < epoch;
-                self.in_projection(id).await.map_or(OrderLookup::Unavailable, |row| forgotten_by_engine(row, drained))
-            }
-            Err(_) => self.without_owner(id).await.unwrap_or(OrderLookup::Unavailable),
-        }
-    }
-
-    async fn in_projection(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.store.order(id).await.inspect_err(|error| tracing::warn!(%error, "cannot read order {id}"))
-    }
-
-    /// What the projection alone can say while nobody serves the partition: only what can no longer change.
-    async fn without_owner(&self, id: OrderId) -> Result<OrderLookup, StoreError> {
-        let (applied, _) = self.store.applied(id.partition()).await?;
-        Ok(match self.in_projection(id).await? {
-            Some(order) if order.status.is_live() => OrderLookup::Unavailable,
-            Some(order) => OrderLookup::Known(order),
-            None if id.epoch() < applied => OrderLookup::Refused,
-            None => OrderLookup::Pending,
+        let sighting = self.ways.lookup(id).await;
+        self.look_up(Lookup::of(id, sighting)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read order {id}");
+            OrderLookup::Unavailable
         })
     }
-}
 
-/// What a row, or its absence, means for an order the engine of a later or the same epoch does not know.
-fn forgotten_by_engine(row: Option<Order>, drained: bool) -> OrderLookup {
-    match row {
-        // The engine knows every live order: that this one ended is confirmed and still on its way to the projection.
-        Some(order) if order.status.is_live() => OrderLookup::Pending,
-        Some(order) => OrderLookup::Known(order),
-        None if drained => OrderLookup::Refused,
-        None => OrderLookup::Pending,
+    async fn look_up(&self, mut lookup: Lookup) -> Result<OrderLookup, StoreError> {
+        loop {
+            lookup = match lookup.next() {
+                Next::Answer(answer) => return Ok(answer),
+                Next::Epochs => {
+                    let epochs = self.store.epochs(lookup.id().partition()).await?;
+                    lookup.with_epochs(epochs)
+                }
+                Next::Row => {
+                    let row = self.store.order(lookup.id()).await?;
+                    lookup.with_row(row)
+                }
+            };
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::engine::{Answer, Place, Snapshot};
 use crate::event::Batch;
 use crate::log::{InDoubt, Log};
 use crate::ownership::{Claim, ClaimError, Ownership};
-use crate::partition::{Runner, Settings, spawn};
+use crate::partition::{Runner, Settings, Sighting, spawn};
 
 const SECRET: &str = "an internal secret of 32 bytes or more";
 const PARTITIONS: Partitions = Partitions::DEFAULT;

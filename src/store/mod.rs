@@ -17,8 +17,8 @@ use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, Isola
 
 pub use audit::AuditRow;
 pub use commodities::StoredCommodity;
-pub use partitions::PartitionRow;
-pub(crate) use write::{CommodityUpdate, Move, NewCommodity, NewOrder, Write};
+pub use partitions::{Epochs, PartitionRow};
+pub(crate) use write::{CommodityUpdate, Move, NewCommodity, NewOrder, Position, Tables, Transaction};
 
 use crate::config;
 use crate::domain::{CommodityId, OrderStatus, Partitions, Timestamp, UserId};
@@ -50,6 +50,9 @@ pub enum StoreError {
     /// A row holds what no release writes.
     #[error("corrupt row: {0}")]
     Corrupt(String),
+    /// Rows break a key or a check of the tables. Databases say it in their own words: see [`StoreError::is_refusal`].
+    #[error("the tables refuse: {0}")]
+    Refused(String),
 }
 
 impl StoreError {
@@ -57,6 +60,9 @@ impl StoreError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         use sea_orm::sqlx::{Error, error::ErrorKind};
+        if matches!(self, Self::Refused(_)) {
+            return true;
+        }
         let Self::Database(
             sea_orm::DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | sea_orm::DbErr::Query(sea_orm::RuntimeErr::SqlxError(error)),
         ) = self

@@ -21,6 +21,15 @@ pub struct PartitionRow {
     pub applied: (Epoch, Sequence),
 }
 
+/// How far a partition is in claiming and in applying epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epochs {
+    /// The last that was claimed: no order has a later one.
+    pub claimed: Epoch,
+    /// The last whose fence is in the tables: what earlier ones decided is in them as a whole.
+    pub applied: Epoch,
+}
+
 impl Store {
     /// Every partition, in order.
     ///
@@ -37,6 +46,15 @@ impl Store {
     /// [`StoreError::Database`], and [`StoreError::Corrupt`] if there is no such partition.
     pub async fn applied(&self, partition: PartitionId) -> Result<(Epoch, Sequence), StoreError> {
         Ok(find(self.reader(), partition).await?.applied)
+    }
+
+    /// The last epoch of a partition that was claimed, and the last whose fence is in the tables, read together.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], and [`StoreError::Corrupt`] if there is no such partition.
+    pub async fn epochs(&self, partition: PartitionId) -> Result<Epochs, StoreError> {
+        let row = find(self.reader(), partition).await?;
+        Ok(Epochs { claimed: row.epoch, applied: row.applied.0 })
     }
 
     /// Begins a new epoch of a partition: the one before and one, with that owner.

@@ -80,22 +80,54 @@ impl CommodityUpdate {
     }
 }
 
-/// One transaction of the projection. Dropped, it is rolled back.
+/// What the projection writes to: this database, or the simulator's tables.
+pub(crate) trait Tables: Sync {
+    /// A transaction. Dropped, it is rolled back.
+    type Transaction: Transaction;
+
+    /// Begins one that changes rows.
+    fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+}
+
+/// One transaction of the projection.
+pub(crate) trait Transaction: Send + Sync {
+    /// Where the projections of these partitions are. The rows stay locked until the end of the transaction, so that two
+    /// consumers can never apply the same batch. A partition that is not in the schema is not in the answer.
+    fn positions(&self, partitions: &[PartitionId]) -> impl Future<Output = Result<BTreeMap<PartitionId, Position>, StoreError>> + Send;
+    /// Sets them.
+    fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds rows. A refusal if one of their keys is there already.
+    fn insert_orders(&self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault.
+    fn move_orders(&self, orders: &Move) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Takes the keys off these orders.
+    fn forget_keys(&self, orders: &[OrderId]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds a row. A refusal if its id is there already.
+    fn insert_commodity(&self, new: &NewCommodity) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Returns whether there is such a commodity: if not, that is a fault.
+    fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Makes all of it durable.
+    fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Undoes all of it.
+    fn rollback(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// One transaction of the projection in the database.
 pub(crate) struct Write {
     transaction: DatabaseTransaction,
     backend: DbBackend,
 }
 
-impl Store {
-    pub(crate) async fn write(&self) -> Result<Write, StoreError> {
+impl Tables for Store {
+    type Transaction = Write;
+
+    async fn begin(&self) -> Result<Write, StoreError> {
         Ok(Write { transaction: self.begin_write().await?, backend: self.backend() })
     }
 }
 
-impl Write {
-    /// Where the projections of these partitions are. The rows stay locked until the end of the transaction, so that two
-    /// consumers can never apply the same batch. A partition that is not in the schema is not in the answer.
-    pub(crate) async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
+impl Transaction for Write {
+    async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
         let lock = if self.backend == DbBackend::MySql { " FOR UPDATE" } else { "" };
         let mut positions = BTreeMap::new();
         for chunk in partitions.chunks(LIST_MAX) {
@@ -116,7 +148,7 @@ impl Write {
         Ok(positions)
     }
 
-    pub(crate) async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
+    async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
         for (partition, (epoch, sequence)) in positions {
             let values = vec![
                 Value::from(i64::from(epoch.get())),
@@ -128,7 +160,8 @@ impl Write {
         Ok(())
     }
 
-    pub(crate) async fn insert_orders(&self, mut orders: &[NewOrder]) -> Result<(), StoreError> {
+    async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        let mut orders = orders;
         for (size, sql) in INSERTS.iter() {
             while orders.len() >= *size {
                 let (chunk, rest) = orders.split_at(*size);
@@ -141,8 +174,7 @@ impl Write {
         Ok(())
     }
 
-    /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault.
-    pub(crate) async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
+    async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
         let mut found = 0;
         for chunk in orders.orders.chunks(LIST_MAX) {
             let sql = format!("UPDATE orders SET status = ?, changed_at = ? WHERE status = ? AND id IN ({})", places(padded(chunk.len())));
@@ -153,7 +185,7 @@ impl Write {
         Ok(found)
     }
 
-    pub(crate) async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+    async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
         for chunk in orders.chunks(LIST_MAX) {
             let sql = format!("UPDATE orders SET idempotency_key = NULL WHERE id IN ({})", places(padded(chunk.len())));
             self.execute(&sql, ids(chunk)).await?;
@@ -161,7 +193,7 @@ impl Write {
         Ok(())
     }
 
-    pub(crate) async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
+    async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
         let Commodity { id, terms, stock, paused, ended_at, version } = &new.commodity;
         let row = ActiveModel {
             id: Set(id.get()),
@@ -189,8 +221,7 @@ impl Write {
         Ok(())
     }
 
-    /// Returns whether there is such a commodity: if not, that is a fault.
-    pub(crate) async fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
+    async fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
         if update.is_by_an_operator() {
             return self.update_by_an_operator(id, update).await;
         }
@@ -202,14 +233,16 @@ impl Write {
         Ok(self.execute(sql, values).await? == 1)
     }
 
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+    async fn commit(self) -> Result<(), StoreError> {
         Ok(self.transaction.commit().await?)
     }
 
-    pub(crate) async fn rollback(self) -> Result<(), StoreError> {
+    async fn rollback(self) -> Result<(), StoreError> {
         Ok(self.transaction.rollback().await?)
     }
+}
 
+impl Write {
     async fn update_by_an_operator(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
         let mut available = Expr::col(Column::Available).add(update.available);
         if let Some(total) = update.total {

@@ -253,7 +253,7 @@ impl From<StoreError> for Problem {
         }
         match error {
             StoreError::Database(_) | StoreError::Connect(_) => Self::Unavailable { what: "The database", cause: Some(error.to_string()) },
-            StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal(error.to_string()),
+            StoreError::Schema(_) | StoreError::Corrupt(_) | StoreError::Refused(_) => Self::Internal(error.to_string()),
         }
     }
 }

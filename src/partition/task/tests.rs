@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::domain::{IdempotencyKey, Quantity, RequestFingerprint, Stock, Terms, Units, UserId};
-use crate::engine::{Place, Snapshot};
+use crate::domain::{CommodityId, IdempotencyKey, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
+use crate::engine::{Answer, Command, Place, Refusal, Snapshot};
+use crate::event::Event;
 use crate::partition::Busy;
 
 /// An append that waits for the test's word.

@@ -1,0 +1,222 @@
+//! What is to be said of an order id, from what its owner and the projection know. Pure: whoever asks does the reading.
+
+use crate::domain::{Epoch, Order, OrderId, UserId};
+use crate::engine::Refusal;
+use crate::partition::{Busy, Reply, Sighting};
+use crate::store::Epochs;
+
+/// What is known of an order id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderLookup {
+    /// The order as it stands, on stable storage.
+    Known(Order),
+    /// The id is of an order that never was (its epoch is over), for ever: status `refused`.
+    Refused,
+    /// Not known yet: status `pending`.
+    Pending,
+    /// The id was never given: a partition or an epoch that does not exist, or a number not reached yet.
+    NotFound,
+    /// Nobody can tell right now.
+    Unavailable,
+}
+
+/// One question about an order, as far as it is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    id: OrderId,
+    step: Step,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Answered(OrderLookup),
+    /// The owner does not know the order. It serves that epoch.
+    ForgottenBy(Epoch),
+    /// No owner can tell; the epochs come first, so that a row that is missing after them says something.
+    Epochs,
+    /// As above, with the epoch the projection was in.
+    WithoutOwner(Epoch),
+}
+
+/// What is needed to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing: this is the answer.
+    Answer(OrderLookup),
+    /// The epochs of the order's partition.
+    Epochs,
+    /// The order's row.
+    Row,
+}
+
+impl Lookup {
+    /// Begins with what the owner said, or that none could be asked.
+    pub(crate) fn of(id: OrderId, sighting: Result<Sighting, Busy>) -> Self {
+        let step = match sighting {
+            Ok(Sighting::Known(order)) => Step::Answered(OrderLookup::Known(order)),
+            Ok(Sighting::InDoubt) => Step::Answered(OrderLookup::Pending),
+            Ok(Sighting::Unknown { epoch, next_number }) if id.epoch() == epoch && id.number() >= next_number => {
+                Step::Answered(OrderLookup::NotFound)
+            }
+            Ok(Sighting::Unknown { epoch, .. }) if id.epoch() <= epoch => Step::ForgottenBy(epoch),
+            // An epoch the owner has not heard of: made up, or this owner is one no longer and does not know it yet.
+            Ok(Sighting::Unknown { .. }) | Err(_) => Step::Epochs,
+        };
+        Self { id, step }
+    }
+
+    pub(crate) const fn id(&self) -> OrderId {
+        self.id
+    }
+
+    /// The answer, or what to read next.
+    pub(crate) fn next(&self) -> Next {
+        match &self.step {
+            Step::Answered(answer) => Next::Answer(answer.clone()),
+            Step::Epochs => Next::Epochs,
+            Step::ForgottenBy(_) | Step::WithoutOwner(_) => Next::Row,
+        }
+    }
+
+    /// Goes on with the epochs as they are now.
+    pub(crate) fn with_epochs(self, epochs: Epochs) -> Self {
+        let made_up = self.id.epoch() > epochs.claimed;
+        let step = if made_up { Step::Answered(OrderLookup::NotFound) } else { Step::WithoutOwner(epochs.applied) };
+        Self { step, ..self }
+    }
+
+    /// Goes on with the row as it is now, or that there is none.
+    pub(crate) fn with_row(self, row: Option<Order>) -> Self {
+        let answer = match self.step {
+            Step::Answered(answer) => answer,
+            Step::ForgottenBy(epoch) => forgotten_by_engine(row, self.id.epoch() < epoch),
+            Step::Epochs => without_owner(row, false),
+            Step::WithoutOwner(applied) => without_owner(row, self.id.epoch() < applied),
+        };
+        Self { step: Step::Answered(answer), ..self }
+    }
+}
+
+/// What a cancellation comes to when the engine does not know the order: one that it has forgotten ended long ago; there is
+/// nothing left to cancel, but it is not unknown.
+pub(crate) fn after_not_found(id: OrderId, user: Option<UserId>, known: OrderLookup) -> Reply {
+    match known {
+        OrderLookup::Known(order) if user.is_some_and(|user| user != order.user) => Reply::Refused(Refusal::OrderNotFound),
+        // Whoever said "not found" was its owner no more.
+        OrderLookup::Known(order) if order.status.is_live() => Reply::Busy(Busy::Unavailable),
+        OrderLookup::Known(_) => Reply::Refused(Refusal::NotCancellable),
+        OrderLookup::Pending => Reply::Pending(Some(id)),
+        OrderLookup::Unavailable => Reply::Busy(Busy::Unavailable),
+        OrderLookup::Refused | OrderLookup::NotFound => Reply::Refused(Refusal::OrderNotFound),
+    }
+}
+
+/// What a row, or its absence, means for an order the engine of a later or the same epoch does not know. Every earlier epoch is
+/// in the projection as a whole (`drained`), or the later one would not serve.
+fn forgotten_by_engine(row: Option<Order>, drained: bool) -> OrderLookup {
+    match row {
+        // The engine knows every live order: that this one ended is confirmed and still on its way to the projection.
+        Some(order) if order.status.is_live() => OrderLookup::Pending,
+        Some(order) => OrderLookup::Known(order),
+        None if drained => OrderLookup::Refused,
+        None => OrderLookup::Pending,
+    }
+}
+
+/// What the projection alone can say: only what can no longer change.
+fn without_owner(row: Option<Order>, drained: bool) -> OrderLookup {
+    match row {
+        Some(order) if order.status.is_live() => OrderLookup::Unavailable,
+        Some(order) => OrderLookup::Known(order),
+        None if drained => OrderLookup::Refused,
+        None => OrderLookup::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CommodityId, OrderStatus, PartitionId, Price, Quantity, Timestamp};
+
+    fn epoch(value: u32) -> Epoch {
+        Epoch::new(value).unwrap()
+    }
+
+    fn id(of_epoch: u32, number: u64) -> OrderId {
+        OrderId::new(Timestamp::ZERO, PartitionId::new(1).unwrap(), epoch(of_epoch), number)
+    }
+
+    fn order(status: OrderStatus) -> Order {
+        Order {
+            id: id(5, 0),
+            commodity: CommodityId::new(1).unwrap(),
+            user: UserId::new(9).unwrap(),
+            quantity: Quantity::ONE,
+            unit_price: Price::new(1).unwrap(),
+            currency: "EUR".parse().unwrap(),
+            status,
+            pay_by: None,
+        }
+    }
+
+    /// What an owner in epoch 5 with three orders leads to.
+    fn unknown_to_owner(id: OrderId) -> Lookup {
+        Lookup::of(id, Ok(Sighting::Unknown { epoch: epoch(5), next_number: 3 }))
+    }
+
+    fn answer(lookup: &Lookup) -> OrderLookup {
+        match lookup.next() {
+            Next::Answer(answer) => answer,
+            other => panic!("no answer yet: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_number_the_owner_has_not_reached_was_never_given() {
+        assert_eq!(answer(&unknown_to_owner(id(5, 3))), OrderLookup::NotFound);
+    }
+
+    #[test]
+    fn an_order_of_a_drained_epoch_without_a_row_is_refused_and_one_of_this_epoch_is_pending() {
+        assert_eq!(answer(&unknown_to_owner(id(4, 0)).with_row(None)), OrderLookup::Refused);
+        assert_eq!(answer(&unknown_to_owner(id(5, 2)).with_row(None)), OrderLookup::Pending);
+    }
+
+    /// An owner that was stopped for a while, and superseded, answers before it hears of that.
+    #[test]
+    fn a_superseded_owner_never_says_that_a_later_owners_order_does_not_exist() {
+        let lookup = unknown_to_owner(id(7, 0));
+        assert_eq!(lookup.next(), Next::Epochs);
+        let lookup = lookup.with_epochs(Epochs { claimed: epoch(7), applied: epoch(7) });
+        assert_eq!(lookup.next(), Next::Row);
+        assert_eq!(answer(&lookup.clone().with_row(None)), OrderLookup::Pending);
+        assert_eq!(answer(&lookup.with_row(Some(order(OrderStatus::Confirmed)))), OrderLookup::Unavailable);
+    }
+
+    #[test]
+    fn an_epoch_nobody_claimed_has_no_orders() {
+        let lookup = unknown_to_owner(id(8, 0)).with_epochs(Epochs { claimed: epoch(7), applied: epoch(6) });
+        assert_eq!(answer(&lookup), OrderLookup::NotFound);
+    }
+
+    #[test]
+    fn without_an_owner_only_what_can_no_longer_change_is_said() {
+        let asked = |row| {
+            let lookup = Lookup::of(id(5, 0), Err(Busy::Unavailable));
+            answer(&lookup.with_epochs(Epochs { claimed: epoch(6), applied: epoch(6) }).with_row(row))
+        };
+        assert_eq!(asked(None), OrderLookup::Refused);
+        assert_eq!(asked(Some(order(OrderStatus::Reserved))), OrderLookup::Unavailable);
+        assert_eq!(asked(Some(order(OrderStatus::Expired))), OrderLookup::Known(order(OrderStatus::Expired)));
+    }
+
+    #[test]
+    fn a_live_order_is_never_called_not_cancellable_because_a_superseded_owner_does_not_know_it() {
+        let live = order(OrderStatus::Confirmed);
+        assert_eq!(after_not_found(live.id, Some(live.user), OrderLookup::Known(live)), Reply::Busy(Busy::Unavailable));
+        let ended = order(OrderStatus::Cancelled);
+        assert_eq!(after_not_found(ended.id, None, OrderLookup::Known(ended)), Reply::Refused(Refusal::NotCancellable));
+        let another = UserId::new(8).unwrap();
+        assert_eq!(after_not_found(live.id, Some(another), OrderLookup::Known(live)), Reply::Refused(Refusal::OrderNotFound));
+    }
+}
