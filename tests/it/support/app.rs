@@ -1,6 +1,5 @@
 //! The real app on a port of its own with a database of its own, and a client that speaks JSON to it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use doorbuster::auth::Authenticator;
@@ -89,21 +88,6 @@ impl TestApp {
     /// The address and port.
     pub fn address(&self) -> std::net::SocketAddr {
         self.app.address()
-    }
-
-    /// The data folder.
-    pub fn data(&self) -> &Path {
-        self.data.path()
-    }
-
-    /// What it was started with.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The database.
-    pub fn database(&self) -> &TestDatabase {
-        &self.database
     }
 
     /// A buyer's token.
