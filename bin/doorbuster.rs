@@ -9,7 +9,7 @@ use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::Role;
-use doorbuster::tools::{audit, token};
+use doorbuster::tools::{audit, nodes, token};
 use doorbuster::{clock, datadir, embedded, telemetry};
 
 #[global_allocator]
@@ -39,6 +39,8 @@ enum Command {
     Audit,
     /// Create or upgrade the schema.
     Migrate,
+    /// Show the nodes of a cluster and the partitions they own, as the database has them.
+    Nodes,
 }
 
 #[derive(Args)]
@@ -83,6 +85,7 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             None => serve(&config, data).await?,
             Some(Command::Token(arguments)) => mint(&config, data, arguments)?,
             Some(Command::Audit) => return Ok(if audit::run(&config, data).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Migrate) => println!("{}", embedded::migrate(&config, data).await?),
         }
         Ok(ExitCode::SUCCESS)

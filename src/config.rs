@@ -65,6 +65,9 @@ pub struct Admin {
 pub struct Auth {
     /// The HS256 secret, at least 32 bytes. None: generated into the data folder (embedded) or refused (cluster).
     pub jwt_secret: Option<SecretString>,
+    /// What the nodes of a cluster know each other by, at least 32 bytes, the same on all. None: a cluster role refuses to
+    /// start.
+    pub internal_secret: Option<SecretString>,
     /// A PEM public key (RSA: RS256, Ed25519: EdDSA) of another issuer whose tokens are accepted too.
     pub jwt_public_key_file: Option<PathBuf>,
     /// The `iss` that tokens must carry; none = not looked at.
@@ -133,6 +136,14 @@ pub struct Database {
 pub struct Node {
     /// The node's id: 1 to 64 of letters, digits, `.`, `_` and `-`.
     pub id: String,
+    /// Where other nodes are listened to, in a cluster. Port 0 = any free port.
+    pub internal_listen: SocketAddr,
+    /// Where other nodes find it, if that is another address. Port 0 = the one that is listened on.
+    pub internal_advertise: Option<SocketAddr>,
+    /// How often a node says in the database that it lives, and looks who else does, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// How long a node whose heartbeat stands still, and that does not answer, is still counted in, in milliseconds.
+    pub heartbeat_stale_ms: u64,
 }
 
 /// Logs.
@@ -207,12 +218,16 @@ impl Config {
             ("limits.logins_per_minute", self.limits.logins_per_minute as usize),
             ("database.connections_max", self.database.connections_max as usize),
             ("auth.token_ttl_seconds", self.auth.token_ttl_seconds as usize),
+            ("node.heartbeat_interval_ms", self.node.heartbeat_interval_ms as usize),
             ("auth.hashing_concurrency_max", self.auth.hashing_concurrency_max),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError(format!("{key} must be at least 1")));
         }
         crate::domain::Partitions::new(partition.count).map_err(|e| ConfigError(format!("partition.count: {e}")))?;
+        if self.node.heartbeat_stale_ms < 3 * self.node.heartbeat_interval_ms {
+            return Err(ConfigError("node.heartbeat_stale_ms must be at least three times node.heartbeat_interval_ms".into()));
+        }
         let id = &self.node.id;
         if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
             return Err(ConfigError("node.id must be 1 to 64 of letters, digits, '.', '_' and '-'".into()));

@@ -37,6 +37,7 @@ impl Mint {
     /// If the secret is too short.
     pub fn with_secret(secret: &str) -> Result<Self, KeyError> {
         let auth = config::Auth {
+            internal_secret: None,
             jwt_secret: None,
             jwt_public_key_file: None,
             issuer: None,

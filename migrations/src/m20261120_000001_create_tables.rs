@@ -127,6 +127,8 @@ fn nodes() -> TableCreateStatement {
     Table::create()
         .table("nodes")
         .col(ColumnDef::new("id").string_len(64).not_null().primary_key())
+        // Drawn by the process: two processes under one id are told apart by it.
+        .col(ColumnDef::new("instance").big_integer().not_null())
         .col(ColumnDef::new("internal_address").string_len(255).not_null())
         .col(ColumnDef::new("state").small_integer().not_null())
         .col(ColumnDef::new("started_at").big_integer().not_null())

@@ -4,6 +4,7 @@
 mod audit;
 mod commodities;
 mod csv;
+mod nodes;
 pub(crate) mod openapi;
 mod orders;
 mod terms;
@@ -35,6 +36,9 @@ pub fn operators(routes: &mut ServiceConfig) {
         .service(route("/admin/v1/orders/{id}/cancel", vec![on(Method::POST, orders::cancel)]))
         .service(route("/admin/v1/users", vec![get(users::list)]))
         .service(route("/admin/v1/users/{id}", vec![get(users::read), on(Method::PATCH, users::change)]))
+        .service(route("/admin/v1/nodes", vec![get(nodes::list)]))
+        .service(route("/admin/v1/nodes/{id}/drain", vec![on(Method::POST, nodes::drain)]))
+        .service(route("/admin/v1/partitions", vec![get(nodes::partitions)]))
         .service(route("/admin/v1/audit", vec![get(audit::show)]));
 }
 

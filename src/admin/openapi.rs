@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{audit, commodities, orders, users};
+use super::{audit, commodities, nodes, orders, users};
 
 /// The operators' calls.
 #[derive(OpenApi)]
@@ -24,12 +24,16 @@ use super::{audit, commodities, orders, users};
         users::list,
         users::read,
         users::change,
+        nodes::list,
+        nodes::drain,
+        nodes::partitions,
         audit::show
     ),
     tags(
         (name = "operators: commodities", description = "What is on sale. Role `admin`"),
         (name = "operators: orders", description = "Everybody's orders. Role `admin`"),
         (name = "operators: users", description = "Accounts. Role `admin`"),
+        (name = "operators: nodes", description = "Who sells, and what. Role `admin`"),
         (name = "operators: audit", description = "Whether the books balance. Role `admin`")
     )
 )]

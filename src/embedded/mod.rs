@@ -128,6 +128,7 @@ impl App {
             prometheus: metrics,
             config: config.http.clone(),
             request_ids: http::RequestIds::new(rand::random()),
+            cluster: None,
         });
         let server = http::server(listener, state, http::Surface::Both).map_err(|cause| StartError::Listen { address, cause })?;
         let handle = server.handle();

@@ -111,7 +111,7 @@ problems!(ReadProblems: CommodityNotFound, Unavailable);
 pub(crate) fn listing(state: &AppState, id: CommodityId) -> Result<Listing, Problem> {
     match state.router.board().get(id) {
         Some(listing) => Ok(listing),
-        None if state.router.ready() => Err(Refusal::CommodityNotFound.into()),
+        None if state.router.board_is_whole_for(id) => Err(Refusal::CommodityNotFound.into()),
         None => Err(Problem::Unavailable { what: "At least one partition", cause: None }),
     }
 }

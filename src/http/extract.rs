@@ -13,7 +13,7 @@ use super::query::Query;
 use super::request_id::RequestId;
 use super::state::AppState;
 use crate::auth::Principal;
-use crate::domain::{CommodityId, OrderId, UserId};
+use crate::domain::{CommodityId, NodeId, OrderId, UserId};
 use crate::store::Role;
 
 /// Whoever has a valid token.
@@ -126,6 +126,12 @@ impl PathId for OrderId {
     fn from_path(text: &str) -> Option<Self> {
         // 36 characters are the hyphenated form; the parser takes others too.
         (text.len() == 36).then(|| text.parse().ok()).flatten()
+    }
+}
+
+impl PathId for NodeId {
+    fn from_path(text: &str) -> Option<Self> {
+        text.parse().ok()
     }
 }
 

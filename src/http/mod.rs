@@ -35,7 +35,7 @@ pub use cursor::{Cursor, Page, PageRequest};
 pub use extract::{Caller, CountedCaller, Id, Operator, PathId};
 pub use query::Query;
 pub use request_id::{RequestId, RequestIds};
-pub use state::AppState;
+pub use state::{AppState, Cluster};
 
 use crate::admin;
 use problem::Problem;

@@ -11,8 +11,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
-use crate::domain::{CommodityId, CommodityState, Currency, OrderId, OrderStatus, Price, Quantity, Timestamp, Units, UserId};
-use crate::store::Role;
+use crate::domain::{CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Quantity, Timestamp, Units, UserId};
+use crate::store::{NodeState, Role};
 
 macro_rules! described {
     ($($type:ty, $name:literal => $schema:expr;)+) => {
@@ -44,6 +44,9 @@ described! {
     OrderStatus, "OrderStatus" => text().enum_values(Some(OrderStatus::ALL.map(OrderStatus::word)))
         .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` was paid after it had ended"));
     CommodityState, "CommodityState" => text().enum_values(Some(["not_started", "open", "sold_out", "paused", "ended"]));
+    NodeId, "NodeId" => text().pattern(Some("^[A-Za-z0-9._-]{1,64}$")).examples([json!("node-1")]).description(Some("The configured id of a node"));
+    NodeState, "NodeState" => text().enum_values(Some(NodeState::ALL.map(NodeState::word)))
+        .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));
     Role, "Role" => text().enum_values(Some(["buyer", "admin"]));
 }
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
 use super::request_id::RequestIds;
 use crate::auth::{Authenticator, Hasher};
 use crate::clock::Clock;
 use crate::config;
 use crate::limits::Limiter;
-use crate::routing::Router;
+use crate::membership::View;
+use crate::routing::peer::Local;
+use crate::routing::{Neighbours, Router};
 use crate::store::Store;
 
 /// The shared state of the HTTP layer.
@@ -33,4 +36,17 @@ pub struct AppState {
     pub config: config::Http,
     /// Where request ids come from.
     pub request_ids: RequestIds,
+    /// The other nodes; none in a process that is the whole system.
+    pub cluster: Option<Cluster>,
+}
+
+/// What this process knows of the cluster it belongs to.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Who belongs to it and who should own what.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What the other nodes say they serve.
+    pub neighbours: Arc<Neighbours>,
+    /// What is served here.
+    pub local: Arc<Local>,
 }

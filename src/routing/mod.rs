@@ -62,6 +62,21 @@ impl Router {
         self.ways.are_served(self.partitions, &self.board)
     }
 
+    /// Whether orders are accepted while the database is away (R9).
+    #[must_use]
+    pub fn outlives_database(&self) -> bool {
+        matches!(self.ways, Ways::Shifting { .. })
+    }
+
+    /// Whether the board shows what the commodity's owner shows: then what is not on it is not listed.
+    #[must_use]
+    pub fn board_is_whole_for(&self, commodity: CommodityId) -> bool {
+        match self.ways {
+            Ways::Fixed(_) => self.ready(),
+            Ways::Shifting { .. } => self.board.is_fed(partition_of(commodity, self.partitions)),
+        }
+    }
+
     /// Waits until every partition is served.
     ///
     /// # Errors

@@ -49,6 +49,9 @@ impl Neighbours {
     /// Talks to these peers from now on, and to no others.
     pub fn set_peers(self: &Arc<Self>, peers: &[Peer]) {
         let mut known = self.known();
+        if known.nodes.len() == peers.len() && peers.iter().all(|peer| known.nodes.get(&peer.id).is_some_and(|known| known.peer == *peer)) {
+            return;
+        }
         known.nodes.retain(|_, neighbour| peers.contains(&neighbour.peer));
         for peer in peers {
             if !known.nodes.contains_key(&peer.id) {

@@ -154,3 +154,33 @@ pub mod user {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// Nodes: processes that may own partitions.
+pub mod node {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "nodes")]
+    pub struct Model {
+        /// The configured id.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        /// The process.
+        pub instance: i64,
+        /// Where other nodes find it.
+        pub internal_address: String,
+        /// 0 joining, 1 active, 2 draining, 3 gone.
+        pub state: i16,
+        /// Unix milliseconds.
+        pub started_at: i64,
+        /// Unix milliseconds.
+        pub heartbeat_at: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

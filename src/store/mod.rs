@@ -7,6 +7,7 @@ mod commodities;
 mod connect;
 mod convert;
 mod entity;
+mod nodes;
 mod orders;
 mod partitions;
 mod write;
@@ -17,6 +18,7 @@ use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, Isola
 
 pub use audit::AuditRow;
 pub use commodities::StoredCommodity;
+pub use nodes::{NodeRow, NodeState};
 pub use partitions::{Epochs, PartitionRow};
 pub(crate) use write::{CommodityUpdate, Move, NewCommodity, NewOrder, Position, Tables, Transaction};
 

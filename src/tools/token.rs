@@ -107,6 +107,7 @@ mod tests {
 
     fn authenticator() -> Authenticator {
         let config = config::Auth {
+            internal_secret: None,
             jwt_secret: None,
             jwt_public_key_file: None,
             issuer: None,

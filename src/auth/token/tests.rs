@@ -12,6 +12,7 @@ const NOW: i64 = NOW_MS / 1000;
 
 fn config() -> config::Auth {
     config::Auth {
+        internal_secret: None,
         jwt_secret: None,
         jwt_public_key_file: None,
         issuer: None,

@@ -51,6 +51,12 @@ pub enum Problem {
     /// No account has this id.
     #[error("no such user")]
     UserNotFound,
+    /// No node has this id.
+    #[error("no such node")]
+    NodeNotFound,
+    /// The node has stopped.
+    #[error("node gone")]
+    NodeGone,
     /// The route takes other methods: the value of `Allow`.
     #[error("method not allowed")]
     MethodNotAllowed(HeaderValue),
@@ -118,6 +124,8 @@ impl Problem {
         match self {
             Self::NotFound => Code::NotFound,
             Self::UserNotFound => Code::UserNotFound,
+            Self::NodeNotFound => Code::NodeNotFound,
+            Self::NodeGone => Code::NodeGone,
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::RequestTimeout => Code::RequestTimeout,
             Self::BodyTooLarge(_) => Code::BodyTooLarge,

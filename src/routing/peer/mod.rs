@@ -19,7 +19,7 @@ mod link;
 mod listener;
 mod wire;
 
-pub use credential::Credential;
+pub use credential::{Credential, SecretTooShort};
 pub use feed::{Contact, Sight};
 pub(crate) use feed::{News, follow};
 pub use hello::{Greeting, HelloError, greet};

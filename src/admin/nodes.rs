@@ -1,0 +1,143 @@
+//! The nodes and what they own. Draining is asked for in the database; the node reads it and does it. Never moves a
+//! partition by itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::note;
+use crate::domain::{Epoch, NodeId, PartitionId, Sequence, Timestamp};
+use crate::http::problem::Problem;
+use crate::http::schema::problems;
+use crate::http::{AppState, Id, Operator, RequestId};
+use crate::routing::peer::Contact;
+use crate::store::{NodeRow, NodeState, PartitionRow};
+
+/// All nodes.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Nodes {
+    /// By id. Empty where one process is the whole system.
+    items: Vec<NodeBody>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Node)]
+pub(crate) struct NodeBody {
+    id: NodeId,
+    state: NodeState,
+    /// Whether this process hears it: false is a node that has crashed, is paused or is cut off from here.
+    heard: bool,
+    #[schema(value_type = String, examples("10.0.0.7:8090"))]
+    internal_address: SocketAddr,
+    started_at: Timestamp,
+    /// On the node's own clock.
+    heartbeat_at: Timestamp,
+    /// The partitions it serves now, by its own word.
+    #[schema(value_type = Vec<u16>)]
+    partitions: Vec<PartitionId>,
+}
+
+/// All partitions.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Partitions {
+    items: Vec<PartitionBody>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Partition)]
+pub(crate) struct PartitionBody {
+    #[schema(value_type = u16)]
+    id: PartitionId,
+    /// Who claimed it last; null = nobody did.
+    #[schema(required)]
+    owner: Option<String>,
+    /// Whether somebody serves it now, as far as this process hears.
+    served: bool,
+    /// The last epoch that was claimed.
+    #[schema(value_type = u32)]
+    epoch: Epoch,
+    /// The epoch of the last batch in the tables: below `epoch` while a new owner waits for the log to drain.
+    #[schema(value_type = u32)]
+    applied_epoch: Epoch,
+    /// That batch's place in its epoch.
+    applied_sequence: u64,
+}
+
+/// The nodes of the cluster.
+#[utoipa::path(get, path = "/admin/v1/nodes", operation_id = "list_nodes", tag = "operators: nodes",
+    responses((status = 200, description = "Every node there ever was", body = Nodes), NodesProblems))]
+pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator) -> Result<HttpResponse, Problem> {
+    let items = state.store.nodes().await?.into_iter().map(|row| shown(&state, row)).collect();
+    Ok(HttpResponse::Ok().json(Nodes { items }))
+}
+
+problems!(NodesProblems: Unavailable);
+
+/// Ask a node to give up its partitions.
+///
+/// It goes on answering buyers, by way of the nodes that take over, until it is stopped. Starting it again undoes it.
+#[utoipa::path(post, path = "/admin/v1/nodes/{id}/drain", operation_id = "drain_node", tag = "operators: nodes",
+    params(("id" = NodeId, Path, description = "The node")),
+    responses((status = 200, description = "It is draining now, or was before", body = NodeBody), DrainProblems))]
+pub(crate) async fn drain(
+    state: web::Data<AppState>,
+    operator: Operator,
+    request: RequestId,
+    id: Id<NodeId>,
+) -> Result<HttpResponse, Problem> {
+    let find = async || Ok::<_, Problem>(state.store.nodes().await?.into_iter().find(|row| row.id == id.0).ok_or(Problem::NodeNotFound)?);
+    let row = find().await?;
+    if row.state == NodeState::Gone {
+        return Err(Problem::NodeGone);
+    }
+    note(operator.0, &request, "drain node", &id.0);
+    state.store.move_node(&row.id, row.instance, &[NodeState::Joining, NodeState::Active], NodeState::Draining).await?;
+    let row = find().await?;
+    Ok(HttpResponse::Ok().json(shown(&state, row)))
+}
+
+problems!(DrainProblems: NodeNotFound, NodeGone, Unavailable);
+
+/// The partitions and who owns them.
+#[utoipa::path(get, path = "/admin/v1/partitions", operation_id = "list_partitions", tag = "operators: nodes",
+    responses((status = 200, description = "Every partition", body = Partitions), PartitionsProblems))]
+pub(crate) async fn partitions(state: web::Data<AppState>, _operator: Operator) -> Result<HttpResponse, Problem> {
+    let board = state.router.board();
+    let item = |row: PartitionRow| {
+        let (applied_epoch, Sequence(applied_sequence)) = row.applied;
+        PartitionBody { id: row.id, owner: row.owner, served: board.is_fed(row.id), epoch: row.epoch, applied_epoch, applied_sequence }
+    };
+    Ok(HttpResponse::Ok().json(Partitions { items: state.store.partition_rows().await?.into_iter().map(item).collect() }))
+}
+
+problems!(PartitionsProblems: Unavailable);
+
+fn shown(state: &AppState, row: NodeRow) -> NodeBody {
+    let (heard, partitions) = match &state.cluster {
+        None => (false, Vec::new()),
+        Some(cluster) if cluster.local.id == row.id => {
+            let here =
+                cluster.local.partitions.iter().filter(|partition| cluster.local.inbox(*partition).is_some_and(|inbox| inbox.is_serving()));
+            (true, here.collect())
+        }
+        Some(cluster) => {
+            let serving: BTreeMap<_, _> = cluster.neighbours.serving();
+            let there = serving.into_iter().filter(|(_, (node, _))| *node == row.id).map(|(partition, _)| partition);
+            (cluster.neighbours.contact(&row.id).0 == Contact::Live, there.collect())
+        }
+    };
+    NodeBody {
+        id: row.id,
+        state: row.state,
+        heard,
+        internal_address: row.address,
+        started_at: row.started_at,
+        heartbeat_at: row.heartbeat_at,
+        partitions,
+    }
+}

@@ -1,0 +1,57 @@
+//! The operators' process: it owns nothing and is nobody's peer; what it is asked to change goes to the owners as commands.
+
+use std::net::SocketAddr;
+
+use tokio::task::JoinHandle;
+
+use super::parts::{Parts, Served, StartError, listen};
+use crate::config::Config;
+use crate::http::Surface;
+use crate::membership::Ended;
+
+/// A running admin process.
+pub struct AdminNode {
+    parts: Parts,
+    operators: Served,
+    membership: JoinHandle<Ended>,
+}
+
+impl AdminNode {
+    /// Starts it; resolves when operators are answered.
+    ///
+    /// # Errors
+    /// [`StartError`], after which nothing runs.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let (listener, _) = listen(config.admin.listen, "DOORBUSTER__ADMIN__LISTEN")?;
+        let id = "admin".parse().expect("a word is an id");
+        let parts = Parts::assemble(config, true, id, None).await?;
+        let membership = parts.membership(config);
+        let operators = parts.serve(config, listener, Surface::Operators, membership.view())?;
+        let membership = tokio::spawn(membership.run());
+        tracing::info!(http = %operators.address, "the admin process is up");
+        Ok(Self { parts, operators, membership })
+    }
+
+    /// Where operators are answered.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.operators.address
+    }
+
+    /// Serves until `shutdown` resolves, then stops in order.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        shutdown.await;
+        self.stop().await;
+    }
+
+    /// Answers what is in flight, then stops.
+    pub async fn stop(self) {
+        self.operators.stop().await;
+        self.membership.abort();
+        self.parts.stop.cancel();
+        if let Err(error) = self.parts.store.close().await {
+            tracing::error!(%error, "the database did not close well");
+        }
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,150 @@
+//! A node that sells: it takes the partitions the ring gives it, answers buyers, and passes on to other nodes what is theirs.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::parts::{Parts, Served, StartError, listen, node_id};
+use super::steward::Steward;
+use crate::clock;
+use crate::config::Config;
+use crate::http::Surface;
+use crate::membership::{Ended, join};
+use crate::ownership::Ownership;
+use crate::partition::Settings;
+use crate::routing::Router;
+use crate::routing::peer;
+use crate::store::{NodeState, Store};
+
+/// How long the database may take to be told that this node leaves.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running node.
+pub struct SpikeNode {
+    parts: Parts,
+    buyers: Served,
+    internal: Served,
+    membership: JoinHandle<Ended>,
+    steward: JoinHandle<()>,
+    steward_stop: CancellationToken,
+}
+
+impl SpikeNode {
+    /// Starts a node whose partitions are owned by way of `ownership`; resolves when it answers buyers and has begun to take
+    /// its partitions. `broker` is whether the configuration names one, or none is needed.
+    ///
+    /// # Errors
+    /// [`StartError`], after which nothing runs and this node is nobody's peer.
+    pub async fn start_with<O: Ownership + 'static>(
+        config: &Config,
+        broker: bool,
+        ownership: impl FnOnce(&Store) -> Result<Arc<O>, StartError>,
+    ) -> Result<Self, StartError> {
+        let (internal, bound) = listen(config.node.internal_listen, "DOORBUSTER__NODE__INTERNAL_LISTEN")?;
+        let (buyers, _) = listen(config.http.listen, "DOORBUSTER__HTTP__LISTEN")?;
+        let address = advertised(config, bound);
+        let parts = Parts::assemble(config, broker, node_id(config), Some(address)).await?;
+        let ownership = ownership(&parts.store)?;
+        let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
+        join(&parts.store, &parts.me, address, &parts.local.credential, clock::system, interval).await?;
+        let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| StartError::Listen {
+            address: bound,
+            setting: "DOORBUSTER__NODE__INTERNAL_LISTEN",
+            cause,
+        })?;
+        let internal = Served::of(bound, internal);
+        let membership = parts.membership(config);
+        let view = membership.view();
+        let buyers = parts.serve(config, buyers, Surface::Buyers, view.clone())?;
+        parts.store.move_node(&parts.me.id, parts.me.instance, &[NodeState::Joining], NodeState::Active).await?;
+        let membership = tokio::spawn(membership.run());
+        let steward =
+            Steward { local: Arc::clone(&parts.local), ownership, settings: Settings::from(&config.partition), clock: clock::system };
+        let steward_stop = CancellationToken::new();
+        let steward = tokio::spawn(steward.run(view, steward_stop.clone()));
+        tracing::info!(node = %parts.me.id, http = %buyers.address, internal = %bound, "node {} is up", parts.me.id);
+        Ok(Self { parts, buyers, internal, membership, steward, steward_stop })
+    }
+
+    /// Where buyers are answered.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.buyers.address
+    }
+
+    /// Where other nodes are answered.
+    #[must_use]
+    pub fn internal_address(&self) -> SocketAddr {
+        self.internal.address
+    }
+
+    /// The way of commands.
+    #[must_use]
+    pub fn router(&self) -> &Arc<Router> {
+        &self.parts.router
+    }
+
+    /// Serves until `shutdown` resolves or this node is replaced, then stops in order.
+    ///
+    /// # Errors
+    /// [`Ended`], when it was not told to.
+    pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Ended> {
+        let ended = tokio::select! {
+            () = shutdown => None,
+            ended = &mut self.membership => Some(ended.unwrap_or(Ended::Replaced)),
+        };
+        if let Some(ended) = ended {
+            tracing::error!(%ended, "stopping: {ended}");
+        }
+        self.stop().await;
+        ended.map_or(Ok(()), Err)
+    }
+
+    /// Leaves in order: no request fails for it.
+    ///
+    /// First the partitions go, and whoever asks meanwhile is led to the next owner, also from here; then the buyers'
+    /// server stops, and at last the internal one.
+    pub async fn stop(self) {
+        let Parts { store, me, local, stop, .. } = self.parts;
+        tracing::info!(node = %me.id, "leaving: giving up what is owned");
+        local.leave();
+        let living = [NodeState::Joining, NodeState::Active];
+        farewell(&store, &me, &living, NodeState::Draining).await;
+        self.steward_stop.cancel();
+        if let Err(error) = self.steward.await {
+            tracing::error!(%error, "the steward of the partitions ended abnormally");
+        }
+        self.buyers.stop().await;
+        self.membership.abort();
+        farewell(&store, &me, &[NodeState::Joining, NodeState::Active, NodeState::Draining], NodeState::Gone).await;
+        local.closed.cancel();
+        self.internal.stop().await;
+        stop.cancel();
+        if let Err(error) = store.close().await {
+            tracing::error!(%error, "the database did not close well");
+        }
+        tracing::info!(node = %me.id, "stopped");
+    }
+}
+
+/// Tells the database. If it is away, the others learn it from the closed connection.
+async fn farewell(store: &Store, me: &crate::membership::Me, from: &[NodeState], to: NodeState) {
+    match tokio::time::timeout(FAREWELL_TIMEOUT, store.move_node(&me.id, me.instance, from, to)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the database was not told that this node is {}", to.word()),
+        Err(_) => tracing::warn!("the database was not told within {FAREWELL_TIMEOUT:?} that this node is {}", to.word()),
+    }
+}
+
+/// Where other nodes find this one.
+fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
+    match config.node.internal_advertise {
+        None => bound,
+        Some(address) if address.port() == 0 => SocketAddr::new(address.ip(), bound.port()),
+        Some(address) => address,
+    }
+}

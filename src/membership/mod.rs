@@ -1,0 +1,41 @@
+//! Who belongs to the cluster: heartbeats in the database, and what the nodes hear of each other. The ring is built from
+//! it. A wrong view costs a hop or a wait, never correctness: the lock decides who owns a partition.
+
+mod join;
+mod roster;
+mod watch;
+
+pub use join::{JoinError, join};
+pub use watch::{Ended, Membership, View};
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config;
+use crate::domain::NodeId;
+
+/// This process as a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// Its id.
+    pub id: NodeId,
+    /// Drawn at the start: two processes under one id are told apart by it.
+    pub instance: u64,
+    /// Where other nodes find it. None: it owns nothing and is nobody's peer (an admin process).
+    pub address: Option<SocketAddr>,
+}
+
+/// How often members are heard, and for how long they are believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two heartbeats.
+    pub interval: Duration,
+    /// How long a heartbeat may stand still.
+    pub stale: Duration,
+}
+
+impl From<&config::Node> for Pace {
+    fn from(config: &config::Node) -> Self {
+        Self { interval: Duration::from_millis(config.heartbeat_interval_ms), stale: Duration::from_millis(config.heartbeat_stale_ms) }
+    }
+}
