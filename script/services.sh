@@ -46,6 +46,11 @@ port_is_open() {
   (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+# says_yes PORT PATH: whether a GET is answered 200.
+says_yes() (
+  exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET %s HTTP/1.0\r\n\r\n' "$2" >&3 && head -1 <&3 | grep -q ' 200 '
+)
+
 free_port() {
   local port
   for port in $(seq "$1" $(($1 + 200))); do
