@@ -220,3 +220,6 @@ fn merge(new: &mut NewCommodity, update: CommodityUpdate) -> Result<(), String> 
     new.removed_at = update.removed_at;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,7 +186,10 @@ async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -
             return Err(StoreError::Connect(format!("the database server at {server} does not answer within {} ms", timeout.as_millis())));
         }
         Ok(Err(error)) => return Err(StoreError::Connect(mysql_failure(&server, &options, &error))),
-        Ok(Ok(connection)) => drop(connection.close().await),
+        Ok(Ok(mut connection)) => {
+            warn_if_commits_are_lazy(&mut connection).await;
+            drop(connection.close().await);
+        }
     }
     let pool = MySqlPoolOptions::new()
         .max_connections(settings.connections_max)
@@ -204,6 +207,14 @@ async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -
         .connect_lazy_with(options);
     let connection = SqlxMySqlConnector::from_sqlx_mysql_pool(pool);
     Ok(Connections { writer: connection.clone(), reader: connection, answer_timeout: timeout })
+}
+
+/// What is acknowledged to the log after a commit must survive the server's loss of power too.
+async fn warn_if_commits_are_lazy(connection: &mut MySqlConnection) {
+    let flush: Result<i64, _> = sqlx::query_scalar("SELECT CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)").fetch_one(connection).await;
+    if flush.is_ok_and(|flush| flush != 1) {
+        tracing::warn!("the database server loses the last commits with its power: set innodb_flush_log_at_trx_commit = 1");
+    }
 }
 
 fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Error) -> String {

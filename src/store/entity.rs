@@ -1,4 +1,4 @@
-//! The tables as sea-orm sees them. Never used to write orders or commodities: the projection's own statements do that.
+//! The tables as sea-orm sees them. Never used to write orders: the projection has statements of its own for that.
 
 /// Orders: what was accepted.
 pub mod order {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter};
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
@@ -216,7 +216,6 @@ impl Transaction for Write {
             version: Set((*version).into()),
             removed_at: Set(new.removed_at.map(Timestamp::millis)),
         };
-        debug_assert!(row.is_changed(), "every column is set");
         Entity::insert(row).exec_without_returning(&self.transaction).await?;
         Ok(())
     }

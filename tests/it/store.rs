@@ -50,6 +50,21 @@ async fn a_sqlite_file_is_made_for_its_owner_alone() {
     assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+#[tokio::test]
+async fn a_file_that_is_no_database_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letter.txt");
+    std::fs::write(&path, "Dear reader, this is no database, however long one looks at it.").unwrap();
+    let url = format!("sqlite:{}", path.display());
+    assert!(connect_error(&url).await.contains("file is not a database"));
+    let error = Store::migrate(&url, &settings(), Partitions::DEFAULT).await.unwrap_err();
+    assert!(matches!(error, StoreError::Connect(_)), "{error}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("Dear reader"));
+    let nowhere = format!("sqlite:{}/no/folder/x.db", folder.path().display());
+    let error = Store::migrate(&nowhere, &settings(), Partitions::DEFAULT).await.unwrap_err().to_string();
+    assert!(error.contains("cannot create") && error.contains("No such file or directory"), "{error}");
+}
+
 #[rstest]
 #[case(Backend::Sqlite)]
 #[case(Backend::Mysql)]
