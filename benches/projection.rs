@@ -78,6 +78,12 @@ async fn measure(name: &str, backend: Backend) {
             "{name}: {rows_a_commit:>5} rows a commit: bare inserts {bare:>9.0} rows/s, projection {projected:>9.0} rows/s = {:.0} %",
             100.0 * projected / bare
         );
+        let start = Instant::now();
+        let mut loaded = 0;
+        for partition in store.partitions().iter() {
+            loaded += store.snapshot(partition).await.expect("the database is there").orders.len();
+        }
+        println!("{name}: load of {loaded} orders at a claim: {:>9.0} orders/s", loaded as f64 / start.elapsed().as_secs_f64());
         store.close().await.expect("nothing is under way");
     }
     for orders_a_batch in [1, 16, 256] {

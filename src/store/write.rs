@@ -149,13 +149,23 @@ impl Transaction for Write {
     }
 
     async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
-        for (partition, (epoch, sequence)) in positions {
-            let values = vec![
-                Value::from(i64::from(epoch.get())),
-                Value::from(i64::try_from(sequence.0).map_err(|_| StoreError::Corrupt(format!("sequence {sequence}")))?),
-                Value::from(i32::from(partition.get())),
-            ];
-            self.execute("UPDATE partitions SET applied_epoch = ?, applied_sequence = ? WHERE id = ?", values).await?;
+        let rows: Vec<_> = positions.iter().map(|(partition, position)| (*partition, *position)).collect();
+        for chunk in rows.chunks(POSITIONS_MAX) {
+            let filled = chunk.iter().chain(std::iter::repeat(&chunk[chunk.len() - 1])).take(padded(chunk.len()));
+            let (mut epochs, mut sequences, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+            for (partition, (epoch, sequence)) in filled {
+                let id = Value::from(i32::from(partition.get()));
+                let sequence = i64::try_from(sequence.0).map_err(|_| StoreError::Corrupt(format!("sequence {sequence}")))?;
+                epochs.extend([id.clone(), i64::from(epoch.get()).into()]);
+                sequences.extend([id.clone(), sequence.into()]);
+                ids.push(id);
+            }
+            let cases = "WHEN ? THEN ? ".repeat(ids.len());
+            let sql = format!(
+                "UPDATE partitions SET applied_epoch = CASE id {cases}END, applied_sequence = CASE id {cases}END WHERE id IN ({})",
+                places(ids.len())
+            );
+            self.execute(&sql, [epochs, sequences, ids].concat()).await?;
         }
         Ok(())
     }
@@ -329,6 +339,9 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
 /// The most ids in one list. Lists are filled up to a power of two with their last id, which changes nothing and keeps
 /// the number of different statements small.
 const LIST_MAX: usize = 256;
+
+/// The most partitions in one statement that sets positions: it looks for each row's among all of them.
+const POSITIONS_MAX: usize = 32;
 
 fn padded(length: usize) -> usize {
     length.next_power_of_two()
