@@ -19,30 +19,48 @@ const UNITS: i64 = 1_000;
 /// A year, in milliseconds: how long the demo sale lasts.
 const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
 
+/// Letters of a demo password: 119 bits.
+const PASSWORD_LETTERS: usize = 20;
+/// The demo's accounts and passwords, in the data folder.
+pub(super) const ACCOUNTS_FILE: &str = "demo-accounts.txt";
+
 /// Who can log in to the demo.
 pub(super) const ACCOUNTS: [(&str, Role); 2] = [("demo-admin", Role::Admin), ("demo-buyer", Role::Buyer)];
 
 /// Makes the demo if the database is empty; whether it did.
+///
+/// Passwords are written first and the commodity is listed last, so that a first run that was killed is finished by the
+/// next one, with the passwords it had shown.
 pub(super) async fn make_if_empty(store: &Store, router: &Router, hasher: &Hasher, data: &DataDir) -> Result<bool, StartError> {
-    if !router.board().all().is_empty() || !store.accounts(None, 1).await?.is_empty() {
+    let begun = data.path().join(ACCOUNTS_FILE).exists();
+    let listed_before = !store.commodities(None, 1, true).await?.is_empty();
+    if listed_before || !(begun || store.accounts(None, 1).await?.is_empty()) {
         return Ok(false);
+    }
+    for (name, role, word) in passwords(data)? {
+        if store.account_by_name(name).await?.is_none() {
+            let password = word.parse::<Password>().map_err(|error| StartError::Demo(error.to_string()))?;
+            let hash = hasher.hash(password).await.map_err(|error| StartError::Demo(error.to_string()))?;
+            store.create_account(name, &hash, role, clock::system()).await?;
+        }
     }
     let commodity = store.next_commodity_id().await?;
     let list = Command::List { commodity, terms: Box::new(terms(clock::system())), total: Units::new(UNITS).expect("in range") };
     match router.about_commodity(commodity, list).await {
-        Reply::Done(_) => {}
-        other => return Err(StartError::Demo(format!("{other:?}"))),
+        Reply::Done(_) => Ok(true),
+        other => Err(StartError::Demo(format!("{other:?}"))),
     }
-    let mut lines = String::from("# Accounts of the demo: POST /v1/auth/login\n");
-    for (name, role) in ACCOUNTS {
-        let word = Alphanumeric.sample_string(&mut rand::rng(), 20);
-        let password = word.parse::<Password>().expect("20 letters are a password");
-        let hash = hasher.hash(password).await.map_err(|error| StartError::Demo(error.to_string()))?;
-        store.create_account(name, &hash, role, clock::system()).await?;
-        lines.push_str(&format!("{name} {word}\n"));
-    }
-    data.write_private("demo-accounts.txt", &lines)?;
-    Ok(true)
+}
+
+/// The accounts with their passwords: those of the file, or new ones, which are in the file when this returns.
+fn passwords(data: &DataDir) -> Result<Vec<(&'static str, Role, String)>, StartError> {
+    let written = std::fs::read_to_string(data.path().join(ACCOUNTS_FILE)).unwrap_or_default();
+    let word_of = |name: &str| written.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    let fresh = || Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LETTERS);
+    let all: Vec<_> = ACCOUNTS.iter().map(|(name, role)| (*name, *role, word_of(name).unwrap_or_else(fresh))).collect();
+    let lines: String = all.iter().map(|(name, _, word)| format!("{name} {word}\n")).collect();
+    data.write_private(ACCOUNTS_FILE, &format!("# Accounts of the demo: POST /v1/auth/login\n{lines}"))?;
+    Ok(all)
 }
 
 /// The file in the data folder with a fresh token of a demo account.

@@ -100,6 +100,8 @@ impl App {
         let store = Store::connect(url.expose_secret(), &config.database).await?;
 
         let stop = CancellationToken::new();
+        // Whatever ends this start early also ends the tasks it has begun.
+        let began = stop.clone().drop_guard();
         let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), config.node.id.clone(), &config.partition));
         let board = Arc::new(Board::default());
         let settings = partition::Settings::from(&config.partition);
@@ -133,6 +135,7 @@ impl App {
         let server = http::server(listener, state, http::Surface::Both).map_err(|cause| StartError::Listen { address, cause })?;
         let handle = server.handle();
         let served = tokio::spawn(server);
+        began.disarm();
         Ok(Self { address, data, store, router, authenticator, hasher, ownership, runners, server: handle, served, stop })
     }
 

@@ -19,7 +19,7 @@ pub(super) fn banner(address: SocketAddr, data: &Path, first_run: bool, has_demo
     line("metrics", format!("http://{address}/metrics"));
     line("data", format!("{data}"));
     if has_demo {
-        line("accounts", format!("{data}/demo-accounts.txt (demo-admin, demo-buyer)"));
+        line("accounts", format!("{data}/{} (demo-admin, demo-buyer)", demo::ACCOUNTS_FILE));
     }
     for listing in commodities.iter().take(5) {
         let stock = listing.stock;
