@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use doorbuster_migrations::Migrator;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection, Executor};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, SqlxSqliteConnector, Statement, TransactionTrait, Value,
@@ -149,11 +149,21 @@ async fn open_sqlite(path: &Path, settings: &config::Database, missing: Missing)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_release(|connection, _| Box::pin(is_between_transactions(connection)))
             .connect_lazy_with(options);
         SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
     };
     let reader = options.clone().pragma("query_only", "ON");
     Ok(Connections { writer: pool(1, options), reader: pool(settings.connections_max, reader), answer_timeout: timeout })
+}
+
+/// Whether a connection may be used again. After a full disk or a failing one SQLite has rolled back by itself: the ROLLBACK
+/// that follows fails, and the library takes the transaction for open ever after. What it would call BEGIN and COMMIT from
+/// then on are savepoints of a transaction that nobody commits. Such a connection is closed and replaced.
+async fn is_between_transactions(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // Behind a rollback that a dropped transaction has left in the queue.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// Makes the file if it is missing, readable by its owner alone: it holds password hashes. What SQLite puts beside it
@@ -280,3 +290,6 @@ async fn read_partitions(connection: &DatabaseConnection) -> Result<Option<Parti
     let partitions = u16::try_from(count).ok().and_then(|count| Partitions::new(count).ok());
     partitions.map(Some).ok_or_else(|| StoreError::Corrupt(format!("meta.partitions is {count}")))
 }
+
+#[cfg(test)]
+mod tests;
