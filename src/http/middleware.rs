@@ -36,7 +36,7 @@ pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Resul
     let admitted = if PROBES.contains(&request.path()) { Ok(()) } else { state.limiter.check_address(client.0) };
     let response = match admitted {
         Ok(()) => next.call(request).await?,
-        Err(limited) => request.into_response(HttpResponse::from_error(Problem::from(limited))),
+        Err(limited) => request.error_response(Problem::from(limited)),
     };
     Ok(finished(response, &id, client, started))
 }
