@@ -43,7 +43,13 @@ pub enum TelemetryError {
 /// [`TelemetryError`] for a filter that is none, and for a second call.
 pub fn install_tracing(config: &config::Telemetry) -> Result<(), TelemetryError> {
     let colours = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter(&config.filter)?).with_writer(std::io::stderr).with_ansi(colours);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter(&config.filter)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        // A line that cannot be written (a full disk, a pipe nobody reads) is lost. To say so would mean a panic of whoever
+        // wrote it, since there is no other place to say it.
+        .log_internal_errors(false);
     let installed = match config.format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
