@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::task::JoinHandle;
 
-use super::parts::{Parts, Served, StartError, listen};
+use super::parts::{Parts, Served, StartError, close, listen};
 use crate::config::Config;
 use crate::http::Surface;
 use crate::membership::Ended;
@@ -49,9 +49,7 @@ impl AdminNode {
         self.operators.stop().await;
         self.membership.abort();
         self.parts.stop.cancel();
-        if let Err(error) = self.parts.store.close().await {
-            tracing::error!(%error, "the database did not close well");
-        }
+        close(&self.parts.store).await;
         tracing::info!("stopped");
     }
 }

@@ -107,6 +107,7 @@ pub(super) struct Parts {
     pub(super) local: Arc<Local>,
     pub(super) router: Arc<Router>,
     pub(super) neighbours: Arc<Neighbours>,
+    pub(super) roads: Arc<Roads>,
     authenticator: Arc<Authenticator>,
     pub(super) stop: CancellationToken,
 }
@@ -133,8 +134,8 @@ impl Parts {
             answer_timeout: Duration::from_millis(config.partition.append_timeout_ms),
         };
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), settings);
-        let router = Arc::new(Router::shifting(board, store.clone(), store.partitions(), roads, patience));
-        Ok(Self { store, me, local, router, neighbours, authenticator, stop: CancellationToken::new() })
+        let router = Arc::new(Router::shifting(board, store.clone(), store.partitions(), Arc::clone(&roads), patience));
+        Ok(Self { store, me, local, router, neighbours, roads, authenticator, stop: CancellationToken::new() })
     }
 
     /// Begins to follow the other nodes.
@@ -215,4 +216,14 @@ fn unable(address: SocketAddr, setting: &'static str, cause: std::io::Error) -> 
 
 pub(super) fn node_id(config: &Config) -> NodeId {
     config.node.id.parse().expect("checked with the configuration")
+}
+
+/// Closes the database's connections. One that is in the middle of something must not keep a process from ending.
+pub(super) async fn close(store: &Store) {
+    const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+    match tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the database did not close well"),
+        Err(_) => tracing::warn!("the database did not close within {CLOSE_TIMEOUT:?}"),
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{Parts, Served, StartError, listen, node_id};
+use super::parts::{Parts, Served, StartError, close, listen, node_id};
 use super::steward::Steward;
 use crate::clock;
 use crate::config::Config;
@@ -48,9 +48,9 @@ impl SpikeNode {
         let (buyers, _) = listen(config.http.listen, "DOORBUSTER__HTTP__LISTEN")?;
         let address = advertised(config, bound);
         let parts = Parts::assemble(config, broker, node_id(config), Some(address)).await?;
-        let ownership = ownership(&parts.store)?;
         let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
         join(&parts.store, &parts.me, address, &parts.local.credential, clock::system, interval).await?;
+        let ownership = ownership(&parts.store)?;
         let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| StartError::Listen {
             address: bound,
             setting: "DOORBUSTER__NODE__INTERNAL_LISTEN",
@@ -109,8 +109,9 @@ impl SpikeNode {
     /// First the partitions go, and whoever asks meanwhile is led to the next owner, also from here; then the buyers'
     /// server stops, and at last the internal one.
     pub async fn stop(self) {
-        let Parts { store, me, local, stop, .. } = self.parts;
+        let Parts { store, me, local, roads, stop, .. } = self.parts;
         tracing::info!(node = %me.id, "leaving: giving up what is owned");
+        roads.close();
         local.leave();
         let living = [NodeState::Joining, NodeState::Active];
         farewell(&store, &me, &living, NodeState::Draining).await;
@@ -124,9 +125,7 @@ impl SpikeNode {
         local.closed.cancel();
         self.internal.stop().await;
         stop.cancel();
-        if let Err(error) = store.close().await {
-            tracing::error!(%error, "the database did not close well");
-        }
+        close(&store).await;
         tracing::info!(node = %me.id, "stopped");
     }
 }

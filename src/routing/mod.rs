@@ -56,10 +56,11 @@ impl Router {
         &self.board
     }
 
-    /// Whether every partition is served: what `/readyz` says.
+    /// Whether requests can be served: what `/readyz` says. Alone, a process needs all of its partitions; in a cluster, one
+    /// that has seen all of them served goes on while some move.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.ways.are_served(self.partitions, &self.board)
+        self.ways.are_ready(self.partitions, &self.board)
     }
 
     /// Whether orders are accepted while the database is away (R9).

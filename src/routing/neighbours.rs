@@ -116,7 +116,8 @@ impl Neighbours {
             News::Heard(bulletin) => self.show(&known, &peer.id, bulletin),
             News::Lost(contact) if neighbour.sight.contact == contact => {}
             News::Lost(contact) => {
-                neighbour.sight = Sight { contact, ..Sight::unknown() };
+                // One that said it was leaving has left.
+                neighbour.sight = Sight { contact, leaving: neighbour.sight.leaving, ..Sight::unknown() };
                 tracing::info!(peer = %peer.id, ?contact, "node {} is not heard any more", peer.id);
                 self.settle(&mut known);
             }

@@ -1,6 +1,8 @@
 //! Where requests for each partition go now, in a process whose partitions come and go. Swapped without locks; never
 //! decides who owns one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
@@ -12,6 +14,9 @@ use crate::partition::Inbox;
 pub struct Roads {
     inboxes: ArcSwap<Vec<Option<Inbox>>>,
     news: watch::Sender<u64>,
+    /// Whether there was a time when every partition was served.
+    was_whole: AtomicBool,
+    closing: AtomicBool,
 }
 
 impl Roads {
@@ -19,7 +24,12 @@ impl Roads {
     #[must_use]
     pub fn none(partitions: crate::domain::Partitions) -> Self {
         let inboxes = vec![None; usize::from(partitions.get())];
-        Self { inboxes: ArcSwap::from_pointee(inboxes), news: watch::Sender::new(0) }
+        Self {
+            inboxes: ArcSwap::from_pointee(inboxes),
+            news: watch::Sender::new(0),
+            was_whole: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// The way to a partition now.
@@ -32,6 +42,20 @@ impl Roads {
     pub fn change(&self, inboxes: Vec<Option<Inbox>>) {
         self.inboxes.store(inboxes.into());
         self.news.send_modify(|news| *news += 1);
+    }
+
+    /// New requests had better go to another process: this one is about to stop.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether requests had better come here, when so many of the partitions are served by somebody. A partition that moves
+    /// makes no process unfit: its requests wait.
+    pub(super) fn is_fit(&self, served: usize, partitions: usize) -> bool {
+        if served == partitions {
+            self.was_whole.store(true, Ordering::Release);
+        }
+        served > 0 && self.was_whole.load(Ordering::Acquire) && !self.closing.load(Ordering::Acquire)
     }
 
     /// Tells when ways have changed.

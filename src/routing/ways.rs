@@ -64,11 +64,11 @@ impl Ways {
         }
     }
 
-    /// Whether every partition is served by somebody.
-    pub(super) fn are_served(&self, partitions: Partitions, board: &Board) -> bool {
+    /// Whether requests can be served. Where partitions come and go, one that is moving is no reason to say no.
+    pub(super) fn are_ready(&self, partitions: Partitions, board: &Board) -> bool {
         match self {
             Self::Fixed(inboxes) => inboxes.iter().all(Inbox::is_serving),
-            Self::Shifting { .. } => partitions.iter().all(|partition| board.is_fed(partition)),
+            Self::Shifting { roads, .. } => roads.is_fit(served(partitions, board), partitions.get().into()),
         }
     }
 
@@ -82,10 +82,14 @@ impl Ways {
             }
             Self::Shifting { .. } => {
                 let mut turns = board.turns();
-                while !self.are_served(partitions, board) && turns.changed().await.is_ok() {}
+                while served(partitions, board) < usize::from(partitions.get()) && turns.changed().await.is_ok() {}
             }
         }
     }
+}
+
+fn served(partitions: Partitions, board: &Board) -> usize {
+    partitions.iter().filter(|partition| board.is_fed(*partition)).count()
 }
 
 /// One request's search for somebody who takes it up.
