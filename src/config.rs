@@ -23,6 +23,10 @@ pub struct Config {
     pub partition: Partition,
     /// The database.
     pub database: Database,
+    /// RabbitMQ: the log of a cluster.
+    pub broker: Broker,
+    /// The process that brings the log into the database.
+    pub consumer: Consumer,
     /// This process among others.
     pub node: Node,
     /// Logs.
@@ -130,6 +134,40 @@ pub struct Database {
     pub acquire_timeout_ms: u64,
 }
 
+/// RabbitMQ: the log of a cluster. The embedded mode has none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// `amqp://` or `amqps://USER:PASSWORD@HOST:PORT/VHOST`. None: a cluster role refuses to start.
+    pub url: Option<SecretString>,
+    /// The virtual host, instead of the URL's.
+    pub vhost: Option<String>,
+    /// What the names of all queues and exchanges begin with: 1 to 64 of letters, digits, `.`, `_` and `-`.
+    pub prefix: String,
+    /// How often both sides say that they live, in seconds; twice that without a word ends the connection.
+    pub heartbeat_seconds: u16,
+    /// How long the broker may take to answer (a confirm has its own bound), in milliseconds.
+    pub answer_timeout_ms: u64,
+    /// The pause before the first attempt to connect again, in milliseconds.
+    pub reconnect_delay_min_ms: u64,
+    /// The longest pause between two attempts, in milliseconds.
+    pub reconnect_delay_max_ms: u64,
+}
+
+/// The process that brings the log into the database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consumer {
+    /// Where `/metrics`, `/healthz` and `/readyz` listen. Port 0 = any free port.
+    pub listen: SocketAddr,
+    /// Batches of one partition on their way to this process, at most.
+    pub prefetch: u16,
+    /// Events in one transaction, at most (a single batch may exceed it).
+    pub transaction_events_max: usize,
+    /// How long a stopped partition is left alone before it is looked at again, in milliseconds.
+    pub stopped_retry_ms: u64,
+}
+
 /// This process among others.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,6 +234,9 @@ impl Config {
         if let Ok(url) = std::env::var("DATABASE_URL") {
             builder = builder.set_override("database.url", url).map_err(wrong)?;
         }
+        if let Ok(url) = std::env::var("AMQP_URL") {
+            builder = builder.set_override("broker.url", url).map_err(wrong)?;
+        }
         let config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(wrong)?;
         config.check()?;
         Ok(config)
@@ -217,6 +258,12 @@ impl Config {
             ("limits.per_address_burst", self.limits.per_address_burst as usize),
             ("limits.logins_per_minute", self.limits.logins_per_minute as usize),
             ("database.connections_max", self.database.connections_max as usize),
+            ("broker.heartbeat_seconds", self.broker.heartbeat_seconds.into()),
+            ("broker.answer_timeout_ms", self.broker.answer_timeout_ms as usize),
+            ("broker.reconnect_delay_min_ms", self.broker.reconnect_delay_min_ms as usize),
+            ("consumer.prefetch", self.consumer.prefetch.into()),
+            ("consumer.transaction_events_max", self.consumer.transaction_events_max),
+            ("consumer.stopped_retry_ms", self.consumer.stopped_retry_ms as usize),
             ("auth.token_ttl_seconds", self.auth.token_ttl_seconds as usize),
             ("node.heartbeat_interval_ms", self.node.heartbeat_interval_ms as usize),
             ("auth.hashing_concurrency_max", self.auth.hashing_concurrency_max),
@@ -228,9 +275,13 @@ impl Config {
         if self.node.heartbeat_stale_ms < 3 * self.node.heartbeat_interval_ms {
             return Err(ConfigError("node.heartbeat_stale_ms must be at least three times node.heartbeat_interval_ms".into()));
         }
-        let id = &self.node.id;
-        if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
-            return Err(ConfigError("node.id must be 1 to 64 of letters, digits, '.', '_' and '-'".into()));
+        if self.broker.reconnect_delay_max_ms < self.broker.reconnect_delay_min_ms {
+            return Err(ConfigError("broker.reconnect_delay_max_ms must not be below broker.reconnect_delay_min_ms".into()));
+        }
+        for (key, name) in [("node.id", &self.node.id), ("broker.prefix", &self.broker.prefix)] {
+            if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+                return Err(ConfigError(format!("{key} must be 1 to 64 of letters, digits, '.', '_' and '-'")));
+            }
         }
         Ok(())
     }

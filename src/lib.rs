@@ -3,9 +3,11 @@
 pub mod admin;
 pub mod auth;
 mod breaks;
+pub mod broker;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod consumer;
 pub mod datadir;
 pub mod domain;
 pub mod embedded;

@@ -1,6 +1,10 @@
 //! The log of a partition: append and await the confirm. Never decides what is in a batch, never answers a buyer.
 
 pub mod embedded;
+mod rabbitmq;
+
+pub use rabbitmq::RabbitLog;
+pub(crate) use rabbitmq::SENT_AT_HEADER;
 
 use futures_util::future::BoxFuture;
 

@@ -1,6 +1,11 @@
 //! Who runs a partition's engine: claim, serve, release. Never uses a clock or a time-out to decide who owns (promise 4).
 
+mod cluster;
 pub mod embedded;
+mod keeper;
+mod scout;
+
+pub use cluster::ClusterOwnership;
 
 use std::sync::Arc;
 

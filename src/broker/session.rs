@@ -1,0 +1,238 @@
+//! One connection, from its opening to its end. It ends once, with a reason, and everyone who depends on it is told.
+//!
+//! It never reconnects and never recovers. Every wait for an answer has a bound: a client library may keep callers of a lost
+//! connection waiting much longer than that.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use lapin::options::{BasicConsumeOptions, ConfirmSelectOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::BrokerError;
+
+/// Refusals after which a session ends. Each closes a channel by the broker's hand, and the library (4.12) cannot use such a
+/// channel's number again; a connection has 2,047 of them. Whoever expects many refusals asks over a connection of its own.
+const REFUSALS_MAX: u16 = 1_000;
+
+/// A connection. Dropping it closes it.
+pub struct Session {
+    connection: Arc<Connection>,
+    end: Arc<End>,
+    refusals: AtomicU16,
+    answer_timeout: Duration,
+    _watch: DropGuard,
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The broker takes no messages (its memory or disk alarm); the connection is still there.
+    Blocked(String),
+    /// The connection is gone or not to be used any more.
+    Gone(String),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Blocked(why) => write!(f, "the broker is blocked: {why}"),
+            Self::Gone(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What is known of the end: the first reason counts.
+#[derive(Default)]
+struct End {
+    token: CancellationToken,
+    why: OnceLock<Ended>,
+    gone: CancellationToken,
+    unblocked: CancellationToken,
+}
+
+impl End {
+    fn set(&self, why: Ended) {
+        // The reason before the notice, so that whoever is woken finds it.
+        let _ = self.why.set(why);
+        self.token.cancel();
+    }
+}
+
+impl Session {
+    pub(super) async fn open(uri: AMQPUri, name: &str, answer_timeout: Duration) -> Result<Self, BrokerError> {
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connection = bounded(answer_timeout, Connection::connect_uri(uri, properties)).await?;
+        // Before anything else is done with the connection: what happens while nobody listens is not told later.
+        let events = connection.events_listener();
+        let sentinel = bounded(answer_timeout, sentinel(&connection)).await?;
+        let end = Arc::new(End::default());
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watch(events, sentinel, Arc::clone(&end))));
+        Ok(Self { connection: Arc::new(connection), end, refusals: AtomicU16::new(0), answer_timeout, _watch: stop.drop_guard() })
+    }
+
+    /// A new channel.
+    ///
+    /// # Errors
+    /// [`BrokerError::Away`].
+    pub async fn channel(&self) -> Result<Channel, BrokerError> {
+        self.answer(self.connection.create_channel()).await
+    }
+
+    /// A new channel on which the broker confirms what is published.
+    ///
+    /// # Errors
+    /// [`BrokerError::Away`].
+    pub async fn confirming_channel(&self) -> Result<Channel, BrokerError> {
+        let channel = self.channel().await?;
+        self.answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(channel)
+    }
+
+    /// Waits for an answer as long as answers may take, and no longer than the session lasts.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn answer<T>(&self, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, BrokerError> {
+        let answer = tokio::select! {
+            biased;
+            answer = bounded(self.answer_timeout, answer) => answer,
+            why = self.ended() => return Err(why.into()),
+        };
+        if let Err(BrokerError::Locked | BrokerError::Missing(_) | BrokerError::Refused(_)) = &answer
+            && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS_MAX
+        {
+            self.end("so many channels were refused that a new connection is needed");
+        }
+        answer
+    }
+
+    /// Closes a channel and does not mind if it was closed. What was sent through it before has reached the broker then.
+    pub async fn close(&self, channel: Channel) {
+        let _ = self.answer(channel.close(200, "done".into())).await;
+    }
+
+    /// Ends the session: nothing that was sent through it and is not confirmed yet will be believed any more.
+    pub fn end(&self, why: &str) {
+        self.end.set(Ended::Gone(why.to_owned()));
+    }
+
+    /// Cancelled when the session has ended.
+    #[must_use]
+    pub fn lost(&self) -> &CancellationToken {
+        &self.end.token
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&self) -> Ended {
+        self.end.token.cancelled().await;
+        self.over().unwrap_or_else(|| Ended::Gone("the connection was closed".into()))
+    }
+
+    /// Why it ended, if it has.
+    #[must_use]
+    pub fn over(&self) -> Option<Ended> {
+        if self.connection.status().blocked() {
+            // Known to the connection a moment before the notice is.
+            self.end.set(Ended::Blocked("its memory or disk alarm is raised".into()));
+        }
+        self.end.why.get().cloned()
+    }
+
+    /// Waits until a blocked broker takes messages again, or the connection is gone.
+    pub async fn unblocked(&self) {
+        tokio::select! {
+            () = self.end.unblocked.cancelled() => (),
+            () = self.end.gone.cancelled() => (),
+        }
+    }
+
+    /// Closes the connection: locks are free when this returns, if the broker answers within the bound.
+    pub async fn shut(&self) {
+        self.end("the connection was closed");
+        let _ = bounded(self.answer_timeout, self.connection.close(200, "done".into())).await;
+    }
+}
+
+/// The library closes a connection when the last of its channels is dropped; a subscription that was not closed keeps one.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end("the connection was dropped");
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && self.connection.status().connected()
+        {
+            let connection = Arc::clone(&self.connection);
+            runtime.spawn(async move { connection.close(200, "dropped".into()).await });
+        }
+    }
+}
+
+impl From<Ended> for BrokerError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Blocked(why) => Self::Blocked(why),
+            Ended::Gone(why) => Self::Away(why),
+        }
+    }
+}
+
+impl From<lapin::Error> for BrokerError {
+    fn from(error: lapin::Error) -> Self {
+        let ErrorKind::ProtocolError(amqp) = error.kind() else { return Self::Away(error.to_string()) };
+        match amqp.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => Self::Locked,
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Self::Missing(amqp.get_message().to_string()),
+            AMQPErrorKind::Soft(_) => Self::Refused(amqp.get_message().to_string()),
+            AMQPErrorKind::Hard(_) => Self::Away(amqp.get_message().to_string()),
+        }
+    }
+}
+
+async fn bounded<T>(bound: Duration, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, BrokerError> {
+    match tokio::time::timeout(bound, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(BrokerError::Away(format!("no answer within {} ms", bound.as_millis()))),
+    }
+}
+
+/// A consumer on the pseudo-queue of direct replies, which nothing is ever sent to: it ends when the connection does.
+/// (The library's connection events say when a channel was closed, and do not say when the connection was.)
+async fn sentinel(connection: &Connection) -> lapin::Result<(Channel, lapin::Consumer)> {
+    let channel = connection.create_channel().await?;
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consumer = channel.basic_consume("amq.rabbitmq.reply-to".into(), "".into(), options, FieldTable::default()).await?;
+    Ok((channel, consumer))
+}
+
+/// Turns what the connection goes through into the end of the session.
+async fn watch(events: impl Stream<Item = Event>, sentinel: (Channel, lapin::Consumer), end: Arc<End>) {
+    let (_channel, mut consumer) = sentinel;
+    let mut events = std::pin::pin!(events);
+    loop {
+        tokio::select! {
+            Some(event) = events.next() => match event {
+                Event::ConnectionBlocked(why) => end.set(Ended::Blocked(why)),
+                Event::ConnectionUnblocked => end.unblocked.cancel(),
+                // Of a channel: its user is told by the call that failed.
+                _ => (),
+            },
+            delivery = consumer.next() => {
+                let why = match delivery {
+                    Some(Ok(_)) => continue,
+                    Some(Err(error)) => error.to_string(),
+                    None => "the connection was closed".to_owned(),
+                };
+                end.set(Ended::Gone(why));
+                end.gone.cancel();
+                return;
+            }
+        }
+    }
+}

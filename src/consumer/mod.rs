@@ -1,0 +1,167 @@
+//! The process that brings the logs of all partitions into the database: many batches in one transaction, acknowledged after
+//! its commit.
+//!
+//! It never acknowledges what is not committed or buried in the dead-letter queue, never goes on behind a batch it
+//! could not apply, and never decides anything about stock. A redelivery changes nothing: the projection skips what it has.
+
+mod http;
+mod lag;
+mod lane;
+mod meters;
+mod pump;
+mod round;
+mod status;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use status::{Health, Status};
+
+use crate::broker::{Broker, BrokerError, DeadLetters};
+use crate::clock::{self, Clock};
+use crate::config::{self, Config};
+use crate::store::{Store, StoreError};
+use pump::Pump;
+
+/// Why a consumer did not start, in one line that says what to do. Once it runs, it waits for what is away.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumerError {
+    /// There is no usable URL of a broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// There is no usable database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The listener for metrics could not be used.
+    #[error("consumer.listen: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// Everything a consumer needs to run.
+pub struct Consumer {
+    store: Store,
+    broker: Broker,
+    name: String,
+    settings: config::Consumer,
+    delays: ExponentialBuilder,
+    clock: Clock,
+    status: Arc<Status>,
+}
+
+/// Runs a consumer with its small HTTP listener until `stop`: finishes the transaction under way, acknowledges it and leaves.
+///
+/// # Errors
+/// [`ConsumerError`] while it starts.
+pub async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> Result<(), ConsumerError> {
+    let status = Arc::new(Status::default());
+    let server = http::start(listener, metrics, Arc::clone(&status))?;
+    let handle = server.handle();
+    let server = tokio::spawn(server);
+    let outcome = consume(config, status, stop).await;
+    handle.stop(true).await;
+    // Stopped just now; a panic in it has been reported by the runtime.
+    let _ = server.await;
+    outcome
+}
+
+async fn consume(config: &Config, status: Arc<Status>, stop: CancellationToken) -> Result<(), ConsumerError> {
+    // Whether the broker's URL is one is known before anything is waited for.
+    Broker::new(&config.broker)?;
+    let Some(store) = connect(config, &status, &stop).await? else { return Ok(()) };
+    Consumer::new(config, store.clone(), clock::system, status)?.run(stop).await;
+    Ok(store.close().await?)
+}
+
+/// The database, waited for if it is away; none if it is time to stop.
+async fn connect(config: &Config, status: &Status, stop: &CancellationToken) -> Result<Option<Store>, ConsumerError> {
+    let url = config.database.url.as_ref().ok_or_else(|| StoreError::Connect("no database is configured: set DATABASE_URL".into()))?;
+    let mut delays = delays(&config.broker).build();
+    while !stop.is_cancelled() {
+        match Store::connect(url.expose_secret(), &config.database).await {
+            Ok(store) => return Ok(Some(store)),
+            Err(error @ (StoreError::Schema(_) | StoreError::Corrupt(_) | StoreError::Refused(_))) => return Err(error.into()),
+            Err(error @ (StoreError::Connect(_) | StoreError::Database(_))) => {
+                tracing::warn!(%error, "no database yet: {error}");
+                status.database(Some(error.to_string()));
+                stop.run_until_cancelled(tokio::time::sleep(delays.next().unwrap_or_default())).await;
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl Consumer {
+    /// Puts a consumer together; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`BrokerError::Url`].
+    pub fn new(config: &Config, store: Store, clock: Clock, status: Arc<Status>) -> Result<Self, BrokerError> {
+        Ok(Self {
+            store,
+            broker: Broker::new(&config.broker)?,
+            name: format!("doorbuster consumer {:08x}", rand::random::<u32>()),
+            settings: config.consumer.clone(),
+            delays: delays(&config.broker),
+            clock,
+            status,
+        })
+    }
+
+    /// Consumes until `stop`. It outlives the loss of the broker and of the database.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut dead = DeadLetters::new(self.broker.clone(), format!("{} (dead letters)", self.name));
+        let mut delays = self.delays.build();
+        while !stop.is_cancelled() {
+            let why = match self.session(&mut dead, &stop).await {
+                Ok(()) => {
+                    delays = self.delays.build();
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            if self.status.broker(Some(why.clone())) {
+                // It had been there: the next attempt comes soon.
+                delays = self.delays.build();
+            }
+            tracing::warn!(broker = %self.broker, why, "not consuming: {why}");
+            stop.run_until_cancelled(tokio::time::sleep(delays.next().unwrap_or_default())).await;
+        }
+    }
+
+    /// One connection, from its opening to its end, or to `stop`.
+    async fn session(&self, dead: &mut DeadLetters, stop: &CancellationToken) -> Result<(), BrokerError> {
+        let session = Arc::new(self.broker.connect(&self.name).await?);
+        let consumed = match self.broker.topology().declare(&session, self.store.partitions()).await {
+            Ok(()) => {
+                tracing::info!(broker = %self.broker, "consuming from the broker at {}", self.broker);
+                self.status.broker(None);
+                let lag = lag::watch(Arc::clone(&session), self.broker.topology().clone(), self.store.partitions());
+                let _lag = AbortOnDropHandle::new(tokio::spawn(lag));
+                Pump::new(self, &session, dead).run(stop).await
+            }
+            Err(error) => Err(error),
+        };
+        session.shut().await;
+        consumed
+    }
+}
+
+fn delays(settings: &config::Broker) -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(settings.reconnect_delay_min_ms))
+        .with_max_delay(Duration::from_millis(settings.reconnect_delay_max_ms))
+        .with_jitter()
+        .without_max_times()
+}

@@ -1,0 +1,100 @@
+//! The node's one connection: opened, watched until it ends, opened again after a pause that grows. One task owns it; everyone
+//! else reads what it says. It never repairs a session and never keeps two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, Ended, Session};
+use crate::domain::Partitions;
+
+/// What a claim can count on right now.
+#[derive(Clone)]
+pub(super) enum Link {
+    /// The first attempt is under way.
+    Opening,
+    /// Connected, and the topology is there.
+    Up(Arc<Session>),
+    /// The broker takes no messages; why.
+    Blocked(String),
+    /// No connection; why.
+    Away(String),
+}
+
+pub(super) struct Keeper {
+    pub(super) broker: Broker,
+    pub(super) name: String,
+    pub(super) partitions: Partitions,
+    pub(super) delay_min: Duration,
+    pub(super) delay_max: Duration,
+}
+
+impl Keeper {
+    /// Keeps a connection until `stop`, then closes it: every lock of this node is free then.
+    pub(super) async fn run(self, link: watch::Sender<Link>, stop: CancellationToken) {
+        let mut delays = self.delays();
+        while !stop.is_cancelled() {
+            match self.open().await {
+                Ok(session) => {
+                    tracing::info!(broker = %self.broker, "connected to the broker at {}", self.broker);
+                    delays = self.delays();
+                    self.keep(session, &link, &stop).await;
+                }
+                Err(why) => {
+                    tracing::warn!(broker = %self.broker, why, "no connection to the broker at {}", self.broker);
+                    link.send_replace(Link::Away(why));
+                }
+            }
+            let pause = delays.next().unwrap_or(self.delay_max);
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    async fn open(&self) -> Result<Session, String> {
+        let session = self.broker.connect(&self.name).await.map_err(|error| error.to_string())?;
+        match self.broker.topology().declare(&session, self.partitions).await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.shut().await;
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Lends the session until it ends, then closes its connection: its locks are free before the next one is opened.
+    async fn keep(&self, session: Session, link: &watch::Sender<Link>, stop: &CancellationToken) {
+        let session = Arc::new(session);
+        link.send_replace(Link::Up(Arc::clone(&session)));
+        let ended = tokio::select! {
+            ended = session.ended() => ended,
+            () = stop.cancelled() => Ended::Gone("the node is stopping".into()),
+        };
+        tracing::warn!(broker = %self.broker, why = %ended, "the broker session ended: {ended}");
+        match ended {
+            Ended::Gone(why) => drop(link.send_replace(Link::Away(why))),
+            Ended::Blocked(why) => {
+                // A blocked broker does not read from this connection: it can be neither closed nor replaced (its locks
+                // stay) until the alarm is over.
+                link.send_replace(Link::Blocked(why));
+                tokio::select! {
+                    () = session.unblocked() => tracing::info!("the broker takes messages again"),
+                    () = stop.cancelled() => (),
+                }
+                link.send_replace(Link::Away("the broker was blocked until now".into()));
+            }
+        }
+        session.shut().await;
+    }
+
+    fn delays(&self) -> impl Iterator<Item = Duration> + use<> {
+        ExponentialBuilder::default()
+            .with_min_delay(self.delay_min)
+            .with_max_delay(self.delay_max)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+}
