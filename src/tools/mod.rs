@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod nodes;
+pub mod dead;
 pub mod token;
