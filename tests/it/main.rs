@@ -1,12 +1,16 @@
 //! The integration tests: one binary, so that it is linked once. Each module is about one part of the system.
 
 mod accounts;
+mod consumer_faults;
+mod consumer_poison;
 mod embedded_log;
 mod http_bad_input;
 mod http_buyers;
 mod http_operators;
 mod http_protocol;
 mod log_conformance;
+mod log_rabbitmq;
+mod ownership_cluster;
 mod projection;
 mod sale;
 mod startup;

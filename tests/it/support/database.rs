@@ -97,6 +97,11 @@ async fn drop_schema(server: &str, name: &str) {
     execute(&connection, &format!("DROP DATABASE IF EXISTS `{name}`")).await;
 }
 
+/// The store at that URL.
+pub async fn store_at(url: &str) -> Store {
+    Store::connect(url, &settings()).await.expect("a migrated database can be connected to")
+}
+
 /// The settings tests connect with.
 pub fn settings() -> config::Database {
     config::Database { url: None, connections_max: 4, acquire_timeout_ms: 10_000 }

@@ -1,8 +1,11 @@
 //! What tests share. Nothing here asserts.
 
 pub mod app;
+pub mod broker;
+pub mod cluster;
 pub mod database;
 pub mod history;
+pub mod proxy;
 
 pub use database::{Backend, TestDatabase};
 

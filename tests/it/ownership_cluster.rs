@@ -1,0 +1,231 @@
+//! The ownership protocol on a real broker: one owner at a time, and after every loss the truth.
+
+use std::time::{Duration, Instant};
+
+use doorbuster::domain::OrderStatus;
+use doorbuster::event::Batch;
+use doorbuster::ownership::{ClaimError, Ownership};
+use rstest::rstest;
+
+use crate::support::broker::{PrivateBroker, TestBroker};
+use crate::support::cluster::{Cluster, claim, eventually, partitions, refused};
+use crate::support::history::History;
+use crate::support::proxy::Proxy;
+use crate::support::{Backend, partition, position};
+
+/// The first batch of an epoch: a commodity and one order of it.
+fn first(index: u16, epoch: u32) -> Batch {
+    let mut history = History::begin(partition(index), position(epoch, 0).0);
+    history.list(i64::from(index) * 1000 + i64::from(epoch), 10);
+    history.place(0, 1, 1, OrderStatus::Confirmed, None);
+    history.batches().remove(1)
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test]
+async fn an_owner_finds_what_the_owners_before_it_had_confirmed(#[case] backend: Backend) {
+    let cluster = Cluster::new(backend).await;
+    let consumer = cluster.consumer();
+    for epoch in 1..=4 {
+        let node = cluster.node(&format!("node-{epoch}"));
+        let owner = claim(&node, partition(2)).await;
+        assert_eq!(owner.epoch, position(epoch, 0).0);
+        assert_eq!((owner.snapshot.orders.len(), owner.snapshot.commodities.len()), (epoch as usize - 1, epoch as usize - 1));
+        owner.log.append(first(2, epoch)).await.expect("confirmed");
+        // Every second one leaves without a word.
+        if epoch % 2 == 0 { node.stop().await } else { drop(node) }
+    }
+    consumer.stop().await;
+    assert!(cluster.store.audit().await.unwrap().iter().all(|row| row.balanced));
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_want_a_partition_exactly_one_gets_it() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let consumer = cluster.consumer();
+    let (one, two) = (cluster.node("one"), cluster.node("two"));
+    for _ in 0..5 {
+        let (first, second) = tokio::join!(one.claim(partition(0)), two.claim(partition(0)));
+        let (owner, other) = match (first, second) {
+            (Ok(_), Err(ClaimError::Taken)) => (&one, &two),
+            (Err(ClaimError::Taken), Ok(_)) => (&two, &one),
+            (first, second) => panic!("{:?} and {:?}", first.map(|c| c.epoch), second.map(|c| c.epoch)),
+        };
+        assert_eq!(refused(other, partition(0)).await, ClaimError::Taken);
+        owner.release(partition(0)).await;
+        assert!(other.claim(partition(0)).await.is_ok(), "what was released is free at once");
+        other.release(partition(0)).await;
+    }
+    one.stop().await;
+    two.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_asks_for_a_taken_partition_for_hours_can_still_have_it() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let consumer = cluster.consumer();
+    let (one, two) = (cluster.node("one"), cluster.node("two"));
+    let owner = claim(&one, partition(0)).await;
+    let other = claim(&two, partition(1)).await;
+    for _ in 0..2_500 {
+        match two.claim(partition(0)).await {
+            Err(ClaimError::Taken | ClaimError::Unavailable(_)) => {}
+            Ok(_) => panic!("it is taken"),
+        }
+    }
+    assert!(!owner.lost.is_cancelled() && !other.lost.is_cancelled(), "asking costs nobody anything");
+    one.release(partition(0)).await;
+    assert!(claim(&two, partition(0)).await.epoch > owner.epoch);
+    one.stop().await;
+    two.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_claims_all_partitions_at_once_over_one_connection() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let (consumer, node) = (cluster.consumer(), cluster.node("one"));
+    let claims = futures_util::future::join_all(partitions().iter().map(|index| claim(&node, index))).await;
+    assert!(claims.iter().all(|claim| claim.epoch == position(1, 0).0 && !claim.lost.is_cancelled()));
+    node.stop().await;
+    assert!(claims.iter().all(|claim| claim.lost.is_cancelled()));
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_the_consumer_and_ends_when_it_has_caught_up() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let node = cluster.node("one");
+    let waiting = tokio::spawn({
+        let node = std::sync::Arc::clone(&node);
+        async move { claim(&node, partition(0)).await.epoch }
+    });
+    eventually("the fence is in the log", async || {
+        cluster.store.partition_rows().await.unwrap()[0].epoch == position(1, 0).0
+            && cluster.broker.raw().await.depth(cluster.broker.log(partition(0))).await == 1
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    let consumer = cluster.consumer();
+    assert_eq!(waiting.await.unwrap(), position(1, 0).0);
+    node.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_reset_connection_loses_every_claim_at_once_and_the_node_claims_again_by_itself() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let consumer = cluster.consumer();
+    let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;
+    let node = cluster.node_at(&proxy.amqp_url(), "one");
+    let claims = [claim(&node, partition(0)).await, claim(&node, partition(1)).await];
+    proxy.cut();
+    for claim in &claims {
+        tokio::time::timeout(Duration::from_secs(5), claim.lost.cancelled()).await.expect("noticed without being asked");
+    }
+    let doubt = claims[0].log.append(first(0, 1)).await.expect_err("nothing is published");
+    assert!(!doubt.to_string().is_empty());
+    assert!(matches!(refused(&node, partition(0)).await, ClaimError::Unavailable(_)));
+    proxy.mend();
+    assert_eq!(claim(&node, partition(0)).await.epoch, position(2, 0).0);
+    node.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_confirm_was_swallowed_is_in_doubt_and_in_what_the_next_owner_loads() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let consumer = cluster.consumer();
+    let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;
+    let node = cluster.node_at(&proxy.amqp_url(), "one");
+    let owner = claim(&node, partition(0)).await;
+    proxy.mute();
+    let begun = Instant::now();
+    let doubt = owner.log.append(first(0, 1)).await.expect_err("the confirm never came");
+    assert!(doubt.to_string().contains("not confirmed within 2000 ms"), "{doubt}");
+    assert!(begun.elapsed() < Duration::from_secs(4) && owner.lost.is_cancelled());
+    // The broker has the batch: it must count, although nobody was told so.
+    proxy.cut();
+    proxy.mend();
+    let next = claim(&node, partition(0)).await;
+    assert_eq!((next.epoch, next.snapshot.orders.len()), (position(2, 0).0, 1));
+    node.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_whose_connection_goes_while_it_drains_fails() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;
+    let node = cluster.node_at(&proxy.amqp_url(), "one");
+    // No consumer: it drains for ever.
+    let waiting = tokio::spawn({
+        let node = std::sync::Arc::clone(&node);
+        async move { refused(&node, partition(0)).await }
+    });
+    eventually("it drains", async || cluster.store.partition_rows().await.unwrap()[0].epoch == position(1, 0).0).await;
+    proxy.cut();
+    assert!(matches!(waiting.await.unwrap(), ClaimError::Unavailable(_)));
+    // What it left behind does not keep the next one out.
+    let consumer = cluster.consumer();
+    let other = cluster.node("two");
+    assert!(claim(&other, partition(0)).await.epoch > position(1, 0).0);
+    node.stop().await;
+    other.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_memory_alarm_is_told_at_once_and_passes_by_itself() {
+    let private = PrivateBroker::start().await;
+    let cluster = Cluster::on(TestBroker::at(private.url(), partitions()), Backend::Sqlite).await;
+    let (consumer, node) = (cluster.consumer(), cluster.node("one"));
+    let owner = claim(&node, partition(0)).await;
+    private.control(&["set_vm_memory_high_watermark", "0.00001"]).await;
+    let begun = Instant::now();
+    let mut sequence = 0;
+    // The broker says that it is blocked when it is published to.
+    eventually("the alarm is noticed", async || owner.log.append(first(0, 1)).await.is_err()).await;
+    assert!(owner.lost.is_cancelled());
+    assert!(begun.elapsed() < Duration::from_secs(5), "told after {:?}", begun.elapsed());
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let error = refused(&node, partition(sequence)).await;
+        assert!(matches!(&error, ClaimError::Unavailable(why) if why.contains("broker is blocked")), "{error:?}");
+        assert!(begun.elapsed() < Duration::from_millis(500));
+        sequence = (sequence + 1) % 3;
+    }
+    private.control(&["set_vm_memory_high_watermark", "0.4"]).await;
+    let next = claim(&node, partition(0)).await;
+    assert!(next.epoch > owner.epoch);
+    node.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_confirmed_survives_a_broker_that_restarts_and_one_that_is_killed() {
+    let mut private = PrivateBroker::start().await;
+    let cluster = Cluster::on(TestBroker::at(private.url(), partitions()), Backend::Sqlite).await;
+    let (consumer, node) = (cluster.consumer(), cluster.node("one"));
+    let before = claim(&node, partition(0)).await;
+    // 3.10 forgets a queue that was declared less than some three seconds before a kill; an orderly stop writes it down.
+    private.control(&["stop_app"]).await;
+    before.lost.cancelled().await;
+    private.control(&["start_app"]).await;
+    let owner = claim(&node, partition(0)).await;
+    consumer.stop().await;
+    owner.log.append(first(0, owner.epoch.get())).await.expect("confirmed");
+    private.kill();
+    tokio::time::timeout(Duration::from_secs(5), owner.lost.cancelled()).await.expect("noticed");
+    assert!(matches!(refused(&node, partition(0)).await, ClaimError::Unavailable(_)));
+    private.restart().await;
+    let consumer = cluster.consumer();
+    let next = claim(&node, partition(0)).await;
+    assert!(next.epoch > owner.epoch);
+    assert_eq!(next.snapshot.orders.len(), 1);
+    node.stop().await;
+    consumer.stop().await;
+}

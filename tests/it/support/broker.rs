@@ -1,0 +1,281 @@
+//! Queues for one test on a shared broker, gone when the test is over; and a broker of its own for a test that hurts one.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use doorbuster::broker::Broker;
+use doorbuster::config::Config;
+use doorbuster::domain::{PartitionId, Partitions};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+
+use super::TestDatabase;
+
+/// Names on the broker that no other test has.
+pub struct TestBroker {
+    url: String,
+    prefix: String,
+    partitions: Partitions,
+}
+
+impl TestBroker {
+    /// On the shared broker, at `AMQP_URL` or on this machine.
+    pub fn new(partitions: Partitions) -> Self {
+        Self::at(std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into()), partitions)
+    }
+
+    /// On some broker.
+    pub fn at(url: String, partitions: Partitions) -> Self {
+        Self { url, prefix: unique_name(), partitions }
+    }
+
+    /// What `AMQP_URL` would be.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How many partitions there are.
+    pub fn partitions(&self) -> Partitions {
+        self.partitions
+    }
+
+    /// The configuration of a process on this broker and that database, impatient.
+    pub fn config(&self, database: &TestDatabase) -> Config {
+        let mut config = Config::load(None).expect("the defaults are good");
+        config.database.url = Some(database.url().to_owned().into());
+        config.broker.url = Some(self.url.clone().into());
+        config.broker.vhost = None;
+        config.broker.prefix.clone_from(&self.prefix);
+        config.broker.reconnect_delay_min_ms = 20;
+        config.broker.reconnect_delay_max_ms = 200;
+        config.consumer.stopped_retry_ms = 200;
+        config
+    }
+
+    /// The queues as the program knows them.
+    pub fn broker(&self, database: &TestDatabase) -> Broker {
+        Broker::new(&self.config(database).broker).expect("a broker's URL")
+    }
+
+    /// The name of a partition's log.
+    pub fn log(&self, partition: PartitionId) -> ShortString {
+        format!("{}.partition.{partition}.log", self.prefix).into()
+    }
+
+    /// The name of the dead-letter queue.
+    pub fn dead(&self) -> ShortString {
+        format!("{}.dead", self.prefix).into()
+    }
+
+    /// A connection behind the program's back.
+    pub async fn raw(&self) -> Raw {
+        let connection = connect(&self.url).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Raw { channel, _connection: connection }
+    }
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        let (url, prefix, partitions) = (self.url.clone(), self.prefix.clone(), self.partitions);
+        // The test's own runtime may be going down with a panic: this needs one of its own, on a thread of its own.
+        let dropper = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                // A broker that the test has killed has nothing to clean up.
+                let Ok(connection) = Connection::connect(&url, ConnectionProperties::default()).await else { return };
+                for partition in partitions.iter() {
+                    delete(&connection, format!("{prefix}.partition.{partition}.log")).await;
+                }
+                delete(&connection, format!("{prefix}.dead")).await;
+                if let Ok(channel) = connection.create_channel().await {
+                    drop(channel.exchange_delete(prefix.as_str().into(), ExchangeDeleteOptions::default()).await);
+                }
+            });
+        });
+        drop(dropper.join());
+    }
+}
+
+/// A queue that is not there is what is wanted.
+async fn delete(connection: &Connection, queue: String) {
+    if let Ok(channel) = connection.create_channel().await {
+        drop(channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await);
+    }
+}
+
+/// Straight to the broker.
+pub struct Raw {
+    pub channel: Channel,
+    _connection: Connection,
+}
+
+impl Raw {
+    /// Puts a message into a queue.
+    pub async fn publish(&self, queue: ShortString, body: &[u8]) {
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let confirm = self.channel.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties).await;
+        confirm.expect("published").await.expect("confirmed");
+    }
+
+    /// Messages that wait in a queue and are not on their way.
+    pub async fn depth(&self, queue: ShortString) -> u32 {
+        let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+        self.channel.queue_declare(queue, options, FieldTable::default()).await.expect("a queue").message_count()
+    }
+
+    /// Takes that many messages out of a queue.
+    pub async fn take(&self, queue: ShortString, count: usize) -> Vec<lapin::message::Delivery> {
+        let options = BasicConsumeOptions::default();
+        let mut consumer = self.channel.basic_consume(queue, "taker".into(), options, FieldTable::default()).await.expect("a consumer");
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let next = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+            let delivery = next.unwrap_or_else(|_| panic!("only {} of {count} messages came", taken.len()));
+            let delivery = delivery.expect("the consumer lives").expect("a delivery");
+            delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            taken.push(delivery);
+        }
+        self.channel.basic_cancel("taker".into(), Default::default()).await.expect("cancelled");
+        taken
+    }
+}
+
+/// A broker of the test's own, on spare ports, with its data in a temporary folder.
+pub struct PrivateBroker {
+    server: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl PrivateBroker {
+    /// Starts one and waits until it speaks AMQP.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = spare_port();
+        let server = launch(folder.path(), port);
+        let broker = Self { server, port, folder };
+        broker.listening().await;
+        broker
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Ends it without a word, as `kill -9` does.
+    pub fn kill(&mut self) {
+        kill(&mut self.server, self.folder.path());
+    }
+
+    /// Starts it again on the same data, after a kill.
+    pub async fn restart(&mut self) {
+        self.server = launch(self.folder.path(), self.port);
+        self.listening().await;
+    }
+
+    /// Runs a command of `rabbitmqctl` against it.
+    pub async fn control(&self, arguments: &[&str]) {
+        let mut command = tokio::process::Command::new(tool("rabbitmqctl"));
+        environment(command.as_std_mut(), self.folder.path(), self.port);
+        let output = command.args(["--node", &node(self.port)]).args(arguments).output().await.expect("rabbitmqctl runs");
+        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    async fn listening(&self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while Connection::connect(&self.url(), ConnectionProperties::default()).await.is_err() {
+            assert!(Instant::now() < deadline, "the private broker on port {} did not start: see {:?}", self.port, self.folder.path());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for PrivateBroker {
+    fn drop(&mut self) {
+        kill(&mut self.server, self.folder.path());
+    }
+}
+
+/// The script that was started, and the machine it started.
+fn kill(server: &mut Child, folder: &Path) {
+    if let Ok(pid) = std::fs::read_to_string(folder.join("pid")) {
+        drop(Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status());
+        drop(std::fs::remove_file(folder.join("pid")));
+    }
+    drop(server.kill());
+    drop(server.wait());
+}
+
+fn launch(folder: &Path, port: u16) -> Child {
+    let mut command = Command::new(tool("rabbitmq-server"));
+    environment(&mut command, folder, port);
+    std::fs::write(folder.join("plugins"), "[].").expect("a file");
+    std::fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 10MB\n").expect("a file");
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rabbitmq-server can be started")
+}
+
+fn environment(command: &mut Command, folder: &Path, port: u16) {
+    for (key, path) in [
+        ("HOME", ""),
+        ("RABBITMQ_MNESIA_BASE", "mnesia"),
+        ("RABBITMQ_LOG_BASE", "log"),
+        ("RABBITMQ_PID_FILE", "pid"),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", "plugins"),
+        ("RABBITMQ_CONFIG_FILE", "rabbitmq"),
+    ] {
+        command.env(key, folder.join(path));
+    }
+    command
+        // A crash dump of the server would be left in the folder it was started in.
+        .current_dir(folder)
+        .env("RABBITMQ_NODENAME", node(port))
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODE_PORT", port.to_string())
+        .env("RABBITMQ_DIST_PORT", (port + 1).to_string())
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        .env("RABBITMQ_ERLANG_COOKIE", "doorbuster-test");
+}
+
+fn node(port: u16) -> String {
+    format!("doorbuster-test-{port}@localhost")
+}
+
+/// The server's own scripts, not the distribution's wrappers: those change the user.
+fn tool(name: &str) -> std::path::PathBuf {
+    let own = Path::new("/usr/lib/rabbitmq/bin").join(name);
+    if own.exists() { own } else { name.into() }
+}
+
+/// Two ports in a row that nobody listens on now.
+fn spare_port() -> u16 {
+    loop {
+        let first = std::net::TcpListener::bind("127.0.0.1:0").expect("a spare port");
+        let port = first.local_addr().expect("its address").port();
+        if port < u16::MAX && std::net::TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos();
+    format!("doorbuster-test-{}-{nanos}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn connect(url: &str) -> Connection {
+    match Connection::connect(url, ConnectionProperties::default()).await {
+        Ok(connection) => connection,
+        Err(error) => panic!("no broker at {url}: start RabbitMQ or set AMQP_URL (script/test does): {error}"),
+    }
+}
