@@ -1,6 +1,7 @@
 //! Configuration: built-in defaults, then `doorbuster.toml`, then the environment. Read once, at the start; nothing
 //! changes it later. It never holds a built-in secret.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -204,6 +205,21 @@ pub enum LogFormat {
     Json,
 }
 
+/// The most of anything that room is made for at the start.
+const COUNT_MAX: usize = 1_000_000;
+
+/// Texts from the environment, taken as they are. Elsewhere what looks like a number is one: a secret of digits would be
+/// rounded to the 17 that a floating-point number has.
+const TEXTS: [(&str, &str); 7] = [
+    ("DOORBUSTER__AUTH__JWT_SECRET", "auth.jwt_secret"),
+    ("DOORBUSTER__AUTH__INTERNAL_SECRET", "auth.internal_secret"),
+    ("DOORBUSTER__AUTH__ISSUER", "auth.issuer"),
+    ("DOORBUSTER__AUTH__AUDIENCE", "auth.audience"),
+    ("DOORBUSTER__NODE__ID", "node.id"),
+    ("DOORBUSTER__DATABASE__URL", "database.url"),
+    ("DATABASE_URL", "database.url"),
+];
+
 /// What is wrong with the configuration, in one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {0}")]
@@ -215,6 +231,12 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for an unknown key, a value of the wrong kind, or one out of its range.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        // What is not text is no setting of ours.
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::read(file, environment.collect())
+    }
+
+    fn read(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Self, ConfigError> {
         let wrong = |error: config::ConfigError| ConfigError(error.to_string());
         let file = match file {
             Some(path) => config::File::from(path).required(true),
@@ -229,10 +251,13 @@ impl Config {
                     .separator("__")
                     .list_separator(",")
                     .with_list_parse_key("http.trusted_proxies")
-                    .try_parsing(true),
+                    .try_parsing(true)
+                    .source(Some(environment.clone().into_iter().collect())),
             );
-        if let Ok(url) = std::env::var("DATABASE_URL") {
-            builder = builder.set_override("database.url", url).map_err(wrong)?;
+        for (name, key) in TEXTS {
+            if let Some(text) = environment.get(name) {
+                builder = builder.set_override(key, text.as_str()).map_err(wrong)?;
+            }
         }
         if let Ok(url) = std::env::var("AMQP_URL") {
             builder = builder.set_override("broker.url", url).map_err(wrong)?;
@@ -271,6 +296,14 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError(format!("{key} must be at least 1")));
         }
+        let bounded = [
+            ("partition.inbox_depth_max", partition.inbox_depth_max),
+            ("partition.batch_commands_max", partition.batch_commands_max),
+            ("http.workers", self.http.workers),
+        ];
+        if let Some((key, _)) = bounded.iter().find(|(_, value)| *value > COUNT_MAX) {
+            return Err(ConfigError(format!("{key} must be at most {COUNT_MAX}")));
+        }
         crate::domain::Partitions::new(partition.count).map_err(|e| ConfigError(format!("partition.count: {e}")))?;
         if self.node.heartbeat_stale_ms < 3 * self.node.heartbeat_interval_ms {
             return Err(ConfigError("node.heartbeat_stale_ms must be at least three times node.heartbeat_interval_ms".into()));
@@ -284,5 +317,38 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(None, settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_secret_of_digits_is_taken_as_it_is() {
+        let digits = "1234567890123456789012345678901234567890";
+        let config = read(&[("DOORBUSTER__AUTH__JWT_SECRET", digits), ("DOORBUSTER__NODE__ID", "007")]).unwrap();
+        assert_eq!(config.auth.jwt_secret.unwrap().expose_secret(), digits);
+        assert_eq!(config.node.id, "007");
+    }
+
+    #[test]
+    fn what_no_memory_holds_is_refused_by_name() {
+        for name in ["DOORBUSTER__PARTITION__INBOX_DEPTH_MAX", "DOORBUSTER__PARTITION__BATCH_COMMANDS_MAX", "DOORBUSTER__HTTP__WORKERS"] {
+            let refusal = read(&[(name, "9223372036854775807")]).unwrap_err().to_string();
+            assert!(refusal.ends_with("must be at most 1000000"), "{name}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_setting_nobody_knows_is_refused() {
+        assert!(read(&[("DOORBUSTER__HTTP__LISTN", "127.0.0.1:1")]).unwrap_err().to_string().contains("listn"));
+        assert!(read(&[("DOORBUSTERS", "1"), ("HOME", "/")]).is_ok());
     }
 }
