@@ -205,7 +205,7 @@ impl Served {
 
 pub(super) fn listen(address: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let wrong = |cause| unable(address, setting, cause);
-    let listener = TcpListener::bind(address).map_err(wrong)?;
+    let listener = crate::http::listen(address).map_err(wrong)?;
     let bound = listener.local_addr().map_err(|cause| unable(address, setting, cause))?;
     Ok((listener, bound))
 }

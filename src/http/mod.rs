@@ -21,13 +21,15 @@ pub(crate) mod routes;
 pub(crate) mod schema;
 mod state;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, HttpServer, web};
+
+use tokio::net::TcpSocket;
 
 pub use body::{Body, Fields};
 pub use client_address::ClientAddress;
@@ -50,6 +52,22 @@ pub enum Surface {
     Operators,
     /// Both, on one port.
     Both,
+}
+
+/// Connections that wait to be accepted, at most (the system may allow fewer). The standard library's 128 are too few for the
+/// first second of a sale: who finds them full tries again after a second, then after three.
+const BACKLOG: u32 = 4_096;
+
+/// A listener for [`server`]. Must be called in a tokio runtime.
+///
+/// # Errors
+/// What the operating system says about the address.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A start right after a stop: connections of before may still be on their way out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// A server on that listener. It is stopped from outside, by its handle, and takes no signals: `stop(true)` answers what is
