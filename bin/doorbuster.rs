@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     match run(&data, config.as_deref(), command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("doorbuster: {error:#}");
+            eprintln!("doorbuster: {error}");
             ExitCode::from(2)
         }
     }

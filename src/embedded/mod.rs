@@ -3,6 +3,7 @@
 mod demo;
 mod welcome;
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -152,14 +153,17 @@ impl App {
     pub async fn welcome(&self) -> Result<(), StartError> {
         let first_run = demo::make_if_empty(&self.store, &self.router, &self.hasher, &self.data).await?;
         let mut has_demo = false;
-        for (name, role) in demo::ACCOUNTS {
+        for (name, _) in demo::ACCOUNTS {
             if let Some(account) = self.store.account_by_name(name).await? {
-                let token = self.authenticator.mint(account.id, role, clock::system());
+                // The account's role, not the demo's: an operator may have changed it, or somebody else have the name.
+                let token = self.authenticator.mint(account.id, account.role, clock::system());
                 self.data.write_private(&format!("{name}.token"), &token)?;
                 has_demo = true;
             }
         }
-        println!("{}", welcome::banner(self.address, self.data.path(), first_run, has_demo, &self.router.board().all()));
+        let banner = welcome::banner(self.address, self.data.path(), first_run, has_demo, &self.router.board().all());
+        // Whether anybody reads it or not: a sale does not end because of a closed pipe.
+        drop(writeln!(std::io::stdout(), "{banner}"));
         Ok(())
     }
 
@@ -230,5 +234,5 @@ fn database_url(config: &Config, data: &Path) -> SecretString {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|cause| StartError::Listen { address, cause })
+    http::listen(address).map_err(|cause| StartError::Listen { address, cause })
 }

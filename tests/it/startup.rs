@@ -2,8 +2,11 @@
 
 use std::net::TcpListener;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use doorbuster::config::Config;
 use doorbuster::embedded::App;
+use doorbuster::store::{Role, Store};
 
 use crate::support::app::config;
 use crate::support::{Backend, TestDatabase};
@@ -73,4 +76,25 @@ async fn a_schema_of_a_newer_release_is_left_alone() {
     database.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99991231_000001_from_the_future', 1)").await;
     let data = tempfile::tempdir().expect("a temporary folder");
     holds(&refusal(&config(database.url()), data.path()).await, &["newer"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_of_the_demo_who_is_one_no_more_gets_no_operators_token_at_the_next_start() {
+    let database = TestDatabase::empty(Backend::Sqlite).await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let config = config(database.url());
+    let start = async || {
+        let app = App::start(&config, data.path()).await.expect("it starts");
+        app.welcome().await.expect("the folder is writable");
+        app.stop().await;
+        let token = std::fs::read_to_string(data.path().join("demo-admin.token")).expect("there is a demo");
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("a token has three parts")).expect("base64");
+        String::from_utf8(claims).expect("JSON")
+    };
+    assert!(start().await.contains("admin"));
+    let store = Store::connect(database.url(), &config.database).await.expect("it is there");
+    let account = store.account_by_name("demo-admin").await.expect("it answers").expect("the demo was made");
+    store.change_account(account.id, Some(Role::Buyer), None).await.expect("it answers");
+    store.close().await.expect("nothing is under way");
+    assert!(!start().await.contains("admin"));
 }
