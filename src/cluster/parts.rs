@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Hasher, KeyError};
+use crate::broker::BrokerError;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::NodeId;
@@ -65,8 +66,8 @@ pub enum StartError {
         cause: std::io::Error,
     },
     /// The broker's URL is wrong.
-    #[error("{0}")]
-    Broker(String),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
 }
 
 /// The settings a cluster cannot do without.

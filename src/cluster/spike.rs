@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::http::Surface;
 use crate::membership::{Ended, join};
-use crate::ownership::Ownership;
+use crate::ownership::ClusterOwnership;
 use crate::partition::Settings;
 use crate::routing::Router;
 use crate::routing::peer;
@@ -28,29 +28,25 @@ pub struct SpikeNode {
     parts: Parts,
     buyers: Served,
     internal: Served,
+    ownership: Arc<ClusterOwnership>,
     membership: JoinHandle<Ended>,
     steward: JoinHandle<()>,
     steward_stop: CancellationToken,
 }
 
 impl SpikeNode {
-    /// Starts a node whose partitions are owned by way of `ownership`; resolves when it answers buyers and has begun to take
-    /// its partitions. `broker` is whether the configuration names one, or none is needed.
+    /// Starts a node; resolves when it answers buyers and has begun to take its partitions.
     ///
     /// # Errors
     /// [`StartError`], after which nothing runs and this node is nobody's peer.
-    pub async fn start_with<O: Ownership + 'static>(
-        config: &Config,
-        broker: bool,
-        ownership: impl FnOnce(&Store) -> Result<Arc<O>, StartError>,
-    ) -> Result<Self, StartError> {
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (internal, bound) = listen(config.node.internal_listen, "DOORBUSTER__NODE__INTERNAL_LISTEN")?;
         let (buyers, _) = listen(config.http.listen, "DOORBUSTER__HTTP__LISTEN")?;
         let address = advertised(config, bound);
-        let parts = Parts::assemble(config, broker, node_id(config), Some(address)).await?;
+        let parts = Parts::assemble(config, config.broker.url.is_some(), node_id(config), Some(address)).await?;
         let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
         join(&parts.store, &parts.me, address, &parts.local.credential, clock::system, interval).await?;
-        let ownership = ownership(&parts.store)?;
+        let ownership = Arc::new(ClusterOwnership::start(config, parts.store.clone(), clock::system)?);
         let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| StartError::Listen {
             address: bound,
             setting: "DOORBUSTER__NODE__INTERNAL_LISTEN",
@@ -62,12 +58,16 @@ impl SpikeNode {
         let buyers = parts.serve(config, buyers, Surface::Buyers, view.clone())?;
         parts.store.move_node(&parts.me.id, parts.me.instance, &[NodeState::Joining], NodeState::Active).await?;
         let membership = tokio::spawn(membership.run());
-        let steward =
-            Steward { local: Arc::clone(&parts.local), ownership, settings: Settings::from(&config.partition), clock: clock::system };
+        let steward = Steward {
+            local: Arc::clone(&parts.local),
+            ownership: ownership.clone(),
+            settings: Settings::from(&config.partition),
+            clock: clock::system,
+        };
         let steward_stop = CancellationToken::new();
         let steward = tokio::spawn(steward.run(view, steward_stop.clone()));
         tracing::info!(node = %parts.me.id, http = %buyers.address, internal = %bound, "node {} is up", parts.me.id);
-        Ok(Self { parts, buyers, internal, membership, steward, steward_stop })
+        Ok(Self { parts, buyers, internal, ownership, membership, steward, steward_stop })
     }
 
     /// Where buyers are answered.
@@ -120,6 +120,7 @@ impl SpikeNode {
             tracing::error!(%error, "the steward of the partitions ended abnormally");
         }
         self.buyers.stop().await;
+        self.ownership.stop().await;
         self.membership.abort();
         farewell(&store, &me, &[NodeState::Joining, NodeState::Active, NodeState::Draining], NodeState::Gone).await;
         local.closed.cancel();

@@ -1,6 +1,6 @@
 //! What the subcommands do, as functions. Never changes stock; what arguments mean is said here, reading them is `bin/`'s.
 
 pub mod audit;
-pub mod nodes;
 pub mod dead;
+pub mod nodes;
 pub mod token;

@@ -13,6 +13,7 @@ mod log_rabbitmq;
 mod ownership_cluster;
 mod projection;
 mod sale;
+mod spikes;
 mod startup;
 mod store;
 mod support;
