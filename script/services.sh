@@ -132,3 +132,67 @@ start_mysql_container() {
   wait_for 120 "the database container" docker exec "$container" mariadb --user=root --host=127.0.0.1 --execute="select 1"
   DOORBUSTER_TEST_MYSQL_URL=mysql://root@127.0.0.1:$port
 }
+
+# Sets DOORBUSTER_TEST_AMQP_URL: a broker where queues may be made and deleted. Tests that hurt a broker start one of their
+# own, so that the server's program must be there too.
+need_amqp() {
+  rabbitmq_server >/dev/null || install_package rabbitmq-server || note "broker: no rabbitmq-server here; trying others"
+  if [ -n "${DOORBUSTER_TEST_AMQP_URL:-}" ]; then
+    note "broker: DOORBUSTER_TEST_AMQP_URL is set"
+  elif [[ "${AMQP_URL:-}" == amqp://* ]]; then
+    note "broker: the server of AMQP_URL"
+    DOORBUSTER_TEST_AMQP_URL=$AMQP_URL
+  elif port_is_open 5672 && amqp_answers 5672; then
+    note "broker: the server on 127.0.0.1:5672"
+    DOORBUSTER_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f
+  elif rabbitmq_server >/dev/null; then
+    start_rabbitmq
+  elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+    start_rabbitmq_container
+  else
+    die "no broker: install rabbitmq-server, or start docker, or set AMQP_URL=amqp://user:password@host:port/vhost"
+  fi
+  export DOORBUSTER_TEST_AMQP_URL
+}
+
+# The program itself, not the wrapper that insists on being root or the rabbitmq user.
+rabbitmq_server() {
+  local program
+  for program in /usr/lib/rabbitmq/bin/rabbitmq-server "$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v rabbitmq-server)"; do
+    [ -x "$program" ] && { echo "$program"; return; }
+  done
+  return 1
+}
+
+# A broker answers the protocol header with the frame of connection.start, which begins with a 1.
+amqp_answers() (
+  exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'AMQP\x00\x00\x09\x01' >&3 && [ "$(timeout 5 head -c 1 <&3)" = $'\x01' ]
+)
+
+start_rabbitmq() {
+  local folder port
+  folder=$(realpath "$target_dir")/test-services/rabbitmq
+  port=$(free_port 15672)
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  note "broker: starting rabbitmq-server on 127.0.0.1:$port, for this run only"
+  printf 'listeners.tcp.1 = 127.0.0.1:%s\n' "$port" >"$folder/rabbitmq.conf"
+  : >"$folder/enabled_plugins"
+  HOME=$folder RABBITMQ_NODENAME=doorbuster-test@localhost RABBITMQ_NODE_PORT=$port RABBITMQ_DIST_PORT=$((port + 20000)) \
+    RABBITMQ_CONFIG_FILE=$folder/rabbitmq.conf RABBITMQ_ENABLED_PLUGINS_FILE=$folder/enabled_plugins \
+    RABBITMQ_MNESIA_BASE=$folder/data RABBITMQ_LOG_BASE=$folder/logs \
+    "$(rabbitmq_server)" >"$folder/server.log" 2>&1 &
+  started_processes+=($!)
+  wait_for 90 "the broker ($folder/server.log)" amqp_answers "$port"
+  DOORBUSTER_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:$port/%2f
+}
+
+start_rabbitmq_container() {
+  local port container
+  port=$(free_port 15672)
+  note "broker: starting rabbitmq in docker on 127.0.0.1:$port, for this run only"
+  container=$(docker run --detach --publish "127.0.0.1:$port:5672" rabbitmq:4.1) || die "docker could not run rabbitmq:4.1"
+  started_containers+=("$container")
+  wait_for 120 "the broker container" amqp_answers "$port"
+  DOORBUSTER_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:$port/%2f
+}

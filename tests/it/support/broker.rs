@@ -26,9 +26,9 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
-    /// On the shared broker, at `AMQP_URL` or on this machine.
+    /// On the shared broker, at `DOORBUSTER_TEST_AMQP_URL` or on this machine.
     pub fn new(partitions: Partitions) -> Self {
-        Self::at(std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into()), partitions)
+        Self::at(std::env::var("DOORBUSTER_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into()), partitions)
     }
 
     /// On some broker.
