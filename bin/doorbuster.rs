@@ -1,5 +1,6 @@
 //! `doorbuster`: the whole system in one process on SQLite, and the tools.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,8 +10,8 @@ use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::Role;
-use doorbuster::tools::{audit, nodes, token};
-use doorbuster::{clock, datadir, embedded, telemetry};
+use doorbuster::tools::{audit, nodes, simulate, token};
+use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,6 +42,9 @@ enum Command {
     Migrate,
     /// Show the nodes of a cluster and the partitions they own, as the database has them.
     Nodes,
+    /// Run the simulator: the real engine, ownership and projection in seeded worlds full of faults; exit 1 at the first bad
+    /// seed.
+    Simulate(SimulateArguments),
 }
 
 #[derive(Args)]
@@ -57,6 +61,19 @@ struct TokenArguments {
     /// Write a CSV file (user_id,token) instead of standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct SimulateArguments {
+    /// One seed; a failure prints what led to it.
+    #[arg(long, default_value_t = 0, conflicts_with = "seeds")]
+    seed: u64,
+    /// Seeds from A on, B excluded.
+    #[arg(long, value_name = "A..B", value_parser = simulate::parse_seeds)]
+    seeds: Option<Range<u64>>,
+    /// Steps of each world before it heals.
+    #[arg(long, default_value_t = simulation::STEPS)]
+    steps: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -77,6 +94,11 @@ fn main() -> ExitCode {
 }
 
 fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Simulate(SimulateArguments { seed, seeds, steps })) = command {
+        // It needs nothing of this machine: no configuration, no runtime.
+        let clean = simulate::run(&simulate::Request { seeds: seeds.unwrap_or(seed..seed.saturating_add(1)), steps });
+        return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let config = Config::load(config)?;
     telemetry::install_tracing(&config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -86,6 +108,7 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             Some(Command::Token(arguments)) => mint(&config, data, arguments)?,
             Some(Command::Audit) => return Ok(if audit::run(&config, data).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
             Some(Command::Nodes) => nodes::run(&config, data).await?,
+            Some(Command::Simulate(_)) => unreachable!("it has run"),
             Some(Command::Migrate) => println!("{}", embedded::migrate(&config, data).await?),
         }
         Ok(ExitCode::SUCCESS)

@@ -6,11 +6,48 @@
 pub(crate) enum Break {
     /// R1: answers do not wait for the confirm.
     ConfirmBeforeReply,
+    /// R2: an owner in doubt keeps its engine instead of loading a new one.
+    #[cfg(test)]
+    StartOver,
+    /// R4: the window is held against the time a request arrived, not the time it is decided.
+    WindowWithDecrement,
     /// R5: the projection also applies what is older than its position.
     OlderIsSkipped,
+    /// The projection's position is set by the new owner instead of by a fence in the log.
+    Fence,
+    /// A new owner loads without waiting for the projection.
+    Drain,
+    /// A refused lock is taken for a granted one.
+    Lock,
 }
 
-/// Whether that rule is broken on purpose: never.
+#[cfg(not(test))]
 pub(crate) const fn is_broken(_: Break) -> bool {
     false
+}
+
+#[cfg(test)]
+pub(crate) use switch::{is_broken, with};
+
+#[cfg(test)]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Break;
+
+    thread_local! {
+        static BROKEN: Cell<Option<Break>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is_broken(rule: Break) -> bool {
+        BROKEN.get() == Some(rule)
+    }
+
+    /// Runs something with that rule broken on this thread.
+    pub(crate) fn with<T>(rule: Break, run: impl FnOnce() -> T) -> T {
+        BROKEN.set(Some(rule));
+        let result = run();
+        BROKEN.set(None);
+        result
+    }
 }

@@ -24,6 +24,7 @@ pub mod projection;
 pub mod ring;
 pub mod routing;
 pub mod shutdown;
+pub mod simulation;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod cluster;
 pub mod embedded;
 mod keeper;
+pub(crate) mod protocol;
 mod scout;
 
 pub use cluster::ClusterOwnership;

@@ -7,10 +7,12 @@ mod metrics;
 mod task;
 mod term;
 
+pub(crate) use batch::Hear;
 pub use board::{Board, Listing};
 pub(crate) use inbox::Request;
 pub use inbox::{Busy, Inbox, Patience, Sighting};
 pub use task::{Runner, Settings, spawn};
+pub(crate) use term::{Bounds, Term};
 
 use serde::{Deserialize, Serialize};
 

@@ -92,6 +92,11 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
         Some(Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events: gathered.events })
     }
 
+    /// Whether a batch is in flight.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// The batch in flight is confirmed: what rests on it is true now.
     pub(crate) fn confirmed(&mut self) {
         self.in_flight.take().into_iter().flatten().for_each(Waiter::confirmed);
@@ -114,6 +119,14 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
         touched.sort_unstable();
         touched.dedup();
         touched
+    }
+
+    /// Goes on in a later epoch as if nothing were in doubt.
+    #[cfg(test)]
+    pub(crate) fn carry_on(mut self, epoch: Epoch) -> Self {
+        self.in_flight.take().into_iter().flatten().for_each(Waiter::in_doubt);
+        std::mem::take(&mut self.gathered).waiting.into_iter().for_each(Waiter::never_sent);
+        Self { epoch, sequence: Sequence::FENCE, ..self }
     }
 
     /// Lets an answer wait for the newest batch that is not confirmed yet; answers now if there is none (R1).

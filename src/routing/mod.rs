@@ -21,7 +21,7 @@ pub use crate::partition::{Busy, Reply};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
-use lookup::{Lookup, Next, after_not_found};
+pub(crate) use lookup::{Lookup, Next, after_not_found};
 pub use neighbours::{Neighbours, watch_tasks};
 pub use roads::Roads;
 use ways::Ways;

@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod dead;
 pub mod nodes;
+pub mod simulate;
 pub mod token;

@@ -1,0 +1,140 @@
+//! The steps to becoming a partition's owner: lock, epoch, fence, drain, load, serve; as a plain state machine. It says what to do
+//! next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: the cluster's ownership is one
+//! shell around it, the simulator another.
+
+use crate::breaks::{self, Break};
+use crate::domain::{Epoch, PartitionId};
+use crate::event::Batch;
+
+/// One attempt to take a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Protocol {
+    partition: PartitionId,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Locking,
+    CountingUp,
+    Fencing(Epoch),
+    Draining(Epoch),
+    Loading(Epoch),
+    Over,
+}
+
+/// What came of the last action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The exclusive queue is ours.
+    LockGranted,
+    /// It is somebody else's.
+    LockRefused,
+    /// The database counted up to this epoch, and has us as its owner.
+    EpochTaken(Epoch),
+    /// The fence is in the log.
+    FenceConfirmed,
+    /// The projection is in this epoch.
+    Applied(Epoch),
+    /// The snapshot is read.
+    Loaded,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Declare the exclusive queue, on the connection that will append.
+    Lock,
+    /// Count the epoch up in the database.
+    TakeEpoch,
+    /// Publish this on the connection of the lock, and await the confirm.
+    Fence(Batch),
+    /// Read the projection's applied epoch.
+    ReadApplied,
+    /// It is not there yet: read it again, after a pause.
+    ReadAppliedLater,
+    /// Read the snapshot.
+    Load,
+    /// Serve in this epoch. The attempt is over.
+    Serve(Epoch),
+    /// Somebody else owns it. The attempt is over.
+    Taken,
+    /// A later epoch's fence is in the tables: this lock is one no longer. Give it up; the attempt is over.
+    Overtaken {
+        /// The epoch of this attempt.
+        epoch: Epoch,
+        /// The projection's.
+        applied: Epoch,
+    },
+}
+
+impl Protocol {
+    /// Begins; the first action is [`Action::Lock`]. If an action cannot be done, or the connection is lost, the attempt is over:
+    /// it is dropped, and the next one begins here again (R2).
+    pub(crate) const fn new(partition: PartitionId) -> Self {
+        Self { partition, step: Step::Locking }
+    }
+
+    /// Goes on. An input that answers another action is a fault of the shell.
+    pub(crate) fn step(&mut self, input: Input) -> Action {
+        let (step, action) = match (self.step, input) {
+            (Step::Locking, Input::LockGranted) => (Step::CountingUp, Action::TakeEpoch),
+            (Step::Locking, Input::LockRefused) if breaks::is_broken(Break::Lock) => (Step::CountingUp, Action::TakeEpoch),
+            (Step::Locking, Input::LockRefused) => (Step::Over, Action::Taken),
+            (Step::CountingUp, Input::EpochTaken(epoch)) if breaks::is_broken(Break::Fence) => (Step::Loading(epoch), Action::Load),
+            (Step::CountingUp, Input::EpochTaken(epoch)) => (Step::Fencing(epoch), Action::Fence(Batch::fence(self.partition, epoch))),
+            (Step::Fencing(epoch), Input::FenceConfirmed) if breaks::is_broken(Break::Drain) => (Step::Loading(epoch), Action::Load),
+            (Step::Fencing(epoch), Input::FenceConfirmed) => (Step::Draining(epoch), Action::ReadApplied),
+            (Step::Draining(epoch), Input::Applied(applied)) => match applied.cmp(&epoch) {
+                std::cmp::Ordering::Less => (self.step, Action::ReadAppliedLater),
+                std::cmp::Ordering::Equal => (Step::Loading(epoch), Action::Load),
+                std::cmp::Ordering::Greater => (Step::Over, Action::Overtaken { epoch, applied }),
+            },
+            (Step::Loading(epoch), Input::Loaded) => (Step::Over, Action::Serve(epoch)),
+            (step, input) => panic!("partition {}: {input:?} is no answer in {step:?}", self.partition),
+        };
+        self.step = step;
+        action
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTITION: PartitionId = match PartitionId::new(3) {
+        Ok(partition) => partition,
+        Err(_) => unreachable!(),
+    };
+
+    fn epoch(value: u32) -> Epoch {
+        Epoch::new(value).unwrap()
+    }
+
+    fn drained(to: u32) -> Protocol {
+        let mut protocol = Protocol::new(PARTITION);
+        assert_eq!(protocol.step(Input::LockGranted), Action::TakeEpoch);
+        assert_eq!(protocol.step(Input::EpochTaken(epoch(to))), Action::Fence(Batch::fence(PARTITION, epoch(to))));
+        assert_eq!(protocol.step(Input::FenceConfirmed), Action::ReadApplied);
+        protocol
+    }
+
+    #[test]
+    fn an_owner_locks_counts_fences_drains_loads_and_serves() {
+        let mut protocol = drained(7);
+        assert_eq!(protocol.step(Input::Applied(epoch(6))), Action::ReadAppliedLater);
+        assert_eq!(protocol.step(Input::Applied(epoch(7))), Action::Load);
+        assert_eq!(protocol.step(Input::Loaded), Action::Serve(epoch(7)));
+    }
+
+    #[test]
+    fn a_refused_lock_ends_the_attempt() {
+        assert_eq!(Protocol::new(PARTITION).step(Input::LockRefused), Action::Taken);
+    }
+
+    #[test]
+    fn a_later_epoch_in_the_tables_ends_the_attempt() {
+        let overtaken = Action::Overtaken { epoch: epoch(7), applied: epoch(8) };
+        assert_eq!(drained(7).step(Input::Applied(epoch(8))), overtaken);
+    }
+}

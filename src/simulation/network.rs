@@ -1,0 +1,277 @@
+//! Calls on their way: from a buyer to some node, from there to the owner, into its inbox, and back. Any of them may be overtaken,
+//! and lost with the process it is in. What is said of an order id is worked out at the node that was asked, read by read.
+
+use std::collections::BTreeMap;
+
+use super::Trail;
+use super::dice::Dice;
+use super::node::Node;
+use super::tables::Memory;
+use crate::domain::{CommodityId, OrderId, PartitionId, UserId};
+use crate::engine::{Answer, Command, Refusal};
+use crate::history::{Asked, History, Told};
+use crate::partition::{Busy, Reply, Sighting};
+use crate::routing::{Lookup, Next, OrderLookup, after_not_found};
+
+/// The index of a call.
+pub(super) type CallId = usize;
+
+/// What travels to the owner.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Command(Command),
+    Lookup(OrderId),
+}
+
+/// What comes back from it.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    Reply(Reply),
+    Sighting(Result<Sighting, Busy>),
+}
+
+#[derive(Debug)]
+struct Call {
+    /// The node the buyer asked.
+    via: usize,
+    partition: PartitionId,
+    ask: Ask,
+    /// The question in the history.
+    noted: usize,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// On its way to that node.
+    Out(usize),
+    /// With some node; nothing of it is under way.
+    Held,
+    /// On its way back.
+    Back(Said),
+    /// The node that was asked reads what it needs to answer.
+    Reading(Lookup),
+    Over,
+}
+
+/// All calls.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    calls: Vec<Call>,
+    /// Those that are under way.
+    moving: Vec<CallId>,
+    pub(super) history: History,
+    /// Ids that somebody was told, and whose orders they are.
+    pub(super) known: Vec<(OrderId, UserId)>,
+    /// Commodities that an operator was told are listed.
+    pub(super) listed: Vec<CommodityId>,
+    /// With how many units they were to be listed.
+    pub(super) totals: BTreeMap<CommodityId, i64>,
+    /// How often a node is wrong about who owns a partition, in a hundred times.
+    pub(super) stale_news_percent: u64,
+}
+
+impl Network {
+    pub(super) fn new(stale_news_percent: u64) -> Self {
+        Self { stale_news_percent, ..Self::default() }
+    }
+
+    /// A buyer or an operator asks one node; that node believes another one, or itself, to be the owner.
+    pub(super) fn ask(&mut self, now: u64, via: usize, to: usize, partition: PartitionId, ask: Ask, asked: Asked) -> CallId {
+        let noted = self.history.asked(now, via as u32, asked);
+        self.calls.push(Call { via, partition, ask, noted, stage: Stage::Out(to) });
+        let id = self.calls.len() - 1;
+        self.moving.push(id);
+        id
+    }
+
+    /// What was told, so far.
+    pub(super) fn told(&self, call: CallId) -> Told {
+        self.history.calls[self.calls[call].noted].told
+    }
+
+    /// Whether no call is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.moving.is_empty()
+    }
+
+    /// An owner has said something about a call.
+    pub(super) fn said(&mut self, call: CallId, said: Said) {
+        if !matches!(self.calls[call].stage, Stage::Over) {
+            self.calls[call].stage = Stage::Back(said);
+            self.moving.push(call);
+        }
+    }
+
+    /// Moves one call on.
+    pub(super) fn work(&mut self, now: u64, dice: &mut Dice, tables: &Memory, nodes: &mut [Node], trail: &mut Trail) {
+        if self.moving.is_empty() {
+            return;
+        }
+        let which = dice.below(self.moving.len());
+        let id = self.moving[which];
+        if self.advance(id, now, tables, nodes, trail, dice) {
+            self.moving.swap_remove(which);
+        }
+    }
+
+    /// The caller waits no longer. What becomes of the call it will not hear.
+    pub(super) fn give_up(&mut self, dice: &mut Dice) {
+        if let Some(id) = dice.pick(&self.moving).copied() {
+            // A call that is still on its way out arrives all the same.
+            if !matches!(self.calls[id].stage, Stage::Out(_)) {
+                self.calls[id].stage = Stage::Over;
+                self.moving.retain(|moving| *moving != id);
+            }
+        }
+    }
+
+    /// Says whether the call is under way no longer.
+    fn advance(&mut self, id: CallId, now: u64, tables: &Memory, nodes: &mut [Node], trail: &mut Trail, dice: &mut Dice) -> bool {
+        let call = &mut self.calls[id];
+        if !nodes[call.via].up {
+            call.stage = Stage::Over;
+            return true;
+        }
+        if nodes[call.via].paused {
+            return false;
+        }
+        match std::mem::replace(&mut call.stage, Stage::Held) {
+            Stage::Out(to) if !nodes[to].up => {
+                // Refused before anything was sent.
+                call.stage = Stage::Back(busy(&call.ask));
+                false
+            }
+            Stage::Out(to) if nodes[to].paused => {
+                call.stage = Stage::Out(to);
+                false
+            }
+            Stage::Out(to) => match nodes[to].receive(id, call.partition, call.ask.clone(), now) {
+                Ok(()) => true,
+                Err(()) => {
+                    call.stage = Stage::Back(busy(&call.ask));
+                    false
+                }
+            },
+            Stage::Back(said) => self.back(id, said, now, nodes, trail, dice),
+            Stage::Reading(lookup) => {
+                let can_read = !nodes[call.via].isolated && !tables.is_away();
+                self.read(id, lookup, now, tables, can_read, trail)
+            }
+            Stage::Held | Stage::Over => true,
+        }
+    }
+
+    fn back(&mut self, id: CallId, said: Said, now: u64, nodes: &[Node], trail: &mut Trail, dice: &mut Dice) -> bool {
+        let call = &mut self.calls[id];
+        match (said, &call.ask) {
+            (Said::Sighting(sighting), Ask::Lookup(order)) => {
+                call.stage = Stage::Reading(Lookup::of(*order, sighting));
+                false
+            }
+            (Said::Reply(Reply::Refused(Refusal::OrderNotFound)), Ask::Command(Command::Cancel { order, .. })) => {
+                // Forgotten by the engine, or never known to it: asked once more, as a question.
+                let (to, order) = (believed_owner(nodes, call.partition, self.stale_news_percent, dice), *order);
+                call.ask = Ask::Lookup(order);
+                call.stage = Stage::Out(to);
+                false
+            }
+            (Said::Reply(reply), _) => {
+                self.tell(id, told(&reply), now, trail);
+                true
+            }
+            (Said::Sighting(_), Ask::Command(_)) => unreachable!("commands are answered with replies"),
+        }
+    }
+
+    fn read(&mut self, id: CallId, lookup: Lookup, now: u64, tables: &Memory, can_read: bool, trail: &mut Trail) -> bool {
+        let lookup = match lookup.next() {
+            Next::Answer(answer) => {
+                let asked = &self.history.calls[self.calls[id].noted].asked;
+                let told = match asked {
+                    Asked::Cancel(order) => told(&after_not_found(*order, self.owner_of(*order), answer)),
+                    _ => found(&answer),
+                };
+                self.tell(id, told, now, trail);
+                return true;
+            }
+            Next::Epochs | Next::Row if !can_read => {
+                self.tell(id, Told::Busy, now, trail);
+                return true;
+            }
+            Next::Epochs => {
+                let epochs = tables.epochs(lookup.id().partition());
+                lookup.with_epochs(epochs)
+            }
+            Next::Row => {
+                let row = tables.order(lookup.id());
+                lookup.with_row(row)
+            }
+        };
+        self.calls[id].stage = Stage::Reading(lookup);
+        false
+    }
+
+    /// The user a buyer's own token would name.
+    fn owner_of(&self, order: OrderId) -> Option<UserId> {
+        self.known.iter().find(|(id, _)| *id == order).map(|(_, user)| *user)
+    }
+
+    fn tell(&mut self, id: CallId, told: Told, now: u64, trail: &mut Trail) {
+        let call = &mut self.calls[id];
+        call.stage = Stage::Over;
+        trail.note(now, || format!("call {id} via node {}: {told:?}", call.via));
+        self.history.told(call.noted, now, told);
+        match (&self.history.calls[call.noted].asked, told) {
+            (Asked::Place { user, .. }, Told::Accepted { order, .. } | Told::Order { order, .. } | Told::Pending(Some(order)))
+                if !self.known.iter().any(|(known, _)| *known == order) =>
+            {
+                self.known.push((order, *user));
+            }
+            (Asked::Operate, Told::Done) => {
+                if let Ask::Command(Command::List { commodity, .. }) = &call.ask {
+                    self.listed.push(*commodity);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Who a node believes to own a partition: somebody who serves it, if its news are good; anybody, if not.
+pub(super) fn believed_owner(nodes: &[Node], partition: PartitionId, stale_news_percent: u64, dice: &mut Dice) -> usize {
+    let serving: Vec<usize> = (0..nodes.len()).filter(|node| nodes[*node].serves(partition)).collect();
+    match dice.pick(&serving) {
+        Some(node) if !dice.percent(stale_news_percent) => *node,
+        _ => dice.below(nodes.len()),
+    }
+}
+
+fn busy(ask: &Ask) -> Said {
+    match ask {
+        Ask::Command(_) => Said::Reply(Reply::Busy(Busy::Unavailable)),
+        Ask::Lookup(_) => Said::Sighting(Err(Busy::Unavailable)),
+    }
+}
+
+fn told(reply: &Reply) -> Told {
+    match reply {
+        Reply::Done(Answer::Placed(order)) => Told::Accepted { order: order.id, status: order.status },
+        Reply::Done(Answer::Replayed(order) | Answer::Order(order)) => Told::Order { order: order.id, status: order.status },
+        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_)) => Told::Done,
+        Reply::Refused(Refusal::OrderNotFound) => Told::NotFound,
+        Reply::Refused(_) => Told::Refused,
+        Reply::Pending(order) => Told::Pending(*order),
+        Reply::Busy(_) => Told::Busy,
+    }
+}
+
+fn found(answer: &OrderLookup) -> Told {
+    match answer {
+        OrderLookup::Known(order) => Told::Order { order: order.id, status: order.status },
+        OrderLookup::Refused => Told::Refused,
+        OrderLookup::Pending => Told::Pending(None),
+        OrderLookup::NotFound => Told::NotFound,
+        OrderLookup::Unavailable => Told::Busy,
+    }
+}

@@ -1,0 +1,351 @@
+//! The database: tables in memory that keep the contract of the projection's transactions and of the snapshot. What the real one
+//! refuses (a second row under a key, a counter below zero) this one refuses; and it can be away, or fail before or after a commit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Stock,
+    Timestamp, Units, UserId,
+};
+use crate::engine::{KnownOrder, Snapshot};
+use crate::history::{CommodityRow, OrderRow, Rows};
+use crate::store::{CommodityUpdate, Epochs, Move, NewCommodity, NewOrder, Position, StoreError, Tables, Transaction};
+
+/// How the database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// It does what it is told.
+    #[default]
+    Well,
+    /// It does not answer.
+    Away,
+    /// The next commit fails, and nothing of it is there.
+    LosesCommit,
+    /// The next commit is there, and nobody is told.
+    HidesCommit,
+}
+
+/// A row of the orders.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) order: Order,
+    pub(super) key: Option<IdempotencyKey>,
+    fingerprint: RequestFingerprint,
+    changed_at: Timestamp,
+}
+
+/// A row of the commodities.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) commodity: Commodity,
+    pub(super) partition: PartitionId,
+    pub(super) removed: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inner {
+    mood: Mood,
+    orders: BTreeMap<OrderId, Row>,
+    keys: BTreeMap<(UserId, CommodityId, IdempotencyKey), OrderId>,
+    commodities: BTreeMap<CommodityId, Listed>,
+    /// The claimed epoch and the position, by partition.
+    partitions: BTreeMap<PartitionId, (Epoch, Position)>,
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Arc<Mutex<Inner>>);
+
+/// A transaction. What it did is undone, last first, unless it is committed.
+pub(super) struct Change {
+    memory: Memory,
+    undo: Mutex<Vec<Undo>>,
+}
+
+enum Undo {
+    Order(OrderId, Option<Row>),
+    Commodity(CommodityId, Option<Listed>),
+    Position(PartitionId, Position),
+}
+
+impl Memory {
+    pub(super) fn new(partitions: impl Iterator<Item = PartitionId>) -> Self {
+        let start = (Epoch::default(), (Epoch::default(), Sequence::FENCE));
+        Self(Arc::new(Mutex::new(Inner { partitions: partitions.map(|partition| (partition, start)).collect(), ..Inner::default() })))
+    }
+
+    pub(super) fn set_mood(&self, mood: Mood) {
+        self.lock().mood = mood;
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.lock().mood == Mood::Away
+    }
+
+    /// Counts the epoch up and says which it is.
+    pub(super) fn claim_epoch(&self, partition: PartitionId) -> Epoch {
+        let mut inner = self.lock();
+        let (claimed, _) = inner.partitions.get_mut(&partition).expect("partitions are there from the beginning");
+        *claimed = Epoch::new(claimed.get() + 1).expect("a run has few epochs");
+        *claimed
+    }
+
+    pub(super) fn position(&self, partition: PartitionId) -> Position {
+        self.lock().partitions[&partition].1
+    }
+
+    /// What a new owner without a fence would do.
+    pub(super) fn force_position(&self, partition: PartitionId, epoch: Epoch) {
+        if let Some((_, position)) = self.lock().partitions.get_mut(&partition) {
+            *position = (epoch, Sequence::FENCE);
+        }
+    }
+
+    pub(super) fn epochs(&self, partition: PartitionId) -> Epochs {
+        let (claimed, (applied, _)) = self.lock().partitions[&partition];
+        Epochs { claimed, applied }
+    }
+
+    pub(super) fn order(&self, id: OrderId) -> Option<Order> {
+        self.lock().orders.get(&id).map(|row| row.order)
+    }
+
+    /// What an engine starts from: the rows the real query finds.
+    pub(super) fn snapshot(&self, partition: PartitionId) -> Snapshot {
+        let inner = self.lock();
+        let listed = |id: &CommodityId| inner.commodities.get(id).is_some_and(|row| row.partition == partition && !row.removed);
+        let known = |row: &&Row| row.order.status.is_live() || row.order.status == OrderStatus::RefundDue || row.key.is_some();
+        let orders = inner.orders.values().filter(known).filter(|row| listed(&row.order.commodity));
+        let known = |row: &Row| KnownOrder { order: row.order, key: row.key, fingerprint: row.fingerprint, changed_at: row.changed_at };
+        Snapshot {
+            commodities: inner.commodities.iter().filter(|(id, _)| listed(id)).map(|(_, row)| row.commodity.clone()).collect(),
+            orders: orders.map(known).collect(),
+        }
+    }
+
+    /// Every commodity, for the checks.
+    pub(super) fn commodities(&self) -> Vec<Listed> {
+        self.lock().commodities.values().cloned().collect()
+    }
+
+    /// Every order, for the checks.
+    pub(super) fn orders(&self) -> Vec<Row> {
+        self.lock().orders.values().cloned().collect()
+    }
+
+    /// The tables as the history is held against them. With how many units a commodity was listed is the operators' to know.
+    pub(super) fn rows(&self, listed: &BTreeMap<CommodityId, i64>) -> Rows {
+        let inner = self.lock();
+        let order = |row: &Row| OrderRow {
+            id: row.order.id,
+            commodity: row.order.commodity,
+            user: row.order.user,
+            quantity: row.order.quantity,
+            key: row.key,
+            status: row.order.status,
+        };
+        let commodity = |row: &Listed| {
+            let Stock { total, available, held, sold } = row.commodity.stock;
+            let [total, available, held, sold] = [total, available, held, sold].map(i64::from);
+            CommodityRow {
+                id: row.commodity.id,
+                listed: listed.get(&row.commodity.id).copied().unwrap_or_default(),
+                total,
+                available,
+                held,
+                sold,
+            }
+        };
+        Rows { orders: inner.orders.values().map(order).collect(), commodities: inner.commodities.values().map(commodity).collect() }
+    }
+
+    /// The equation of the tables; what does not add up, if so. Cheap: it is asked after every transaction.
+    pub(super) fn imbalance(&self) -> Option<String> {
+        let inner = self.lock();
+        let mut claims: BTreeMap<CommodityId, (u64, u64)> = BTreeMap::new();
+        for row in inner.orders.values() {
+            let (held, sold) = claims.entry(row.order.commodity).or_default();
+            match row.order.status {
+                OrderStatus::Reserved => *held += u64::from(row.order.quantity.get()),
+                OrderStatus::Confirmed | OrderStatus::Paid => *sold += u64::from(row.order.quantity.get()),
+                OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => {}
+            }
+        }
+        inner.commodities.values().find_map(|row| {
+            let stock = row.commodity.stock;
+            let claimed = claims.get(&row.commodity.id).copied().unwrap_or_default();
+            let fits = stock.balances() && claimed == (u64::from(stock.held.get()), u64::from(stock.sold.get()));
+            (!fits).then(|| format!("the tables have commodity {} as {stock:?}, and its orders claim {claimed:?}", row.commodity.id))
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables for Memory {
+    type Transaction = Change;
+
+    async fn begin(&self) -> Result<Change, StoreError> {
+        if self.is_away() { Err(away()) } else { Ok(Change { memory: self.clone(), undo: Mutex::new(Vec::new()) }) }
+    }
+}
+
+impl Transaction for Change {
+    async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
+        let inner = self.memory.lock();
+        Ok(partitions.iter().filter_map(|id| Some((*id, inner.partitions.get(id)?.1))).collect())
+    }
+
+    async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
+        for (id, position) in positions {
+            if let Some((_, found)) = self.memory.lock().partitions.get_mut(id) {
+                let before = std::mem::replace(found, *position);
+                self.noted(Undo::Position(*id, before));
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for NewOrder { order, key, fingerprint, changed_at } in orders {
+            if inner.orders.contains_key(&order.id) {
+                return Err(StoreError::Refused(format!("order {} is there already", order.id)));
+            }
+            if !inner.commodities.contains_key(&order.commodity) {
+                return Err(StoreError::Refused(format!("order {} is of no commodity", order.id)));
+            }
+            if let Some(key) = key
+                && let Some(other) = inner.keys.insert((order.user, order.commodity, *key), order.id)
+            {
+                inner.keys.insert((order.user, order.commodity, *key), other);
+                return Err(StoreError::Refused(format!("orders {other} and {} have one key", order.id)));
+            }
+            inner.orders.insert(order.id, Row { order: *order, key: *key, fingerprint: *fingerprint, changed_at: *changed_at });
+            self.noted(Undo::Order(order.id, None));
+        }
+        Ok(())
+    }
+
+    async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
+        let mut inner = self.memory.lock();
+        let mut found = 0;
+        for id in &orders.orders {
+            let Some(row) = inner.orders.get_mut(id).filter(|row| row.order.status == orders.from) else { continue };
+            self.noted(Undo::Order(*id, Some(row.clone())));
+            (row.order.status, row.changed_at) = (orders.to, orders.at);
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for id in orders {
+            let Some(row) = inner.orders.get_mut(id) else { continue };
+            self.noted(Undo::Order(*id, Some(row.clone())));
+            let key = row.key.take().map(|key| (row.order.user, row.order.commodity, key));
+            key.and_then(|key| inner.keys.remove(&key));
+        }
+        Ok(())
+    }
+
+    async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
+        let NewCommodity { commodity, partition, removed_at } = new;
+        let mut inner = self.memory.lock();
+        if inner.commodities.contains_key(&commodity.id) {
+            return Err(StoreError::Refused(format!("commodity {} is there already", commodity.id)));
+        }
+        self.noted(Undo::Commodity(commodity.id, None));
+        let row = Listed { commodity: commodity.clone(), partition: *partition, removed: removed_at.is_some() };
+        inner.commodities.insert(commodity.id, row);
+        Ok(())
+    }
+
+    async fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
+        let mut inner = self.memory.lock();
+        let Some(row) = inner.commodities.get_mut(&id) else { return Ok(false) };
+        self.noted(Undo::Commodity(id, Some(row.clone())));
+        let commodity = &mut row.commodity;
+        let stock = commodity.stock;
+        let total = update.total.unwrap_or(stock.total);
+        let sum = |now: Units, change: i64| {
+            Units::new(i64::from(now) + change).map_err(|_| StoreError::Refused(format!("commodity {id}: a counter below zero")))
+        };
+        commodity.stock = Stock {
+            total,
+            available: sum(stock.available, update.available + i64::from(total) - i64::from(stock.total))?,
+            held: sum(stock.held, update.held)?,
+            sold: sum(stock.sold, update.sold)?,
+        };
+        if let Some(terms) = &update.terms {
+            commodity.terms = (**terms).clone();
+        }
+        commodity.paused = update.paused.unwrap_or(commodity.paused);
+        commodity.ended_at = update.ended_at.or(commodity.ended_at);
+        commodity.version = update.version.unwrap_or(commodity.version);
+        row.removed |= update.removed_at.is_some();
+        Ok(true)
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        let mood = std::mem::replace(&mut self.memory.lock().mood, Mood::Well);
+        match mood {
+            Mood::Well => {
+                self.undo.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                Ok(())
+            }
+            Mood::HidesCommit => {
+                self.undo.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                Err(away())
+            }
+            Mood::Away | Mood::LosesCommit => Err(away()),
+        }
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Change {
+    fn noted(&self, undo: Undo) {
+        self.undo.lock().unwrap_or_else(PoisonError::into_inner).push(undo);
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        let undo = std::mem::take(self.undo.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut inner = self.memory.lock();
+        for undo in undo.into_iter().rev() {
+            match undo {
+                Undo::Order(id, before) => {
+                    if let Some(key) = inner.orders.remove(&id).and_then(|row| Some((row.order.user, row.order.commodity, row.key?))) {
+                        inner.keys.remove(&key);
+                    }
+                    if let Some(row) = before {
+                        if let Some(key) = row.key {
+                            inner.keys.insert((row.order.user, row.order.commodity, key), id);
+                        }
+                        inner.orders.insert(id, row);
+                    }
+                }
+                Undo::Commodity(id, Some(row)) => drop(inner.commodities.insert(id, row)),
+                Undo::Commodity(id, None) => drop(inner.commodities.remove(&id)),
+                Undo::Position(id, position) => {
+                    if let Some((_, found)) = inner.partitions.get_mut(&id) {
+                        *found = position;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Connect("the database is away".into())
+}

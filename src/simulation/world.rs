@@ -1,0 +1,272 @@
+//! The world of one seed: everything in it, what can happen in a step, and what can go wrong.
+
+use std::sync::LazyLock;
+
+use super::Trail;
+use super::auditor::Auditor;
+use super::broker::Broker;
+use super::consumer::Consumer;
+use super::crowd::Crowd;
+use super::dice::Dice;
+use super::network::Network;
+use super::node::Node;
+use super::tables::{Memory, Mood};
+use super::weather::Weather;
+use crate::domain::{NodeId, PartitionId, Partitions};
+use crate::ring::Placement;
+
+/// The most nodes and partitions of a world.
+const NODES_MAX: usize = 3;
+const PARTITIONS_MAX: usize = 3;
+
+/// What nodes, consumers and people meet outside themselves.
+pub(super) struct Env {
+    /// True time, in milliseconds since the beginning. Nobody in the world can read it.
+    pub(super) now: u64,
+    pub(super) weather: Weather,
+    pub(super) partitions: Partitions,
+    pub(super) dice: Dice,
+    pub(super) broker: Broker,
+    pub(super) tables: Memory,
+    pub(super) auditor: Auditor,
+    pub(super) network: Network,
+    /// The members as their heartbeats have it, one bit each.
+    pub(super) members: usize,
+    /// Epochs that were served.
+    pub(super) epochs: usize,
+    pub(super) trail: Trail,
+}
+
+/// A world.
+pub(super) struct World {
+    pub(super) env: Env,
+    pub(super) nodes: Vec<Node>,
+    pub(super) consumers: Vec<Consumer>,
+    pub(super) crowd: Crowd,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, trail: Trail) -> Self {
+        let mut dice = Dice::new(seed);
+        let weather = Weather::of(&mut dice);
+        let partitions = Partitions::new(weather.partitions).expect("a few");
+        let mut world = Self {
+            nodes: (0..weather.nodes).map(|index| Node::new(index, partitions.iter())).collect(),
+            consumers: (0..weather.consumers).map(|index| Consumer::new(index, partitions.iter())).collect(),
+            crowd: Crowd::default(),
+            env: Env {
+                now: 0,
+                partitions,
+                dice,
+                broker: Broker::new(weather.partitions),
+                tables: Memory::new(partitions.iter()),
+                auditor: Auditor::default(),
+                network: Network::new(weather.stale_news_percent),
+                members: 0,
+                epochs: 0,
+                trail,
+                weather,
+            },
+        };
+        world.count_members();
+        for node in &mut world.nodes {
+            node.view = world.env.members;
+        }
+        world
+    }
+
+    /// One thing happens.
+    pub(super) fn step(&mut self) -> Result<(), String> {
+        let Self { env, nodes, consumers, crowd } = self;
+        env.now += env.dice.between(0, env.weather.step_ms_max);
+        let weights = &env.weather.weights;
+        let all = [
+            weights.node,
+            weights.broker,
+            weights.network,
+            weights.consumer,
+            weights.buyer,
+            weights.operator,
+            weights.late,
+            weights.fault,
+            weights.fault * 2,
+        ];
+        let mut drawn = env.dice.between(1, all.iter().sum());
+        let what = all.iter().position(|weight| {
+            let here = drawn <= *weight;
+            drawn = drawn.saturating_sub(*weight);
+            here
+        });
+        match what {
+            Some(0) => {
+                let node = env.dice.below(nodes.len());
+                let node = &mut nodes[node];
+                if node.up && !node.paused { node.act(env) } else { Ok(()) }
+            }
+            Some(1) => env.broker.work(&mut env.dice, &mut env.auditor),
+            Some(2) => {
+                env.network.work(env.now, &mut env.dice, &env.tables, nodes, &mut env.trail);
+                Ok(())
+            }
+            Some(3) => {
+                let consumer = env.dice.below(consumers.len());
+                let consumer = &mut consumers[consumer];
+                if consumer.up && !consumer.paused { consumer.act(env) } else { Ok(()) }
+            }
+            Some(4) => {
+                crowd.buy(env, nodes);
+                Ok(())
+            }
+            Some(5) => {
+                crowd.operate(env, nodes);
+                Ok(())
+            }
+            Some(6) => env.broker.enqueue_late(&mut env.dice, &mut env.auditor),
+            Some(7) => self.fault(),
+            _ => {
+                self.mend();
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything that is broken works again, and nobody asks for anything.
+    pub(super) fn heal(&mut self) {
+        let Self { env, nodes, consumers, .. } = self;
+        env.weather = env.weather.calm();
+        env.network.stale_news_percent = env.weather.stale_news_percent;
+        env.broker.mend();
+        env.tables.set_mood(Mood::Well);
+        for node in nodes.iter_mut() {
+            (node.up, node.paused, node.isolated, node.draining) = (true, false, false, false);
+        }
+        for consumer in consumers.iter_mut() {
+            (consumer.up, consumer.paused) = (true, false);
+        }
+        self.count_members();
+    }
+
+    /// Whether everything has come to rest, with one owner for each partition.
+    pub(super) fn is_quiet(&self) -> bool {
+        let served = |partition: PartitionId| self.nodes.iter().filter(|node| node.serves(partition)).count() == 1;
+        self.env.network.is_quiet()
+            && self.env.broker.is_quiet()
+            && self.nodes.iter().all(|node| node.is_quiet() && node.view == self.env.members)
+            && self.env.partitions.iter().all(served)
+    }
+
+    fn count_members(&mut self) {
+        let beats = self.nodes.iter().filter(|node| node.up && !node.paused && !node.isolated && !node.draining);
+        self.env.members = beats.map(|node| 1 << node.index).sum();
+    }
+
+    /// Something works again.
+    fn mend(&mut self) {
+        let Self { env, nodes, consumers, .. } = self;
+        let which = env.dice.below(nodes.len());
+        let node = &mut nodes[which];
+        match env.dice.below(7) {
+            0 => node.up = true,
+            // The longer it takes, the more an owner that is one no longer can say.
+            1 if env.dice.percent(40) => {
+                (node.paused, node.isolated) = (false, false);
+                node.session().into_iter().for_each(|session| env.broker.set_cut(session, false));
+            }
+            1 | 2 => node.draining = false,
+            3 => env.broker.away = false,
+            4 => env.broker.blocked = false,
+            5 => env.tables.set_mood(Mood::Well),
+            _ => {
+                let which = env.dice.below(consumers.len());
+                (consumers[which].up, consumers[which].paused) = (true, false);
+            }
+        }
+        self.count_members();
+    }
+
+    /// Something goes wrong.
+    fn fault(&mut self) -> Result<(), String> {
+        let Self { env, nodes, consumers, .. } = self;
+        let which = env.dice.below(nodes.len());
+        let node = &mut nodes[which];
+        let open = env.broker.open();
+        let what = env.dice.below(13);
+        if env.weather.faults & 1 << what == 0 {
+            return Ok(());
+        }
+        env.trail.note(env.now, || format!("fault {what} of node {which}"));
+        match what {
+            0 if node.up => node.kill(env),
+            0 | 1 if node.up && !node.paused => {
+                node.paused = true;
+                // The broker misses its heartbeats.
+                if let Some(session) = node.session().filter(|_| env.dice.percent(60)) {
+                    env.broker.kill(session, &mut env.dice, &mut env.auditor)?;
+                }
+            }
+            2 => node.draining = true,
+            3 => node.clock_error = clock_error(env),
+            4 => node.clock_drift = env.dice.between(0, 2_000) as i64 - 1_000,
+            5 | 6 => {
+                node.isolated = node.up;
+                if let Some(session) = node.session() {
+                    env.broker.set_cut(session, true);
+                    // The broker gives it up before the node does: an owner that does not know that it is one no longer.
+                    if env.dice.percent(70) {
+                        env.broker.kill(session, &mut env.dice, &mut env.auditor)?;
+                    }
+                }
+            }
+            7 | 8 => {
+                if let Some(connection) = env.dice.pick(&open).copied() {
+                    env.broker.set_cut(connection, env.dice.percent(40));
+                    if env.dice.percent(60) {
+                        env.broker.kill(connection, &mut env.dice, &mut env.auditor)?;
+                    }
+                }
+            }
+            9 => env.broker.blocked = true,
+            10 => {
+                env.broker.away = env.dice.percent(50);
+                env.broker.restart(&mut env.dice, &mut env.auditor)?;
+            }
+            11 => env.tables.set_mood(Mood::Away),
+            _ => {
+                let which = env.dice.below(consumers.len());
+                let consumer = &mut consumers[which];
+                if consumer.up && !consumer.paused && env.dice.percent(50) {
+                    consumer.paused = true;
+                    consumer.dismiss(env);
+                } else {
+                    consumer.kill(env);
+                }
+            }
+        }
+        self.env.network.give_up(&mut self.env.dice);
+        self.count_members();
+        Ok(())
+    }
+}
+
+fn clock_error(env: &mut Env) -> i64 {
+    let most = env.weather.clock_error_ms;
+    env.dice.between(0, 2 * most) as i64 - most as i64
+}
+
+/// Who should own a partition, of the members in that set: as the ring says.
+pub(super) fn placed_on(partitions: usize, members: usize, partition: PartitionId) -> Option<usize> {
+    static PLACED: LazyLock<Vec<Vec<Vec<Option<usize>>>>> = LazyLock::new(|| (1..=PARTITIONS_MAX).map(of_partitions).collect());
+    PLACED[partitions - 1][members][usize::from(partition.get())]
+}
+
+/// By set of members and by partition.
+fn of_partitions(count: usize) -> Vec<Vec<Option<usize>>> {
+    let partitions = Partitions::new(count as u16).expect("a few");
+    let name = |node: &usize| format!("node-{node}").parse::<NodeId>().expect("a name");
+    let all: Vec<NodeId> = (0..NODES_MAX).map(|node| name(&node)).collect();
+    let placed = |members: usize| {
+        let placement = Placement::new((0..NODES_MAX).filter(|node| members & 1 << node != 0).map(|node| all[node].clone()), partitions);
+        partitions.iter().map(|partition| all.iter().position(|node| placement.node_of(partition) == Some(node))).collect()
+    };
+    (0..1 << NODES_MAX).map(placed).collect()
+}
