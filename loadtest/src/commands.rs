@@ -113,11 +113,10 @@ pub async fn compare(arguments: CompareArguments) -> anyhow::Result<ExitCode> {
     let buyers = plan::buyers(&stage.mint, COMPARE_BUYERS, 1, false)?;
     desk.buy(single, &buyers[0]).await?;
     let bare_shape = Shape::post("/v1/commodities/1/orders", Bytes::from_static(br#"{"quantity":1}"#));
-    let contender = |name, target: &Target, shape, code| Contender { name, target: target.clone(), shape, code };
     let contenders = [
-        contender("bare actix", bare.target(), bare_shape, "accepted"),
-        contender("durable accepts", embedded.target(), order_shape(plenty, 1), "accepted"),
-        contender("sold-out refusals", embedded.target(), order_shape(single, 1), "sold_out"),
+        Contender { name: "bare actix", server: &bare, shape: bare_shape, code: "accepted" },
+        Contender { name: "durable accepts", server: &embedded, shape: order_shape(plenty, 1), code: "accepted" },
+        Contender { name: "sold-out refusals", server: &embedded, shape: order_shape(single, 1), code: "sold_out" },
     ];
     let settings = Settings {
         connections: arguments.load.connections as usize,

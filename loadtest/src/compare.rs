@@ -6,20 +6,20 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::client::Shape;
-use crate::loopback::Target;
 use crate::machine::Machine;
 use crate::plan::Buyer;
 use crate::report::{self, Table};
+use crate::server::ServerProcess;
 use crate::tally::{Percentiles, Tally};
 use crate::volley::{Amount, Progress, Volley, fire};
 
 /// One side of the comparison.
 #[derive(Clone, Debug)]
-pub struct Contender {
+pub struct Contender<'a> {
     /// What to call it.
     pub name: &'static str,
     /// Where it is.
-    pub target: Target,
+    pub server: &'a ServerProcess,
     /// What is sent to it.
     pub shape: Shape,
     /// The only code its answers may have.
@@ -50,6 +50,8 @@ pub struct Round {
     pub contender: &'static str,
     /// Answers a second.
     pub per_second: f64,
+    /// Processor time of the server for one answer, in microseconds; none where the system does not say.
+    pub server_us_per_answer: Option<f64>,
     /// Their latencies.
     pub latency: Percentiles,
 }
@@ -84,21 +86,16 @@ pub struct Comparison {
 ///
 /// # Errors
 /// If a contender gives any answer but the expected one, or none.
-pub async fn compare(contenders: &[Contender], settings: &Settings) -> anyhow::Result<Comparison> {
+pub async fn compare(contenders: &[Contender<'_>], settings: &Settings) -> anyhow::Result<Comparison> {
     for contender in contenders {
-        one_round(contender, settings, settings.round.min(Duration::from_secs(1))).await?;
+        one_round(0, contender, settings, settings.round.min(Duration::from_secs(1))).await?;
     }
     let mut rounds = Vec::new();
     for round in 1..=settings.rounds {
         for contender in contenders {
-            let (per_second, latency) = one_round(contender, settings, settings.round).await?;
-            let (p50, p99, p999) = (report::latency(latency.p50_us), report::latency(latency.p99_us), report::latency(latency.p999_us));
-            println!(
-                "  round {round}  {:<16} {:>12}  p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}",
-                contender.name,
-                report::rate(per_second)
-            );
-            rounds.push(Round { round, contender: contender.name, per_second, latency });
+            let measured = one_round(round, contender, settings, settings.round).await?;
+            println!("{measured}");
+            rounds.push(measured);
         }
     }
     let summary = contenders.iter().map(|contender| summarize(contender.name, contenders[0].name, &rounds)).collect();
@@ -111,9 +108,10 @@ pub async fn compare(contenders: &[Contender], settings: &Settings) -> anyhow::R
     })
 }
 
-async fn one_round(contender: &Contender, settings: &Settings, duration: Duration) -> anyhow::Result<(f64, Percentiles)> {
+async fn one_round(round: usize, contender: &Contender<'_>, settings: &Settings, duration: Duration) -> anyhow::Result<Round> {
+    let server_before = contender.server.processor_time();
     let volley = Volley {
-        targets: vec![contender.target.clone()],
+        targets: vec![contender.server.target().clone()],
         connections: settings.connections,
         threads: settings.threads,
         shape: contender.shape.clone(),
@@ -133,8 +131,15 @@ async fn one_round(contender: &Contender, settings: &Settings, duration: Duratio
         report::answers(&tally)
     );
     let latencies = if contender.code == "accepted" { &tally.accepted } else { &tally.refused };
-    let figures = latencies.percentiles().ok_or_else(|| anyhow::anyhow!("{}: no answers at all", contender.name))?;
-    Ok((tally.per_second(tally.answered()), figures))
+    let latency = latencies.percentiles().ok_or_else(|| anyhow::anyhow!("{}: no answers at all", contender.name))?;
+    let server_time = contender.server.processor_time().zip(server_before).map(|(after, before)| after.saturating_sub(before));
+    Ok(Round {
+        round,
+        contender: contender.name,
+        per_second: tally.per_second(tally.answered()),
+        server_us_per_answer: server_time.map(|time| time.as_secs_f64() * 1e6 / tally.answered() as f64),
+        latency,
+    })
 }
 
 fn summarize(name: &'static str, base: &'static str, rounds: &[Round]) -> Summary {
@@ -152,6 +157,16 @@ fn median(mut values: Vec<f64>) -> f64 {
         0 => 0.0,
         count if count % 2 == 1 => values[middle],
         _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+impl std::fmt::Display for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [p50, p99, p999] = [self.latency.p50_us, self.latency.p99_us, self.latency.p999_us].map(report::latency);
+        let server = self.server_us_per_answer.map_or_else(|| "?".to_owned(), |micros| format!("{micros:.0} µs"));
+        let rate = report::rate(self.per_second);
+        write!(f, "  round {}  {:<17} {rate:>9}", self.round, self.contender)?;
+        write!(f, "  p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}  server {server:>6} an answer")
     }
 }
 
@@ -173,7 +188,7 @@ mod tests {
     #[test]
     fn the_median_ratio_pairs_rounds_of_the_same_turn() {
         let latency = Percentiles { count: 1, p50_us: 1, p90_us: 1, p99_us: 1, p999_us: 1, max_us: 1 };
-        let round = |round, contender, per_second| Round { round, contender, per_second, latency };
+        let round = |round, contender, per_second| Round { round, contender, per_second, server_us_per_answer: None, latency };
         // The machine was half as fast in the second turn, for both.
         let rounds = [
             round(1, "bare", 100.0),

@@ -122,6 +122,18 @@ impl ServerProcess {
         &self.target
     }
 
+    /// How much processor time it has used so far, in all of its threads; none if the system does not say.
+    #[must_use]
+    pub fn processor_time(&self) -> Option<Duration> {
+        /// Linux counts these in hundredths of a second, whatever the kernel's own clock is.
+        const TICKS_PER_SECOND: u64 = 100;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // The name in parentheses may hold anything; the fields after it are counted from 3.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+    }
+
     /// Asks it to stop (SIGTERM) and waits.
     ///
     /// # Errors
