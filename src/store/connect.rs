@@ -134,7 +134,11 @@ async fn open_sqlite(path: &Path, settings: &config::Database, missing: Missing)
         // The schema has no foreign keys; SQLite would check none either way.
         .foreign_keys(false)
         // 32 MiB of pages: the upper levels of the random index stay in memory.
-        .pragma("cache_size", "-32768");
+        .pragma("cache_size", "-32768")
+        // The journal of one statement, by which it alone can be undone, needs no disk: a crash undoes the transaction.
+        .pragma("temp_store", "MEMORY")
+        // 32 MiB of log between checkpoints: pages that many commits write are copied back once for all of them.
+        .pragma("wal_autocheckpoint", "8192");
     sqlx::sqlite::SqliteConnection::connect_with(&options)
         .await
         .map_err(|error| StoreError::Connect(format!("cannot open {shown}: {}", reason(&error))))?
