@@ -102,6 +102,7 @@ impl Meters {
 pub(crate) async fn show(state: web::Data<AppState>) -> HttpResponse {
     let mut text = state.prometheus.render();
     stock(&state, &mut text);
+    inboxes(&state, &mut text);
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 
@@ -114,6 +115,14 @@ fn stock(state: &AppState, text: &mut String) {
         for (kind, units) in [("total", stock.total), ("available", stock.available), ("held", stock.held), ("sold", stock.sold)] {
             let _ = writeln!(text, "doorbuster_commodity_units{{commodity=\"{}\",units=\"{kind}\"}} {}", listing.id, units.get());
         }
+    }
+}
+
+/// How full the inboxes are, asked now: a task that waits for a slow commit could not say.
+fn inboxes(state: &AppState, text: &mut String) {
+    text.push_str("# HELP doorbuster_inbox_depth Requests waiting on the way to a partition\n# TYPE doorbuster_inbox_depth gauge\n");
+    for (partition, depth) in state.router.inbox_depths() {
+        let _ = writeln!(text, "doorbuster_inbox_depth{{partition=\"{partition}\"}} {depth}");
     }
 }
 

@@ -162,7 +162,10 @@ fn answers(batches: &[Batch], applied: Result<Report, StoreError>) -> Vec<Result
     };
     let answer = |(batch, outcome): (&Batch, &Outcome)| match outcome {
         Outcome::Applied => Ok(()),
-        Outcome::Skipped => Err(InDoubt(format!("epoch {} of partition {} is over", batch.epoch, batch.partition))),
+        Outcome::Skipped => {
+            metrics::counter!("doorbuster_skipped_batches_total").increment(1);
+            Err(InDoubt(format!("epoch {} of partition {} is over", batch.epoch, batch.partition)))
+        }
         Outcome::Stopped => {
             let stop = report.stops.iter().find(|stop| stop.partition() == batch.partition);
             Err(InDoubt(stop.map_or_else(|| "the partition stopped".to_owned(), ToString::to_string)))

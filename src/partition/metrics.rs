@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::domain::PartitionId;
 
 /// The meters of one partition.
 pub(super) struct Meters {
-    inbox_depth: Gauge,
     batch_events: Histogram,
     commit_seconds: Histogram,
     drained_requests: Histogram,
@@ -19,7 +18,6 @@ impl Meters {
     pub(super) fn of(partition: PartitionId) -> Self {
         let label = partition.to_string();
         Self {
-            inbox_depth: gauge!("doorbuster_inbox_depth", "partition" => label.clone()),
             batch_events: histogram!("doorbuster_batch_size"),
             commit_seconds: histogram!("doorbuster_commit_seconds"),
             drained_requests: histogram!("doorbuster_drain_size"),
@@ -27,10 +25,9 @@ impl Meters {
         }
     }
 
-    /// So many requests were taken from the inbox; so many are left in it.
-    pub(super) fn drained(&self, taken: usize, left: usize) {
+    /// So many requests were taken from the inbox at once.
+    pub(super) fn drained(&self, taken: usize) {
         self.drained_requests.record(taken as f64);
-        self.inbox_depth.set(left as f64);
     }
 
     /// A batch of so many events was sent.

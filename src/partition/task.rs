@@ -240,7 +240,7 @@ impl Office {
                 Wake::Requests(0) => inbox_open = false,
                 Wake::Requests(_) => {
                     let first = self.term.gathered().len();
-                    meters.drained(drained.len(), requests.len());
+                    meters.drained(drained.len());
                     drained.drain(..).for_each(|request| self.take_up(request));
                     self.publish(first);
                 }

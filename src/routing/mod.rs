@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, OrderId, Partitions, UserId};
+use crate::domain::{CommodityId, OrderId, PartitionId, Partitions, UserId};
 use crate::engine::{Command, Refusal};
 use crate::partition::{Board, Inbox};
 pub use crate::partition::{Busy, Reply};
@@ -61,6 +61,11 @@ impl Router {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.ways.are_ready(self.partitions, &self.board)
+    }
+
+    /// Requests waiting on the way to each partition there is a way to: in its task's inbox, or for the peer that owns it.
+    pub fn inbox_depths(&self) -> impl Iterator<Item = (PartitionId, usize)> {
+        self.partitions.iter().filter_map(|partition| Some((partition, self.ways.depth(partition)?)))
     }
 
     /// Whether orders are accepted while the database is away (R9).

@@ -64,6 +64,14 @@ impl Ways {
         }
     }
 
+    /// Requests waiting on the way to a partition; none = there is no way now.
+    pub(super) fn depth(&self, partition: PartitionId) -> Option<usize> {
+        match self {
+            Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get())).map(Inbox::depth),
+            Self::Shifting { roads, .. } => roads.to(partition).as_ref().map(Inbox::depth),
+        }
+    }
+
     /// Whether requests can be served. Where partitions come and go, one that is moving is no reason to say no.
     pub(super) fn are_ready(&self, partitions: Partitions, board: &Board) -> bool {
         match self {
