@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use doorbuster::auth::Authenticator;
+use doorbuster::broker::Broker;
 use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::shutdown::StopSignals;
-use doorbuster::store::Role;
-use doorbuster::tools::{audit, nodes, simulate, token};
+use doorbuster::store::{Role, Store};
+use doorbuster::tools::{audit, dead, nodes, simulate, token};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
+use secrecy::ExposeSecret;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,6 +48,25 @@ enum Command {
     /// Run the simulator: the real engine, ownership and projection in seeded worlds full of faults; exit 1 at the first bad
     /// seed.
     Simulate(SimulateArguments),
+    /// Look at the messages no consumer could read, and put one back.
+    #[command(subcommand)]
+    Dead(DeadCommand),
+}
+
+#[derive(Subcommand)]
+enum DeadCommand {
+    /// One line for each dead letter, the oldest first.
+    List,
+    /// All that is known of one.
+    Show {
+        /// Its number in the list.
+        number: usize,
+    },
+    /// Put one back to its place in the log of its partition, while no node owns that.
+    PutBack {
+        /// Its number in the list.
+        number: usize,
+    },
 }
 
 #[derive(Args)]
@@ -107,12 +129,28 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             None => serve(&config, data).await?,
             Some(Command::Token(arguments)) => mint(&config, data, arguments)?,
             Some(Command::Audit) => return Ok(if audit::run(&config, data).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Some(Command::Dead(command)) => dead_letters(&config, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Simulate(_)) => unreachable!("it has run"),
             Some(Command::Migrate) => println!("{}", embedded::migrate(&config, data).await?),
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+async fn dead_letters(config: &Config, command: DeadCommand) -> anyhow::Result<()> {
+    let broker = Broker::new(&config.broker)?;
+    let mut out = std::io::stdout().lock();
+    match command {
+        DeadCommand::List => dead::list(&broker, &mut out).await?,
+        DeadCommand::Show { number } => dead::show(&broker, number, &mut out).await?,
+        DeadCommand::PutBack { number } => {
+            let url = config.database.url.as_ref().context("no database is configured: set DATABASE_URL")?;
+            let store = Store::connect(url.expose_secret(), &config.database).await?;
+            println!("{}", dead::put_back(&broker, &store, number).await?);
+        }
+    }
+    Ok(())
 }
 
 async fn serve(config: &Config, data: &Path) -> anyhow::Result<()> {
