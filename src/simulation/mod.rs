@@ -65,7 +65,7 @@ impl Report {
 pub struct Failure {
     /// The seed: the same one fails the same way again.
     pub seed: u64,
-    /// The step; that of the rest after the last step, if it is [`Self::after`].
+    /// The step it failed in, counted from 0; the number of steps asked for, if it failed while the world healed.
     pub step: u32,
     /// Which promise.
     pub what: String,
