@@ -26,6 +26,15 @@ pub enum Command {
     /// The bare endpoint of `compare`, on a free port.
     #[command(hide = true)]
     ServeBare,
+    /// A node that sells, with the environment's settings.
+    #[command(hide = true)]
+    ServeSpike,
+    /// A consumer, with the environment's settings.
+    #[command(hide = true)]
+    ServeConsumer,
+    /// The operators' process, with the environment's settings.
+    #[command(hide = true)]
+    ServeAdmin,
     /// The whole of doorbuster in one process, on a free port.
     #[command(hide = true)]
     ServeEmbedded {
@@ -69,9 +78,21 @@ pub struct RaceArguments {
     /// Repeat a request, under an idempotency key, after no answer, 429 or 503, at most so often.
     #[arg(long, value_name = "TIMES", default_value_t = 0, default_missing_value = "5", num_args = 0..=1, value_parser = value_parser!(u32).range(0..=100))]
     pub retry: u32,
-    /// Aim at this server, loopback only; several share the connections. Give its --data (and its environment) too.
-    #[arg(long, value_name = "URL", requires = "data")]
+    /// Aim at this server, loopback only; several share the connections. Give its --data (and its environment) too, or, for
+    /// a cluster, the environment of its processes.
+    #[arg(long, value_name = "URL")]
     pub url: Vec<String>,
+    /// Where the operators of the servers at --url are answered. Without it: a cluster's at DOORBUSTER__ADMIN__LISTEN, else at
+    /// the first --url.
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub admin: Option<String>,
+    /// Starts a cluster of its own with so many nodes that sell, on MariaDB or MySQL and RabbitMQ (DATABASE_URL and AMQP_URL,
+    /// else those of this machine).
+    #[arg(long, value_name = "N", conflicts_with_all = ["url", "data"], value_parser = value_parser!(u8).range(1..=16))]
+    pub spikes: Option<u8>,
+    /// So many consumers in it.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "spikes", value_parser = value_parser!(u8).range(1..=16))]
+    pub consumers: u8,
     /// The data folder: of the server at --url, or for the server that is started (default: a temporary one).
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

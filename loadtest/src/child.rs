@@ -1,14 +1,16 @@
-//! The other side of [`crate::server`]: what a child process serves. It listens on a free loopback port, prints the
-//! address, and leaves on SIGTERM or when its parent is gone.
+//! The other side of [`crate::server`]: what a child process serves. It listens on a free loopback port, or where its settings
+//! say if it is one of a cluster, prints the address, and leaves on SIGTERM or when its parent is gone.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context;
+use doorbuster::cluster::{AdminNode, SpikeNode};
 use doorbuster::config::Config;
 use doorbuster::embedded::App;
 use doorbuster::shutdown::StopSignals;
-use doorbuster::telemetry;
+use doorbuster::{consumer, telemetry};
+use tokio_util::sync::CancellationToken;
 
 use crate::bare;
 use crate::server::{LISTENING, SECRET_VARIABLE};
@@ -39,23 +41,86 @@ pub fn serve_bare() -> anyhow::Result<()> {
 /// # Errors
 /// If it does not start.
 pub fn serve_embedded(data: &Path) -> anyhow::Result<()> {
-    let mut config = Config::load(None)?;
+    let mut config = configured()?;
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    telemetry::install_tracing(&config.telemetry)?;
-    // The same runtime as the `doorbuster` binary has.
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    runtime()?.block_on(async {
         let signals = StopSignals::catch()?;
         let app = App::start(&config, data).await?;
         println!("{LISTENING}{}", app.address());
-        app.run_until(async {
-            tokio::select! {
-                _ = signals.first() => {}
-                () = parent_gone() => {}
-            }
-        })
-        .await;
+        app.run_until(told_to_stop(signals)).await;
         Ok(())
     })
+}
+
+/// Serves a node that sells, with the environment's configuration.
+///
+/// # Errors
+/// If it does not start, or another took its place.
+pub fn serve_spike() -> anyhow::Result<()> {
+    let config = configured()?;
+    runtime()?.block_on(async {
+        let signals = StopSignals::catch()?;
+        let node = SpikeNode::start(&config).await?;
+        println!("{LISTENING}{}", node.address());
+        Ok(node.run_until(told_to_stop(signals)).await?)
+    })
+}
+
+/// Serves the operators' process of a cluster, with the environment's configuration.
+///
+/// # Errors
+/// If it does not start.
+pub fn serve_admin() -> anyhow::Result<()> {
+    let config = configured()?;
+    runtime()?.block_on(async {
+        let signals = StopSignals::catch()?;
+        let node = AdminNode::start(&config).await?;
+        println!("{LISTENING}{}", node.address());
+        node.run_until(told_to_stop(signals)).await;
+        Ok(())
+    })
+}
+
+/// Serves a consumer, with the environment's configuration.
+///
+/// # Errors
+/// If it does not start.
+pub fn serve_consumer() -> anyhow::Result<()> {
+    let config = configured()?;
+    let metrics = telemetry::install_metrics()?;
+    runtime()?.block_on(async {
+        let signals = StopSignals::catch()?;
+        let listener = TcpListener::bind(config.consumer.listen)?;
+        println!("{LISTENING}{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
+        tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                told_to_stop(signals).await;
+                stop.cancel();
+            }
+        });
+        Ok(consumer::serve(&config, listener, metrics, stop).await?)
+    })
+}
+
+fn configured() -> anyhow::Result<Config> {
+    let config = Config::load(None)?;
+    telemetry::install_tracing(&config.telemetry)?;
+    Ok(config)
+}
+
+/// The same runtime as the programs have.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+async fn told_to_stop(signals: StopSignals) {
+    tokio::select! {
+        _ = signals.first() => {}
+        () = parent_gone() => {}
+    }
 }
 
 /// Resolves when the process that started this one is gone: its end of our standard input is closed then.

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use doorbuster::config::Config;
 use doorbuster::datadir;
 use hyper::body::Bytes;
 use loadtest::client::Shape;
+use loadtest::cluster::{Cluster, Layout, Services};
 use loadtest::compare::{self, Contender, Settings};
 use loadtest::crash::{self, Crash};
 use loadtest::ledger::Ledger;
 use loadtest::loopback::Target;
 use loadtest::plan;
-use loadtest::race::{self, Race, Track};
+use loadtest::race::{self, Own, Race, Track};
 use loadtest::sale::{Desk, Offer, order_shape};
 use loadtest::server::{Kind, Launcher};
 use loadtest::tokens::Mint;
@@ -63,9 +64,12 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
     };
     let targets: Vec<Target> = arguments.url.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
     let stage = Stage::new()?;
-    let track = match arguments.data {
-        Some(data) if !targets.is_empty() => running(targets, data)?,
-        data => own(&stage, data).await?,
+    let operators = arguments.admin.map(|url| url.parse()).transpose()?;
+    let track = match (arguments.spikes, arguments.data) {
+        (Some(spikes), _) => own_cluster(&stage, Layout { spikes: spikes.into(), consumers: arguments.consumers.into() }).await?,
+        (None, Some(data)) if !targets.is_empty() => running(targets, operators, data)?,
+        (None, None) if !targets.is_empty() => running_cluster(targets, operators)?,
+        (None, data) => own(&stage, data).await?,
     };
     println!("{} buyers race for {} units at {}\n", race.buyers, race.stock, track.targets[0]);
     let report = race::race(&race, track).await?;
@@ -75,14 +79,39 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// A server that runs already: its secret and database are found as it found them.
-fn running(targets: Vec<Target>, data: PathBuf) -> anyhow::Result<Track> {
+fn running(targets: Vec<Target>, operators: Option<Target>, data: PathBuf) -> anyhow::Result<Track> {
     let config = Config::load(None)?;
     let secret = match &config.auth.jwt_secret {
         Some(secret) => secret.clone(),
         None => datadir::read_secret(&data)?,
     };
     let mint = Mint::new(&config.auth, &secret)?;
-    Ok(Track { targets, mint, config, data, own_server: None })
+    let operators = operators.unwrap_or_else(|| targets[0].clone());
+    Ok(Track { targets, operators, mint, config, data, own: Own::Nothing })
+}
+
+/// A cluster that runs already, whose environment we share.
+fn running_cluster(targets: Vec<Target>, operators: Option<Target>) -> anyhow::Result<Track> {
+    let config = Config::load(None)?;
+    let (Some(secret), Some(_)) = (&config.auth.jwt_secret, &config.database.url) else {
+        bail!("give --data, or for a cluster its DATABASE_URL and DOORBUSTER__AUTH__JWT_SECRET in the environment");
+    };
+    let mint = Mint::new(&config.auth, secret)?;
+    let operators = operators.map_or_else(|| Target::new(config.admin.listen), Ok)?;
+    Ok(Track { targets, operators, mint, config, data: PathBuf::new(), own: Own::NothingOfCluster })
+}
+
+/// A cluster of our own.
+async fn own_cluster(stage: &Stage, layout: Layout) -> anyhow::Result<Track> {
+    let cluster = Cluster::start(layout, &Services::from_environment(), &stage.launcher, stage.folder.path()).await?;
+    Ok(Track {
+        targets: cluster.targets(),
+        operators: cluster.admin.target().clone(),
+        mint: stage.mint.clone(),
+        config: cluster.config()?,
+        data: PathBuf::new(),
+        own: Own::Cluster(Box::new(cluster)),
+    })
 }
 
 /// A server of our own, on a folder of our own unless one is named.
@@ -92,7 +121,9 @@ async fn own(stage: &Stage, data: Option<PathBuf>) -> anyhow::Result<Track> {
         None => stage.path("data"),
     };
     let server = stage.launcher.start(&Kind::Embedded { data: data.clone() }, &stage.path("server.log")).await?;
-    Ok(Track { targets: vec![server.target().clone()], mint: stage.mint.clone(), config: own_config()?, data, own_server: Some(server) })
+    let target = server.target().clone();
+    let mint = stage.mint.clone();
+    Ok(Track { targets: vec![target.clone()], operators: target, mint, config: own_config()?, data, own: Own::Server(Box::new(server)) })
 }
 
 /// The configuration of servers of our own, as far as it says how to read their database.

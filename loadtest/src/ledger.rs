@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use doorbuster::config::Config;
-use doorbuster::domain::CommodityId;
+use doorbuster::domain::{CommodityId, Epoch, Sequence};
 use doorbuster::embedded;
 use doorbuster::store::{AuditRow, OrderFilter, Store};
 
@@ -63,6 +63,14 @@ impl Ledger {
             .find(|row| row.commodity_id == commodity)
             .with_context(|| format!("commodity {commodity} is not in the database"))?;
         Ok(Counters { total: row.total, available: row.available, held: row.held, sold: row.sold })
+    }
+
+    /// How far the projection of each partition is: epoch and sequence, in the order of the partitions.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn applied(&self) -> anyhow::Result<Vec<(Epoch, Sequence)>> {
+        Ok(self.store.partition_rows().await?.into_iter().map(|row| row.applied).collect())
     }
 
     /// The equation of every commodity: what `doorbuster audit` checks.

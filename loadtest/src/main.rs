@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => run(commands::compare(arguments)),
         Command::Crash(arguments) => run(commands::crash(arguments)),
         Command::ServeBare => loadtest::child::serve_bare().map(|()| ExitCode::SUCCESS),
+        Command::ServeSpike => loadtest::child::serve_spike().map(|()| ExitCode::SUCCESS),
+        Command::ServeConsumer => loadtest::child::serve_consumer().map(|()| ExitCode::SUCCESS),
+        Command::ServeAdmin => loadtest::child::serve_admin().map(|()| ExitCode::SUCCESS),
         Command::ServeEmbedded { data } => loadtest::child::serve_embedded(&data).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster::config::Config;
+use doorbuster::domain::CommodityId;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::answer::Verdict;
+use crate::answer::{Answer, Verdict};
 use crate::audit::{Audit, Sale, Told};
+use crate::cluster::Cluster;
+use crate::drain::Drain;
 use crate::ledger::Ledger;
 use crate::loopback::Target;
 use crate::machine::Machine;
@@ -22,6 +25,8 @@ use crate::volley::{Amount, Progress, Volley, fire};
 
 /// How long pending orders and a projection that is behind may take to settle.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a cluster's log may take to reach the database.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long one attempt may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,16 +58,42 @@ pub struct Race {
 /// Where the race takes place.
 #[derive(Debug)]
 pub struct Track {
-    /// The servers.
+    /// The servers buyers ask.
     pub targets: Vec<Target>,
+    /// The server operators ask.
+    pub operators: Target,
     /// What signs tokens they accept.
     pub mint: Mint,
     /// The configuration they have.
     pub config: Config,
     /// The data folder they have.
     pub data: PathBuf,
-    /// The server, where it is one of our own: it is stopped before the last audit.
-    pub own_server: Option<ServerProcess>,
+    /// What of it is our own: it is stopped before the last audit.
+    pub own: Own,
+}
+
+/// What of a track is our own.
+#[derive(Debug)]
+pub enum Own {
+    /// Nothing: a server that runs already.
+    Nothing,
+    /// Nothing, of a cluster that runs already.
+    NothingOfCluster,
+    /// The one server.
+    Server(Box<ServerProcess>),
+    /// The whole cluster.
+    Cluster(Box<Cluster>),
+}
+
+/// What one node did of a race.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Share {
+    /// Its name, or its address where it is not ours.
+    pub node: String,
+    /// Orders it answered as accepted.
+    pub accepted: u64,
+    /// Whether it owned the commodity's partition at the end, where that is known: the others passed their orders on.
+    pub owner: Option<bool>,
 }
 
 /// All that came of a race.
@@ -88,6 +119,10 @@ pub struct RaceReport {
     pub accepted_latency: Option<Percentiles>,
     /// Latency of refusals.
     pub refused_latency: Option<Percentiles>,
+    /// What each node did, where there are several.
+    pub shares: Vec<Share>,
+    /// How fast the log reached the database, in a cluster.
+    pub drain: Option<Drain>,
     /// The database while the server ran.
     pub audit: Audit,
     /// The database after the server had stopped, where it is our own.
@@ -104,12 +139,12 @@ pub struct RaceReport {
 /// # Errors
 /// If the race could not be held at all. What went wrong in it is in the report.
 pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
-    let mut desk = Desk::new(track.targets[0].clone(), &track.mint)?;
+    let mut desk = Desk::of(track.operators.clone(), track.targets[0].clone(), &track.mint)?;
     let offer = Offer { stock: race.stock, limit_per_user: Some(race.quantity), hold_seconds: race.hold_seconds };
     let commodity = desk.open_sale(offer).await?;
     let buyers = plan::buyers(&track.mint, race.buyers, race.seed, race.retries_max > 0)?;
     let volley = Volley {
-        targets: track.targets,
+        targets: track.targets.clone(),
         connections: race.connections,
         threads: race.threads,
         shape: order_shape(commodity, race.quantity),
@@ -120,24 +155,56 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         request_timeout: REQUEST_TIMEOUT,
         time_limit: Duration::from_secs(race.time_limit_seconds),
     };
+    let ledger = Ledger::open(&track.config, &track.data).await?;
     let mut tally = fire_with_bar(volley).await?;
+    let sale = Sale { stock: i64::from(race.stock), quantity: i64::from(race.quantity) };
+    let drain = match track.own {
+        Own::Cluster(_) | Own::NothingOfCluster => {
+            let accepted = tally.with_code("accepted") + tally.with_code("replayed");
+            Some(Drain::watch(&ledger, commodity, accepted, sale.quantity, DRAIN_TIMEOUT).await?)
+        }
+        Own::Nothing | Own::Server(_) => None,
+    };
     settle(&mut tally.shots, &buyers, &mut desk).await?;
     let told = Told::by(&tally.shots, &buyers);
-    let sale = Sale { stock: i64::from(race.stock), quantity: i64::from(race.quantity) };
-    let ledger = Ledger::open(&track.config, &track.data).await?;
     let audit = ledger.audit(commodity, sale, &told, SETTLE_TIMEOUT).await?;
     ledger.close().await?;
-    let audit_after_stop = match track.own_server {
-        Some(server) => {
-            server.stop().await?;
-            let ledger = Ledger::open(&track.config, &track.data).await?;
-            let audit = ledger.audit(commodity, sale, &told, Duration::ZERO).await?;
-            ledger.close().await?;
-            Some(audit)
-        }
-        None => None,
+    let shares = shares(&track, commodity, &tally.shots).await?;
+    let after_stop = async || {
+        let ledger = Ledger::open(&track.config, &track.data).await?;
+        let audit = ledger.audit(commodity, sale, &told, Duration::ZERO).await?;
+        ledger.close().await?;
+        anyhow::Ok(Some(audit))
     };
-    Ok(RaceReport::of(race, tally, audit, audit_after_stop))
+    let audit_after_stop = match track.own {
+        Own::Nothing | Own::NothingOfCluster => None,
+        Own::Server(server) => {
+            server.stop().await?;
+            after_stop().await?
+        }
+        Own::Cluster(mut cluster) => {
+            cluster.stop().await?;
+            after_stop().await?
+        }
+    };
+    Ok(RaceReport { shares, drain, ..RaceReport::of(race, tally, audit, audit_after_stop) })
+}
+
+/// How many accepts each node answered; nothing where there is only one.
+async fn shares(track: &Track, commodity: CommodityId, shots: &[Shot]) -> anyhow::Result<Vec<Share>> {
+    if track.targets.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let accepted = |shot: &&Shot| matches!(&shot.result, Ok(Answer { verdict: Verdict::Accepted(_), .. }));
+    let of = |target: usize| shots.iter().filter(accepted).filter(|shot| shot.target == target).count() as u64;
+    let (names, owner) = match &track.own {
+        Own::Cluster(cluster) => {
+            (cluster.spikes.iter().map(|spike| spike.name().to_owned()).collect(), Some(cluster.owner_of(commodity).await?))
+        }
+        Own::Nothing | Own::NothingOfCluster | Own::Server(_) => (track.targets.iter().map(Target::to_string).collect::<Vec<_>>(), None),
+    };
+    let share = |(target, node)| Share { node, accepted: of(target), owner: owner.map(|owner| owner == target) };
+    Ok(names.into_iter().enumerate().map(share).collect())
 }
 
 impl RaceReport {
@@ -164,6 +231,8 @@ impl RaceReport {
             retries: tally.retries,
             accepted_latency: tally.accepted.percentiles(),
             refused_latency: tally.refused.percentiles(),
+            shares: Vec::new(),
+            drain: None,
             audit,
             audit_after_stop,
             violations,
@@ -185,7 +254,18 @@ impl std::fmt::Display for RaceReport {
             report::rate(self.accepts_per_second),
             self.retries,
         )?;
+        if let Some(drain) = &self.drain {
+            let rate = drain.rows_per_second.map_or_else(|| "nothing to catch up".to_owned(), report::rate);
+            writeln!(
+                f,
+                "  {} rows were behind after the last answer, in the database {:.3} s later: {rate}",
+                drain.rows_behind, drain.seconds
+            )?;
+        }
         writeln!(f, "  {}\n", self.machine)?;
+        if !self.shares.is_empty() {
+            writeln!(f, "{}", report::shares(&self.shares))?;
+        }
         writeln!(f, "{}", report::audits(&self.audit, self.audit_after_stop.as_ref()))?;
         for violation in &self.violations {
             writeln!(f, "  VIOLATION  {violation}")?;

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use crate::audit::Audit;
+use crate::race::Share;
 use crate::tally::{Percentiles, Tally};
 
 /// Lines of cells, the first column left-aligned and the rest right-aligned.
@@ -105,6 +106,27 @@ pub fn answers(tally: &Tally) -> Table {
     }
     for (error, count) in &tally.transport {
         table.line(vec![error.words().to_owned(), "-".to_owned(), thousands(*count)]);
+    }
+    table
+}
+
+/// What each node of a cluster did, and how much of it was passed on to the owner.
+#[must_use]
+pub fn shares(shares: &[Share]) -> Table {
+    let all: u64 = shares.iter().map(|share| share.accepted).sum();
+    let percent = |count: u64| if all == 0 { "-".to_owned() } else { format!("{:.1} %", count as f64 * 100.0 / all as f64) };
+    let mut table = Table::new(&["node", "accepted", "share", ""]);
+    for share in shares {
+        let role = match share.owner {
+            Some(true) => "the owner",
+            Some(false) => "passed on",
+            None => "",
+        };
+        table.line(vec![share.node.clone(), thousands(share.accepted), percent(share.accepted), role.to_owned()]);
+    }
+    if shares.iter().all(|share| share.owner.is_some()) {
+        let passed_on = shares.iter().filter(|share| share.owner == Some(false)).map(|share| share.accepted).sum();
+        table.line(vec!["passed on in all".to_owned(), thousands(passed_on), percent(passed_on)]);
     }
     table
 }

@@ -31,10 +31,11 @@ pub struct Offer {
     pub hold_seconds: Option<u32>,
 }
 
-/// An operator and the buyers' questions that are no race: one connection, one call at a time.
+/// An operator and the buyers' questions that are no race: a connection for each, one call at a time.
 #[derive(Debug)]
 pub struct Desk {
-    client: Client,
+    operators: Client,
+    buyers: Client,
     operator: HeaderValue,
 }
 
@@ -60,12 +61,20 @@ struct StatusBody {
 }
 
 impl Desk {
-    /// A desk at that server.
+    /// A desk at a server that answers operators and buyers.
     ///
     /// # Errors
     /// If no token can be minted.
     pub fn new(target: Target, mint: &Mint) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(target), operator: mint.operator()? })
+        Self::of(target.clone(), target, mint)
+    }
+
+    /// A desk of a cluster, whose operators are answered by a process of their own.
+    ///
+    /// # Errors
+    /// If no token can be minted.
+    pub fn of(operators: Target, buyers: Target, mint: &Mint) -> anyhow::Result<Self> {
+        Ok(Self { operators: Client::new(operators), buyers: Client::new(buyers), operator: mint.operator()? })
     }
 
     /// Puts a commodity on sale, from an hour ago to a day from now.
@@ -84,7 +93,7 @@ impl Desk {
         });
         let shape = Shape::post("/admin/v1/commodities", serde_json::to_vec(&body)?.into());
         let operator = self.operator.clone();
-        let response = self.call(&shape, &operator).await?;
+        let response = call(&mut self.operators, &shape, &operator).await?;
         if response.status != StatusCode::CREATED {
             bail!("the sale could not be opened: {} {}", response.status, String::from_utf8_lossy(&response.body));
         }
@@ -97,7 +106,7 @@ impl Desk {
     /// # Errors
     /// If it is not accepted.
     pub async fn buy(&mut self, commodity: CommodityId, buyer: &Buyer) -> anyhow::Result<Acceptance> {
-        match Answer::to_order(&self.call(&order_shape(commodity, 1), &buyer.authorization).await?).verdict {
+        match Answer::to_order(&call(&mut self.buyers, &order_shape(commodity, 1), &buyer.authorization).await?).verdict {
             Verdict::Accepted(acceptance) => Ok(acceptance),
             verdict => bail!("a unit of commodity {commodity} could not be bought: {verdict:?}"),
         }
@@ -108,7 +117,7 @@ impl Desk {
     /// # Errors
     /// If the server does not answer, or not what the contract allows.
     pub async fn order(&mut self, id: OrderId, buyer: &Buyer) -> anyhow::Result<Known> {
-        let response = self.call(&Shape::get(&format!("/v1/orders/{id}")), &buyer.authorization).await?;
+        let response = call(&mut self.buyers, &Shape::get(&format!("/v1/orders/{id}")), &buyer.authorization).await?;
         if response.status == StatusCode::NOT_FOUND {
             return Ok(Known::Nothing);
         }
@@ -125,25 +134,25 @@ impl Desk {
             },
         }
     }
-
-    /// One call, tried again while the server is not there or says 503. Opening a sale twice would do no harm either:
-    /// a sale nobody knows the id of sells nothing.
-    async fn call(&mut self, shape: &Shape, authorization: &HeaderValue) -> anyhow::Result<Response> {
-        let mut pause = tokio::time::interval(Duration::from_millis(250));
-        for attempt in 1.. {
-            pause.tick().await;
-            match self.client.send(shape, Some(authorization), None, CALL_TIMEOUT).await {
-                Ok(response) if response.status != StatusCode::SERVICE_UNAVAILABLE || attempt == ATTEMPTS => return Ok(response),
-                Err(error) if attempt == ATTEMPTS => bail!("{} {}: {}", shape.method, shape.path, error.words()),
-                Ok(_) | Err(_) => {}
-            }
-        }
-        unreachable!("the last attempt returned")
-    }
 }
 
 /// What each buyer sends.
 #[must_use]
 pub fn order_shape(commodity: CommodityId, quantity: u32) -> Shape {
     Shape::post(&format!("/v1/commodities/{commodity}/orders"), format!(r#"{{"quantity":{quantity}}}"#).into())
+}
+
+/// One call, tried again while the server is not there or says 503. Opening a sale twice would do no harm either:
+/// a sale nobody knows the id of sells nothing.
+async fn call(client: &mut Client, shape: &Shape, authorization: &HeaderValue) -> anyhow::Result<Response> {
+    let mut pause = tokio::time::interval(Duration::from_millis(250));
+    for attempt in 1.. {
+        pause.tick().await;
+        match client.send(shape, Some(authorization), None, CALL_TIMEOUT).await {
+            Ok(response) if response.status != StatusCode::SERVICE_UNAVAILABLE || attempt == ATTEMPTS => return Ok(response),
+            Err(error) if attempt == ATTEMPTS => bail!("{} {}: {}", shape.method, shape.path, error.words()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    unreachable!("the last attempt returned")
 }

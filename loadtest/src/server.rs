@@ -33,6 +33,34 @@ pub enum Kind {
         /// The data folder.
         data: PathBuf,
     },
+    /// A process of a cluster.
+    Member {
+        /// Which.
+        role: Role,
+        /// Its settings, as variables of its environment. It listens where they say.
+        environment: Vec<(&'static str, String)>,
+    },
+}
+
+/// The processes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sells.
+    Spike,
+    /// Brings the logs into the database.
+    Consumer,
+    /// Answers operators.
+    Admin,
+}
+
+impl Role {
+    const fn subcommand(self) -> &'static str {
+        match self {
+            Self::Spike => "serve-spike",
+            Self::Consumer => "serve-consumer",
+            Self::Admin => "serve-admin",
+        }
+    }
 }
 
 /// How to start servers: which program (one that has the hidden `serve-*` subcommands) and with which secret.
@@ -49,7 +77,7 @@ impl Launcher {
         Self { program: program.to_owned(), secret: secret.to_owned() }
     }
 
-    /// Starts a server on a free loopback port and waits until it is ready. What it logs goes into `log`.
+    /// Starts a server, on a free loopback port unless its settings name one, and waits until it is ready. What it logs goes into `log`.
     ///
     /// # Errors
     /// If it ends early or is not ready within a minute; the end of its log is part of the error.
@@ -59,6 +87,7 @@ impl Launcher {
         match kind {
             Kind::Bare => command.arg("serve-bare"),
             Kind::Embedded { data } => command.arg("serve-embedded").arg("--data").arg(data),
+            Kind::Member { role, .. } => command.arg(role.subcommand()),
         };
         // A server of our own lives in its own folder: no database, broker or issuer of the caller's environment.
         for (name, _) in std::env::vars_os() {
@@ -69,6 +98,9 @@ impl Launcher {
             }
         }
         command.env(SECRET_VARIABLE, &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
+        if let Kind::Member { environment, .. } = kind {
+            command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
+        }
         if let Some(folder) = log.parent() {
             command.current_dir(folder);
         }

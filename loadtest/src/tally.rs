@@ -20,6 +20,10 @@ pub struct Shot {
     pub result: Result<Answer, TransportError>,
     /// Whether any attempt may have reached the server without an answer.
     pub in_doubt: bool,
+    /// Which of the volley's targets the last attempt went to.
+    pub target: usize,
+    /// When the last attempt ended.
+    pub ended: Instant,
 }
 
 /// Latencies in microseconds, three significant digits.
@@ -213,7 +217,7 @@ mod tests {
 
     fn refusal(status: u16, code: &str) -> Shot {
         let answer = Answer { status, code: code.into(), verdict: Verdict::Refused, retry_after_seconds: None };
-        Shot { buyer: 0, result: Ok(answer), in_doubt: false }
+        Shot { buyer: 0, result: Ok(answer), in_doubt: false, target: 0, ended: Instant::now() }
     }
 
     #[test]
@@ -224,7 +228,7 @@ mod tests {
         one.add(refusal(409, "sold_out"), at(0), at(10), true);
         two.add(refusal(409, "sold_out"), at(5), at(25), true);
         two.add(refusal(500, "internal"), at(5), at(20), true);
-        two.add(Shot { buyer: 1, result: Err(TransportError::Broken), in_doubt: true }, at(5), at(20), true);
+        two.add(Shot { buyer: 1, in_doubt: true, result: Err(TransportError::Broken), ..refusal(500, "") }, at(5), at(20), true);
         one.merge(two);
         assert_eq!((one.answered(), one.unanswered(), one.with_code("sold_out"), one.server_errors()), (3, 1, 2, 1));
         assert_eq!((one.elapsed(), one.shots.len()), (Duration::from_millis(25), 4));

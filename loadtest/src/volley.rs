@@ -139,6 +139,18 @@ pub async fn fire(volley: Volley, progress: Arc<Progress>) -> anyhow::Result<Tal
     Ok(tally)
 }
 
+/// A connection and where it leads.
+struct Line {
+    client: Client,
+    target: usize,
+}
+
+impl Line {
+    fn to(target: usize, targets: &[Target]) -> Self {
+        Self { client: Client::new(targets[target].clone()), target }
+    }
+}
+
 /// What all threads of a volley share.
 struct Field {
     volley: Volley,
@@ -157,13 +169,12 @@ impl Field {
     fn run_thread(self: &Arc<Self>, thread: usize, threads: usize, barrier: &Barrier) -> anyhow::Result<Tally> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let share = (thread..self.volley.connections).step_by(threads);
-        let mut clients: Vec<Client> =
-            share.map(|index| Client::new(self.volley.targets[index % self.volley.targets.len()].clone())).collect();
+        let mut lines: Vec<Line> = share.map(|index| Line::to(index % self.volley.targets.len(), &self.volley.targets)).collect();
         if let Ok(runtime) = &runtime {
             runtime.block_on(async {
-                for client in &mut clients {
+                for line in &mut lines {
                     // Who cannot connect now tries again with the first request, and that is counted.
-                    let _ = client.connect(self.volley.request_timeout).await;
+                    let _ = line.client.connect(self.volley.request_timeout).await;
                 }
             });
         }
@@ -171,14 +182,14 @@ impl Field {
         self.start.get_or_init(Instant::now);
         let tally = Rc::new(RefCell::new(Tally::default()));
         let local = LocalSet::new();
-        for client in clients {
-            local.spawn_local(Arc::clone(self).run_connection(client, Rc::clone(&tally)));
+        for line in lines {
+            local.spawn_local(Arc::clone(self).run_connection(line, Rc::clone(&tally)));
         }
         runtime?.block_on(local);
         Ok(Rc::into_inner(tally).expect("all connections are done").into_inner())
     }
 
-    async fn run_connection(self: Arc<Self>, mut client: Client, tally: Rc<RefCell<Tally>>) {
+    async fn run_connection(self: Arc<Self>, mut line: Line, tally: Rc<RefCell<Tally>>) {
         let start = *self.start.get().expect("set before connections run");
         let (send_limit, each_once) = (self.volley.send_limit(), self.volley.amount == Amount::EachBuyerOnce);
         loop {
@@ -192,7 +203,7 @@ impl Field {
             }
             let buyer = index % self.volley.buyers.len();
             let since = self.volley.pace.map_or(sent, |pace| pace.due(start, index));
-            let (shot, retries) = self.shoot(&mut client, buyer).await;
+            let (shot, retries) = self.shoot(&mut line, buyer).await;
             self.progress.note(&shot);
             let mut tally = tally.borrow_mut();
             tally.retries += u64::from(retries);
@@ -200,20 +211,25 @@ impl Field {
         }
     }
 
-    async fn shoot(&self, client: &mut Client, buyer: usize) -> (Shot, u32) {
+    async fn shoot(&self, line: &mut Line, buyer: usize) -> (Shot, u32) {
         let who = &self.volley.buyers[buyer];
         let (mut in_doubt, mut retries) = (false, 0);
         loop {
-            let sent = client.send(&self.volley.shape, Some(&who.authorization), who.key.as_ref(), self.volley.request_timeout).await;
+            let sent = line.client.send(&self.volley.shape, Some(&who.authorization), who.key.as_ref(), self.volley.request_timeout).await;
+            let (target, ended) = (line.target, Instant::now());
             let result = sent.map(|response| Answer::to_order(&response));
             in_doubt |= result.as_ref().is_err_and(|error| *error != TransportError::Connect);
             let wait = match &result {
                 Ok(answer) if answer.asks_to_come_again() => Duration::from_secs(answer.retry_after_seconds.unwrap_or(1)),
-                Ok(_) => return (Shot { buyer, result, in_doubt: false }, retries),
+                Ok(_) => return (Shot { buyer, result, in_doubt: false, target, ended }, retries),
                 Err(_) => Duration::from_millis(50 << retries.min(4)),
             };
             if retries == self.volley.retries_max {
-                return (Shot { buyer, result, in_doubt }, retries);
+                return (Shot { buyer, result, in_doubt, target, ended }, retries);
+            }
+            if result.is_err() {
+                // As a load balancer does: whoever does not answer is left for the next.
+                *line = Line::to((line.target + 1) % self.volley.targets.len(), &self.volley.targets);
             }
             retries += 1;
             tokio::time::sleep_until((Instant::now() + wait.min(RETRY_AFTER_MAX)).into()).await;

@@ -1,6 +1,6 @@
 //! Races against the whole of doorbuster, held against the database.
 
-use loadtest::race::{Race, RaceReport, Track, race};
+use loadtest::race::{Own, Race, RaceReport, Track, race};
 use loadtest::server::Kind;
 use loadtest::tokens::Mint;
 
@@ -25,10 +25,11 @@ async fn held(settings: &Race) -> RaceReport {
     let server = launcher().start(&Kind::Embedded { data: data.clone() }, &folder.path().join("log")).await.unwrap();
     let track = Track {
         targets: vec![server.target().clone()],
+        operators: server.target().clone(),
         mint: Mint::with_secret(SECRET).unwrap(),
         config: config(),
         data,
-        own_server: Some(server),
+        own: Own::Server(Box::new(server)),
     };
     race(settings, track).await.unwrap()
 }

@@ -1,0 +1,70 @@
+//! A database with a name of its own and the schema of this release, gone when it is dropped.
+
+use anyhow::Context;
+use doorbuster::config;
+use doorbuster::domain::Partitions;
+use doorbuster::store::Store;
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+
+use super::services::beside;
+
+/// The database.
+#[derive(Debug)]
+pub(super) struct OwnDatabase {
+    server: String,
+    url: String,
+    name: String,
+}
+
+impl OwnDatabase {
+    /// Makes it.
+    pub(super) async fn create(server: &str, name: &str) -> anyhow::Result<Self> {
+        let (server, url) = beside(server, name)?;
+        let connection = connect(&server).await?;
+        connection.execute_unprepared(&format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await?;
+        connection.close().await?;
+        let database = Self { server, url, name: name.to_owned() };
+        let settings = config::Database { url: None, connections_max: 2, acquire_timeout_ms: 10_000 };
+        Store::migrate(&database.url, &settings, Partitions::DEFAULT).await?;
+        Ok(database)
+    }
+
+    /// What `DATABASE_URL` is for the processes on it.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whatever a killed process left open holds locks that the drop would wait for, so the connections go first.
+    async fn remove(server: &str, name: &str) -> anyhow::Result<()> {
+        let connection = connect(server).await?;
+        let query = format!("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = '{name}'");
+        let rows = connection.query_all_raw(Statement::from_string(DbBackend::MySql, query)).await.unwrap_or_default();
+        for id in rows.iter().filter_map(|row| row.try_get_by_index::<i64>(0).ok()) {
+            // One that is gone by now is what is wanted.
+            drop(connection.execute_unprepared(&format!("KILL {id}")).await);
+        }
+        connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS `{name}`")).await?;
+        Ok(connection.close().await?)
+    }
+}
+
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        if let Err(error) = on_a_thread_of_its_own(async move { Self::remove(&server, &name).await }) {
+            eprintln!("loadtest: the database {} is left behind: {error:#}", self.name);
+        }
+    }
+}
+
+/// The caller's runtime may be going down: cleaning up needs one that is not.
+pub(super) fn on_a_thread_of_its_own(work: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> anyhow::Result<()> {
+    let worker = std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work));
+    worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
+}
+
+async fn connect(server: &str) -> anyhow::Result<DatabaseConnection> {
+    let mut options = sea_orm::ConnectOptions::new(server);
+    options.max_connections(1).sqlx_logging(false);
+    Database::connect(options).await.context("no database server: start MariaDB or MySQL, or set DATABASE_URL")
+}
