@@ -155,8 +155,8 @@ async fn dead_letters(config: &Config, command: DeadCommand) -> anyhow::Result<(
 
 async fn serve(config: &Config, data: &Path) -> anyhow::Result<()> {
     let signals = StopSignals::catch()?;
-    let app = embedded::App::start(config, data).await?;
-    app.welcome().await?;
+    let app = embedded::App::start_with_demo(config, data).await?;
+    app.welcome();
     app.run_until(async {
         let signal = signals.first().await;
         tracing::info!(signal, "told to stop");

@@ -6,7 +6,7 @@ use std::path::Path;
 use rand::distr::{Alphanumeric, SampleString};
 
 use super::StartError;
-use crate::auth::{Hasher, Password};
+use crate::auth::{Authenticator, Hasher, Password};
 use crate::clock;
 use crate::datadir::DataDir;
 use crate::domain::{Price, Terms, Timestamp, Units};
@@ -25,13 +25,43 @@ const PASSWORD_LETTERS: usize = 20;
 pub(super) const ACCOUNTS_FILE: &str = "demo-accounts.txt";
 
 /// Who can log in to the demo.
-pub(super) const ACCOUNTS: [(&str, Role); 2] = [("demo-admin", Role::Admin), ("demo-buyer", Role::Buyer)];
+const ACCOUNTS: [(&str, Role); 2] = [("demo-admin", Role::Admin), ("demo-buyer", Role::Buyer)];
+
+/// What there is of the demo.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Demo {
+    /// Whether it was made just now.
+    pub(super) made_now: bool,
+    /// Whether its accounts are there, with fresh tokens in the data folder.
+    pub(super) has_accounts: bool,
+}
+
+/// Makes the demo on a first run with an empty database, and writes fresh tokens for its accounts.
+pub(super) async fn prepare(
+    store: &Store,
+    router: &Router,
+    hasher: &Hasher,
+    authenticator: &Authenticator,
+    data: &DataDir,
+) -> Result<Demo, StartError> {
+    let made_now = make_if_empty(store, router, hasher, data).await?;
+    let mut has_accounts = false;
+    for (name, _) in ACCOUNTS {
+        if let Some(account) = store.account_by_name(name).await? {
+            // The account's role, not the demo's: an operator may have changed it, or somebody else have the name.
+            let token = authenticator.mint(account.id, account.role, clock::system());
+            data.write_private(&format!("{name}.token"), &token)?;
+            has_accounts = true;
+        }
+    }
+    Ok(Demo { made_now, has_accounts })
+}
 
 /// Makes the demo if the database is empty; whether it did.
 ///
 /// Passwords are written first and the commodity is listed last, so that a first run that was killed is finished by the
 /// next one, with the passwords it had shown.
-pub(super) async fn make_if_empty(store: &Store, router: &Router, hasher: &Hasher, data: &DataDir) -> Result<bool, StartError> {
+async fn make_if_empty(store: &Store, router: &Router, hasher: &Hasher, data: &DataDir) -> Result<bool, StartError> {
     let begun = data.path().join(ACCOUNTS_FILE).exists();
     let listed_before = !store.commodities(None, 1, true).await?.is_empty();
     if listed_before || !(begun || store.accounts(None, 1).await?.is_empty()) {

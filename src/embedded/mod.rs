@@ -27,6 +27,7 @@ use crate::partition::{self, Board, Runner};
 use crate::routing::Router;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
+use demo::Demo;
 
 /// Why the process does not start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +72,7 @@ pub struct App {
     data: DataDir,
     store: Store,
     router: Arc<Router>,
-    authenticator: Arc<Authenticator>,
-    hasher: Arc<Hasher>,
+    demo: Demo,
     ownership: Arc<EmbeddedOwnership>,
     runners: Vec<Runner>,
     server: ServerHandle,
@@ -86,6 +86,19 @@ impl App {
     /// # Errors
     /// [`StartError`], after which nothing runs.
     pub async fn start(config: &Config, data: &Path) -> Result<Self, StartError> {
+        Self::begin(config, data, false).await
+    }
+
+    /// As [`App::start`]; and before the first request is served, on a first run with an empty database, makes the demo
+    /// sale, and refreshes the demo's tokens.
+    ///
+    /// # Errors
+    /// [`StartError`], after which nothing runs.
+    pub async fn start_with_demo(config: &Config, data: &Path) -> Result<Self, StartError> {
+        Self::begin(config, data, true).await
+    }
+
+    async fn begin(config: &Config, data: &Path, with_demo: bool) -> Result<Self, StartError> {
         let data = DataDir::open(data)?;
         let secret = match &config.auth.jwt_secret {
             Some(secret) => secret.clone(),
@@ -115,6 +128,9 @@ impl App {
         let router = Arc::new(Router::new(board, store.clone(), partitions, inboxes));
         router.served(SERVING_TIMEOUT).await.map_err(|_| StartError::NotServing(SERVING_TIMEOUT))?;
 
+        // Before the first request: whoever waits for `/readyz` finds the demo.
+        let demo = if with_demo { demo::prepare(&store, &router, &hasher, &authenticator, &data).await? } else { Demo::default() };
+
         let limiter = Arc::new(Limiter::new(&config.limits));
         tokio::spawn({
             let (limiter, stop) = (Arc::clone(&limiter), stop.clone());
@@ -124,8 +140,8 @@ impl App {
         let state = web::Data::new(AppState {
             router: Arc::clone(&router),
             store: store.clone(),
-            authenticator: Arc::clone(&authenticator),
-            hasher: Arc::clone(&hasher),
+            authenticator,
+            hasher,
             limiter,
             clock: clock::system,
             prometheus: metrics,
@@ -137,7 +153,7 @@ impl App {
         let handle = server.handle();
         let served = tokio::spawn(server);
         began.disarm();
-        Ok(Self { address, data, store, router, authenticator, hasher, ownership, runners, server: handle, served, stop })
+        Ok(Self { address, data, store, router, demo, ownership, runners, server: handle, served, stop })
     }
 
     /// Where the API listens.
@@ -146,25 +162,11 @@ impl App {
         self.address
     }
 
-    /// Makes the demo on a first run, refreshes the demo's tokens, and prints where to look.
-    ///
-    /// # Errors
-    /// [`StartError`] when the demo cannot be made or its tokens not be written.
-    pub async fn welcome(&self) -> Result<(), StartError> {
-        let first_run = demo::make_if_empty(&self.store, &self.router, &self.hasher, &self.data).await?;
-        let mut has_demo = false;
-        for (name, _) in demo::ACCOUNTS {
-            if let Some(account) = self.store.account_by_name(name).await? {
-                // The account's role, not the demo's: an operator may have changed it, or somebody else have the name.
-                let token = self.authenticator.mint(account.id, account.role, clock::system());
-                self.data.write_private(&format!("{name}.token"), &token)?;
-                has_demo = true;
-            }
-        }
-        let banner = welcome::banner(self.address, self.data.path(), first_run, has_demo, &self.router.board().all());
+    /// Prints where to look.
+    pub fn welcome(&self) {
+        let banner = welcome::banner(self.address, self.data.path(), self.demo, &self.router.board().all());
         // Whether anybody reads it or not: a sale does not end because of a closed pipe.
         drop(writeln!(std::io::stdout(), "{banner}"));
-        Ok(())
     }
 
     /// Serves until `shutdown` resolves, then stops.

@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::demo;
+use super::demo::{self, Demo};
 use crate::partition::Listing;
 
 /// The page of text: where to look, and one line that buys.
-pub(super) fn banner(address: SocketAddr, data: &Path, first_run: bool, has_demo: bool, commodities: &[Listing]) -> String {
+pub(super) fn banner(address: SocketAddr, data: &Path, demo: Demo, commodities: &[Listing]) -> String {
     let data = data.display();
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
@@ -18,7 +18,7 @@ pub(super) fn banner(address: SocketAddr, data: &Path, first_run: bool, has_demo
     line("docs", format!("http://{address}/docs"));
     line("metrics", format!("http://{address}/metrics"));
     line("data", format!("{data}"));
-    if has_demo {
+    if demo.has_accounts {
         line("accounts", format!("{data}/{} (demo-admin, demo-buyer)", demo::ACCOUNTS_FILE));
     }
     for listing in commodities.iter().take(5) {
@@ -28,8 +28,8 @@ pub(super) fn banner(address: SocketAddr, data: &Path, first_run: bool, has_demo
     if commodities.len() > 5 {
         line("", format!("... and {} more", commodities.len() - 5));
     }
-    let title = if first_run { "Doorbuster is up, with a demo sale" } else { "Doorbuster is up" };
-    let buy = match (has_demo, commodities.first()) {
+    let title = if demo.made_now { "Doorbuster is up, with a demo sale" } else { "Doorbuster is up" };
+    let buy = match (demo.has_accounts, commodities.first()) {
         (true, Some(listing)) => buy_line(address, Path::new(&data.to_string()), listing),
         _ => String::new(),
     };

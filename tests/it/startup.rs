@@ -84,9 +84,7 @@ async fn an_operator_of_the_demo_who_is_one_no_more_gets_no_operators_token_at_t
     let data = tempfile::tempdir().expect("a temporary folder");
     let config = config(database.url());
     let start = async || {
-        let app = App::start(&config, data.path()).await.expect("it starts");
-        app.welcome().await.expect("the folder is writable");
-        app.stop().await;
+        App::start_with_demo(&config, data.path()).await.expect("it starts").stop().await;
         let token = std::fs::read_to_string(data.path().join("demo-admin.token")).expect("there is a demo");
         let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("a token has three parts")).expect("base64");
         String::from_utf8(claims).expect("JSON")
