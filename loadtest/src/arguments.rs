@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use loadtest::chaos::Scenario;
 
 /// Races buyers against a Doorbuster server on this machine and audits the outcome.
 ///
@@ -23,6 +24,9 @@ pub enum Command {
     Compare(CompareArguments),
     /// Kill -9 in the middle of races on one data folder, with the proof after each restart that nothing was lost.
     Crash(CrashArguments),
+    /// Faults in the middle of sales on a cluster of its own (MariaDB or MySQL and RabbitMQ as for `race --spikes`), with an
+    /// audit after each.
+    Chaos(ChaosArguments),
     /// The bare endpoint of `compare`, on a free port.
     #[command(hide = true)]
     ServeBare,
@@ -134,6 +138,34 @@ pub struct CrashArguments {
     pub buyers: u32,
     /// Keep-alive connections.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Writes the figures into this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct ChaosArguments {
+    /// What is done.
+    #[arg(long, value_enum)]
+    pub scenario: Scenario,
+    /// How often.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub times: u32,
+    /// Decides when; drawn if left out, and printed. Turn n counts on from it, so a turn that fails can be repeated alone.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Units of each sale.
+    #[arg(long, default_value_t = 600, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub stock: u32,
+    /// Buyers of each sale; more than units.
+    #[arg(long, default_value_t = 800, value_parser = value_parser!(u32).range(2..=2_000_000))]
+    pub buyers: u32,
+    /// Requests a second.
+    #[arg(long, default_value_t = 400, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 128, value_parser = value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
     /// Writes the figures into this file.
     #[arg(long, value_name = "FILE")]

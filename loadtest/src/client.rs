@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, select};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -123,11 +123,15 @@ impl Client {
         key: Option<&HeaderValue>,
         bound: Duration,
     ) -> Result<Response, TransportError> {
+        // Closed while nothing was asked: that request was not sent, so it goes over a new connection.
+        if self.link.as_mut().is_some_and(Link::was_closed) {
+            self.link = None;
+        }
         self.connect(bound).await?;
         let request = self.request(shape, authorization, key);
         let mut link = self.link.take().expect("connected just now");
         let answer = tokio::time::timeout(bound, link.exchange(request)).await.unwrap_or(Err(TransportError::TimedOut))?;
-        if link.open {
+        if link.is_open() {
             self.link = Some(link);
         }
         Ok(answer)
@@ -153,16 +157,18 @@ impl Client {
     }
 }
 
+/// What moves bytes between a socket and a sender.
+type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
+
 /// An open connection. Its driver is polled by whoever exchanges: no task and no channel hop of its own.
 struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
-    open: bool,
+    driver: Option<Driver>,
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("open", &self.open).finish_non_exhaustive()
+        f.debug_struct("Link").field("open", &self.is_open()).finish_non_exhaustive()
     }
 }
 
@@ -171,16 +177,27 @@ impl Link {
         let stream = TcpStream::connect(target.address()).await.ok()?;
         stream.set_nodelay(true).ok()?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        Some(Self { sender, driver: Box::pin(driver), open: true })
+        Some(Self { sender, driver: Some(Box::pin(driver)) })
+    }
+
+    const fn is_open(&self) -> bool {
+        self.driver.is_some()
+    }
+
+    /// Whether the server has closed it since the last answer.
+    fn was_closed(&mut self) -> bool {
+        self.driver.as_mut().is_none_or(|driver| driver.now_or_never().is_some())
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response, TransportError> {
+        let Some(driver) = &mut self.driver else { return Err(TransportError::Broken) };
         let answer = pin!(read(&mut self.sender, request));
-        match select(answer, &mut self.driver).await {
+        match select(answer, driver).await {
             Either::Left((answer, _)) => answer,
             // The server closed behind its answer, or instead of one: the other half knows which.
             Either::Right((_, answer)) => {
-                self.open = false;
+                // It goes now: a request that it had not taken yet would wait for it for ever.
+                self.driver = None;
                 answer.await
             }
         }

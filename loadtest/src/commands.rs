@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use doorbuster::config::Config;
 use doorbuster::datadir;
 use hyper::body::Bytes;
+use loadtest::chaos::{self, Chaos};
 use loadtest::client::Shape;
 use loadtest::cluster::{Cluster, Layout, Services};
 use loadtest::compare::{self, Contender, Settings};
@@ -20,7 +21,7 @@ use loadtest::sale::{Desk, Offer, order_shape};
 use loadtest::server::{Kind, Launcher};
 use loadtest::tokens::Mint;
 
-use crate::arguments::{CompareArguments, CrashArguments, RaceArguments};
+use crate::arguments::{ChaosArguments, CompareArguments, CrashArguments, RaceArguments};
 
 /// Buyers that `compare` goes round; its commodities have no limit per user.
 const COMPARE_BUYERS: usize = 10_000;
@@ -187,6 +188,33 @@ pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {
         Err(error) => {
             let kept = stage.folder.keep();
             eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: the data folder is kept in {}", kept.display());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
+    let chaos = Chaos {
+        scenario: arguments.scenario,
+        times: arguments.times,
+        seed: arguments.seed.unwrap_or_else(|| rand::random_range(0..u64::from(u32::MAX))),
+        stock: arguments.stock,
+        buyers: arguments.buyers as usize,
+        rate: arguments.rate,
+        connections: arguments.connections as usize,
+    };
+    println!("seed {}", chaos.seed);
+    let stage = Stage::new()?;
+    let say = |line| println!("  {line}");
+    match chaos::chaos(&chaos, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await {
+        Ok(report) => {
+            println!("\n{report}");
+            write_json(arguments.json.as_deref(), &report)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let kept = stage.folder.keep();
+            eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: the logs are kept in {}", kept.display());
             Ok(ExitCode::FAILURE)
         }
     }

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod audit;
 pub mod bare;
+pub mod chaos;
 pub mod child;
 pub mod client;
 pub mod cluster;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Race(arguments) => run(commands::race(arguments)),
         Command::Compare(arguments) => run(commands::compare(arguments)),
         Command::Crash(arguments) => run(commands::crash(arguments)),
+        Command::Chaos(arguments) => run(commands::chaos(arguments)),
         Command::ServeBare => loadtest::child::serve_bare().map(|()| ExitCode::SUCCESS),
         Command::ServeSpike => loadtest::child::serve_spike().map(|()| ExitCode::SUCCESS),
         Command::ServeConsumer => loadtest::child::serve_consumer().map(|()| ExitCode::SUCCESS),

@@ -199,7 +199,7 @@ async fn shares(track: &Track, commodity: CommodityId, shots: &[Shot]) -> anyhow
     let of = |target: usize| shots.iter().filter(accepted).filter(|shot| shot.target == target).count() as u64;
     let (names, owner) = match &track.own {
         Own::Cluster(cluster) => {
-            (cluster.spikes.iter().map(|spike| spike.name().to_owned()).collect(), Some(cluster.owner_of(commodity).await?))
+            (cluster.spikes.iter().map(|spike| spike.name().to_owned()).collect(), Some(cluster.owner_of(commodity).await?.0))
         }
         Own::Nothing | Own::NothingOfCluster | Own::Server(_) => (track.targets.iter().map(Target::to_string).collect::<Vec<_>>(), None),
     };

@@ -98,6 +98,8 @@ pub struct Tally {
     pub transport: BTreeMap<TransportError, u64>,
     /// Attempts repeated, whatever for.
     pub retries: u64,
+    /// Of those, attempts that were sent and came to nothing, by what came in place of an answer.
+    pub failed_attempts: BTreeMap<String, u64>,
     /// Latencies of accepted orders.
     pub accepted: Latencies,
     /// Latencies of refusals.
@@ -149,6 +151,9 @@ impl Tally {
             self.note_malformed(why);
         }
         self.retries += other.retries;
+        for (why, count) in other.failed_attempts {
+            *self.failed_attempts.entry(why).or_default() += count;
+        }
         self.accepted.merge(&other.accepted);
         self.refused.merge(&other.refused);
         self.shots.extend(other.shots);

@@ -139,6 +139,27 @@ pub async fn fire(volley: Volley, progress: Arc<Progress>) -> anyhow::Result<Tal
     Ok(tally)
 }
 
+/// Attempts of one request that were repeated.
+#[derive(Default)]
+struct Repeats {
+    all: u32,
+    /// What came of those that were sent.
+    failed: Vec<String>,
+}
+
+impl Repeats {
+    fn note(&mut self, result: &Result<Answer, TransportError>) {
+        self.all += 1;
+        match result {
+            Ok(answer) => self.failed.push(answer.code.clone()),
+            Err(TransportError::Connect) => {}
+            Err(error @ (TransportError::Broken | TransportError::TimedOut | TransportError::TooLong)) => {
+                self.failed.push(error.words().to_owned())
+            }
+        }
+    }
+}
+
 /// A connection and where it leads.
 struct Line {
     client: Client,
@@ -203,17 +224,20 @@ impl Field {
             }
             let buyer = index % self.volley.buyers.len();
             let since = self.volley.pace.map_or(sent, |pace| pace.due(start, index));
-            let (shot, retries) = self.shoot(&mut line, buyer).await;
+            let (shot, repeats) = self.shoot(&mut line, buyer).await;
             self.progress.note(&shot);
             let mut tally = tally.borrow_mut();
-            tally.retries += u64::from(retries);
+            tally.retries += u64::from(repeats.all);
+            for why in repeats.failed {
+                *tally.failed_attempts.entry(why).or_default() += 1;
+            }
             tally.add(shot, since, Instant::now(), each_once);
         }
     }
 
-    async fn shoot(&self, line: &mut Line, buyer: usize) -> (Shot, u32) {
+    async fn shoot(&self, line: &mut Line, buyer: usize) -> (Shot, Repeats) {
         let who = &self.volley.buyers[buyer];
-        let (mut in_doubt, mut retries) = (false, 0);
+        let (mut in_doubt, mut repeats) = (false, Repeats::default());
         loop {
             let sent = line.client.send(&self.volley.shape, Some(&who.authorization), who.key.as_ref(), self.volley.request_timeout).await;
             let (target, ended) = (line.target, Instant::now());
@@ -221,17 +245,17 @@ impl Field {
             in_doubt |= result.as_ref().is_err_and(|error| *error != TransportError::Connect);
             let wait = match &result {
                 Ok(answer) if answer.asks_to_come_again() => Duration::from_secs(answer.retry_after_seconds.unwrap_or(1)),
-                Ok(_) => return (Shot { buyer, result, in_doubt: false, target, ended }, retries),
-                Err(_) => Duration::from_millis(50 << retries.min(4)),
+                Ok(_) => return (Shot { buyer, result, in_doubt: false, target, ended }, repeats),
+                Err(_) => Duration::from_millis(50 << repeats.all.min(4)),
             };
-            if retries == self.volley.retries_max {
-                return (Shot { buyer, result, in_doubt, target, ended }, retries);
+            if repeats.all == self.volley.retries_max {
+                return (Shot { buyer, result, in_doubt, target, ended }, repeats);
             }
             if result.is_err() {
                 // As a load balancer does: whoever does not answer is left for the next.
                 *line = Line::to((line.target + 1) % self.volley.targets.len(), &self.volley.targets);
             }
-            retries += 1;
+            repeats.note(&result);
             tokio::time::sleep_until((Instant::now() + wait.min(RETRY_AFTER_MAX)).into()).await;
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, Partitions};
+use doorbuster::domain::{CommodityId, Epoch, Partitions};
 use doorbuster::ring::partition_of;
 use doorbuster::store::Store;
 
@@ -168,18 +168,19 @@ impl Cluster {
         Ok(Store::connect(self.database.url(), &self.config()?.database).await?)
     }
 
-    /// Which of [`Cluster::spikes`] owns a commodity's partition, as the database has it.
+    /// Which of [`Cluster::spikes`] owns a commodity's partition, and in which epoch, as the database has it.
     ///
     /// # Errors
     /// If the database does not answer, or knows no such node.
-    pub async fn owner_of(&self, commodity: CommodityId) -> anyhow::Result<usize> {
+    pub async fn owner_of(&self, commodity: CommodityId) -> anyhow::Result<(usize, Epoch)> {
         let store = self.store().await?;
         let partition = partition_of(commodity, store.partitions());
         let rows = store.partition_rows().await?;
         store.close().await?;
-        let owner = rows.into_iter().find(|row| row.id == partition).and_then(|row| row.owner);
-        let owner = owner.with_context(|| format!("partition {partition} has no owner"))?;
-        self.spikes.iter().position(|spike| spike.name == owner).with_context(|| format!("{owner} is no node of this cluster"))
+        let row = rows.into_iter().find(|row| row.id == partition).with_context(|| format!("there is no partition {partition}"))?;
+        let owner = row.owner.with_context(|| format!("partition {partition} has no owner"))?;
+        let index = self.spikes.iter().position(|spike| spike.name == owner);
+        Ok((index.with_context(|| format!("{owner} is no node of this cluster"))?, row.epoch))
     }
 
     /// Stops all processes in order. Database and queues stay until the cluster is dropped.
@@ -203,8 +204,11 @@ impl Cluster {
         self.queues.prefix()
     }
 
-    /// A node is ready with its first partition; a race begins when all partitions are sold from, by nodes that share them.
-    async fn wait_owned(&self) -> anyhow::Result<()> {
+    /// Waits until all partitions are sold from, by nodes that share them: a node is ready with its first.
+    ///
+    /// # Errors
+    /// If that takes longer than a minute.
+    pub async fn wait_owned(&self) -> anyhow::Result<()> {
         let store = self.store().await?;
         let mut pause = tokio::time::interval(Duration::from_millis(50));
         let owned = tokio::time::timeout(OWNED_TIMEOUT, async {

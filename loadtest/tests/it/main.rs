@@ -1,5 +1,6 @@
 //! The load generator against servers it starts itself.
 
+mod chaos;
 mod command;
 mod crash;
 mod generator;

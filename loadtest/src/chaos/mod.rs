@@ -1,0 +1,102 @@
+//! Faults in the middle of sales, again and again on one cluster of our own, with an audit after each.
+//!
+//! Each turn opens a sale, lets keyed buyers ask for it at an even pace, does the damage at a moment the seed decides, and
+//! then checks: what was pending has one answer, the same from every node, that agrees with the rows; a repeated request
+//! gives the same order; the sale can be finished to exactly zero available; accepted = rows, nothing oversold or
+//! undersold, nothing twice. Never touches servers or processes that are not its own.
+
+mod fault;
+mod report;
+mod turn;
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+pub use report::{ChaosReport, TurnReport};
+
+use crate::cluster::{Cluster, Layout, Services};
+use crate::server::Launcher;
+use crate::tokens::Mint;
+use turn::Scene;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// The only node that sells is killed (SIGKILL) and started again.
+    SpikeKilled,
+    /// Of three nodes, the owner of the commodity's partition is killed, and started again a little later.
+    OwnerKilled,
+    /// Of three nodes, the owner is asked to stop (SIGTERM): no request may fail. It is started again.
+    OwnerStopped,
+    /// Both consumers are killed, one shortly after the other, and started again.
+    ConsumerKilled,
+}
+
+impl Scenario {
+    /// The cluster it needs.
+    const fn layout(self) -> Layout {
+        match self {
+            Self::SpikeKilled => Layout { spikes: 1, consumers: 1 },
+            Self::OwnerKilled | Self::OwnerStopped => Layout { spikes: 3, consumers: 2 },
+            Self::ConsumerKilled => Layout { spikes: 1, consumers: 2 },
+        }
+    }
+
+    /// Whether a commodity stops selling until its partition has a new epoch.
+    const fn changes_owner(self) -> bool {
+        match self {
+            Self::SpikeKilled | Self::OwnerKilled | Self::OwnerStopped => true,
+            Self::ConsumerKilled => false,
+        }
+    }
+
+    /// Whether buyers must not notice at all.
+    const fn is_silent(self) -> bool {
+        match self {
+            Self::OwnerStopped | Self::ConsumerKilled => true,
+            Self::SpikeKilled | Self::OwnerKilled => false,
+        }
+    }
+}
+
+/// How the damage is done.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Chaos {
+    /// What.
+    pub scenario: Scenario,
+    /// How often.
+    pub times: u32,
+    /// Decides when, and in which order buyers ask. Turn `n` alone is repeated by `times` 1 and this seed plus `n` - 1.
+    pub seed: u64,
+    /// Units of each sale.
+    pub stock: u32,
+    /// Buyers of each sale; more than `stock`.
+    pub buyers: usize,
+    /// Requests a second.
+    pub rate: u32,
+    /// Keep-alive connections.
+    pub connections: usize,
+}
+
+/// Does it on a cluster of its own, whose logs go into `folder`. `say` gets a line a turn.
+///
+/// # Errors
+/// The first violation, or whatever kept the run from going on; the seed that repeats it is part of the error.
+pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<ChaosReport> {
+    ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
+    let cluster = Cluster::start(chaos.scenario.layout(), &Services::from_environment(), launcher, folder).await?;
+    let mut scene = Scene { chaos, cluster, mint, finished: Vec::new() };
+    let mut turns = Vec::new();
+    for turn in 1..=chaos.times {
+        let seed = chaos.seed.wrapping_add(u64::from(turn - 1));
+        let done = scene.turn(&mut StdRng::seed_from_u64(seed)).await.with_context(|| format!("turn {turn}: seed {seed} repeats it"))?;
+        say(format!("turn {turn:>2}: {done}"));
+        turns.push(done);
+    }
+    scene.end().await.with_context(|| format!("after the end, seed {}", chaos.seed))?;
+    Ok(ChaosReport { machine: crate::machine::Machine::here(), chaos: chaos.clone(), turns })
+}

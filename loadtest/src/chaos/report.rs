@@ -1,0 +1,82 @@
+//! What the turns met, for people and for files. Never judges: a turn that went wrong is an error, not a line.
+
+use crate::machine::Machine;
+use crate::report::{Table, latency, thousands};
+
+use super::Chaos;
+
+/// One turn, audited clean.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TurnReport {
+    /// Answers when the damage was done.
+    pub answers_before: u64,
+    /// Orders accepted under the load, before and after the damage, all of them rows.
+    pub accepted: u64,
+    /// Requests that ended pending or without an answer and were asked for until they had one.
+    pub in_doubt: u64,
+    /// Of those, orders.
+    pub in_doubt_orders: u64,
+    /// Attempts repeated by buyers: no answer, or told to come again.
+    pub retries: u64,
+    /// From the damage until this commodity was sold in a later epoch, as a buyer saw it, in microseconds; none where the
+    /// owner does not change.
+    pub pause_us: Option<u64>,
+    /// How long what was gone took to be ready again, in milliseconds.
+    pub ready_ms: u64,
+}
+
+impl std::fmt::Display for TurnReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "after {} answers", self.answers_before)?;
+        if let Some(pause) = self.pause_us {
+            write!(f, ", sells again after {}", latency(pause))?;
+        }
+        write!(f, "; {} accepted, {} in doubt ({} orders)", self.accepted, self.in_doubt, self.in_doubt_orders)?;
+        write!(f, ", {} retries, ready again in {} ms; clean", self.retries, self.ready_ms)
+    }
+}
+
+/// All turns.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ChaosReport {
+    /// Where it ran.
+    pub machine: Machine,
+    /// What was asked for.
+    pub chaos: Chaos,
+    /// Each turn, in order.
+    pub turns: Vec<TurnReport>,
+}
+
+impl ChaosReport {
+    /// Median and worst pause in microseconds; none where the owner does not change.
+    #[must_use]
+    pub fn pauses(&self) -> Option<(u64, u64)> {
+        let mut pauses: Vec<u64> = self.turns.iter().filter_map(|turn| turn.pause_us).collect();
+        pauses.sort_unstable();
+        Some((*pauses.get(pauses.len() / 2)?, *pauses.last()?))
+    }
+
+    /// The sum over all turns.
+    #[must_use]
+    pub fn sum(&self, of: impl Fn(&TurnReport) -> u64) -> u64 {
+        self.turns.iter().map(of).sum()
+    }
+}
+
+impl std::fmt::Display for ChaosReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut table = Table::new(&["", "in all"]);
+        let mut line = |name: &str, value: String| table.line(vec![name.to_owned(), value]);
+        line("turns, each audited clean", self.turns.len().to_string());
+        line("accepted = rows", thousands(self.sum(|turn| turn.accepted)));
+        line("oversold, undersold, duplicates", "0".to_owned());
+        line("in doubt, all resolved", thousands(self.sum(|turn| turn.in_doubt)));
+        line("of them orders", thousands(self.sum(|turn| turn.in_doubt_orders)));
+        line("attempts repeated", thousands(self.sum(|turn| turn.retries)));
+        if let Some((median, worst)) = self.pauses() {
+            line("until it sells again, median", latency(median));
+            line("until it sells again, worst", latency(worst));
+        }
+        write!(f, "{table}\n  {}", self.machine)
+    }
+}
