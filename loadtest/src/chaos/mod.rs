@@ -7,6 +7,7 @@
 
 mod fault;
 mod report;
+mod servers;
 mod turn;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ pub use report::{ChaosReport, TurnReport};
 use crate::cluster::{Cluster, Layout, Services};
 use crate::server::Launcher;
 use crate::tokens::Mint;
+use servers::{Kind, PrivateServer};
 use turn::Scene;
 
 /// What is done.
@@ -34,13 +36,28 @@ pub enum Scenario {
     OwnerStopped,
     /// Both consumers are killed, one shortly after the other, and started again.
     ConsumerKilled,
+    /// A broker of its own is asked to stop (SIGTERM), and started again.
+    BrokerRestarted,
+    /// A broker of its own is killed (SIGKILL), and started again.
+    BrokerKilled,
+    /// A database server of its own is stopped for some seconds, in which selling goes on.
+    DatabaseAway,
 }
 
 impl Scenario {
+    /// The server it hurts, which must be its own.
+    const fn server(self) -> Option<Kind> {
+        match self {
+            Self::SpikeKilled | Self::OwnerKilled | Self::OwnerStopped | Self::ConsumerKilled => None,
+            Self::BrokerRestarted | Self::BrokerKilled => Some(Kind::Broker),
+            Self::DatabaseAway => Some(Kind::Database),
+        }
+    }
+
     /// The cluster it needs.
     const fn layout(self) -> Layout {
         match self {
-            Self::SpikeKilled => Layout { spikes: 1, consumers: 1 },
+            Self::SpikeKilled | Self::BrokerRestarted | Self::BrokerKilled | Self::DatabaseAway => Layout { spikes: 1, consumers: 1 },
             Self::OwnerKilled | Self::OwnerStopped => Layout { spikes: 3, consumers: 2 },
             Self::ConsumerKilled => Layout { spikes: 1, consumers: 2 },
         }
@@ -49,16 +66,16 @@ impl Scenario {
     /// Whether a commodity stops selling until its partition has a new epoch.
     const fn changes_owner(self) -> bool {
         match self {
-            Self::SpikeKilled | Self::OwnerKilled | Self::OwnerStopped => true,
-            Self::ConsumerKilled => false,
+            Self::SpikeKilled | Self::OwnerKilled | Self::OwnerStopped | Self::BrokerRestarted | Self::BrokerKilled => true,
+            Self::ConsumerKilled | Self::DatabaseAway => false,
         }
     }
 
     /// Whether buyers must not notice at all.
     const fn is_silent(self) -> bool {
         match self {
-            Self::OwnerStopped | Self::ConsumerKilled => true,
-            Self::SpikeKilled | Self::OwnerKilled => false,
+            Self::OwnerStopped | Self::ConsumerKilled | Self::DatabaseAway => true,
+            Self::SpikeKilled | Self::OwnerKilled | Self::BrokerRestarted | Self::BrokerKilled => false,
         }
     }
 }
@@ -88,8 +105,19 @@ pub struct Chaos {
 /// The first violation, or whatever kept the run from going on; the seed that repeats it is part of the error.
 pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<ChaosReport> {
     ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
-    let cluster = Cluster::start(chaos.scenario.layout(), &Services::from_environment(), launcher, folder).await?;
-    let mut scene = Scene { chaos, cluster, mint, finished: Vec::new() };
+    let mut services = Services::from_environment();
+    let server = match chaos.scenario.server() {
+        Some(kind) => Some(PrivateServer::start(kind, folder).await?),
+        None => None,
+    };
+    if let Some(server) = &server {
+        match server.kind() {
+            Kind::Broker => services.amqp = server.url(),
+            Kind::Database => services.mysql = server.url(),
+        }
+    }
+    let cluster = Cluster::start(chaos.scenario.layout(), &services, launcher, folder).await?;
+    let mut scene = Scene { chaos, cluster, server, mint, finished: Vec::new() };
     let mut turns = Vec::new();
     for turn in 1..=chaos.times {
         let seed = chaos.seed.wrapping_add(u64::from(turn - 1));

@@ -18,6 +18,10 @@ pub struct TurnReport {
     pub in_doubt_orders: u64,
     /// Attempts repeated by buyers: no answer, or told to come again.
     pub retries: u64,
+    /// Orders accepted while what was hurt was gone and not being started again yet.
+    pub accepted_while_gone: u64,
+    /// How long that was, in milliseconds.
+    pub gone_ms: u64,
     /// From the damage until this commodity was sold in a later epoch, as a buyer saw it, in microseconds; none where the
     /// owner does not change.
     pub pause_us: Option<u64>,
@@ -32,6 +36,9 @@ impl std::fmt::Display for TurnReport {
             write!(f, ", sells again after {}", latency(pause))?;
         }
         write!(f, "; {} accepted, {} in doubt ({} orders)", self.accepted, self.in_doubt, self.in_doubt_orders)?;
+        if self.gone_ms > 0 {
+            write!(f, ", {} accepted in the {} ms it was gone", self.accepted_while_gone, self.gone_ms)?;
+        }
         write!(f, ", {} retries, ready again in {} ms; clean", self.retries, self.ready_ms)
     }
 }

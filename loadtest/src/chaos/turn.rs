@@ -11,6 +11,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::fault::{Done, inflict};
+use super::servers::PrivateServer;
 use super::{Chaos, TurnReport};
 use crate::answer::{Acceptance, Answer, Verdict};
 use crate::audit::{Audit, Sale, Told};
@@ -39,6 +40,8 @@ pub(super) struct Finished {
 pub(super) struct Scene<'a> {
     pub(super) chaos: &'a Chaos,
     pub(super) cluster: Cluster,
+    // After the cluster: what it is connected to goes last.
+    pub(super) server: Option<PrivateServer>,
     pub(super) mint: Mint,
     pub(super) finished: Vec<Finished>,
 }
@@ -72,6 +75,8 @@ impl Scene<'_> {
             in_doubt: settled.in_doubt,
             in_doubt_orders,
             retries: tally.retries,
+            accepted_while_gone: accepted_while(&tally.shots, done.gone),
+            gone_ms: done.gone.1.duration_since(done.gone.0).as_millis() as u64,
             pause_us: pause.map(|pause| pause.as_micros() as u64),
             ready_ms: done.ready.as_millis() as u64,
         })
@@ -101,13 +106,13 @@ impl Scene<'_> {
         let jitter = Duration::from_micros(random.random_range(0..3_000));
         let volley = self.volley(commodity, Arc::clone(buyers), Some(Pace::new(self.chaos.rate)));
         let scenario = self.chaos.scenario;
-        let cluster = &mut self.cluster;
+        let (cluster, server) = (&mut self.cluster, &mut self.server);
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             let answers = progress.done();
-            inflict(scenario, cluster, owner, random).await.map(|done| (done, answers))
+            inflict(scenario, cluster, server, owner, random).await.map(|done| (done, answers))
         };
         let (tally, hurt) = tokio::join!(fire(volley, Arc::clone(&progress)), hurt);
         let (done, answers) = hurt.context("the damage")?;
@@ -251,6 +256,10 @@ impl Scene<'_> {
 struct Settled {
     in_doubt: u64,
     orders: Vec<Acceptance>,
+}
+
+fn accepted_while(shots: &[Shot], (from, until): (Instant, Instant)) -> u64 {
+    shots.iter().filter(|shot| accepted(shot).is_some() && (from..until).contains(&shot.ended)).count() as u64
 }
 
 fn accepted(shot: &Shot) -> Option<&Acceptance> {
