@@ -10,7 +10,7 @@ use doorbuster::domain::{CommodityId, Epoch, OrderId, UserId};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::fault::{Done, inflict};
+use super::fault::{Done, Victims, inflict};
 use super::servers::PrivateServer;
 use super::{Chaos, TurnReport};
 use crate::answer::{Acceptance, Answer, Verdict};
@@ -106,13 +106,13 @@ impl Scene<'_> {
         let jitter = Duration::from_micros(random.random_range(0..3_000));
         let volley = self.volley(commodity, Arc::clone(buyers), Some(Pace::new(self.chaos.rate)));
         let scenario = self.chaos.scenario;
-        let (cluster, server) = (&mut self.cluster, &mut self.server);
+        let mut victims = Victims { cluster: &mut self.cluster, server: &mut self.server, owner, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             let answers = progress.done();
-            inflict(scenario, cluster, server, owner, random).await.map(|done| (done, answers))
+            inflict(scenario, &mut victims).await.map(|done| (done, answers))
         };
         let (tally, hurt) = tokio::join!(fire(volley, Arc::clone(&progress)), hurt);
         let (done, answers) = hurt.context("the damage")?;

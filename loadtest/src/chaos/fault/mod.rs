@@ -1,0 +1,56 @@
+//! The damage itself, each kind in a file of its own. Only to processes of the cluster and to the server it is given.
+
+mod processes;
+mod servers;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+
+use super::Scenario;
+use super::servers::PrivateServer;
+use crate::cluster::Cluster;
+
+/// What damage may be done to.
+pub(super) struct Victims<'a> {
+    /// The processes.
+    pub(super) cluster: &'a mut Cluster,
+    /// The server of the scenario's own.
+    pub(super) server: &'a mut Option<PrivateServer>,
+    /// The node the commodity is sold by.
+    pub(super) owner: usize,
+    /// Where every choice comes from.
+    pub(super) random: &'a mut StdRng,
+}
+
+/// What was done and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    /// The moment before it.
+    pub(super) at: Instant,
+    /// When it was done, and what is gone began to be started again.
+    pub(super) gone: (Instant, Instant),
+    /// From the start of what was gone to its readiness.
+    pub(super) ready: Duration,
+}
+
+impl Done {
+    /// Begun `at`, in force from `gone` until it began to be mended at `began`, and all is well again now.
+    fn now(at: Instant, gone: Instant, began: Instant) -> Self {
+        Self { at, gone: (gone, began), ready: began.elapsed() }
+    }
+}
+
+/// Does the damage and mends it.
+pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    match scenario {
+        Scenario::SpikeKilled => processes::spike_killed(victims).await,
+        Scenario::OwnerKilled => processes::owner_killed(victims).await,
+        Scenario::OwnerStopped => processes::owner_stopped(victims).await,
+        Scenario::ConsumerKilled => processes::consumers_killed(victims).await,
+        Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
+        Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
+        Scenario::DatabaseAway => servers::database_away(victims).await,
+    }
+}

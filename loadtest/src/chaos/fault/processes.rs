@@ -1,0 +1,58 @@
+//! Processes of the cluster killed and stopped, and started again at the address they had.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::{Done, Victims};
+
+/// How long a killed owner stays away: long enough that others must take over.
+const AWAY: Duration = Duration::from_millis(1_500);
+
+/// The owner is killed and started again at once.
+pub(super) async fn spike_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let at = Instant::now();
+    victims.cluster.spikes[victims.owner].kill().await?;
+    owner_again(victims, at, Instant::now()).await
+}
+
+/// The owner is killed and stays away for a while.
+pub(super) async fn owner_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let at = Instant::now();
+    victims.cluster.spikes[victims.owner].kill().await?;
+    let gone = Instant::now();
+    // The time it is away is part of the damage: there is nothing to wait for.
+    tokio::time::sleep(AWAY).await;
+    owner_again(victims, at, gone).await
+}
+
+/// The owner is asked to stop, and started again when it has.
+pub(super) async fn owner_stopped(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let at = Instant::now();
+    victims.cluster.spikes[victims.owner].stop().await?;
+    owner_again(victims, at, Instant::now()).await
+}
+
+/// Both consumers are killed, one shortly after the other.
+pub(super) async fn consumers_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let launcher = victims.cluster.launcher().clone();
+    let (first, second) = if victims.random.random() { (0, 1) } else { (1, 0) };
+    let between = Duration::from_millis(victims.random.random_range(0..300));
+    let at = Instant::now();
+    victims.cluster.consumers[first].kill().await?;
+    // Long enough for the other to have taken over, or not: that is what is looked for.
+    tokio::time::sleep(between).await;
+    victims.cluster.consumers[second].kill().await?;
+    let gone = Instant::now();
+    for consumer in &mut victims.cluster.consumers {
+        consumer.start(&launcher).await?;
+    }
+    Ok(Done::now(at, gone, gone))
+}
+
+async fn owner_again(victims: &mut Victims<'_>, at: Instant, gone: Instant) -> anyhow::Result<Done> {
+    let launcher = victims.cluster.launcher().clone();
+    let began = Instant::now();
+    victims.cluster.spikes[victims.owner].start(&launcher).await?;
+    Ok(Done::now(at, gone, began))
+}
