@@ -21,6 +21,7 @@ pub use report::{ChaosReport, TurnReport};
 pub use scenario::Scenario;
 
 use crate::cluster::{Cluster, Services};
+use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
 use servers::{Kind, PrivateServer};
@@ -39,10 +40,24 @@ pub struct Chaos {
     pub stock: u32,
     /// Buyers of each sale; more than `stock`.
     pub buyers: usize,
-    /// Requests a second.
+    /// Requests a second; fewer where the damage lasts so long that the units would not.
     pub rate: u32,
     /// Keep-alive connections.
     pub connections: usize,
+}
+
+impl Chaos {
+    /// The damage comes before more than one in so many units is sold.
+    const fn damage_within(&self) -> u32 {
+        if self.scenario.lasts().is_zero() { 2 } else { 10 }
+    }
+
+    /// A pace at which units are left when the damage is over.
+    fn pace(&self) -> Pace {
+        let lasts = self.scenario.lasts().as_secs_f64();
+        let left = f64::from(self.stock) * 0.8;
+        Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate })
+    }
 }
 
 /// Does it on a cluster of its own, whose logs go into `folder`. `say` gets a line a turn.

@@ -1,5 +1,7 @@
 //! What the turns met, for people and for files. Never judges: a turn that went wrong is an error, not a line.
 
+use std::collections::BTreeMap;
+
 use crate::machine::Machine;
 use crate::report::{Table, latency, thousands};
 
@@ -27,6 +29,8 @@ pub struct TurnReport {
     pub pause_us: Option<u64>,
     /// How long what was gone took to be ready again, in milliseconds.
     pub ready_ms: u64,
+    /// What was seen of the damage, by what it is.
+    pub figures: BTreeMap<&'static str, u64>,
 }
 
 impl std::fmt::Display for TurnReport {
@@ -36,8 +40,11 @@ impl std::fmt::Display for TurnReport {
             write!(f, ", sells again after {}", latency(pause))?;
         }
         write!(f, "; {} accepted, {} in doubt ({} orders)", self.accepted, self.in_doubt, self.in_doubt_orders)?;
-        if self.gone_ms > 0 {
-            write!(f, ", {} accepted in the {} ms it was gone", self.accepted_while_gone, self.gone_ms)?;
+        if let Some(a_second) = (self.accepted_while_gone * 1_000).checked_div(self.gone_ms) {
+            write!(f, ", {} accepted in the {} ms it was gone ({a_second} a second)", self.accepted_while_gone, self.gone_ms)?;
+        }
+        for (what, figure) in &self.figures {
+            write!(f, ", {what}: {figure}")?;
         }
         write!(f, ", {} retries, ready again in {} ms; clean", self.retries, self.ready_ms)
     }

@@ -63,6 +63,8 @@ impl Scene<'_> {
             let answers = (&tally.answers, &tally.transport);
             ensure!(failed == 0 && tally.failed_attempts.is_empty(), "no request may fail: {:?}, {answers:?}", tally.failed_attempts);
         }
+        let accepted_while_gone = accepted_while(&tally.shots, done.gone);
+        ensure!(self.chaos.scenario.lasts().is_zero() || accepted_while_gone > 0, "nothing was accepted while it was away");
 
         let settled = self.settle(&tally.shots, &buyers, commodity).await?;
         let in_doubt_orders = settled.orders.len() as u64;
@@ -75,10 +77,11 @@ impl Scene<'_> {
             in_doubt: settled.in_doubt,
             in_doubt_orders,
             retries: tally.retries,
-            accepted_while_gone: accepted_while(&tally.shots, done.gone),
+            accepted_while_gone,
             gone_ms: done.gone.1.duration_since(done.gone.0).as_millis() as u64,
             pause_us: pause.map(|pause| pause.as_micros() as u64),
             ready_ms: done.ready.as_millis() as u64,
+            figures: done.figures,
         })
     }
 
@@ -102,11 +105,11 @@ impl Scene<'_> {
         random: &mut StdRng,
     ) -> anyhow::Result<(Tally, Done, u64)> {
         let stock = u64::from(self.chaos.stock);
-        let progress = Arc::new(Progress::with_milestone(random.random_range(1..=stock.div_ceil(2))));
+        let progress = Arc::new(Progress::with_milestone(random.random_range(1..=stock.div_ceil(self.chaos.damage_within().into()))));
         let jitter = Duration::from_micros(random.random_range(0..3_000));
-        let volley = self.volley(commodity, Arc::clone(buyers), Some(Pace::new(self.chaos.rate)));
+        let volley = self.volley(commodity, Arc::clone(buyers), Some(self.chaos.pace()));
         let scenario = self.chaos.scenario;
-        let mut victims = Victims { cluster: &mut self.cluster, server: &mut self.server, owner, random };
+        let mut victims = Victims { cluster: &mut self.cluster, server: &mut self.server, commodity, owner, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.

@@ -1,6 +1,6 @@
-//! Whatever process of a cluster is killed in the middle of a sale: accepted means sold, and nothing is left over.
+//! Whatever is done to a cluster in the middle of a sale: accepted means sold, and nothing is left over.
 
-use loadtest::chaos::{Chaos, ChaosReport, Scenario, chaos};
+use loadtest::chaos::{Chaos, ChaosReport, Scenario, TurnReport, chaos};
 use loadtest::tokens::Mint;
 
 use crate::{SECRET, launcher};
@@ -32,4 +32,30 @@ async fn the_owner_is_killed_and_its_commodity_sells_again_from_another_node() {
 async fn the_consumers_are_killed_and_no_buyer_notices() {
     let report = survived(Scenario::ConsumerKilled, 3).await;
     assert_eq!((report.turns.len(), report.sum(|turn| turn.retries)), (3, 0), "{report}");
+}
+
+#[tokio::test]
+async fn a_consumer_is_killed_inside_its_transaction_and_another_applies_it_once() {
+    let report = survived(Scenario::ConsumerKilledInTransaction, 2).await;
+    let written = |turn: &TurnReport| turn.figures["rows written in the open transaction"] > 0;
+    assert!(report.turns.len() == 2 && report.turns.iter().all(written), "{report}");
+}
+
+#[tokio::test]
+async fn the_broker_is_restarted_and_what_it_confirmed_is_sold_exactly_once() {
+    let report = survived(Scenario::BrokerRestarted, 1).await;
+    assert!(report.sum(|turn| turn.retries + turn.in_doubt) > 0, "{report}");
+}
+
+#[tokio::test]
+async fn the_broker_is_killed_and_what_it_confirmed_is_sold_exactly_once() {
+    let report = survived(Scenario::BrokerKilled, 1).await;
+    assert!(report.sum(|turn| turn.retries + turn.in_doubt) > 0, "{report}");
+}
+
+#[tokio::test]
+async fn the_database_is_away_for_twenty_seconds_and_selling_goes_on() {
+    let report = survived(Scenario::DatabaseAway, 1).await;
+    let turn = &report.turns[0];
+    assert!(turn.gone_ms >= 20_000 && turn.accepted_while_gone > 0 && turn.retries == 0, "{report}");
 }

@@ -2,9 +2,12 @@
 
 mod processes;
 mod servers;
+mod transaction;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use doorbuster::domain::CommodityId;
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 
@@ -18,14 +21,16 @@ pub(super) struct Victims<'a> {
     pub(super) cluster: &'a mut Cluster,
     /// The server of the scenario's own.
     pub(super) server: &'a mut Option<PrivateServer>,
-    /// The node the commodity is sold by.
+    /// What is on sale.
+    pub(super) commodity: CommodityId,
+    /// The node it is sold by.
     pub(super) owner: usize,
     /// Where every choice comes from.
     pub(super) random: &'a mut StdRng,
 }
 
 /// What was done and when.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Done {
     /// The moment before it.
     pub(super) at: Instant,
@@ -33,12 +38,20 @@ pub(super) struct Done {
     pub(super) gone: (Instant, Instant),
     /// From the start of what was gone to its readiness.
     pub(super) ready: Duration,
+    /// What was seen of the damage, by what it is.
+    pub(super) figures: BTreeMap<&'static str, u64>,
 }
 
 impl Done {
     /// Begun `at`, in force from `gone` until it began to be mended at `began`, and all is well again now.
     fn now(at: Instant, gone: Instant, began: Instant) -> Self {
-        Self { at, gone: (gone, began), ready: began.elapsed() }
+        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new() }
+    }
+
+    /// With one more figure.
+    fn with(mut self, what: &'static str, figure: u64) -> Self {
+        self.figures.insert(what, figure);
+        self
     }
 }
 
@@ -49,8 +62,9 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::OwnerKilled => processes::owner_killed(victims).await,
         Scenario::OwnerStopped => processes::owner_stopped(victims).await,
         Scenario::ConsumerKilled => processes::consumers_killed(victims).await,
+        Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
-        Scenario::DatabaseAway => servers::database_away(victims).await,
+        Scenario::DatabaseAway => servers::database_away(victims, scenario.lasts()).await,
     }
 }

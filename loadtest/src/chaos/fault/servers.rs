@@ -8,9 +8,6 @@ use nix::sys::signal::Signal;
 use super::{Done, Victims};
 use crate::chaos::servers::PrivateServer;
 
-/// How long the database stays away.
-const DATABASE_AWAY: Duration = Duration::from_secs(3);
-
 /// The server ends by that signal and is started again at once.
 pub(super) async fn restarted(victims: &mut Victims<'_>, signal: Signal) -> anyhow::Result<Done> {
     let server = own(victims)?;
@@ -22,13 +19,13 @@ pub(super) async fn restarted(victims: &mut Victims<'_>, signal: Signal) -> anyh
 }
 
 /// The database server stops and stays away.
-pub(super) async fn database_away(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+pub(super) async fn database_away(victims: &mut Victims<'_>, away: Duration) -> anyhow::Result<Done> {
     let server = own(victims)?;
     let at = Instant::now();
     server.end(Signal::SIGTERM).await?;
     let gone = Instant::now();
     // The time it is away is the damage: selling goes on meanwhile.
-    tokio::time::sleep(DATABASE_AWAY).await;
+    tokio::time::sleep(away).await;
     let began = Instant::now();
     server.restart().await?;
     Ok(Done::now(at, gone, began))
