@@ -157,11 +157,7 @@ async fn serve(config: &Config, data: &Path) -> anyhow::Result<()> {
     let signals = StopSignals::catch()?;
     let app = embedded::App::start_with_demo(config, data).await?;
     app.welcome();
-    app.run_until(async {
-        let signal = signals.first().await;
-        tracing::info!(signal, "told to stop");
-    })
-    .await;
+    app.run_until(signals.told()).await;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ pub mod ownership;
 pub mod partition;
 pub mod projection;
 pub mod ring;
+pub mod role;
 pub mod routing;
 pub mod shutdown;
 pub mod simulation;

@@ -21,15 +21,15 @@ impl StopSignals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Resolves with the first signal's name. From then on, a second signal ends the process at once with code 130.
-    pub async fn first(mut self) -> &'static str {
+    /// Resolves with the first signal. From then on, a second signal ends the process at once with code 130.
+    pub async fn told(mut self) {
         let name = self.next().await;
+        tracing::info!(signal = name, "told to stop");
         tokio::spawn(async move {
             let name = self.next().await;
             tracing::warn!(signal = name, "told to stop a second time, leaving at once");
             std::process::exit(IMPATIENT_EXIT_CODE);
         });
-        name
     }
 
     async fn next(&mut self) -> &'static str {
@@ -49,6 +49,6 @@ mod tests {
         let signals = StopSignals::catch().expect("handlers are allowed");
         let told = std::process::Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status();
         assert!(told.expect("there is a kill command").success());
-        assert_eq!(signals.first().await, "SIGTERM");
+        signals.told().await;
     }
 }

@@ -10,7 +10,6 @@ use doorbuster::config::Config;
 use doorbuster::embedded::App;
 use doorbuster::shutdown::StopSignals;
 use doorbuster::{consumer, telemetry};
-use tokio_util::sync::CancellationToken;
 
 use crate::bare;
 use crate::server::{LISTENING, SECRET_VARIABLE};
@@ -87,21 +86,11 @@ pub fn serve_admin() -> anyhow::Result<()> {
 /// If it does not start.
 pub fn serve_consumer() -> anyhow::Result<()> {
     let config = configured()?;
-    let metrics = telemetry::install_metrics()?;
     runtime()?.block_on(async {
         let signals = StopSignals::catch()?;
-        let listener = TcpListener::bind(config.consumer.listen)?;
+        let listener = consumer::listen(&config.consumer)?;
         println!("{LISTENING}{}", listener.local_addr()?);
-        let stop = CancellationToken::new();
-        tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
-        tokio::spawn({
-            let stop = stop.clone();
-            async move {
-                told_to_stop(signals).await;
-                stop.cancel();
-            }
-        });
-        Ok(consumer::serve(&config, listener, metrics, stop).await?)
+        Ok(consumer::run_until(&config, listener, told_to_stop(signals)).await?)
     })
 }
 
@@ -118,7 +107,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn told_to_stop(signals: StopSignals) {
     tokio::select! {
-        _ = signals.first() => {}
+        () = signals.told() => {}
         () = parent_gone() => {}
     }
 }

@@ -12,12 +12,11 @@ mod pump;
 mod round;
 mod status;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,6 +27,7 @@ use crate::broker::{Broker, BrokerError, DeadLetters};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::store::{Store, StoreError};
+use crate::telemetry::{self, TelemetryError};
 use pump::Pump;
 
 /// Why a consumer did not start, in one line that says what to do. Once it runs, it waits for what is away.
@@ -39,9 +39,17 @@ pub enum ConsumerError {
     /// There is no usable database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The listener for metrics could not be used.
-    #[error("consumer.listen: {0}")]
-    Listen(#[from] std::io::Error),
+    /// Metrics cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The port for metrics is taken or not ours to take.
+    #[error("cannot listen on {address}: {cause}; stop what listens there, or set DOORBUSTER__CONSUMER__LISTEN")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
 }
 
 /// Everything a consumer needs to run.
@@ -55,18 +63,38 @@ pub struct Consumer {
     status: Arc<Status>,
 }
 
-/// Runs a consumer with its small HTTP listener until `stop`: finishes the transaction under way, acknowledges it and leaves.
+/// Takes the port for metrics and health.
+///
+/// # Errors
+/// [`ConsumerError::Listen`] if it is taken.
+pub fn listen(settings: &config::Consumer) -> Result<TcpListener, ConsumerError> {
+    let address = settings.listen;
+    TcpListener::bind(address).map_err(|cause| ConsumerError::Listen { address, cause })
+}
+
+/// Runs a consumer with its small HTTP listener until `shutdown`: finishes the transaction under way, acknowledges it and
+/// leaves.
 ///
 /// # Errors
 /// [`ConsumerError`] while it starts.
-pub async fn serve(
+pub async fn run_until(
     config: &Config,
     listener: TcpListener,
-    metrics: PrometheusHandle,
-    stop: CancellationToken,
+    shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ConsumerError> {
     let status = Arc::new(Status::default());
-    let server = http::start(listener, metrics, Arc::clone(&status))?;
+    let metrics = telemetry::install_metrics()?;
+    let server = http::start(listener, metrics.clone(), Arc::clone(&status))
+        .map_err(|cause| ConsumerError::Listen { address: config.consumer.listen, cause })?;
+    let stop = CancellationToken::new();
+    tokio::spawn(telemetry::run_metrics_upkeep(metrics, stop.clone()));
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            shutdown.await;
+            stop.cancel();
+        }
+    });
     let handle = server.handle();
     let server = tokio::spawn(server);
     let outcome = consume(config, status, stop).await;
