@@ -30,6 +30,14 @@ pub enum Command {
     /// The bare endpoint of `compare`, on a free port.
     #[command(hide = true)]
     ServeBare,
+    /// Deletes the queues and the exchange of a cluster that is over, with all that is in them.
+    #[command(hide = true)]
+    RemoveQueues {
+        /// Where the broker is.
+        amqp: String,
+        /// What their names begin with.
+        prefix: String,
+    },
     /// A node that sells, with the environment's settings.
     #[command(hide = true)]
     ServeSpike,

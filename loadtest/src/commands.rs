@@ -179,18 +179,8 @@ pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {
     println!("seed {}", crash.seed);
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
-    match crash::crash(&crash, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await {
-        Ok(report) => {
-            println!("\n{report}");
-            write_json(arguments.json.as_deref(), &report)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            let kept = stage.folder.keep();
-            eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: the data folder is kept in {}", kept.display());
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    let outcome = crash::crash(&crash, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await;
+    conclude(stage, outcome, arguments.json.as_deref(), "the data folder is kept")
 }
 
 pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
@@ -206,15 +196,25 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
     println!("seed {}", chaos.seed);
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
-    match chaos::chaos(&chaos, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await {
+    let outcome = chaos::chaos(&chaos, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await;
+    conclude(stage, outcome, arguments.json.as_deref(), "the logs are kept")
+}
+
+/// The report and its figures; or what was violated, and where to look: the folder stays, and `kept` says what of it.
+fn conclude(
+    stage: Stage,
+    outcome: anyhow::Result<impl std::fmt::Display + serde::Serialize>,
+    json: Option<&Path>,
+    kept: &str,
+) -> anyhow::Result<ExitCode> {
+    match outcome {
         Ok(report) => {
             println!("\n{report}");
-            write_json(arguments.json.as_deref(), &report)?;
+            write_json(json, &report)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            let kept = stage.folder.keep();
-            eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: the logs are kept in {}", kept.display());
+            eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: {kept} in {}", stage.folder.keep().display());
             Ok(ExitCode::FAILURE)
         }
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use doorbuster::config::Config;
 use doorbuster::domain::{CommodityId, Epoch, Sequence};
 use doorbuster::embedded;
+use doorbuster::ring::partition_of;
 use doorbuster::store::{AuditRow, OrderFilter, Store};
 
 use crate::audit::{Audit, Counters, Row, Sale, Told};
@@ -63,6 +64,25 @@ impl Ledger {
             .find(|row| row.commodity_id == commodity)
             .with_context(|| format!("commodity {commodity} is not in the database"))?;
         Ok(Counters { total: row.total, available: row.available, held: row.held, sold: row.sold })
+    }
+
+    /// The units of a commodity that orders have taken, none before the commodity is there. One row is read, so it may be
+    /// asked often.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn taken(&self, commodity: CommodityId) -> anyhow::Result<i64> {
+        let stock = self.store.commodity(commodity).await?.map(|stored| stored.commodity.stock);
+        Ok(stock.map_or(0, |stock| i64::from(stock.held.get()) + i64::from(stock.sold.get())))
+    }
+
+    /// Which node claimed a commodity's partition last; none in the embedded mode.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn owner(&self, commodity: CommodityId) -> anyhow::Result<Option<String>> {
+        let partition = partition_of(commodity, self.store.partitions());
+        Ok(self.store.partition_rows().await?.into_iter().find(|row| row.id == partition).and_then(|row| row.owner))
     }
 
     /// How far the projection of each partition is: epoch and sequence, in the order of the partitions.

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => run(commands::compare(arguments)),
         Command::Crash(arguments) => run(commands::crash(arguments)),
         Command::Chaos(arguments) => run(commands::chaos(arguments)),
+        Command::RemoveQueues { amqp, prefix } => {
+            loadtest::cluster::remove_queues(&amqp, &prefix);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::ServeBare => loadtest::child::serve_bare().map(|()| ExitCode::SUCCESS),
         Command::ServeSpike => loadtest::child::serve_spike().map(|()| ExitCode::SUCCESS),
         Command::ServeConsumer => loadtest::child::serve_consumer().map(|()| ExitCode::SUCCESS),

@@ -8,17 +8,19 @@ use doorbuster::config::Config;
 use doorbuster::domain::CommodityId;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::answer::{Answer, Verdict};
+use crate::answer::Verdict;
 use crate::audit::{Audit, Sale, Told};
 use crate::cluster::Cluster;
-use crate::drain::Drain;
+use crate::drain::{Drain, Follower};
 use crate::ledger::Ledger;
 use crate::loopback::Target;
 use crate::machine::Machine;
+use crate::meters::{Confirms, Reading};
 use crate::plan::{self, Buyer, Pace};
 use crate::report;
 use crate::sale::{Desk, Known, Offer, order_shape};
 use crate::server::ServerProcess;
+use crate::shares::Share;
 use crate::tally::{Count, Percentiles, Shot, Tally};
 use crate::tokens::Mint;
 use crate::volley::{Amount, Progress, Volley, fire};
@@ -85,17 +87,6 @@ pub enum Own {
     Cluster(Box<Cluster>),
 }
 
-/// What one node did of a race.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Share {
-    /// Its name, or its address where it is not ours.
-    pub node: String,
-    /// Orders it answered as accepted.
-    pub accepted: u64,
-    /// Whether it owned the commodity's partition at the end, where that is known: the others passed their orders on.
-    pub owner: Option<bool>,
-}
-
 /// All that came of a race.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct RaceReport {
@@ -119,6 +110,8 @@ pub struct RaceReport {
     pub accepted_latency: Option<Percentiles>,
     /// Latency of refusals.
     pub refused_latency: Option<Percentiles>,
+    /// How long batches of orders took to be confirmed, as the servers measured it.
+    pub confirm_latency: Option<Confirms>,
     /// What each node did, where there are several.
     pub shares: Vec<Share>,
     /// How fast the log reached the database, in a cluster.
@@ -156,20 +149,18 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         time_limit: Duration::from_secs(race.time_limit_seconds),
     };
     let ledger = Ledger::open(&track.config, &track.data).await?;
-    let mut tally = fire_with_bar(volley).await?;
     let sale = Sale { stock: i64::from(race.stock), quantity: i64::from(race.quantity) };
-    let drain = match track.own {
-        Own::Cluster(_) | Own::NothingOfCluster => {
-            let accepted = tally.with_code("accepted") + tally.with_code("replayed");
-            Some(Drain::watch(&ledger, commodity, accepted, sale.quantity, DRAIN_TIMEOUT).await?)
-        }
-        Own::Nothing | Own::Server(_) => None,
+    let before = Reading::of_all(&track.targets).await?;
+    let (mut tally, drain) = match track.own {
+        Own::Cluster(_) | Own::NothingOfCluster => drained(&ledger, commodity, sale.quantity, volley).await?,
+        Own::Nothing | Own::Server(_) => (fire_with_bar(volley).await?, None),
     };
+    let after = Reading::of_all(&track.targets).await?;
     settle(&mut tally.shots, &buyers, &mut desk).await?;
     let told = Told::by(&tally.shots, &buyers);
     let audit = ledger.audit(commodity, sale, &told, SETTLE_TIMEOUT).await?;
+    let shares = Share::of_all(&track.targets, &after, ledger.owner(commodity).await?.as_deref(), &tally.shots);
     ledger.close().await?;
-    let shares = shares(&track, commodity, &tally.shots).await?;
     let after_stop = async || {
         let ledger = Ledger::open(&track.config, &track.data).await?;
         let audit = ledger.audit(commodity, sale, &told, Duration::ZERO).await?;
@@ -187,24 +178,18 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
             after_stop().await?
         }
     };
-    Ok(RaceReport { shares, drain, ..RaceReport::of(race, tally, audit, audit_after_stop) })
+    let confirm_latency = Confirms::between(&before, &after);
+    Ok(RaceReport { shares, drain, confirm_latency, ..RaceReport::of(race, tally, audit, audit_after_stop) })
 }
 
-/// How many accepts each node answered; nothing where there is only one.
-async fn shares(track: &Track, commodity: CommodityId, shots: &[Shot]) -> anyhow::Result<Vec<Share>> {
-    if track.targets.len() < 2 {
-        return Ok(Vec::new());
-    }
-    let accepted = |shot: &&Shot| matches!(&shot.result, Ok(Answer { verdict: Verdict::Accepted(_), .. }));
-    let of = |target: usize| shots.iter().filter(accepted).filter(|shot| shot.target == target).count() as u64;
-    let (names, owner) = match &track.own {
-        Own::Cluster(cluster) => {
-            (cluster.spikes.iter().map(|spike| spike.name().to_owned()).collect(), Some(cluster.owner_of(commodity).await?.0))
-        }
-        Own::Nothing | Own::NothingOfCluster | Own::Server(_) => (track.targets.iter().map(Target::to_string).collect::<Vec<_>>(), None),
-    };
-    let share = |(target, node)| Share { node, accepted: of(target), owner: owner.map(|owner| owner == target) };
-    Ok(names.into_iter().enumerate().map(share).collect())
+/// Fires the volley and follows the projection until what was accepted is in it.
+async fn drained(ledger: &Ledger, commodity: CommodityId, quantity: i64, volley: Volley) -> anyhow::Result<(Tally, Option<Drain>)> {
+    let mut follower = Follower::of(ledger, commodity, quantity);
+    let tally = follower.during(fire_with_bar(volley)).await??;
+    let Some(last) = tally.last_accept() else { return Ok((tally, None)) };
+    let accepted = tally.with_code("accepted") + tally.with_code("replayed");
+    let drain = follower.level(accepted, last, DRAIN_TIMEOUT).await?;
+    Ok((tally, Some(drain)))
 }
 
 impl RaceReport {
@@ -231,6 +216,7 @@ impl RaceReport {
             retries: tally.retries,
             accepted_latency: tally.accepted.percentiles(),
             refused_latency: tally.refused.percentiles(),
+            confirm_latency: None,
             shares: Vec::new(),
             drain: None,
             audit,
@@ -254,13 +240,11 @@ impl std::fmt::Display for RaceReport {
             report::rate(self.accepts_per_second),
             self.retries,
         )?;
+        if let Some(confirms) = &self.confirm_latency {
+            writeln!(f, "  {}", report::confirms(confirms))?;
+        }
         if let Some(drain) = &self.drain {
-            let rate = drain.rows_per_second.map_or_else(|| "nothing to catch up".to_owned(), report::rate);
-            writeln!(
-                f,
-                "  {} rows were behind after the last answer, in the database {:.3} s later: {rate}",
-                drain.rows_behind, drain.seconds
-            )?;
+            writeln!(f, "  {}", report::drain(drain))?;
         }
         writeln!(f, "  {}\n", self.machine)?;
         if !self.shares.is_empty() {

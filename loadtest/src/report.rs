@@ -4,7 +4,9 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use crate::audit::Audit;
-use crate::race::Share;
+use crate::drain::Drain;
+use crate::meters::Confirms;
+use crate::shares::Share;
 use crate::tally::{Percentiles, Tally};
 
 /// Lines of cells, the first column left-aligned and the rest right-aligned.
@@ -94,6 +96,35 @@ pub fn latencies(tally: &Tally) -> Table {
         }
     }
     table
+}
+
+/// How long batches took to be confirmed, in a line.
+#[must_use]
+pub fn confirms(confirms: &Confirms) -> String {
+    let at_most = |edge: Option<u64>| edge.map_or_else(|| "beyond all buckets".to_owned(), |micros| format!("within {}", latency(micros)));
+    format!(
+        "{} batches, publish until confirm: mean {}, p50 {}, p90 {}, p99 {}, all {}",
+        thousands(confirms.batches),
+        latency(confirms.mean_us),
+        at_most(confirms.p50_us_max),
+        at_most(confirms.p90_us_max),
+        at_most(confirms.p99_us_max),
+        at_most(confirms.all_us_max),
+    )
+}
+
+/// How fast the log reached the database, in a line.
+#[must_use]
+pub fn drain(drain: &Drain) -> String {
+    match drain.rows_per_second {
+        None => "no row was behind when the last order was accepted".to_owned(),
+        Some(per_second) => format!(
+            "{} rows were behind when the last order was accepted, in the database {:.3} s later: {}",
+            thousands(drain.rows_behind),
+            drain.seconds,
+            rate(per_second)
+        ),
+    }
 }
 
 /// The answers of a tally, by status and code.

@@ -26,6 +26,14 @@ pub struct Shot {
     pub ended: Instant,
 }
 
+impl Shot {
+    /// Whether its order was accepted.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        matches!(&self.result, Ok(Answer { verdict: Verdict::Accepted(_), .. }))
+    }
+}
+
 /// Latencies in microseconds, three significant digits.
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
@@ -193,6 +201,12 @@ impl Tally {
             (Some(began), Some(ended)) => ended.duration_since(began),
             _ => Duration::ZERO,
         }
+    }
+
+    /// When the last accepted order was answered, where shots are kept.
+    #[must_use]
+    pub fn last_accept(&self) -> Option<Instant> {
+        self.shots.iter().filter(|shot| shot.is_accepted()).map(|shot| shot.ended).max()
     }
 
     /// So many a second of the elapsed time.

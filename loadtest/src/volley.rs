@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 
-use crate::answer::{Answer, Verdict};
+use crate::answer::Answer;
 use crate::client::{Client, Shape, TransportError};
 use crate::loopback::Target;
 use crate::plan::{Buyer, Pace};
@@ -101,7 +101,7 @@ impl Progress {
     }
 
     fn note(&self, shot: &Shot) {
-        if matches!(&shot.result, Ok(Answer { verdict: Verdict::Accepted(_), .. })) {
+        if shot.is_accepted() {
             self.accepted.fetch_add(1, Ordering::Relaxed);
         }
         if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.milestone.load(Ordering::Relaxed) {

@@ -101,9 +101,17 @@ impl Meters {
     responses((status = 200, description = "Prometheus text format", content_type = "text/plain", body = String)))]
 pub(crate) async fn show(state: web::Data<AppState>) -> HttpResponse {
     let mut text = state.prometheus.render();
+    node(&state, &mut text);
     stock(&state, &mut text);
     inboxes(&state, &mut text);
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+}
+
+/// Which node of a cluster this is: several look alike behind one address.
+fn node(state: &AppState, text: &mut String) {
+    let Some(cluster) = &state.cluster else { return };
+    text.push_str("# HELP doorbuster_node_info Always 1; the labels say who this is\n# TYPE doorbuster_node_info gauge\n");
+    let _ = writeln!(text, "doorbuster_node_info{{node=\"{}\",version=\"{}\"}} 1", cluster.local.id, env!("CARGO_PKG_VERSION"));
 }
 
 /// The stock gauges, straight from the board, so that a removed commodity leaves no series behind.

@@ -33,4 +33,7 @@ fn a_whole_race_runs_from_the_command_line_and_writes_its_figures() {
     let figures: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!((&figures["audit"]["rows"], &figures["violations"]), (&10.into(), &serde_json::json!([])), "{figures}");
     assert_eq!(figures["audit_after_stop"]["counters"]["available"], 0, "{figures}");
+    for latency in ["accepted_latency", "confirm_latency"] {
+        assert!(figures[latency]["p99_us"].as_u64().or(figures[latency]["p99_us_max"].as_u64()).is_some(), "{figures}");
+    }
 }
