@@ -112,6 +112,8 @@ pub fn serve(listener: TcpListener, local: Arc<Local>) -> std::io::Result<Server
     let server = HttpServer::new(factory)
         // What is done here is decoding: the work is the partition tasks'.
         .workers(1)
+        // An answer goes out in pieces: without this each would wait for the peer's delayed acknowledgement of the one before.
+        .tcp_nodelay(true)
         .max_connections(CONNECTIONS_MAX)
         .keep_alive(Duration::from_secs(75))
         .client_request_timeout(BODY_TIMEOUT)
