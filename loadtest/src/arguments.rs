@@ -20,7 +20,7 @@ pub enum Command {
     /// N buyers race for a stock; at the end the answers are held against the database.
     Race(RaceArguments),
     /// Durable accepts and sold-out refusals against a bare endpoint that verifies the same token and parses the same
-    /// body, in turns within one run.
+    /// body, or forwarded requests against those at the owner, in turns within one run.
     Compare(CompareArguments),
     /// Kill -9 in the middle of races on one data folder, with the proof after each restart that nothing was lost.
     Crash(CrashArguments),
@@ -118,8 +118,25 @@ pub struct RaceArguments {
     pub load: LoadArguments,
 }
 
+/// What stands between an accept and the database, or between a buyer and the owner.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Through {
+    /// One process on SQLite, against the bare endpoint.
+    Embedded,
+    /// A node whose log is on RabbitMQ, against the bare endpoint.
+    Rabbitmq,
+    /// A node that passes requests on to the owner, against the owner itself.
+    Peer,
+}
+
 #[derive(Args)]
 pub struct CompareArguments {
+    /// What is compared. All but the first need MariaDB or MySQL and RabbitMQ, as for `race --spikes`.
+    #[arg(long, value_enum, default_value_t = Through::Embedded)]
+    pub through: Through,
+    /// With `--through rabbitmq`: the consumer works before and after the rounds, not during them.
+    #[arg(long)]
+    pub without_consumer: bool,
     /// How long a round lasts, in seconds.
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
     pub seconds: u64,

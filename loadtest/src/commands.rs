@@ -1,32 +1,24 @@
 //! What each subcommand does: sets the scene, makes the library call, prints, writes the JSON file.
 
+mod compare;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+
+pub use compare::compare;
 
 use anyhow::{Context, bail};
 use doorbuster::config::Config;
 use doorbuster::datadir;
-use hyper::body::Bytes;
 use loadtest::chaos::{self, Chaos};
-use loadtest::client::Shape;
 use loadtest::cluster::{Cluster, Layout, Services};
-use loadtest::compare::{self, Contender, Settings};
 use loadtest::crash::{self, Crash};
-use loadtest::ledger::Ledger;
 use loadtest::loopback::Target;
-use loadtest::plan;
 use loadtest::race::{self, Own, Race, Track};
-use loadtest::sale::{Desk, Offer, order_shape};
 use loadtest::server::{Kind, Launcher};
 use loadtest::tokens::Mint;
 
-use crate::arguments::{ChaosArguments, CompareArguments, CrashArguments, RaceArguments};
-
-/// Buyers that `compare` goes round; its commodities have no limit per user.
-const COMPARE_BUYERS: usize = 10_000;
-/// More units than any comparison sells.
-const PLENTY: u32 = 1_000_000_000;
+use crate::arguments::{ChaosArguments, CrashArguments, RaceArguments};
 
 /// A folder and a secret for servers of our own.
 struct Stage {
@@ -132,40 +124,6 @@ fn own_config() -> anyhow::Result<Config> {
     let mut config = Config::load(None)?;
     config.database.url = None;
     Ok(config)
-}
-
-pub async fn compare(arguments: CompareArguments) -> anyhow::Result<ExitCode> {
-    let stage = Stage::new()?;
-    let data = stage.path("data");
-    let bare = stage.launcher.start(&Kind::Bare, &stage.path("bare.log")).await?;
-    let embedded = stage.launcher.start(&Kind::Embedded { data: data.clone() }, &stage.path("server.log")).await?;
-    let mut desk = Desk::new(embedded.target().clone(), &stage.mint)?;
-    let offer = |stock| Offer { stock, limit_per_user: None, hold_seconds: None };
-    let (plenty, single) = (desk.open_sale(offer(PLENTY)).await?, desk.open_sale(offer(1)).await?);
-    let buyers = plan::buyers(&stage.mint, COMPARE_BUYERS, 1, false)?;
-    desk.buy(single, &buyers[0]).await?;
-    let bare_shape = Shape::post("/v1/commodities/1/orders", Bytes::from_static(br#"{"quantity":1}"#));
-    let contenders = [
-        Contender { name: "bare actix", server: &bare, shape: bare_shape, code: "accepted" },
-        Contender { name: "durable accepts", server: &embedded, shape: order_shape(plenty, 1), code: "accepted" },
-        Contender { name: "sold-out refusals", server: &embedded, shape: order_shape(single, 1), code: "sold_out" },
-    ];
-    let settings = Settings {
-        connections: arguments.load.connections as usize,
-        threads: arguments.load.threads as usize,
-        round: Duration::from_secs(arguments.seconds),
-        rounds: arguments.rounds as usize,
-        buyers,
-    };
-    let comparison = compare::compare(&contenders, &settings).await?;
-    bare.stop().await?;
-    embedded.stop().await?;
-    let ledger = Ledger::open(&own_config()?, &data).await?;
-    ledger.all_balance().await?;
-    ledger.close().await?;
-    println!("\n{comparison}");
-    write_json(arguments.load.json.as_deref(), &comparison)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {

@@ -24,6 +24,8 @@ pub struct Contender<'a> {
     pub shape: Shape,
     /// The only code its answers may have.
     pub code: &'static str,
+    /// The contender its rate is divided by.
+    pub against: &'static str,
 }
 
 /// How to compare.
@@ -63,8 +65,20 @@ pub struct Summary {
     pub contender: &'static str,
     /// Median of the rounds' rates.
     pub median_per_second: f64,
-    /// Median over the rounds of this contender's rate divided by the first contender's in the same round.
+    /// The contender it is divided by.
+    pub against: &'static str,
+    /// Median over the rounds of this contender's rate divided by that contender's in the same round.
     pub median_ratio: f64,
+    /// Medians of the rounds' percentiles, in microseconds.
+    pub median_p50_us: f64,
+    /// As above.
+    pub median_p99_us: f64,
+    /// As above.
+    pub median_p999_us: f64,
+    /// The code of its answers.
+    pub code: &'static str,
+    /// Answers of all rounds, the warm-up included.
+    pub answers: u64,
 }
 
 /// All of a comparison.
@@ -78,7 +92,7 @@ pub struct Comparison {
     pub round_seconds: f64,
     /// Every round, in the order they ran.
     pub rounds: Vec<Round>,
-    /// The contenders, the first being what the others are measured against.
+    /// The contenders.
     pub summary: Vec<Summary>,
 }
 
@@ -87,10 +101,10 @@ pub struct Comparison {
 /// # Errors
 /// If a contender gives any answer but the expected one, or none.
 pub async fn compare(contenders: &[Contender<'_>], settings: &Settings) -> anyhow::Result<Comparison> {
-    for contender in contenders {
-        one_round(0, contender, settings, settings.round.min(Duration::from_secs(1))).await?;
-    }
     let mut rounds = Vec::new();
+    for contender in contenders {
+        rounds.push(one_round(0, contender, settings, settings.round.min(Duration::from_secs(1))).await?);
+    }
     for round in 1..=settings.rounds {
         for contender in contenders {
             let measured = one_round(round, contender, settings, settings.round).await?;
@@ -98,7 +112,8 @@ pub async fn compare(contenders: &[Contender<'_>], settings: &Settings) -> anyho
             rounds.push(measured);
         }
     }
-    let summary = contenders.iter().map(|contender| summarize(contender.name, contenders[0].name, &rounds)).collect();
+    let summary = contenders.iter().map(|contender| summarize((contender.name, contender.code), contender.against, &rounds)).collect();
+    rounds.retain(|round| round.round > 0);
     Ok(Comparison {
         machine: Machine::here(),
         connections: settings.connections,
@@ -142,11 +157,24 @@ async fn one_round(round: usize, contender: &Contender<'_>, settings: &Settings,
     })
 }
 
-fn summarize(name: &'static str, base: &'static str, rounds: &[Round]) -> Summary {
-    let of = |name: &str| rounds.iter().filter(|round| round.contender == name).map(|round| round.per_second).collect::<Vec<_>>();
-    let (mine, theirs) = (of(name), of(base));
-    let ratios = mine.iter().zip(&theirs).map(|(mine, theirs)| mine / theirs).collect();
-    Summary { contender: name, median_per_second: median(mine), median_ratio: median(ratios) }
+fn summarize((name, code): (&'static str, &'static str), against: &'static str, rounds: &[Round]) -> Summary {
+    let all = rounds.iter().filter(|round| round.contender == name);
+    let answers = all.clone().map(|round| round.latency.count).sum();
+    let measured: Vec<&Round> = all.filter(|round| round.round > 0).collect();
+    let theirs = rounds.iter().filter(|round| round.round > 0 && round.contender == against);
+    let ratios = measured.iter().zip(theirs).map(|(mine, theirs)| mine.per_second / theirs.per_second).collect();
+    let middle = |value: fn(&Round) -> f64| median(measured.iter().map(|round| value(round)).collect());
+    Summary {
+        contender: name,
+        median_per_second: middle(|round| round.per_second),
+        against,
+        median_ratio: median(ratios),
+        median_p50_us: middle(|round| round.latency.p50_us as f64),
+        median_p99_us: middle(|round| round.latency.p99_us as f64),
+        median_p999_us: middle(|round| round.latency.p999_us as f64),
+        code,
+        answers,
+    }
 }
 
 /// The middle value, or the mean of the two middle ones.
@@ -165,17 +193,20 @@ impl std::fmt::Display for Round {
         let [p50, p99, p999] = [self.latency.p50_us, self.latency.p99_us, self.latency.p999_us].map(report::latency);
         let server = self.server_us_per_answer.map_or_else(|| "?".to_owned(), |micros| format!("{micros:.0} µs"));
         let rate = report::rate(self.per_second);
-        write!(f, "  round {}  {:<17} {rate:>9}", self.round, self.contender)?;
+        write!(f, "  round {}  {:<22} {rate:>9}", self.round, self.contender)?;
         write!(f, "  p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}  server {server:>6} an answer")
     }
 }
 
 impl std::fmt::Display for Comparison {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut table = Table::new(&["median", "rate", "of the first"]);
+        let mut table = Table::new(&["median of the rounds", "rate", "p50", "p99", "p99.9", "ratio", "to"]);
         for summary in &self.summary {
+            let [p50, p99, p999] = [summary.median_p50_us, summary.median_p99_us, summary.median_p999_us];
+            let [p50, p99, p999] = [p50, p99, p999].map(|micros| report::latency(micros as u64));
             let ratio = format!("{:.1} %", summary.median_ratio * 100.0);
-            table.line(vec![summary.contender.to_owned(), report::rate(summary.median_per_second), ratio]);
+            let (name, rate) = (summary.contender.to_owned(), report::rate(summary.median_per_second));
+            table.line(vec![name, rate, p50, p99, p999, ratio, summary.against.to_owned()]);
         }
         write!(f, "{table}\n  {}\n", self.machine)
     }
@@ -191,6 +222,8 @@ mod tests {
         let round = |round, contender, per_second| Round { round, contender, per_second, server_us_per_answer: None, latency };
         // The machine was half as fast in the second turn, for both.
         let rounds = [
+            round(0, "bare", 1.0),
+            round(0, "durable", 1.0),
             round(1, "bare", 100.0),
             round(1, "durable", 40.0),
             round(2, "bare", 50.0),
@@ -198,8 +231,9 @@ mod tests {
             round(3, "bare", 90.0),
             round(3, "durable", 45.0),
         ];
-        let summary = summarize("durable", "bare", &rounds);
+        let summary = summarize(("durable", "accepted"), "bare", &rounds);
         assert!((summary.median_ratio - 0.4).abs() < 1e-9 && (summary.median_per_second - 40.0).abs() < 1e-9, "{summary:?}");
+        assert_eq!((summary.answers, summary.median_p50_us), (4, 1.0), "the warm-up counts as answers and in nothing else");
     }
 
     #[test]
