@@ -5,7 +5,9 @@
 //! gives the same order; the sale can be finished to exactly zero available; accepted = rows, nothing oversold or
 //! undersold, nothing twice. Never touches servers or processes that are not its own.
 
+mod duplicates;
 mod fault;
+mod proxy;
 mod report;
 mod scenario;
 mod servers;
@@ -14,8 +16,6 @@ mod turn;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 
 pub use report::{ChaosReport, TurnReport};
 pub use scenario::Scenario;
@@ -24,6 +24,7 @@ use crate::cluster::{Cluster, Services};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
+use proxy::{Manner, Proxy};
 use servers::{Kind, PrivateServer};
 use turn::Scene;
 
@@ -48,13 +49,15 @@ pub struct Chaos {
 
 impl Chaos {
     /// The damage comes before more than one in so many units is sold.
-    const fn damage_within(&self) -> u32 {
-        if self.scenario.lasts().is_zero() { 2 } else { 10 }
+    fn damage_within(&self) -> u32 {
+        let terms = self.scenario.terms();
+        // Early, where it takes its time or waits for a publish: units must be left after it.
+        if terms.lasts.is_zero() && terms.proxy != Some(Manner::Resetting) { 2 } else { 10 }
     }
 
     /// A pace at which units are left when the damage is over.
     fn pace(&self) -> Pace {
-        let lasts = self.scenario.lasts().as_secs_f64();
+        let lasts = self.scenario.terms().lasts.as_secs_f64();
         let left = f64::from(self.stock) * 0.8;
         Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate })
     }
@@ -66,8 +69,9 @@ impl Chaos {
 /// The first violation, or whatever kept the run from going on; the seed that repeats it is part of the error.
 pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<ChaosReport> {
     ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
+    let terms = chaos.scenario.terms();
     let mut services = Services::from_environment();
-    let server = match chaos.scenario.server() {
+    let server = match terms.server {
         Some(kind) => Some(PrivateServer::start(kind, folder).await?),
         None => None,
     };
@@ -77,12 +81,17 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
             Kind::Database => services.mysql = server.url(),
         }
     }
-    let cluster = Cluster::start(chaos.scenario.layout(), &services, launcher, folder).await?;
-    let mut scene = Scene { chaos, cluster, server, mint, finished: Vec::new() };
+    let proxy = match terms.proxy {
+        Some(manner) => Some(Proxy::before(&services.amqp, manner).await?),
+        None => None,
+    };
+    services.spikes_amqp = proxy.as_ref().map(|proxy| proxy.url().to_owned());
+    let cluster = Cluster::start(terms.layout, &services, launcher, folder).await?;
+    let mut scene = Scene { chaos, cluster, server, proxy, mint, finished: Vec::new() };
     let mut turns = Vec::new();
     for turn in 1..=chaos.times {
         let seed = chaos.seed.wrapping_add(u64::from(turn - 1));
-        let done = scene.turn(&mut StdRng::seed_from_u64(seed)).await.with_context(|| format!("turn {turn}: seed {seed} repeats it"))?;
+        let done = scene.turn(seed).await.with_context(|| format!("turn {turn}: seed {seed} repeats it"))?;
         say(format!("turn {turn:>2}: {done}"));
         turns.push(done);
     }

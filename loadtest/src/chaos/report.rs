@@ -70,6 +70,15 @@ impl ChaosReport {
         Some((*pauses.get(pauses.len() / 2)?, *pauses.last()?))
     }
 
+    /// What was seen of the damage, over all turns.
+    fn figures(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        for (what, figure) in self.turns.iter().flat_map(|turn| &turn.figures) {
+            *sums.entry(*what).or_default() += figure;
+        }
+        sums
+    }
+
     /// The sum over all turns.
     #[must_use]
     pub fn sum(&self, of: impl Fn(&TurnReport) -> u64) -> u64 {
@@ -90,6 +99,9 @@ impl std::fmt::Display for ChaosReport {
         if let Some((median, worst)) = self.pauses() {
             line("until it sells again, median", latency(median));
             line("until it sells again, worst", latency(worst));
+        }
+        for (what, figure) in self.figures() {
+            line(what, thousands(figure));
         }
         write!(f, "{table}\n  {}", self.machine)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::proxy::Manner;
 use super::servers::Kind;
 use crate::cluster::Layout;
 
@@ -23,58 +24,58 @@ pub enum Scenario {
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
     BrokerKilled,
+    /// The owner's connection to the broker is reset (RST) at a step of a publish: before it, inside it, after it, before its
+    /// confirm, inside that, after that.
+    ConnectionReset,
+    /// Every message reaches the log, and so the consumer, twice.
+    MessagesDoubled,
     /// A database server of its own is stopped for twenty seconds, in which selling goes on.
     DatabaseAway,
 }
 
-impl Scenario {
-    /// The server it hurts, which must be its own.
-    pub(super) const fn server(self) -> Option<Kind> {
-        match self {
-            Self::SpikeKilled | Self::OwnerKilled | Self::OwnerStopped | Self::ConsumerKilled | Self::ConsumerKilledInTransaction => None,
-            Self::BrokerRestarted | Self::BrokerKilled => Some(Kind::Broker),
-            Self::DatabaseAway => Some(Kind::Database),
-        }
-    }
-
+/// What a scenario needs, and what must hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
     /// The cluster it needs.
-    pub(super) const fn layout(self) -> Layout {
-        match self {
-            Self::SpikeKilled | Self::ConsumerKilledInTransaction | Self::BrokerRestarted | Self::BrokerKilled | Self::DatabaseAway => {
-                Layout { spikes: 1, consumers: 1 }
-            }
-            Self::OwnerKilled | Self::OwnerStopped => Layout { spikes: 3, consumers: 2 },
-            Self::ConsumerKilled => Layout { spikes: 1, consumers: 2 },
-        }
-    }
-
+    pub(super) layout: Layout,
+    /// The server it hurts, which must be its own.
+    pub(super) server: Option<Kind>,
+    /// What a proxy between the nodes and the broker is needed for.
+    pub(super) proxy: Option<Manner>,
     /// Whether a commodity stops selling until its partition has a new epoch.
-    pub(super) const fn changes_owner(self) -> bool {
-        match self {
-            Self::SpikeKilled | Self::OwnerKilled | Self::OwnerStopped | Self::BrokerRestarted | Self::BrokerKilled => true,
-            Self::ConsumerKilled | Self::ConsumerKilledInTransaction | Self::DatabaseAway => false,
-        }
-    }
-
+    pub(super) changes_owner: bool,
     /// Whether buyers must not notice at all.
-    pub(super) const fn is_silent(self) -> bool {
-        match self {
-            Self::OwnerStopped | Self::ConsumerKilled | Self::ConsumerKilledInTransaction | Self::DatabaseAway => true,
-            Self::SpikeKilled | Self::OwnerKilled | Self::BrokerRestarted | Self::BrokerKilled => false,
-        }
+    pub(super) is_silent: bool,
+    /// How long the damage lasts, during which selling goes on and must not come to its end; zero where it does not go on.
+    pub(super) lasts: Duration,
+}
+
+impl Terms {
+    /// Selling stops until there is a new epoch.
+    const fn new_epoch(spikes: usize, consumers: usize) -> Self {
+        let layout = Layout { spikes, consumers };
+        Self { layout, server: None, proxy: None, changes_owner: true, is_silent: false, lasts: Duration::ZERO }
     }
 
-    /// How long the damage lasts, during which selling goes on and must not come to its end; zero where it does not go on.
-    pub(super) const fn lasts(self) -> Duration {
+    /// Selling goes on.
+    const fn silent(spikes: usize, consumers: usize) -> Self {
+        Self { changes_owner: false, is_silent: true, ..Self::new_epoch(spikes, consumers) }
+    }
+}
+
+impl Scenario {
+    /// What it needs, and what must hold.
+    pub(super) const fn terms(self) -> Terms {
         match self {
-            Self::DatabaseAway => Duration::from_secs(20),
-            Self::SpikeKilled
-            | Self::OwnerKilled
-            | Self::OwnerStopped
-            | Self::ConsumerKilled
-            | Self::ConsumerKilledInTransaction
-            | Self::BrokerRestarted
-            | Self::BrokerKilled => Duration::ZERO,
+            Self::SpikeKilled => Terms::new_epoch(1, 1),
+            Self::OwnerKilled => Terms::new_epoch(3, 2),
+            Self::OwnerStopped => Terms { is_silent: true, ..Terms::new_epoch(3, 2) },
+            Self::ConsumerKilled => Terms::silent(1, 2),
+            Self::ConsumerKilledInTransaction => Terms::silent(1, 1),
+            Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
+            Self::ConnectionReset => Terms { proxy: Some(Manner::Resetting), ..Terms::new_epoch(1, 1) },
+            Self::MessagesDoubled => Terms { proxy: Some(Manner::Doubling), ..Terms::silent(1, 1) },
+            Self::DatabaseAway => Terms { server: Some(Kind::Database), lasts: Duration::from_secs(20), ..Terms::silent(1, 1) },
         }
     }
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use doorbuster::domain::{CommodityId, Epoch, OrderId, UserId};
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
+use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
+use super::proxy::{Manner, Proxy};
 use super::servers::PrivateServer;
 use super::{Chaos, TurnReport};
 use crate::answer::{Acceptance, Answer, Verdict};
@@ -42,34 +44,41 @@ pub(super) struct Scene<'a> {
     pub(super) cluster: Cluster,
     // After the cluster: what it is connected to goes last.
     pub(super) server: Option<PrivateServer>,
+    pub(super) proxy: Option<Proxy>,
     pub(super) mint: Mint,
     pub(super) finished: Vec<Finished>,
 }
 
 impl Scene<'_> {
     /// A sale, damage, and the proof.
-    pub(super) async fn turn(&mut self, random: &mut StdRng) -> anyhow::Result<TurnReport> {
+    pub(super) async fn turn(&mut self, seed: u64) -> anyhow::Result<TurnReport> {
+        let (mut random, terms) = (StdRng::seed_from_u64(seed), self.chaos.scenario.terms());
         self.cluster.wait_owned().await?;
+        let batches_before = self.batches().await?;
         let offer = Offer { stock: self.chaos.stock, limit_per_user: Some(1), hold_seconds: None };
         let targets = self.cluster.targets();
         let mut desk = Desk::of(self.cluster.admin.target().clone(), targets[0].clone(), &self.mint)?;
         let commodity = desk.open_sale(offer).await.context("the next sale")?;
         let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
-        let (tally, done, answers_before) = self.sell_and_hurt(commodity, &buyers, owner, random).await?;
+        let (tally, mut done, answers_before) = self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random)).await?;
         let pause = self.pause(&tally, epoch, done.at)?;
-        if self.chaos.scenario.is_silent() {
+        if terms.is_silent {
             let failed = tally.unanswered() + tally.server_errors() + tally.with_code("pending");
             let answers = (&tally.answers, &tally.transport);
             ensure!(failed == 0 && tally.failed_attempts.is_empty(), "no request may fail: {:?}, {answers:?}", tally.failed_attempts);
         }
         let accepted_while_gone = accepted_while(&tally.shots, done.gone);
-        ensure!(self.chaos.scenario.lasts().is_zero() || accepted_while_gone > 0, "nothing was accepted while it was away");
+        ensure!(terms.lasts.is_zero() || accepted_while_gone > 0, "nothing was accepted while it was away");
 
         let settled = self.settle(&tally.shots, &buyers, commodity).await?;
         let in_doubt_orders = settled.orders.len() as u64;
         let told = self.finish(commodity, &tally, &buyers, &settled).await?;
         self.repeat(commodity, &told, &buyers).await?;
+        if let Some(before) = batches_before {
+            let batches = Batches::all_came_again(self.cluster.consumers[0].target()).await?.since(before)?;
+            done.figures.extend([("batches applied", batches.applied), ("batches that came again, skipped", batches.skipped)]);
+        }
         self.finished.push(Finished { commodity, told });
         Ok(TurnReport {
             answers_before,
@@ -102,14 +111,15 @@ impl Scene<'_> {
         commodity: CommodityId,
         buyers: &Arc<[Buyer]>,
         owner: usize,
-        random: &mut StdRng,
+        (seed, random): (u64, &mut StdRng),
     ) -> anyhow::Result<(Tally, Done, u64)> {
         let stock = u64::from(self.chaos.stock);
         let progress = Arc::new(Progress::with_milestone(random.random_range(1..=stock.div_ceil(self.chaos.damage_within().into()))));
         let jitter = Duration::from_micros(random.random_range(0..3_000));
         let volley = self.volley(commodity, Arc::clone(buyers), Some(self.chaos.pace()));
         let scenario = self.chaos.scenario;
-        let mut victims = Victims { cluster: &mut self.cluster, server: &mut self.server, commodity, owner, random };
+        let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
+        let mut victims = Victims { cluster, server, proxy, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
@@ -124,9 +134,17 @@ impl Scene<'_> {
         Ok((tally, done, answers))
     }
 
+    /// What the consumer has met so far, where every message is published twice.
+    async fn batches(&self) -> anyhow::Result<Option<Batches>> {
+        match self.chaos.scenario.terms().proxy {
+            Some(Manner::Doubling) => Ok(Some(Batches::of(self.cluster.consumers[0].target()).await?)),
+            Some(Manner::Resetting) | None => Ok(None),
+        }
+    }
+
     /// From the damage to the first order of a later epoch, as its buyer saw it.
     fn pause(&self, tally: &Tally, epoch: Epoch, at: Instant) -> anyhow::Result<Option<Duration>> {
-        if !self.chaos.scenario.changes_owner() {
+        if !self.chaos.scenario.terms().changes_owner {
             return Ok(None);
         }
         let later = |shot: &Shot| accepted(shot).is_some_and(|acceptance| acceptance.order.epoch() > epoch);

@@ -122,7 +122,7 @@ impl Cluster {
         let name = format!("loadtest-{:08x}", rand::random::<u32>());
         let database = OwnDatabase::create(&services.mysql, &name.replace('-', "_")).await?;
         let queues = OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT);
-        let setting = Setting { database: database.url(), amqp: &services.amqp, prefix: &name, secret: random_secret(), folder };
+        let setting = Setting { database: database.url(), services, prefix: &name, secret: random_secret(), folder };
         let mut cluster = Self {
             spikes: (1..=layout.spikes).map(|number| setting.spike(number)).collect::<Result<_, _>>()?,
             consumers: (1..=layout.consumers).map(|number| setting.consumer(number)).collect::<Result<_, _>>()?,
@@ -236,7 +236,7 @@ pub fn remove_queues(amqp: &str, prefix: &str) {
 /// What all processes of a cluster have in common.
 struct Setting<'a> {
     database: &'a str,
-    amqp: &'a str,
+    services: &'a Services,
     prefix: &'a str,
     secret: String,
     folder: &'a Path,
@@ -265,9 +265,13 @@ impl Setting<'_> {
             Role::Consumer => "DOORBUSTER__CONSUMER__LISTEN",
             Role::Admin => "DOORBUSTER__ADMIN__LISTEN",
         };
+        let amqp = match role {
+            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(&self.services.amqp),
+            Role::Consumer | Role::Admin => &self.services.amqp,
+        };
         let mut environment = vec![
             ("DATABASE_URL", self.database.to_owned()),
-            ("AMQP_URL", self.amqp.to_owned()),
+            ("AMQP_URL", amqp.clone()),
             ("DOORBUSTER__BROKER__PREFIX", self.prefix.to_owned()),
             ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
             (listen, address),

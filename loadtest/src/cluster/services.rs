@@ -9,6 +9,8 @@ pub struct Services {
     pub mysql: String,
     /// RabbitMQ.
     pub amqp: String,
+    /// RabbitMQ as nodes that sell are to reach it, where that is another way.
+    pub spikes_amqp: Option<String>,
 }
 
 impl Services {
@@ -22,6 +24,7 @@ impl Services {
         Self {
             mysql: first(["DOORBUSTER_TEST_MYSQL_URL", "DATABASE_URL"], "mysql://root@127.0.0.1:3306"),
             amqp: first(["DOORBUSTER_TEST_AMQP_URL", "AMQP_URL"], "amqp://guest:guest@127.0.0.1:5672/%2f"),
+            spikes_amqp: None,
         }
     }
 }

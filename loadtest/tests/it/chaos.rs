@@ -59,3 +59,23 @@ async fn the_database_is_away_for_twenty_seconds_and_selling_goes_on() {
     let turn = &report.turns[0];
     assert!(turn.gone_ms >= 20_000 && turn.accepted_while_gone > 0 && turn.retries == 0, "{report}");
 }
+
+#[tokio::test]
+async fn the_connection_to_the_broker_is_reset_at_every_step_of_a_publish() {
+    let report = survived(Scenario::ConnectionReset, 6).await;
+    for step in ["before a publish", "inside a publish", "after a publish", "before its confirm", "inside its confirm", "after its confirm"]
+    {
+        let step = format!("resets {step}");
+        assert_eq!(report.sum(|turn| turn.figures.get(step.as_str()).copied().unwrap_or(0)), 1, "{step}: {report}");
+    }
+    // A batch whose confirm was kept back is in the log: whoever was told "pending" has bought.
+    let kept_back = report.turns.iter().filter(|turn| turn.figures.contains_key("resets before its confirm"));
+    assert!(kept_back.map(|turn| turn.in_doubt_orders).sum::<u64>() > 0, "{report}");
+}
+
+#[tokio::test]
+async fn every_message_comes_twice_and_counts_once() {
+    let report = survived(Scenario::MessagesDoubled, 1).await;
+    let turn = &report.turns[0];
+    assert!(turn.figures["batches that came again, skipped"] >= turn.figures["batches applied"], "{report}");
+}

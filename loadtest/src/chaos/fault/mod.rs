@@ -1,5 +1,6 @@
 //! The damage itself, each kind in a file of its own. Only to processes of the cluster and to the server it is given.
 
+mod network;
 mod processes;
 mod servers;
 mod transaction;
@@ -12,6 +13,7 @@ use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 
 use super::Scenario;
+use super::proxy::Proxy;
 use super::servers::PrivateServer;
 use crate::cluster::Cluster;
 
@@ -21,11 +23,15 @@ pub(super) struct Victims<'a> {
     pub(super) cluster: &'a mut Cluster,
     /// The server of the scenario's own.
     pub(super) server: &'a mut Option<PrivateServer>,
+    /// The proxy of the scenario's own.
+    pub(super) proxy: Option<&'a Proxy>,
     /// What is on sale.
     pub(super) commodity: CommodityId,
     /// The node it is sold by.
     pub(super) owner: usize,
-    /// Where every choice comes from.
+    /// The seed of the turn.
+    pub(super) seed: u64,
+    /// Where all other choices come from.
     pub(super) random: &'a mut StdRng,
 }
 
@@ -65,6 +71,8 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
-        Scenario::DatabaseAway => servers::database_away(victims, scenario.lasts()).await,
+        Scenario::ConnectionReset => network::reset(victims).await,
+        Scenario::MessagesDoubled => Ok(network::doubled()),
+        Scenario::DatabaseAway => servers::database_away(victims, scenario.terms().lasts).await,
     }
 }
