@@ -2,7 +2,7 @@
 //! measures: that is the library's.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use doorbuster::domain::CommodityId;
@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use loadtest::client::Shape;
 use loadtest::cluster::{Cluster, Layout, Services};
 use loadtest::compare::{self, Comparison, Contender, Settings};
-use loadtest::drain::Drain;
+use loadtest::drain::Follower;
 use loadtest::ledger::Ledger;
 use loadtest::plan;
 use loadtest::sale::{Desk, Offer, order_shape};
@@ -141,7 +141,7 @@ async fn finish(mut cluster: Cluster, sales: Sales, comparison: &Comparison) -> 
 async fn sold_as_told(ledger: Ledger, sales: Sales, comparison: &Comparison) -> anyhow::Result<()> {
     let of_sale = comparison.summary.iter().filter(|summary| summary.code == "accepted" && summary.contender != "bare actix");
     let accepted = of_sale.map(|summary| summary.answers).sum();
-    Drain::watch(&ledger, sales.plenty, accepted, 1, DRAIN_TIMEOUT).await?;
+    Follower::of(&ledger, sales.plenty, 1).level(accepted, Instant::now(), DRAIN_TIMEOUT).await?;
     let sold = ledger.counters(sales.plenty).await?.sold.unsigned_abs();
     ensure!(sold == accepted, "{accepted} orders were accepted, and {sold} units are sold in the database");
     ledger.all_balance().await?;
