@@ -30,7 +30,7 @@ pub struct Config {
     pub consumer: Consumer,
     /// This process among others.
     pub node: Node,
-    /// Logs.
+    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
@@ -185,7 +185,7 @@ pub struct Node {
     pub heartbeat_stale_ms: u64,
 }
 
-/// Logs.
+/// Logs and traces.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
@@ -193,6 +193,15 @@ pub struct Telemetry {
     pub filter: String,
     /// `text` or `json`.
     pub format: LogFormat,
+    /// Where spans go, by OTLP over HTTP: the whole `http://` URL. None: no traces.
+    pub traces_endpoint: Option<String>,
+    /// The part of the requests that is traced, 0 to 1.
+    pub traces_ratio: f64,
+    /// Whether the caller's `traceparent` decides which requests are traced, instead of `traces_ratio`: only behind a gateway
+    /// that sets it.
+    pub traces_follow_caller: bool,
+    /// The name of this process in traces. None: `doorbuster-` and its role.
+    pub service_name: Option<String>,
 }
 
 /// How log lines look.
@@ -210,12 +219,13 @@ const COUNT_MAX: usize = 1_000_000;
 
 /// Texts from the environment, taken as they are. Elsewhere what looks like a number is one: a secret of digits would be
 /// rounded to the 17 that a floating-point number has.
-const TEXTS: [(&str, &str); 7] = [
+const TEXTS: [(&str, &str); 8] = [
     ("DOORBUSTER__AUTH__JWT_SECRET", "auth.jwt_secret"),
     ("DOORBUSTER__AUTH__INTERNAL_SECRET", "auth.internal_secret"),
     ("DOORBUSTER__AUTH__ISSUER", "auth.issuer"),
     ("DOORBUSTER__AUTH__AUDIENCE", "auth.audience"),
     ("DOORBUSTER__NODE__ID", "node.id"),
+    ("DOORBUSTER__TELEMETRY__SERVICE_NAME", "telemetry.service_name"),
     ("DOORBUSTER__DATABASE__URL", "database.url"),
     ("DATABASE_URL", "database.url"),
 ];
@@ -242,7 +252,11 @@ impl Config {
             Some(path) => config::File::from(path).required(true),
             None => config::File::with_name("doorbuster.toml").required(false),
         };
-        let mut builder = config::Config::builder()
+        let mut builder = config::Config::builder();
+        if let Some(endpoint) = traces_endpoint(&environment) {
+            builder = builder.set_default("telemetry.traces_endpoint", endpoint).map_err(wrong)?;
+        }
+        let mut builder = builder
             .add_source(config::File::from_str(include_str!("config.default.toml"), config::FileFormat::Toml))
             .add_source(file)
             .add_source(
@@ -262,7 +276,9 @@ impl Config {
         if let Ok(url) = std::env::var("AMQP_URL") {
             builder = builder.set_override("broker.url", url).map_err(wrong)?;
         }
-        let config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(wrong)?;
+        let mut config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(wrong)?;
+        // An empty setting, as compose files make them, is none.
+        config.telemetry.traces_endpoint = config.telemetry.traces_endpoint.filter(|endpoint| !endpoint.is_empty());
         config.check()?;
         Ok(config)
     }
@@ -311,6 +327,7 @@ impl Config {
         if self.broker.reconnect_delay_max_ms < self.broker.reconnect_delay_min_ms {
             return Err(ConfigError("broker.reconnect_delay_max_ms must not be below broker.reconnect_delay_min_ms".into()));
         }
+        self.telemetry.check()?;
         for (key, name) in [("node.id", &self.node.id), ("broker.prefix", &self.broker.prefix)] {
             if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
                 return Err(ConfigError(format!("{key} must be 1 to 64 of letters, digits, '.', '_' and '-'")));
@@ -318,6 +335,31 @@ impl Config {
         }
         Ok(())
     }
+}
+
+impl Telemetry {
+    fn check(&self) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&self.traces_ratio) {
+            return Err(ConfigError("telemetry.traces_ratio must be between 0 and 1".into()));
+        }
+        match &self.traces_endpoint {
+            Some(endpoint) if !endpoint.starts_with("http://") => Err(ConfigError(
+                "telemetry.traces_endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) must begin with http://: spans are sent without TLS, so name \
+                 a collector in the same network and let that one speak TLS"
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where OpenTelemetry's own variables say that spans go: the one for traces is a whole URL, the general one is its beginning.
+fn traces_endpoint(environment: &HashMap<String, String>) -> Option<String> {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").cloned().or_else(|| {
+        let base = set("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+        Some(format!("{}/v1/traces", base.trim_end_matches('/')))
+    })
 }
 
 #[cfg(test)]
@@ -350,5 +392,26 @@ mod tests {
     fn a_setting_nobody_knows_is_refused() {
         assert!(read(&[("DOORBUSTER__HTTP__LISTN", "127.0.0.1:1")]).unwrap_err().to_string().contains("listn"));
         assert!(read(&[("DOORBUSTERS", "1"), ("HOME", "/")]).is_ok());
+    }
+
+    #[test]
+    fn the_names_of_opentelemetry_say_where_spans_go_and_ours_wins() {
+        let endpoint = |settings: &[(&str, &str)]| read(settings).map(|config| config.telemetry.traces_endpoint);
+        let (all, traces) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        assert_eq!(endpoint(&[]).unwrap(), None);
+        assert_eq!(endpoint(&[(all, "")]).unwrap(), None);
+        assert_eq!(endpoint(&[(all, "http://a:4318/")]).unwrap().unwrap(), "http://a:4318/v1/traces");
+        assert_eq!(endpoint(&[(all, "http://a:4318"), (traces, "http://b/x")]).unwrap().unwrap(), "http://b/x");
+        let ours = ("DOORBUSTER__TELEMETRY__TRACES_ENDPOINT", "http://c/v1/traces");
+        assert_eq!(endpoint(&[(all, "http://a:4318"), ours]).unwrap().unwrap(), "http://c/v1/traces");
+    }
+
+    #[test]
+    fn a_place_for_spans_that_needs_tls_and_a_ratio_that_is_none_are_refused_in_one_line() {
+        let refusal = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318")]).unwrap_err().to_string();
+        assert!(refusal.contains("must begin with http://") && refusal.lines().count() == 1, "{refusal}");
+        for ratio in ["-0.1", "1.5"] {
+            assert!(read(&[("DOORBUSTER__TELEMETRY__TRACES_RATIO", ratio)]).unwrap_err().to_string().contains("traces_ratio"));
+        }
     }
 }

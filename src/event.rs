@@ -33,6 +33,12 @@ impl Batch {
         Self { partition, epoch, sequence: Sequence::FENCE, events: Vec::new() }
     }
 
+    /// What it is called wherever it is spoken of: its partition, epoch and sequence.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.partition, self.epoch, self.sequence)
+    }
+
     /// Whether this is the fence of its epoch.
     #[must_use]
     pub fn is_fence(&self) -> bool {

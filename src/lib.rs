@@ -31,3 +31,4 @@ pub mod telemetry;
 #[cfg(test)]
 mod tidy;
 pub mod tools;
+pub mod trace;

@@ -1,4 +1,4 @@
-//! Logs and metrics of a process: what is set up once at the start. Never decides what is logged or counted, and the
+//! Logs and metrics of a process (traces: [`crate::trace`]): what is set up once at the start. Never decides what is logged or counted, and the
 //! library never sets it up by itself: a `main` does.
 
 use std::io::IsTerminal;
@@ -21,7 +21,7 @@ const BATCH_BUCKETS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 2
 /// How often histograms are drained into their buckets. Without it they keep every sample.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why logs or metrics could not be set up, in one line.
+/// Why logs, metrics or traces could not be set up, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is not one.
@@ -32,6 +32,9 @@ pub enum TelemetryError {
         /// What the parser said.
         problem: String,
     },
+    /// Traces cannot be sent as configured.
+    #[error("telemetry.traces_endpoint: {0}")]
+    Traces(String),
     /// Somebody set them up before.
     #[error("logs or metrics were set up before: {0}")]
     SetUpBefore(String),

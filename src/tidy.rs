@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const ROOTS: [&str; 6] = ["src", "bin", "benches", "tests", "migrations", "loadtest"];
 
 /// What is pure: time, ids and I/O reach it as arguments.
-const PURE: [&str; 4] = ["src/domain", "src/engine", "src/event", "src/ring"];
+const PURE: [&str; 5] = ["src/domain", "src/engine", "src/event", "src/ring", "src/trace/context"];
 
 /// Words that never stand in the code of a pure module: crates and modules that do I/O, keep time or draw lots.
 const IMPURE: [&str; 18] = [
@@ -128,6 +128,17 @@ fn pure_modules_use_only_pure_modules_of_this_crate() {
             offences
                 .extend(used.filter(|module| !PURE_MODULES.contains(module)).map(|module| format!("{}:{number}: {module}", source.path)));
         }
+    }
+    none(offences);
+}
+
+#[test]
+fn only_traces_know_opentelemetry() {
+    let elsewhere = |source: &&Source| source.path.starts_with("src/") && !source.path.starts_with("src/trace/");
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(elsewhere) {
+        let knowing = source.code().filter(|(_, code)| words(code).any(|word| word.starts_with("opentelemetry")));
+        offences.extend(knowing.map(|(number, _)| format!("{}:{number}", source.path)));
     }
     none(offences);
 }

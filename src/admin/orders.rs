@@ -6,6 +6,7 @@ use futures_util::stream;
 
 use super::{csv, note};
 use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Timestamp, UserId};
+use crate::engine::Command;
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
@@ -88,7 +89,7 @@ pub(crate) async fn cancel(
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "cancel order", id.0);
-    cancelled(&state, id.0, None).await
+    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None }).await
 }
 
 problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);

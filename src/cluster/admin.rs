@@ -24,7 +24,7 @@ impl AdminNode {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (listener, _) = listen(config.admin.listen, "DOORBUSTER__ADMIN__LISTEN")?;
         let id = "admin".parse().expect("a word is an id");
-        let parts = Parts::assemble(config, true, id, None).await?;
+        let parts = Parts::assemble(config, ("admin", true), id, None).await?;
         let membership = parts.membership(config);
         let operators = parts.serve(config, listener, Surface::Operators, membership.view())?;
         let membership = tokio::spawn(membership.run());
@@ -50,6 +50,7 @@ impl AdminNode {
         self.membership.abort();
         self.parts.stop.cancel();
         close(&self.parts.store).await;
+        self.parts.tracer.shut().await;
         tracing::info!("stopped");
     }
 }

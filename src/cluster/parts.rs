@@ -23,6 +23,7 @@ use crate::routing::peer::{Credential, LinkSettings, Local};
 use crate::routing::{Neighbours, Roads, Router, watch_tasks};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
+use crate::trace::Tracer;
 
 /// Why a role does not start: lines that say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -110,12 +111,18 @@ pub(super) struct Parts {
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) roads: Arc<Roads>,
     authenticator: Arc<Authenticator>,
+    pub(super) tracer: Tracer,
     pub(super) stop: CancellationToken,
 }
 
 impl Parts {
     /// Checks the configuration and connects to the database. `address` is where other nodes find this one.
-    pub(super) async fn assemble(config: &Config, broker: bool, id: NodeId, address: Option<SocketAddr>) -> Result<Self, StartError> {
+    pub(super) async fn assemble(
+        config: &Config,
+        (role, broker): (&str, bool),
+        id: NodeId,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, StartError> {
         let secrets = Secrets::of(config, broker)?;
         let authenticator = Arc::new(Authenticator::new(&config.auth, secrets.jwt)?);
         let credential = Credential::new(secrets.internal)?;
@@ -126,7 +133,10 @@ impl Parts {
         }
         let me = Me { id, instance: rand::random(), address };
         let board = Arc::new(Board::default());
-        let local = Arc::new(Local::new(me.id.clone(), me.instance, store.partitions(), credential, Arc::clone(&board)));
+        let tracer = Tracer::start(&config.telemetry, role, me.id.as_str())?;
+        let mut local = Local::new(me.id.clone(), me.instance, store.partitions(), credential, Arc::clone(&board));
+        local.tracer = tracer.clone();
+        let local = Arc::new(local);
         let roads = Arc::new(Roads::none(store.partitions()));
         let patience = Duration::from_millis(config.partition.command_timeout_ms);
         let settings = LinkSettings {
@@ -136,7 +146,7 @@ impl Parts {
         };
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), settings);
         let router = Arc::new(Router::shifting(board, store.clone(), store.partitions(), Arc::clone(&roads), patience));
-        Ok(Self { store, me, local, router, neighbours, roads, authenticator, stop: CancellationToken::new() })
+        Ok(Self { store, me, local, router, neighbours, roads, authenticator, tracer, stop: CancellationToken::new() })
     }
 
     /// Begins to follow the other nodes.
@@ -172,6 +182,7 @@ impl Parts {
             prometheus: metrics,
             config: config.http.clone(),
             request_ids: http::RequestIds::new(rand::random()),
+            tracer: self.tracer.clone(),
             cluster: Some(http::Cluster { view, neighbours: Arc::clone(&self.neighbours), local: Arc::clone(&self.local) }),
         });
         let server = http::server(listener, state, surface).map_err(|cause| unable(address, "another address", cause))?;

@@ -43,7 +43,7 @@ impl SpikeNode {
         let (internal, bound) = listen(config.node.internal_listen, "DOORBUSTER__NODE__INTERNAL_LISTEN")?;
         let (buyers, _) = listen(config.http.listen, "DOORBUSTER__HTTP__LISTEN")?;
         let address = advertised(config, bound);
-        let parts = Parts::assemble(config, config.broker.url.is_some(), node_id(config), Some(address)).await?;
+        let parts = Parts::assemble(config, ("spike", config.broker.url.is_some()), node_id(config), Some(address)).await?;
         let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
         join(&parts.store, &parts.me, address, &parts.local.credential, clock::system, interval).await?;
         let ownership = Arc::new(ClusterOwnership::start(config, parts.store.clone(), clock::system)?);
@@ -109,7 +109,7 @@ impl SpikeNode {
     /// First the partitions go, and whoever asks meanwhile is led to the next owner, also from here; then the buyers'
     /// server stops, and at last the internal one.
     pub async fn stop(self) {
-        let Parts { store, me, local, roads, stop, .. } = self.parts;
+        let Parts { store, me, local, roads, tracer, stop, .. } = self.parts;
         tracing::info!(node = %me.id, "leaving: giving up what is owned");
         roads.close();
         local.leave();
@@ -127,6 +127,7 @@ impl SpikeNode {
         self.internal.stop().await;
         stop.cancel();
         close(&store).await;
+        tracer.shut().await;
         tracing::info!(node = %me.id, "stopped");
     }
 }

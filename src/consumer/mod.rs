@@ -11,6 +11,7 @@ mod meters;
 mod pump;
 mod round;
 mod status;
+mod traces;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
+use crate::trace::Tracer;
 use pump::Pump;
 
 /// Why a consumer did not start, in one line that says what to do. Once it runs, it waits for what is away.
@@ -39,7 +41,7 @@ pub enum ConsumerError {
     /// There is no usable database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Metrics cannot be set up.
+    /// Metrics or traces cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// The port for metrics is taken or not ours to take.
@@ -61,6 +63,7 @@ pub struct Consumer {
     delays: ExponentialBuilder,
     clock: Clock,
     status: Arc<Status>,
+    tracer: Tracer,
 }
 
 /// Takes the port for metrics and health.
@@ -82,6 +85,7 @@ pub async fn run_until(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ConsumerError> {
+    let tracer = Tracer::start(&config.telemetry, "consumer", &config.node.id)?;
     let status = Arc::new(Status::default());
     let metrics = telemetry::install_metrics()?;
     let server = http::start(listener, metrics.clone(), Arc::clone(&status))
@@ -97,18 +101,19 @@ pub async fn run_until(
     });
     let handle = server.handle();
     let server = tokio::spawn(server);
-    let outcome = consume(config, status, stop).await;
+    let outcome = consume(config, status, tracer.clone(), stop).await;
+    tracer.shut().await;
     handle.stop(true).await;
     // Stopped just now; a panic in it has been reported by the runtime.
     let _ = server.await;
     outcome
 }
 
-async fn consume(config: &Config, status: Arc<Status>, stop: CancellationToken) -> Result<(), ConsumerError> {
+async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: CancellationToken) -> Result<(), ConsumerError> {
     // Whether the broker's URL is one is known before anything is waited for.
     Broker::new(&config.broker)?;
     let Some(store) = connect(config, &status, &stop).await? else { return Ok(()) };
-    Consumer::new(config, store.clone(), clock::system, status)?.run(stop).await;
+    Consumer::new(config, store.clone(), clock::system, status)?.traced(tracer).run(stop).await;
     Ok(store.close().await?)
 }
 
@@ -144,7 +149,14 @@ impl Consumer {
             delays: delays(&config.broker),
             clock,
             status,
+            tracer: Tracer::off(),
         })
+    }
+
+    /// Goes on with the traces of the orders it brings into the database.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Consumes until `stop`. It outlives the loss of the broker and of the database.

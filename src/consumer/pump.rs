@@ -16,6 +16,7 @@ use super::Consumer;
 use super::lane::{Arrival, Lane, Terms};
 use super::meters::Meters;
 use super::round::{Halt, Round};
+use super::traces;
 use crate::broker::{BrokerError, DeadLetters, Session};
 use crate::domain::{PartitionId, Timestamp};
 use crate::event::{self, Batch, DecodeError};
@@ -119,6 +120,7 @@ impl<'a> Pump<'a> {
             Ok(delivery) => match read(partition, &delivery) {
                 Ok(batch) => {
                     sent_at(&delivery).into_iter().for_each(|at| round.sent_at(at));
+                    traces::begin(&self.consumer.tracer, &delivery, &batch, round);
                     round.batch(partition, generation, delivery.delivery_tag, batch);
                 }
                 Err(Unreadable::Newer(why)) => drop(round.halts.insert(partition, Halt::Stop(why))),
@@ -135,9 +137,11 @@ impl<'a> Pump<'a> {
     }
 
     /// One transaction, then the acknowledgements it allows.
-    async fn settle(&mut self, round: Round, stop: &CancellationToken) -> Result<(), BrokerError> {
+    async fn settle(&mut self, mut round: Round, stop: &CancellationToken) -> Result<(), BrokerError> {
         let started = Instant::now();
-        let Some(report) = self.apply(&round.batches, stop).await else { return Ok(()) };
+        let report = self.apply(&round.batches, stop).await;
+        traces::end(&mut round, report.as_ref());
+        let Some(report) = report else { return Ok(()) };
         if !round.batches.is_empty() {
             self.meters.transaction(&report, round.events, started.elapsed());
         }

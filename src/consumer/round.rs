@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::{PartitionId, Timestamp};
 use crate::event::Batch;
 use crate::projection::Outcome;
+use crate::trace::Span;
 
 /// Deliveries that came together, in the order they came.
 #[derive(Default)]
@@ -15,6 +16,8 @@ pub(super) struct Round {
     pub(super) sent_at: Option<Timestamp>,
     /// Subscriptions to be given up when the transaction is done; what came behind is not taken in.
     pub(super) halts: BTreeMap<PartitionId, Halt>,
+    /// The traces of orders in the batches: each with its batch's place in `batches`.
+    pub(super) spans: Vec<(usize, Span)>,
     deliveries: BTreeMap<(PartitionId, u64), Vec<Taken>>,
 }
 

@@ -27,6 +27,7 @@ use crate::partition::{self, Board, Runner};
 use crate::routing::Router;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
+use crate::trace::Tracer;
 use demo::Demo;
 
 /// Why the process does not start: one line that says what to do.
@@ -77,6 +78,7 @@ pub struct App {
     runners: Vec<Runner>,
     server: ServerHandle,
     served: JoinHandle<std::io::Result<()>>,
+    tracer: Tracer,
     stop: CancellationToken,
 }
 
@@ -109,6 +111,7 @@ impl App {
         let listener = listen(config.http.listen)?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.http.listen, cause })?;
         let metrics = telemetry::install_metrics()?;
+        let tracer = Tracer::start(&config.telemetry, "embedded", &config.node.id)?;
         let url = database_url(config, data.path());
         Store::migrate(url.expose_secret(), &config.database, partitions_wanted(config)).await?;
         let store = Store::connect(url.expose_secret(), &config.database).await?;
@@ -147,13 +150,14 @@ impl App {
             prometheus: metrics,
             config: config.http.clone(),
             request_ids: http::RequestIds::new(rand::random()),
+            tracer: tracer.clone(),
             cluster: None,
         });
         let server = http::server(listener, state, http::Surface::Both).map_err(|cause| StartError::Listen { address, cause })?;
         let handle = server.handle();
         let served = tokio::spawn(server);
         began.disarm();
-        Ok(Self { address, data, store, router, demo, ownership, runners, server: handle, served, stop })
+        Ok(Self { address, data, store, router, demo, ownership, runners, server: handle, served, tracer, stop })
     }
 
     /// Where the API listens.
@@ -190,6 +194,7 @@ impl App {
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the database did not close well");
         }
+        self.tracer.shut().await;
         tracing::info!("stopped");
     }
 }

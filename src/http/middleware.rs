@@ -1,5 +1,6 @@
 //! What every request passes: its id, the client's address and rate limit, the answer's common headers, the rendering of
-//! problems, the meters, the access log. Never a tracing span per request, and on the order route one log line in many.
+//! problems, the meters, the access log, the span of a traced request. Never a span of one that is not traced, and on the
+//! order route one log line in many.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use super::problem::{Code, Problem};
 use super::request_id::RequestId;
 use super::routes::Traffic;
 use super::state::AppState;
+use super::traces;
 
 /// Of the requests of a hot route, one in so many is logged.
 const HOT_ROUTE_LOG_EVERY: u64 = 1_024;
@@ -33,15 +35,26 @@ pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Resul
     let client = client_address(peer, request.headers(), &state.config.trusted_proxies);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(client);
-    let admitted = if PROBES.contains(&request.path()) { Ok(()) } else { state.limiter.check_address(client.0) };
+    let is_probe = PROBES.contains(&request.path());
+    let is_traced = !is_probe && traces::begin(&state.tracer, &request);
+    let admitted = if is_probe { Ok(()) } else { state.limiter.check_address(client.0) };
     let response = match admitted {
         Ok(()) => next.call(request).await?,
         Err(limited) => request.error_response(Problem::from(limited)),
     };
-    Ok(finished(response, &id, client, started))
+    let (response, route) = finished(response, &id, client, started);
+    if is_traced {
+        traces::end(&response, route, &id);
+    }
+    Ok(response)
 }
 
-fn finished(response: ServiceResponse<BoxBody>, id: &RequestId, client: ClientAddress, started: Instant) -> ServiceResponse<BoxBody> {
+fn finished(
+    response: ServiceResponse<BoxBody>,
+    id: &RequestId,
+    client: ClientAddress,
+    started: Instant,
+) -> (ServiceResponse<BoxBody>, &'static str) {
     let mut code = None;
     let mut response = match rendered(&response, id) {
         Some((problem_code, problem)) => {
@@ -60,8 +73,9 @@ fn finished(response: ServiceResponse<BoxBody>, id: &RequestId, client: ClientAd
         meters.refused(code);
     }
     let traffic = request.app_data::<Traffic>().copied().unwrap_or(Traffic::Ordinary);
-    log(&Access { method, route: route.pattern(), status, code, took, id, client }, traffic);
-    response
+    let pattern = route.pattern();
+    log(&Access { method, route: pattern, status, code, took, id, client }, traffic);
+    (response, pattern)
 }
 
 /// The problem an error response stands for, as the client gets it; its cause goes to the log here, once.

@@ -20,6 +20,7 @@ mod request_id;
 pub(crate) mod routes;
 pub(crate) mod schema;
 mod state;
+mod traces;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;

@@ -14,12 +14,13 @@ use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::schema::{PageParameters, problems};
 use super::state::AppState;
+use super::traces::{note_order, traced};
 use crate::domain::{
     CommodityId, CommodityState, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp,
     UserId,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
-use crate::routing::{OrderLookup, Reply};
+use crate::routing::{OrderLookup, Reply, Traced};
 use crate::store::OrderFilter;
 
 /// When to ask again about an order whose outcome is not known yet, in seconds.
@@ -137,8 +138,10 @@ pub(crate) async fn place(
         // A request with a key may be the repetition of one that was accepted: only the engine knows.
         refused_by_board(&state, id.0)?;
     }
-    match state.router.about_commodity(id.0, Command::Place(place)).await {
+    let command = traced(&state.tracer, &request, Command::Place(place));
+    match state.router.about_commodity(id.0, command).await {
         Reply::Done(Answer::Placed(order)) => {
+            note_order(&state.tracer, &request, order.id);
             Meters::get().accepted();
             let location = format!("/v1/orders/{}", order.id);
             Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(OrderBody::from(order)))
@@ -191,15 +194,21 @@ problems!(OrderProblems: OrderNotFound, Unavailable);
         (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
             headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = Option<String>, description = "The order"))),
         CancelProblems))]
-pub(crate) async fn cancel(state: web::Data<AppState>, caller: CountedCaller, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
-    cancelled(&state, id.0, Some(caller.0.user)).await
+pub(crate) async fn cancel(
+    state: web::Data<AppState>,
+    caller: CountedCaller,
+    id: Id<OrderId>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let command = Command::Cancel { order: id.0, user: Some(caller.0.user) };
+    cancelled(&state, id.0, traced(&state.tracer, &request, command)).await
 }
 
 problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);
 
-/// Cancels for a buyer, or for an operator where no buyer is named.
-pub(crate) async fn cancelled(state: &AppState, order: OrderId, user: Option<UserId>) -> Result<HttpResponse, Problem> {
-    match state.router.about_order(order, Command::Cancel { order, user }).await {
+/// Has an order cancelled by that command.
+pub(crate) async fn cancelled(state: &AppState, order: OrderId, command: impl Into<Traced>) -> Result<HttpResponse, Problem> {
+    match state.router.about_order(order, command).await {
         Reply::Done(Answer::Order(order)) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),

@@ -14,6 +14,7 @@ use crate::membership::View;
 use crate::routing::peer::Local;
 use crate::routing::{Neighbours, Router};
 use crate::store::Store;
+use crate::trace::Tracer;
 
 /// The shared state of the HTTP layer.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct AppState {
     pub config: config::Http,
     /// Where request ids come from.
     pub request_ids: RequestIds,
+    /// Which requests are traced.
+    pub tracer: Tracer,
     /// The other nodes; none in a process that is the whole system.
     pub cluster: Option<Cluster>,
 }

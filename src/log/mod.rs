@@ -2,6 +2,7 @@
 
 pub mod embedded;
 mod rabbitmq;
+pub(crate) mod traceparents;
 
 pub use rabbitmq::RabbitLog;
 pub(crate) use rabbitmq::SENT_AT_HEADER;
@@ -9,6 +10,7 @@ pub(crate) use rabbitmq::SENT_AT_HEADER;
 use futures_util::future::BoxFuture;
 
 use crate::event::Batch;
+use crate::trace::Context;
 
 /// One owner's way to append to the log of one partition.
 pub trait Log: Send + Sync {
@@ -16,6 +18,12 @@ pub trait Log: Send + Sync {
     ///
     /// Callers append one batch at a time, in sequence, starting behind the fence.
     fn append(&self, batch: Batch) -> BoxFuture<'_, Result<(), InDoubt>>;
+
+    /// As [`append`](Self::append). Where somebody else reads the log, they are told the traces that the batch belongs to.
+    fn append_traced(&self, batch: Batch, traces: Vec<Context>) -> BoxFuture<'_, Result<(), InDoubt>> {
+        drop(traces);
+        self.append(batch)
+    }
 }
 
 /// The append was not confirmed. The batch may have become durable or not: the owner starts over (R2) and never repeats it.

@@ -12,11 +12,12 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel};
 use tokio_util::sync::CancellationToken;
 
-use super::{InDoubt, Log};
+use super::{InDoubt, Log, traceparents};
 use crate::broker::{BATCH_CONTENT_TYPE, PERSISTENT, Session, Topology};
 use crate::clock::Clock;
 use crate::domain::{Epoch, PartitionId};
 use crate::event::{self, Batch, WIRE_VERSION};
+use crate::trace::Context;
 
 /// The header that says which version of the wire form the body is, for people and their tools: the body says so too.
 const VERSION_HEADER: &str = "x-doorbuster-version";
@@ -53,7 +54,7 @@ impl RabbitLog {
         Self { session, channel, partition, epoch, exchange, key, lost, confirm_timeout, clock }
     }
 
-    async fn publish(&self, batch: Batch) -> Result<(), InDoubt> {
+    async fn publish(&self, batch: Batch, traces: Vec<Context>) -> Result<(), InDoubt> {
         if self.lost.is_cancelled() {
             let why = self.session.over().map_or_else(|| "the claim is over".to_owned(), |ended| ended.to_string());
             return Err(InDoubt(why));
@@ -66,7 +67,7 @@ impl RabbitLog {
         let in_flight = InFlight { session: &self.session, armed: true };
         let target = (self.exchange.clone(), self.key.clone());
         let body = event::encode(&batch);
-        match self.session.publish(&self.channel, target, self.properties(&batch), &body, self.confirm_timeout).await {
+        match self.session.publish(&self.channel, target, self.properties(&batch, &traces), &body, self.confirm_timeout).await {
             Ok(()) => {
                 in_flight.landed();
                 Ok(())
@@ -81,21 +82,26 @@ impl RabbitLog {
         }
     }
 
-    fn properties(&self, batch: &Batch) -> BasicProperties {
+    fn properties(&self, batch: &Batch, traces: &[Context]) -> BasicProperties {
         let mut headers = FieldTable::default();
         headers.insert(VERSION_HEADER.into(), i32::from(WIRE_VERSION).into());
         headers.insert(SENT_AT_HEADER.into(), (self.clock)().millis().into());
+        traceparents::write(&mut headers, traces);
         BasicProperties::default()
             .with_content_type(BATCH_CONTENT_TYPE.into())
             .with_delivery_mode(PERSISTENT)
-            .with_message_id(format!("{}/{}/{}", batch.partition, batch.epoch, batch.sequence).into())
+            .with_message_id(batch.name().into())
             .with_headers(headers)
     }
 }
 
 impl Log for RabbitLog {
     fn append(&self, batch: Batch) -> BoxFuture<'_, Result<(), InDoubt>> {
-        Box::pin(self.publish(batch))
+        self.append_traced(batch, Vec::new())
+    }
+
+    fn append_traced(&self, batch: Batch, traces: Vec<Context>) -> BoxFuture<'_, Result<(), InDoubt>> {
+        Box::pin(self.publish(batch, traces))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Reply;
 use crate::domain::{Epoch, Order, OrderId};
 use crate::engine::Command;
+use crate::trace::{Span, Step, Trace};
 
 /// Why a request was certainly not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +48,25 @@ pub enum Sighting {
     InDoubt,
 }
 
+/// A command, and the trace it belongs to, if that is recorded.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// What the engine decides.
+    pub command: Command,
+    /// What no engine knows of.
+    pub trace: Option<Trace>,
+}
+
+impl From<Command> for Traced {
+    fn from(command: Command) -> Self {
+        Self { command, trace: None }
+    }
+}
+
 /// One request on its way to a task: a partition's, or the one that carries requests to another node.
 pub(crate) enum Request {
-    /// Something for the engine to decide.
-    Command(Command, Caller<Reply>),
+    /// Something for the engine to decide; the span began when it was sent.
+    Command(Command, Option<Span>, Caller<Reply>),
     /// A question about an order.
     Lookup(OrderId, Caller<Result<Sighting, Busy>>),
 }
@@ -137,13 +153,15 @@ impl Inbox {
     }
 
     /// Sends a command and waits for what it came to.
-    pub async fn command(&self, command: Command) -> Reply {
+    pub async fn command(&self, command: impl Into<Traced>) -> Reply {
         self.command_by(self.deadline(), command).await
     }
 
     /// As [`command`](Self::command), but the command is carried out only if it is taken up before `deadline`.
-    pub async fn command_by(&self, deadline: Instant, command: Command) -> Reply {
-        match self.ask(deadline, |caller| Request::Command(command, caller)).await {
+    pub async fn command_by(&self, deadline: Instant, command: impl Into<Traced>) -> Reply {
+        let Traced { command, trace } = command.into();
+        let span = trace.map(|trace| trace.begin(Step::Decide));
+        match self.ask(deadline, |caller| Request::Command(command, span, caller)).await {
             Asked::Answered(reply) => reply,
             Asked::Untouched(busy) => Reply::Busy(busy),
             Asked::Silent => Reply::Pending(None),
@@ -239,7 +257,7 @@ mod tests {
     async fn a_command_whose_caller_gave_up_is_never_taken() {
         let (inbox, mut receiver) = Inbox::new(1, patience(10));
         assert_eq!(inbox.command(pause()).await, Reply::Busy(Busy::Unavailable));
-        let Some(Request::Command(_, caller)) = receiver.recv().await else { panic!("the command is still there") };
+        let Some(Request::Command(_, _, caller)) = receiver.recv().await else { panic!("the command is still there") };
         assert!(caller.take().is_none());
     }
 
@@ -247,7 +265,7 @@ mod tests {
     async fn a_command_that_was_taken_and_never_answered_is_pending() {
         let (inbox, mut receiver) = Inbox::new(1, patience(10));
         let task = tokio::spawn(async move {
-            let Some(Request::Command(_, caller)) = receiver.recv().await else { panic!("a command comes") };
+            let Some(Request::Command(_, _, caller)) = receiver.recv().await else { panic!("a command comes") };
             let sender = caller.take();
             (receiver.recv().await.is_none(), sender.is_some())
         });

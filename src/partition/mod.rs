@@ -6,11 +6,12 @@ mod inbox;
 mod metrics;
 mod task;
 mod term;
+mod traces;
 
 pub(crate) use batch::Hear;
 pub use board::{Board, Listing};
 pub(crate) use inbox::Request;
-pub use inbox::{Busy, Inbox, Patience, Sighting};
+pub use inbox::{Busy, Inbox, Patience, Sighting, Traced};
 pub use task::{Runner, Settings, spawn};
 pub(crate) use term::{Bounds, Term};
 

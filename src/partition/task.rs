@@ -16,6 +16,7 @@ use super::batch::Hear;
 use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
 use super::term::{Bounds, Term};
+use super::traces::Traces;
 use super::{Board, Busy, Reply, Sighting};
 use crate::clock::Clock;
 use crate::config;
@@ -200,6 +201,8 @@ struct Office {
     lost: CancellationToken,
     board: Arc<Board>,
     clock: Clock,
+    /// Of the batch being gathered.
+    traces: Traces,
 }
 
 impl Office {
@@ -207,7 +210,7 @@ impl Office {
         let Claim { epoch, snapshot, log, lost } = claim;
         let bounds = Bounds { batch_commands_max: settings.batch_commands_max, ended_orders_max: settings.ended_orders_max };
         let term = Term::begin(partition, epoch, snapshot, bounds)?;
-        Ok(Self { partition, term, log, lost, board: Arc::clone(board), clock })
+        Ok(Self { partition, term, log, lost, board: Arc::clone(board), clock, traces: Traces::default() })
     }
 
     async fn serve(
@@ -279,18 +282,26 @@ impl Office {
         Instant::now() + Duration::from_millis(millis as u64)
     }
 
-    fn append(&self, batch: Batch, bound: Duration) -> Append {
+    fn append(&mut self, batch: Batch, bound: Duration) -> Append {
         let log = Arc::clone(&self.log);
-        Box::pin(
-            async move { timeout(bound, log.append(batch)).await.unwrap_or_else(|_| Err(InDoubt(format!("no confirm within {bound:?}")))) },
-        )
+        let sent = self.traces.sent(&batch);
+        Box::pin(async move {
+            let append = log.append_traced(batch, sent.contexts());
+            let result = timeout(bound, append).await.unwrap_or_else(|_| Err(InDoubt(format!("no confirm within {bound:?}"))));
+            sent.ended(&result);
+            result
+        })
     }
 
     fn take_up(&mut self, request: Request) {
         match request {
-            Request::Command(command, caller) => {
+            Request::Command(command, span, caller) => {
                 if let Some(caller) = caller.take() {
+                    let first = self.term.gathered().len();
                     self.term.command((self.clock)(), command, caller);
+                    if let Some(span) = span {
+                        self.traces.decided(span, &self.term.gathered()[first..]);
+                    }
                 }
             }
             Request::Lookup(order, caller) => {

@@ -17,7 +17,7 @@ use tokio::time::error::Elapsed;
 use crate::domain::{CommodityId, OrderId, PartitionId, Partitions, UserId};
 use crate::engine::{Command, Refusal};
 use crate::partition::{Board, Inbox};
-pub use crate::partition::{Busy, Reply};
+pub use crate::partition::{Busy, Reply, Traced};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
@@ -92,18 +92,19 @@ impl Router {
     }
 
     /// Sends a command about a commodity to its partition and waits for what it came to.
-    pub async fn about_commodity(&self, commodity: CommodityId, command: Command) -> Reply {
+    pub async fn about_commodity(&self, commodity: CommodityId, command: impl Into<Traced>) -> Reply {
         let partition = partition_of(commodity, self.partitions);
         self.ways.command(partition, command).await
     }
 
     /// Sends a command about an order to its partition and waits for what it came to. An id of a partition that does
     /// not exist is no order's.
-    pub async fn about_order(&self, order: OrderId, command: Command) -> Reply {
+    pub async fn about_order(&self, order: OrderId, command: impl Into<Traced>) -> Reply {
+        let command = command.into();
         if order.partition().get() >= self.partitions.get() {
             return Reply::Refused(Refusal::OrderNotFound);
         }
-        let asked_by = match &command {
+        let asked_by = match &command.command {
             Command::Cancel { user, .. } => Some(*user),
             _ => None,
         };

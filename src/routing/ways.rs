@@ -9,8 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Busy, Reply, Roads};
 use crate::domain::{OrderId, PartitionId, Partitions};
-use crate::engine::Command;
-use crate::partition::{Board, Inbox, Sighting};
+use crate::partition::{Board, Inbox, Sighting, Traced};
 
 /// How long a request that nobody took up waits before it tries again, if no news comes meanwhile.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -30,7 +29,8 @@ pub(super) enum Ways {
 }
 
 impl Ways {
-    pub(super) async fn command(&self, partition: PartitionId, command: Command) -> Reply {
+    pub(super) async fn command(&self, partition: PartitionId, command: impl Into<Traced>) -> Reply {
+        let command = command.into();
         match self {
             Self::Fixed(inboxes) => inboxes[usize::from(partition.get())].command(command).await,
             Self::Shifting { roads, patience } => {

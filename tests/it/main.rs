@@ -17,3 +17,4 @@ mod spikes;
 mod startup;
 mod store;
 mod support;
+mod traces;

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use super::frames::frame;
 use super::listener::Local;
 use super::wire::{Answers, Ask, Item, Told};
-use crate::partition::Inbox;
+use crate::partition::{Inbox, Traced};
+use crate::trace::Tracer;
 
 /// After this time the first frame goes out, empty if need be: the sender may send its next batch.
 const FIRST_FRAME: Duration = Duration::from_millis(20);
@@ -28,8 +29,8 @@ pub(super) fn direct(local: &Local, items: Vec<Item>) -> Option<Vec<(Item, Optio
 }
 
 /// The answers, in frames.
-pub(super) fn stream(asked: Vec<(Item, Option<Inbox>)>) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    let pending: Pending = (0u16..).zip(asked).map(|(index, (item, inbox))| one(index, item, inbox).boxed()).collect();
+pub(super) fn stream(asked: Vec<(Item, Option<Inbox>)>, tracer: &Tracer) -> impl Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+    let pending: Pending = (0u16..).zip(asked).map(|(index, (item, inbox))| one(index, item, inbox, tracer.clone()).boxed()).collect();
     unfold((pending, FIRST_FRAME), |(mut pending, patience)| async move {
         if pending.is_empty() {
             return None;
@@ -41,11 +42,14 @@ pub(super) fn stream(asked: Vec<(Item, Option<Inbox>)>) -> impl Stream<Item = Re
 
 type Pending = FuturesUnordered<BoxFuture<'static, (u16, Told)>>;
 
-async fn one(index: u16, item: Item, inbox: Option<Inbox>) -> (u16, Told) {
+async fn one(index: u16, item: Item, inbox: Option<Inbox>, tracer: Tracer) -> (u16, Told) {
     let Some(inbox) = inbox else { return (index, Told::Misdirected) };
     let deadline = Instant::now() + Duration::from_millis(item.budget_ms.into()).min(BUDGET_MAX);
     let told = match item.ask {
-        Ask::Command(command) => Told::Reply(inbox.command_by(deadline, command).await),
+        Ask::Command(command) => {
+            let trace = item.trace.and_then(|context| tracer.follow(context));
+            Told::Reply(inbox.command_by(deadline, Traced { command, trace }).await)
+        }
         Ask::Lookup(order) => Told::Sighting(inbox.lookup_by(deadline, order).await),
     };
     (index, told)

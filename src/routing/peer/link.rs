@@ -20,6 +20,7 @@ use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Item, Told};
 use super::{Credential, Peer, is_refused};
 use crate::domain::NodeId;
 use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
+use crate::trace::{Context, Span, Step};
 
 /// Batches that may be out before the first of them began to be answered.
 const LANES: usize = 2;
@@ -198,7 +199,7 @@ impl Link {
             let waiting = batch.waiting.get_mut(usize::from(index)).and_then(Option::take).ok_or(Garbage)?;
             batch.unanswered -= 1;
             match (waiting, told) {
-                (Waiting::Command(sender), Told::Reply(reply)) => drop(sender.send(reply)),
+                (Waiting::Command(sender, _span), Told::Reply(reply)) => drop(sender.send(reply)),
                 (Waiting::Lookup(sender), Told::Sighting(sighting)) => drop(sender.send(sighting)),
                 (waiting, Told::Misdirected) => {
                     self.look_again.notify_one();
@@ -220,7 +221,8 @@ fn describe(error: &reqwest::Error) -> String {
 
 /// Somebody whose request was packed.
 enum Waiting {
-    Command(oneshot::Sender<Reply>),
+    /// The span ends with the answer.
+    Command(oneshot::Sender<Reply>, Option<Span>),
     Lookup(oneshot::Sender<Result<Sighting, Busy>>),
 }
 
@@ -228,15 +230,26 @@ impl Waiting {
     /// Commits to a request: its caller can not take it back any more. None for the caller if they have.
     fn take(request: Request) -> (Ask, Option<Self>) {
         match request {
-            Request::Command(command, caller) => (Ask::Command(command), caller.take().map(Self::Command)),
+            Request::Command(command, mut span, caller) => {
+                span.iter_mut().for_each(|span| span.is(Step::Forward));
+                (Ask::Command(command), caller.take().map(|sender| Self::Command(sender, span)))
+            }
             Request::Lookup(order, caller) => (Ask::Lookup(order), caller.take().map(Self::Lookup)),
+        }
+    }
+
+    /// The trace it belongs to, as the peer is told of it.
+    fn context(&self) -> Option<Context> {
+        match self {
+            Self::Command(_, span) => span.as_ref().map(Span::context),
+            Self::Lookup(_) => None,
         }
     }
 
     /// The request was certainly not taken up.
     fn busy(self) {
         match self {
-            Self::Command(sender) => drop(sender.send(Reply::Busy(Busy::Unavailable))),
+            Self::Command(sender, _) => drop(sender.send(Reply::Busy(Busy::Unavailable))),
             Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
         }
     }
@@ -244,7 +257,7 @@ impl Waiting {
     /// Nobody here knows. A lookup changes nothing: it can be asked again.
     fn in_doubt(self) {
         match self {
-            Self::Command(sender) => drop(sender.send(Reply::Pending(None))),
+            Self::Command(sender, _) => drop(sender.send(Reply::Pending(None))),
             Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
         }
     }
@@ -266,12 +279,12 @@ impl Batch {
         while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
             let Some(request) = requests.pop_front() else { break };
             let deadline = match &request {
-                Request::Command(_, caller) => caller.deadline,
+                Request::Command(_, _, caller) => caller.deadline,
                 Request::Lookup(_, caller) => caller.deadline,
             };
             let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
             let (ask, Some(waiting)) = Waiting::take(request) else { continue };
-            let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask };
+            let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
             batch.bytes = postcard::to_extend(&item, std::mem::take(&mut batch.bytes))
                 .expect("nothing on the wire has a type that postcard cannot write");
             batch.waiting.push(Some(waiting));

@@ -18,6 +18,7 @@ use super::wire::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Introduction, Item, WIRE_VER
 use super::{Credential, answer, bulletin, hello};
 use crate::domain::{NodeId, PartitionId, Partitions};
 use crate::partition::{Board, Inbox};
+use crate::trace::Tracer;
 
 /// How long a peer may take to send a batch.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,6 +40,8 @@ pub struct Local {
     pub closed: CancellationToken,
     /// Told when a peer comes: perhaps one we have not heard of.
     pub knocked: Notify,
+    /// What goes on with the traces of peers.
+    pub tracer: Tracer,
     inboxes: Vec<ArcSwapOption<Inbox>>,
     leaving: AtomicBool,
     changed: watch::Sender<u64>,
@@ -58,6 +61,7 @@ impl Local {
             board,
             closed: CancellationToken::new(),
             knocked: Notify::new(),
+            tracer: Tracer::off(),
             inboxes,
             leaving,
             changed,
@@ -181,7 +185,7 @@ async fn commands(_: FromPeer, local: web::Data<Local>, payload: web::Payload) -
     if asked.iter().all(|(_, inbox)| inbox.is_none()) {
         return answer_as(&local, StatusCode::MISDIRECTED_REQUEST).finish();
     }
-    answer_as(&local, StatusCode::OK).streaming(answer::stream(asked))
+    answer_as(&local, StatusCode::OK).streaming(answer::stream(asked, &local.tracer))
 }
 
 /// Reads a batch, no further than a batch may be long.

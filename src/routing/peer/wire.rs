@@ -8,9 +8,10 @@ use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partiti
 use crate::engine::Command;
 use crate::partition::{Busy, Reply, Sighting};
 use crate::ring::partition_of;
+use crate::trace::Context;
 
 /// The version of everything in this file. It grows with any change of it or of the types in it.
-pub(super) const WIRE_VERSION: &str = "1";
+pub(super) const WIRE_VERSION: &str = "2";
 
 /// Requests in one batch, at most.
 pub(super) const BATCH_ITEMS_MAX: usize = 1_024;
@@ -31,6 +32,8 @@ pub(super) struct Item {
     pub(super) budget_ms: u32,
     /// What is asked.
     pub(super) ask: Ask,
+    /// The trace it belongs to, if that is recorded.
+    pub(super) trace: Option<Context>,
 }
 
 /// A question to an owner.

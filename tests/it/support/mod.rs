@@ -5,6 +5,7 @@ pub mod broker;
 pub mod cluster;
 pub mod database;
 pub mod history;
+pub mod otlp;
 pub mod proxy;
 
 pub use database::{Backend, TestDatabase};
