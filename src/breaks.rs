@@ -17,6 +17,8 @@ pub(crate) enum Break {
     Fence,
     /// A new owner loads without waiting for the projection.
     Drain,
+    /// A new owner serves what it loaded without looking whether it was overtaken meanwhile.
+    LookBack,
     /// A refused lock is taken for a granted one.
     Lock,
 }

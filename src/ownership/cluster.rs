@@ -1,4 +1,4 @@
-//! Ownership by the broker's exclusive queues and by epochs: lock, epoch, fence, drain, load.
+//! Ownership by the broker's exclusive queues and by epochs: lock, epoch, fence, drain, load, look back.
 //!
 //! Who holds the lock queue of a partition owns it, and the broker alone says who does: no clock here ever decides that
 //! somebody else is dead. A confirm reaches an owner only through the connection that holds its lock, so whatever was confirmed to one
@@ -14,25 +14,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::climb::climb;
 use super::keeper::{Keeper, Link};
 use super::scout::Scout;
 use super::{Claim, ClaimError, Ownership};
 use crate::broker::{Broker, BrokerError, Session};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::{Epoch, PartitionId};
-use crate::event::Batch;
-use crate::log::{Log, RabbitLog};
-use crate::store::{Store, StoreError};
-
-/// How long the database may take for a step of a claim that touches one row.
-const ROW_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to load a partition: millions of rows.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often the applied epoch is looked at while a claim drains: at first, and at last.
-const DRAIN_LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
-/// How often a claim that still drains says what it waits for.
-const DRAIN_WORD: Duration = Duration::from_secs(5);
+use crate::domain::PartitionId;
+use crate::log::RabbitLog;
+use crate::store::Store;
 
 /// The partitions of one node of a cluster, over its one connection to the broker.
 pub struct ClusterOwnership {
@@ -120,6 +111,8 @@ impl ClusterOwnership {
             Ok(_) if lost.is_cancelled() => Err(self.lost(&session)),
             Ok(claim) => Ok(claim),
             Err(error) => {
+                // Whatever else went wrong, this is why.
+                let error = if lost.is_cancelled() { self.lost(&session) } else { error };
                 // Somebody else may be able to do what this node could not.
                 self.give_up(partition, &lost).await;
                 Err(error)
@@ -166,44 +159,21 @@ impl ClusterOwnership {
         }
     }
 
-    /// Steps 2 to 5.
+    /// Everything after the lock.
     async fn climb(&self, partition: PartitionId, held: &Held) -> Result<Claim, ClaimError> {
-        let epoch = timely(ROW_TIMEOUT, self.store.claim_epoch(partition, &self.node)).await?;
-        let log = RabbitLog::new(
-            Arc::clone(&held.session),
-            held.channel.clone(),
-            self.broker.topology(),
-            (partition, epoch),
-            held.lost.clone(),
-            self.confirm_timeout,
-            self.clock,
-        );
-        log.append(Batch::fence(partition, epoch)).await.map_err(|_| self.lost(&held.session))?;
-        self.drain(partition, epoch).await?;
-        let snapshot = timely(LOAD_TIMEOUT, self.store.snapshot(partition)).await?;
-        Ok(Claim { epoch, snapshot, log: Arc::new(log), lost: held.lost.clone() })
-    }
-
-    /// Step 4. It lasts as long as the consumer needs; the caller may stop waiting at any time.
-    async fn drain(&self, partition: PartitionId, epoch: Epoch) -> Result<(), ClaimError> {
-        let (mut look, longest) = DRAIN_LOOK;
-        let mut word = tokio::time::interval_at(tokio::time::Instant::now() + DRAIN_WORD, DRAIN_WORD);
-        loop {
-            let (applied, sequence) = timely(ROW_TIMEOUT, self.store.applied(partition)).await?;
-            if applied == epoch {
-                return Ok(());
-            }
-            if applied > epoch {
-                return Err(ClaimError::Unavailable(format!("epoch {epoch} of partition {partition} was overtaken by epoch {applied}")));
-            }
-            tokio::select! {
-                () = tokio::time::sleep(look) => look = (look * 2).min(longest),
-                _ = word.tick() => tracing::warn!(
-                    %partition, %epoch, applied_epoch = %applied, applied_sequence = %sequence,
-                    "partition {partition} waits for the consumer to bring its log up to epoch {epoch}",
-                ),
-            }
-        }
+        let log_of = |epoch| {
+            Arc::new(RabbitLog::new(
+                Arc::clone(&held.session),
+                held.channel.clone(),
+                self.broker.topology(),
+                (partition, epoch),
+                held.lost.clone(),
+                self.confirm_timeout,
+                self.clock,
+            ))
+        };
+        let (epoch, snapshot, log) = climb(&self.store, &self.node, partition, log_of).await?;
+        Ok(Claim { epoch, snapshot, log, lost: held.lost.clone() })
     }
 
     fn lost(&self, session: &Session) -> ClaimError {
@@ -270,13 +240,5 @@ impl From<BrokerError> for ClaimError {
                 Self::Unavailable(error.to_string())
             }
         }
-    }
-}
-
-async fn timely<T>(bound: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, ClaimError> {
-    match tokio::time::timeout(bound, answer).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ClaimError::Unavailable(error.to_string())),
-        Err(_) => Err(ClaimError::Unavailable(format!("the database does not answer within {} ms", bound.as_millis()))),
     }
 }

@@ -1,8 +1,8 @@
 //! Ownership in the embedded mode: the process owns every partition it claims, for nobody else can.
 //!
 //! That the process is alone is not decided here: it holds the lock of its data folder before it makes one of these. If
-//! another process works on the same database all the same, the epochs in it fence off the older claim. Epoch, fence and
-//! load are the same as in the cluster, so that an order in doubt ends the same way: after the fence it is in the tables
+//! another process works on the same database all the same, the epochs in it fence off the older claim. Epoch, fence, load
+//! and look back are the same as in the cluster, so that an order in doubt ends the same way: after the fence it is in the tables
 //! or it never was.
 
 use std::collections::HashMap;
@@ -12,13 +12,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::climb::climb;
 use super::{Claim, ClaimError, Ownership};
 use crate::config;
 use crate::domain::PartitionId;
-use crate::event::Batch;
-use crate::log::Log;
 use crate::log::embedded::{EmbeddedLog, Writer};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The owner of every partition of one database, and the writer of their log.
 #[derive(Debug)]
@@ -50,13 +49,11 @@ impl EmbeddedOwnership {
     async fn take(&self, partition: PartitionId) -> Result<Claim, ClaimError> {
         let lost = self.log.lost_token();
         self.remember(partition, Some(lost.clone()));
-        let epoch = self.store.claim_epoch(partition, &self.owner).await?;
-        let log = self.log.of_claim(partition, epoch, lost.clone());
-        // The writer keeps the order of appends: once the fence is in, so is all that earlier claims got confirmed. That
-        // is the drain.
-        log.append(Batch::fence(partition, epoch)).await.map_err(|doubt| ClaimError::Unavailable(doubt.to_string()))?;
-        let snapshot = self.store.snapshot(partition).await?;
-        Ok(Claim { epoch, snapshot, log: Arc::new(log), lost })
+        // The lock is the data folder's. The writer keeps the order of appends, so there is nothing to drain: once the fence
+        // is in, so is all that earlier claims got confirmed.
+        let log_of = |epoch| Arc::new(self.log.of_claim(partition, epoch, lost.clone()));
+        let (epoch, snapshot, log) = climb(&self.store, &self.owner, partition, log_of).await?;
+        Ok(Claim { epoch, snapshot, log, lost })
     }
 
     /// Ends the claim before, if there is one.
@@ -79,11 +76,5 @@ impl Ownership for EmbeddedOwnership {
 
     fn release(&self, partition: PartitionId) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.remember(partition, None) })
-    }
-}
-
-impl From<StoreError> for ClaimError {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
     }
 }

@@ -1,5 +1,6 @@
 //! Who runs a partition's engine: claim, serve, release. Never uses a clock or a time-out to decide who owns (promise 4).
 
+mod climb;
 mod cluster;
 pub mod embedded;
 mod keeper;
@@ -19,7 +20,7 @@ use crate::log::Log;
 
 /// How a process becomes and stops being the owner of partitions.
 pub trait Ownership: Send + Sync {
-    /// Takes a partition: lock, epoch, fence, drain, load. Resolves when the engine may serve.
+    /// Takes a partition: lock, epoch, fence, drain, load, look back. Resolves when the engine may serve.
     fn claim(&self, partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>>;
 
     /// Gives a partition up after the last confirm. Safe to call for what is not owned.

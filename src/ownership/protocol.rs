@@ -1,6 +1,6 @@
-//! The steps to becoming a partition's owner: lock, epoch, fence, drain, load, serve; as a plain state machine. It says what to do
-//! next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: the cluster's ownership is one
-//! shell around it, the simulator another.
+//! The steps to becoming a partition's owner: lock, epoch, fence, drain, load, look back, serve; as a plain state machine. It says
+//! what to do next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: what really claims is one
+//! shell around it ([`super::climb`]), the simulator another.
 
 use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId};
@@ -20,6 +20,7 @@ enum Step {
     Fencing(Epoch),
     Draining(Epoch),
     Loading(Epoch),
+    LookingBack(Epoch),
     Over,
 }
 
@@ -90,7 +91,12 @@ impl Protocol {
                 std::cmp::Ordering::Equal => (Step::Loading(epoch), Action::Load),
                 std::cmp::Ordering::Greater => (Step::Over, Action::Overtaken { epoch, applied }),
             },
-            (Step::Loading(epoch), Input::Loaded) => (Step::Over, Action::Serve(epoch)),
+            (Step::Loading(epoch), Input::Loaded) if breaks::is_broken(Break::LookBack) => (Step::Over, Action::Serve(epoch)),
+            // While it was read, a later owner's fence may have come: what is loaded then holds orders of an epoch this one
+            // never heard of. The projection does not go back, so if it is in this epoch now, it was when the snapshot was taken.
+            (Step::Loading(epoch), Input::Loaded) => (Step::LookingBack(epoch), Action::ReadApplied),
+            (Step::LookingBack(epoch), Input::Applied(applied)) if applied > epoch => (Step::Over, Action::Overtaken { epoch, applied }),
+            (Step::LookingBack(epoch), Input::Applied(_)) => (Step::Over, Action::Serve(epoch)),
             (step, input) => panic!("partition {}: {input:?} is no answer in {step:?}", self.partition),
         };
         self.step = step;
@@ -120,11 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_locks_counts_fences_drains_loads_and_serves() {
+    fn an_owner_locks_counts_fences_drains_loads_looks_back_and_serves() {
         let mut protocol = drained(7);
         assert_eq!(protocol.step(Input::Applied(epoch(6))), Action::ReadAppliedLater);
         assert_eq!(protocol.step(Input::Applied(epoch(7))), Action::Load);
-        assert_eq!(protocol.step(Input::Loaded), Action::Serve(epoch(7)));
+        assert_eq!(protocol.step(Input::Loaded), Action::ReadApplied);
+        assert_eq!(protocol.step(Input::Applied(epoch(7))), Action::Serve(epoch(7)));
     }
 
     #[test]
@@ -136,5 +143,13 @@ mod tests {
     fn a_later_epoch_in_the_tables_ends_the_attempt() {
         let overtaken = Action::Overtaken { epoch: epoch(7), applied: epoch(8) };
         assert_eq!(drained(7).step(Input::Applied(epoch(8))), overtaken);
+    }
+
+    #[test]
+    fn what_was_loaded_while_a_later_epoch_began_is_not_served() {
+        let mut protocol = drained(7);
+        assert_eq!(protocol.step(Input::Applied(epoch(7))), Action::Load);
+        assert_eq!(protocol.step(Input::Loaded), Action::ReadApplied);
+        assert_eq!(protocol.step(Input::Applied(epoch(8))), Action::Overtaken { epoch: epoch(7), applied: epoch(8) });
     }
 }

@@ -10,6 +10,7 @@ use super::network::{Ask, CallId, Said};
 use super::world::Env;
 use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
+use crate::engine::Snapshot;
 use crate::event::{self, Batch, Event};
 use crate::ownership::protocol::{Action, Input, Protocol};
 use crate::partition::{Bounds, Busy, Hear, Reply, Sighting, Term};
@@ -49,6 +50,8 @@ enum Stage {
     Claiming {
         protocol: Protocol,
         todo: Action,
+        /// What was loaded, until the look back.
+        loaded: Option<Snapshot>,
         /// When the broker was asked for something that it has not answered yet.
         asked_at: Option<u64>,
     },
@@ -208,7 +211,7 @@ impl Node {
     fn answered(&mut self, partition: PartitionId, input: Input, env: &Env) {
         let retry_at = env.now + env.weather.step_ms_max * 20;
         let seat = &mut self.seats[usize::from(partition.get())];
-        let Stage::Claiming { protocol, todo, asked_at } = &mut seat.stage else { return };
+        let Stage::Claiming { protocol, todo, asked_at, .. } = &mut seat.stage else { return };
         if asked_at.take().is_none() {
             return;
         }
@@ -263,7 +266,8 @@ impl Node {
         match seat.stage {
             Stage::Idle if wanted && env.now >= seat.retry_at => {
                 env.broker.send(session, Frame::Lock(seat.partition));
-                seat.stage = Stage::Claiming { protocol: Protocol::new(seat.partition), todo: Action::Lock, asked_at: Some(env.now) };
+                let (protocol, todo) = (Protocol::new(seat.partition), Action::Lock);
+                seat.stage = Stage::Claiming { protocol, todo, loaded: None, asked_at: Some(env.now) };
             }
             Stage::Idle => seat.turn_away(env, &self.outbox, !wanted),
             Stage::Claiming { asked_at: Some(_), .. } if !wanted => self.end_session(env),
@@ -318,7 +322,7 @@ impl Seat {
     /// Does the next thing on the way to becoming the owner.
     fn climb(&mut self, node: usize, session: usize, env: &mut Env) -> Result<(), String> {
         let partition = self.partition;
-        let Stage::Claiming { protocol, todo, asked_at } = &mut self.stage else { return Ok(()) };
+        let Stage::Claiming { protocol, todo, loaded, asked_at } = &mut self.stage else { return Ok(()) };
         let fails = env.tables.is_away() || env.weather.weights.fault > 0 && env.dice.one_in(60);
         match todo.clone() {
             Action::Lock | Action::Taken => {}
@@ -340,28 +344,30 @@ impl Seat {
             }
             Action::Overtaken { .. } => self.give_up(session, env),
             Action::Load => {
-                let Action::Serve(epoch) = protocol.step(Input::Loaded) else { return Err("what is loaded is served".into()) };
+                *loaded = Some(env.tables.snapshot(partition));
+                *todo = protocol.step(Input::Loaded);
+            }
+            Action::Serve(epoch) => {
+                let snapshot = loaded.take().ok_or("what is served is loaded")?;
                 if breaks::is_broken(Break::Fence) {
                     env.tables.force_position(partition, epoch);
                     env.auditor.forced(partition, epoch);
                 }
-                let term = self.begin(epoch, env)?;
+                let term = self.begin(epoch, snapshot, env)?;
                 self.stage = Stage::Serving { term, sent_at: 0 };
                 env.epochs += 1;
                 env.trail.note(env.now, || format!("node {node}: serves partition {partition} in epoch {epoch}"));
             }
-            Action::Serve(_) => return Err("a claim that is over goes on".into()),
         }
         Ok(())
     }
 
-    fn begin(&mut self, epoch: Epoch, env: &Env) -> Result<Box<Term<Ear, Ear>>, String> {
+    fn begin(&mut self, epoch: Epoch, snapshot: Snapshot, env: &Env) -> Result<Box<Term<Ear, Ear>>, String> {
         #[cfg(test)]
         if let Some(kept) = self.kept.take() {
             return Ok(Box::new(kept.carry_on(epoch)));
         }
         let bounds = Bounds { batch_commands_max: env.weather.batch_commands_max, ended_orders_max: env.weather.ended_orders_max };
-        let snapshot = env.tables.snapshot(self.partition);
         Term::begin(self.partition, epoch, snapshot, bounds).map(Box::new).map_err(|error| error.to_string())
     }
 

@@ -74,6 +74,13 @@ fn an_owner_that_does_not_drain_is_found() {
     seen_broken(Break::Drain);
 }
 
+/// It takes a snapshot that is read between the fence of a later owner and the news of the lost session: few worlds have one.
+#[test]
+fn an_owner_that_does_not_look_back_is_found() {
+    let what = with(Break::LookBack, || run(2_907, STEPS, false)).unwrap_err().what;
+    assert!(what.contains("is of epoch 4, and epoch 3 only begins"), "{what}");
+}
+
 #[test]
 fn an_owner_without_the_lock_is_found() {
     let what = seen_broken(Break::Lock);
@@ -86,4 +93,12 @@ fn an_owner_without_the_lock_is_found() {
 #[test]
 fn seed_576_a_superseded_owner_denied_an_order_of_its_successor() {
     clean(576);
+}
+
+/// A claim went on loading after its session had been lost and the next owner had begun to sell: the snapshot held orders of a later
+/// epoch, the engine refused it, and the partition stopped at that node for good. A claim now looks back after loading.
+#[test]
+fn seeds_2907_and_8947_an_overtaken_claim_loaded_orders_of_its_successor() {
+    clean(2_907);
+    clean(8_947);
 }
