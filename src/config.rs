@@ -119,6 +119,8 @@ pub struct Partition {
     pub append_timeout_ms: u64,
     /// How long a command may wait in the inbox, in milliseconds.
     pub command_timeout_ms: u64,
+    /// When a partition whose tables contradict themselves is looked at again, in milliseconds.
+    pub stopped_retry_ms: u64,
     /// Ended orders one partition remembers (for retries under their keys), at most.
     pub ended_orders_max: usize,
 }
@@ -304,6 +306,7 @@ impl Config {
             ("broker.reconnect_delay_min_ms", self.broker.reconnect_delay_min_ms as usize),
             ("consumer.prefetch", self.consumer.prefetch.into()),
             ("consumer.transaction_events_max", self.consumer.transaction_events_max),
+            ("partition.stopped_retry_ms", partition.stopped_retry_ms as usize),
             ("consumer.stopped_retry_ms", self.consumer.stopped_retry_ms as usize),
             ("auth.token_ttl_seconds", self.auth.token_ttl_seconds as usize),
             ("node.heartbeat_interval_ms", self.node.heartbeat_interval_ms as usize),

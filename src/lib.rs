@@ -19,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod membership;
 pub mod ownership;
+mod panics;
 pub mod partition;
 pub mod projection;
 pub mod ring;

@@ -125,7 +125,7 @@ mod tests {
             heartbeat_seconds: 10,
             answer_timeout_ms: 5000,
             reconnect_delay_min_ms: 100,
-            reconnect_delay_max_ms: 5000,
+            reconnect_delay_max_ms: 250,
         }
     }
 

@@ -30,7 +30,8 @@ pub(crate) async fn alive() -> HttpResponse {
     responses((status = 200, description = "They can", body = Health)))]
 pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
     if !state.router.ready() {
-        return Err(Problem::Unavailable { what: "At least one partition", cause: None });
+        let why = state.router.trouble().unwrap_or_else(|| "At least one partition is not served yet".to_owned());
+        return Err(Problem::NotReady(why));
     }
     if state.router.outlives_database() {
         return Ok(HttpResponse::Ok().json(OK));

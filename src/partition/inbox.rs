@@ -1,8 +1,8 @@
 //! The bounded way into a partition task. Full means an answer now; nobody waits here without a bound, and a command
 //! whose caller gave up is never carried out.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -108,11 +108,23 @@ pub struct Patience {
     pub in_task: Duration,
 }
 
+/// What is the matter with a partition's task, if anything is.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    /// Notes it, or that all is well again.
+    pub(crate) fn note(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
 /// The sending end of a partition's inbox.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: mpsc::Sender<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
+    trouble: Arc<Trouble>,
     patience: Patience,
 }
 
@@ -120,7 +132,7 @@ impl Inbox {
     /// An inbox of that depth, with its receiving end.
     pub(crate) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(depth_max);
-        (Self { sender, serving: Arc::new(watch::Sender::new(None)), patience }, receiver)
+        (Self { sender, serving: Arc::new(watch::Sender::new(None)), trouble: Arc::default(), patience }, receiver)
     }
 
     /// Whether an engine takes requests up right now.
@@ -133,6 +145,12 @@ impl Inbox {
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         *self.serving.borrow()
+    }
+
+    /// Why no engine takes requests up, where that is more than a claim under way.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until an engine takes requests up.
@@ -150,6 +168,11 @@ impl Inbox {
     /// What tells everyone whether an engine takes requests up.
     pub(crate) fn serving_flag(&self) -> Arc<watch::Sender<Option<Epoch>>> {
         Arc::clone(&self.serving)
+    }
+
+    /// Where the task notes what is the matter.
+    pub(crate) fn trouble_note(&self) -> Arc<Trouble> {
+        Arc::clone(&self.trouble)
     }
 
     /// Sends a command and waits for what it came to.

@@ -12,6 +12,7 @@ pub(super) struct Meters {
     commit_seconds: Histogram,
     drained_requests: Histogram,
     restarts: Counter,
+    panics: Counter,
 }
 
 impl Meters {
@@ -21,7 +22,8 @@ impl Meters {
             batch_events: histogram!("doorbuster_batch_size"),
             commit_seconds: histogram!("doorbuster_commit_seconds"),
             drained_requests: histogram!("doorbuster_drain_size"),
-            restarts: counter!("doorbuster_partition_restarts_total", "partition" => label),
+            restarts: counter!("doorbuster_partition_restarts_total", "partition" => label.clone()),
+            panics: counter!("doorbuster_partition_panics_total", "partition" => label),
         }
     }
 
@@ -43,5 +45,10 @@ impl Meters {
     /// The owner had to start over.
     pub(super) fn lost(&self) {
         self.restarts.increment(1);
+    }
+
+    /// The task panicked, and begins again.
+    pub(super) fn panicked(&self) {
+        self.panics.increment(1);
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod board;
 mod inbox;
 mod metrics;
+mod supervisor;
 mod task;
 mod term;
 mod traces;

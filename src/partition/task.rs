@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Hear;
-use super::inbox::{Inbox, Patience, Request};
+use super::inbox::{Inbox, Patience, Request, Trouble};
 use super::metrics::Meters;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub append_timeout: Duration,
     /// How long a request may wait in the inbox.
     pub command_timeout: Duration,
+    /// The pause before tables that contradict themselves are looked at again.
+    pub stopped_retry: Duration,
 }
 
 impl From<&config::Partition> for Settings {
@@ -49,6 +51,7 @@ impl From<&config::Partition> for Settings {
             ended_orders_max: config.ended_orders_max,
             append_timeout: Duration::from_millis(config.append_timeout_ms),
             command_timeout: Duration::from_millis(config.command_timeout_ms),
+            stopped_retry: Duration::from_millis(config.stopped_retry_ms),
         }
     }
 }
@@ -82,37 +85,45 @@ pub fn spawn(
 ) -> Runner {
     let patience = Patience { in_inbox: settings.command_timeout, in_task: settings.append_timeout * 3 };
     let (inbox, requests) = Inbox::new(settings.inbox_depth_max, patience);
-    let serving = inbox.serving_flag();
-    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, meters: Meters::of(partition) };
+    let (serving, trouble, meters) = (inbox.serving_flag(), inbox.trouble_note(), Meters::of(partition));
+    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, trouble, meters };
     Runner { inbox, task: tokio::spawn(task.run()) }
 }
 
-struct Task {
-    partition: PartitionId,
-    settings: Settings,
-    ownership: Arc<dyn Ownership>,
+pub(super) struct Task {
+    pub(super) partition: PartitionId,
+    pub(super) settings: Settings,
+    pub(super) ownership: Arc<dyn Ownership>,
     board: Arc<Board>,
     clock: Clock,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
-    meters: Meters,
+    pub(super) trouble: Arc<Trouble>,
+    pub(super) meters: Meters,
 }
 
-/// Says that an engine serves, for as long as it lives: also when the task panics.
-struct Serving(Arc<watch::Sender<Option<Epoch>>>);
-
-impl Serving {
-    fn begin(flag: &Arc<watch::Sender<Option<Epoch>>>, epoch: Epoch) -> Self {
-        flag.send_replace(Some(epoch));
-        Self(Arc::clone(flag))
-    }
+/// Says that an engine serves, and feeds the board, for as long as it lives: also when the task panics.
+struct Serving {
+    flag: Arc<watch::Sender<Option<Epoch>>>,
+    board: Arc<Board>,
+    partition: PartitionId,
+    epoch: Epoch,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.send_replace(None);
+        self.flag.send_replace(None);
+        self.board.withdraw(self.partition, self.epoch);
     }
+}
+
+/// Why there is no next term.
+pub(super) enum Terms {
+    /// We were told to stop.
+    Stopped,
+    /// The tables hold what cannot be.
+    Contradicted(RestoreError),
 }
 
 /// Why an engine stopped serving.
@@ -124,23 +135,19 @@ enum End {
 }
 
 impl Task {
-    async fn run(mut self) {
+    /// One term after the other.
+    pub(super) async fn serve_terms(&mut self) -> Terms {
         while let Some(claim) = self.claim().await {
             let epoch = claim.epoch;
             let mut office = match Office::begin(self.partition, claim, &self.settings, &self.board, self.clock) {
                 Ok(office) => office,
-                Err(error) => {
-                    tracing::error!(partition = %self.partition, %epoch, %error, "the partition is stopped: its tables contradict themselves");
-                    break;
-                }
+                Err(error) => return Terms::Contradicted(error),
             };
-            let serving = Serving::begin(&self.serving, epoch);
-            self.board.turn(self.partition, epoch, office.term.engine().commodities().cloned());
-            tracing::debug!(partition = %self.partition, %epoch, "serving partition {}", self.partition);
+            // After the office, so that it is over before anybody is told that the office is.
+            let serving = self.begin_to_serve(&office, epoch);
             let end = office.serve(&mut self.requests, &self.stop, &self.settings, &self.meters).await;
             drop(serving);
-            self.board.withdraw(self.partition, epoch);
-            office.term.end();
+            drop(office);
             match end {
                 End::Stopped => break,
                 End::Lost(why) => {
@@ -149,7 +156,16 @@ impl Task {
                 }
             }
         }
-        self.ownership.release(self.partition).await;
+        Terms::Stopped
+    }
+
+    fn begin_to_serve(&self, office: &Office, epoch: Epoch) -> Serving {
+        self.trouble.note(None);
+        self.serving.send_replace(Some(epoch));
+        let serving = Serving { flag: Arc::clone(&self.serving), board: Arc::clone(&self.board), partition: self.partition, epoch };
+        self.board.turn(self.partition, epoch, office.term.engine().commodities().cloned());
+        tracing::debug!(partition = %self.partition, %epoch, "serving partition {}", self.partition);
+        serving
     }
 
     /// Claims the partition, for as long as it takes; none when told to stop.
@@ -160,6 +176,7 @@ impl Task {
         const LONGEST_PAUSE_FOR_THE_LOCK: Duration = Duration::from_millis(40);
         let mut pause = FIRST_PAUSE;
         loop {
+            let begun = Instant::now();
             let claimed = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
@@ -175,10 +192,17 @@ impl Task {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
-                () = sleep_until(Instant::now() + pause) => {}
+                // What took long to fail, because it waited for the broker say, has waited already.
+                () = sleep_until((begun + pause).max(Instant::now() + FIRST_PAUSE)) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.term.end();
     }
 }
 
@@ -193,7 +217,7 @@ enum Wake {
     Stop,
 }
 
-/// The shell around a term: its log, its clock and the board.
+/// The shell around a term: its log, its clock and the board. Whoever still waits is answered when it ends, however it does.
 struct Office {
     partition: PartitionId,
     term: Term<oneshot::Sender<Reply>, oneshot::Sender<Result<Sighting, Busy>>>,

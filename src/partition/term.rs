@@ -102,10 +102,11 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
         self.in_flight.take().into_iter().flatten().for_each(Waiter::confirmed);
     }
 
-    /// Answers everyone who still waits: this term will confirm nothing more.
-    pub(crate) fn end(self) {
-        self.in_flight.into_iter().flatten().for_each(Waiter::in_doubt);
-        self.gathered.waiting.into_iter().for_each(Waiter::never_sent);
+    /// Answers everyone who still waits: this term will confirm nothing more. It asks nothing of the engine, so that it can be
+    /// done after a panic in there.
+    pub(crate) fn end(&mut self) {
+        self.in_flight.take().into_iter().flatten().for_each(Waiter::in_doubt);
+        std::mem::take(&mut self.gathered).waiting.into_iter().for_each(Waiter::never_sent);
     }
 
     /// The events gathered for the next batch.
@@ -124,8 +125,7 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
     /// Goes on in a later epoch as if nothing were in doubt.
     #[cfg(test)]
     pub(crate) fn carry_on(mut self, epoch: Epoch) -> Self {
-        self.in_flight.take().into_iter().flatten().for_each(Waiter::in_doubt);
-        std::mem::take(&mut self.gathered).waiting.into_iter().for_each(Waiter::never_sent);
+        self.end();
         Self { epoch, sequence: Sequence::FENCE, ..self }
     }
 

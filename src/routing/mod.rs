@@ -63,6 +63,15 @@ impl Router {
         self.ways.are_ready(self.partitions, &self.board)
     }
 
+    /// What is the matter with a partition that ought to be served here, for people; none where nothing is known to be.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.partitions.iter().find_map(|partition| {
+            let why = self.ways.trouble(partition)?;
+            Some(format!("Partition {partition} is stopped: {why}"))
+        })
+    }
+
     /// Requests waiting on the way to each partition there is a way to: in its task's inbox, or for the peer that owns it.
     pub fn inbox_depths(&self) -> impl Iterator<Item = (PartitionId, usize)> {
         self.partitions.iter().filter_map(|partition| Some((partition, self.ways.depth(partition)?)))

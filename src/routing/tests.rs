@@ -135,6 +135,7 @@ impl Node {
             ended_orders_max: 16,
             append_timeout: Duration::from_secs(1),
             command_timeout: SETTINGS.command_timeout,
+            stopped_retry: Duration::from_secs(60),
         };
         let stop = CancellationToken::new();
         let runner = spawn(partition, settings, self.claims.clone(), Arc::clone(&self.local.board), noon, stop.clone());

@@ -72,6 +72,14 @@ impl Ways {
         }
     }
 
+    /// What is the matter with the task of a partition; none if nothing is known to be.
+    pub(super) fn trouble(&self, partition: PartitionId) -> Option<String> {
+        match self {
+            Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get()))?.trouble(),
+            Self::Shifting { roads, .. } => roads.to(partition)?.trouble(),
+        }
+    }
+
     /// Whether requests can be served. Where partitions come and go, one that is moving is no reason to say no.
     pub(super) fn are_ready(&self, partitions: Partitions, board: &Board) -> bool {
         match self {

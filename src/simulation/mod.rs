@@ -21,6 +21,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::history::Told;
+use crate::panics;
 use trail::Trail;
 use world::World;
 
@@ -92,9 +93,7 @@ pub fn run(seed: u64, steps: u32, trail: bool) -> Result<Report, Failure> {
     let what = match outcome {
         Ok(Ok(stale)) => return Ok(report(&world, stale)),
         Ok(Err(what)) => what,
-        Err(panic) => panic
-            .downcast_ref::<String>()
-            .map_or_else(|| panic.downcast_ref::<&str>().map_or_else(|| "a panic".to_owned(), |text| (*text).to_owned()), Clone::clone),
+        Err(panic) => panics::text_of(&*panic),
     };
     Err(Failure { seed, step, what, trail: world.env.trail.lines() })
 }

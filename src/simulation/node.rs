@@ -250,7 +250,7 @@ impl Node {
             match std::mem::replace(&mut seat.stage, Stage::Idle) {
                 #[cfg(test)]
                 Stage::Serving { term, .. } if breaks::is_broken(Break::StartOver) => seat.kept = Some(term),
-                Stage::Serving { term, .. } => term.end(),
+                Stage::Serving { mut term, .. } => term.end(),
                 Stage::Claiming { .. } | Stage::Idle => {}
             }
         }

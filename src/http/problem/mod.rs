@@ -107,6 +107,9 @@ pub enum Problem {
         /// Why, for the log; none where that is logged already or is no fault.
         cause: Option<String>,
     },
+    /// This process is not fit for requests; why.
+    #[error("not ready: {0}")]
+    NotReady(String),
     /// A fault of ours, with its cause for the log.
     #[error("internal: {0}")]
     Internal(String),
@@ -139,7 +142,7 @@ impl Problem {
             Self::OwnRole => Code::OwnRole,
             Self::RateLimited(_) => Code::RateLimited,
             Self::Busy(Busy::Overloaded) => Code::Overloaded,
-            Self::Busy(Busy::Unavailable) | Self::Unavailable { .. } => Code::Unavailable,
+            Self::Busy(Busy::Unavailable) | Self::Unavailable { .. } | Self::NotReady(_) => Code::Unavailable,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -150,7 +153,7 @@ impl Problem {
         match self {
             Self::RateLimited(limited) => Some(limited.retry_after),
             Self::Busy(busy) => Some(busy.retry_after()),
-            Self::Unavailable { .. } | Self::Refused(Refusal::EpochExhausted) => Some(RETRY_SOON),
+            Self::Unavailable { .. } | Self::NotReady(_) | Self::Refused(Refusal::EpochExhausted) => Some(RETRY_SOON),
             _ => None,
         }
     }
@@ -172,6 +175,7 @@ impl Problem {
             Self::NoToken => "An `Authorization: Bearer` header with a token is needed.".into(),
             Self::BadToken(why) => why.to_string().into(),
             Self::Unavailable { what, .. } => format!("{what} is not available: try again after `Retry-After` seconds.").into(),
+            Self::NotReady(why) => format!("{why}: try again after `Retry-After` seconds.").into(),
             _ => self.code().meaning().into(),
         }
     }

@@ -92,6 +92,7 @@ fn world(total: i64) -> World {
         ended_orders_max: 16,
         append_timeout: Duration::from_secs(60),
         command_timeout: Duration::from_secs(60),
+        stopped_retry: Duration::from_secs(60),
     };
     let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
     let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership, Arc::clone(&board), noon, stop.clone());

@@ -1,0 +1,44 @@
+//! What keeps a partition's task going. A panic ends the term and not the task; tables that contradict themselves are looked at
+//! again. It never goes on with an engine that panicked: the partition is released, and claimed again from the tables (R2).
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use super::task::{Task, Terms};
+use crate::panics;
+
+/// The pause after a panic. What caused it may be in the tables and cause it again, and each claim loads the partition.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
+
+impl Task {
+    /// Runs until told to stop.
+    pub(super) async fn run(mut self) {
+        loop {
+            let (why, pause) = match AssertUnwindSafe(self.serve_terms()).catch_unwind().await {
+                Ok(Terms::Stopped) => break,
+                Ok(Terms::Contradicted(error)) => {
+                    tracing::error!(
+                        partition = %self.partition, %error,
+                        "partition {} is stopped: its tables contradict themselves: {error}", self.partition,
+                    );
+                    (format!("its tables contradict themselves: {error}"), self.settings.stopped_retry)
+                }
+                Err(panic) => {
+                    let error = panics::text_of(&*panic);
+                    self.meters.panicked();
+                    tracing::error!(partition = %self.partition, error, "the task of partition {} panicked: {error}", self.partition);
+                    ("its task panicked".to_owned(), PANIC_PAUSE)
+                }
+            };
+            self.trouble.note(Some(why));
+            self.ownership.release(self.partition).await;
+            if self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                break;
+            }
+        }
+        self.ownership.release(self.partition).await;
+    }
+}
