@@ -29,7 +29,7 @@ pub struct TurnReport {
     pub pause_us: Option<u64>,
     /// How long what was gone took to be ready again, in milliseconds.
     pub ready_ms: u64,
-    /// What was seen of the damage, by what it is.
+    /// What was seen of the damage, by what it is; times end in `, us`.
     pub figures: BTreeMap<&'static str, u64>,
 }
 
@@ -70,11 +70,12 @@ impl ChaosReport {
         Some((*pauses.get(pauses.len() / 2)?, *pauses.last()?))
     }
 
-    /// What was seen of the damage, over all turns.
+    /// What was seen of the damage: the sum over all turns, of times the longest.
     fn figures(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
         for (what, figure) in self.turns.iter().flat_map(|turn| &turn.figures) {
-            *sums.entry(*what).or_default() += figure;
+            let all: &mut u64 = sums.entry(*what).or_default();
+            *all = if what.ends_with(", us") { (*all).max(*figure) } else { *all + figure };
         }
         sums
     }

@@ -24,6 +24,8 @@ pub enum Scenario {
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
     BrokerKilled,
+    /// A broker of its own raises its memory or disk alarm, and takes no messages for some seconds.
+    BrokerAlarm,
     /// The owner's connection to the broker is reset (RST) at a step of a publish: before it, inside it, after it, before its
     /// confirm, inside that, after that.
     ConnectionReset,
@@ -31,6 +33,8 @@ pub enum Scenario {
     MessagesDoubled,
     /// A database server of its own is stopped for twenty seconds, in which selling goes on.
     DatabaseAway,
+    /// The control: an order's row is deleted behind everybody's back. It must be found, so this scenario always fails.
+    RowLost,
 }
 
 /// What a scenario needs, and what must hold.
@@ -46,7 +50,7 @@ pub(super) struct Terms {
     pub(super) changes_owner: bool,
     /// Whether buyers must not notice at all.
     pub(super) is_silent: bool,
-    /// How long the damage lasts, during which selling goes on and must not come to its end; zero where it does not go on.
+    /// How long the damage lasts, or takes to be done, while selling goes on and must not come to its end; zero where that is no time.
     pub(super) lasts: Duration,
 }
 
@@ -71,8 +75,10 @@ impl Scenario {
             Self::OwnerKilled => Terms::new_epoch(3, 2),
             Self::OwnerStopped => Terms { is_silent: true, ..Terms::new_epoch(3, 2) },
             Self::ConsumerKilled => Terms::silent(1, 2),
-            Self::ConsumerKilledInTransaction => Terms::silent(1, 1),
+            Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
+            // `rabbitmqctl` takes seconds to start, and longer where the processors are busy.
+            Self::BrokerAlarm => Terms { server: Some(Kind::Broker), lasts: Duration::from_secs(20), ..Terms::new_epoch(1, 1) },
             Self::ConnectionReset => Terms { proxy: Some(Manner::Resetting), ..Terms::new_epoch(1, 1) },
             Self::MessagesDoubled => Terms { proxy: Some(Manner::Doubling), ..Terms::silent(1, 1) },
             Self::DatabaseAway => Terms { server: Some(Kind::Database), lasts: Duration::from_secs(20), ..Terms::silent(1, 1) },

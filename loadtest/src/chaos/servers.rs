@@ -16,7 +16,7 @@ use crate::cluster::spare_port;
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a server may take to stop when asked to.
+/// How long a server may take to stop when asked to, or to do something else.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Which server.
@@ -95,6 +95,16 @@ impl PrivateServer {
         self.answers().await
     }
 
+    /// Has `rabbitmqctl` do something with this broker.
+    pub(super) async fn control(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        ensure!(self.kind == Kind::Broker, "only a broker is controlled");
+        let mut command = broker_tool("rabbitmqctl", &self.folder, self.ports);
+        command.args(["--node", &broker_node(self.ports)]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(STOP_TIMEOUT, command.output()).await.context("rabbitmqctl did not end in time")??;
+        ensure!(output.status.success(), "rabbitmqctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     async fn answers(&self) -> anyhow::Result<()> {
         let mut pause = tokio::time::interval(Duration::from_millis(50));
         let url = self.url();
@@ -138,11 +148,21 @@ async fn launch(kind: Kind, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Ch
 }
 
 fn broker(folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
-    // The server's own script, not the distribution's wrapper: that one changes the user.
-    let own = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
-    let mut command = Command::new(if own.exists() { own } else { Path::new("rabbitmq-server") });
     std::fs::write(folder.join("plugins"), "[].")?;
     std::fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 10MB\n")?;
+    let mut command = broker_tool("rabbitmq-server", folder, ports);
+    command
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODE_PORT", ports[0].to_string())
+        .env("RABBITMQ_DIST_PORT", ports[1].to_string());
+    Ok(command)
+}
+
+/// One of the broker's scripts, which finds the node of that folder and no other.
+fn broker_tool(name: &str, folder: &Path, ports: [u16; 2]) -> Command {
+    // The server's own script, not the distribution's wrapper: that one changes the user.
+    let own = Path::new("/usr/lib/rabbitmq/bin").join(name);
+    let mut command = Command::new(if own.exists() { own } else { name.into() });
     for (key, path) in [
         ("HOME", ""),
         ("RABBITMQ_MNESIA_BASE", "mnesia"),
@@ -154,13 +174,15 @@ fn broker(folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
         command.env(key, folder.join(path));
     }
     command
-        .env("RABBITMQ_NODENAME", format!("doorbuster-loadtest-{}@localhost", ports[0]))
-        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_NODE_PORT", ports[0].to_string())
-        .env("RABBITMQ_DIST_PORT", ports[1].to_string())
+        .env("RABBITMQ_NODENAME", broker_node(ports))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
         .env("RABBITMQ_ERLANG_COOKIE", "doorbuster-loadtest");
-    Ok(command)
+    command
+}
+
+/// The broker's own name, which nothing else on this machine has.
+fn broker_node(ports: [u16; 2]) -> String {
+    format!("doorbuster-loadtest-{}@localhost", ports[0])
 }
 
 /// Who runs this: MariaDB wants to be told.

@@ -160,6 +160,12 @@ impl Cluster {
         Ok(config)
     }
 
+    /// Where its database is.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     /// Connects to its database.
     ///
     /// # Errors

@@ -6,13 +6,17 @@ use loadtest::tokens::Mint;
 use crate::{SECRET, launcher};
 
 async fn survived(scenario: Scenario, times: u32) -> ChaosReport {
+    inflicted(scenario, times).await.unwrap()
+}
+
+async fn inflicted(scenario: Scenario, times: u32) -> anyhow::Result<ChaosReport> {
     // A new seed each time looks at new moments; a seed that fails is printed and can be given again.
     let seed = std::env::var("DOORBUSTER_TEST_SEED").map_or_else(|_| rand::random::<u32>().into(), |seed| seed.parse().unwrap());
     println!("seed {seed} (DOORBUSTER_TEST_SEED={seed} repeats it)");
     let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32 };
     let folder = tempfile::tempdir().unwrap();
     let mint = Mint::with_secret(SECRET).unwrap();
-    chaos(&plan, &launcher(), mint, folder.path(), |line| println!("{line}")).await.unwrap()
+    chaos(&plan, &launcher(), mint, folder.path(), |line| println!("{line}")).await
 }
 
 #[tokio::test]
@@ -78,4 +82,17 @@ async fn every_message_comes_twice_and_counts_once() {
     let report = survived(Scenario::MessagesDoubled, 1).await;
     let turn = &report.turns[0];
     assert!(turn.figures["batches that came again, skipped"] >= turn.figures["batches applied"], "{report}");
+}
+
+#[tokio::test]
+async fn the_broker_raises_an_alarm_and_everyone_is_refused_until_it_is_over() {
+    let report = survived(Scenario::BrokerAlarm, 1).await;
+    assert!(report.turns[0].figures["refused with 503 while the alarm lasted, of one buyer"] > 0, "{report}");
+}
+
+#[tokio::test]
+async fn a_row_that_is_lost_is_found_missing() {
+    let error = inflicted(Scenario::RowLost, 1).await.unwrap_err();
+    let words = format!("{error:#}");
+    assert!(words.contains("missing: 1") && words.contains("repeats it"), "{words}");
 }

@@ -1,5 +1,7 @@
 //! The damage itself, each kind in a file of its own. Only to processes of the cluster and to the server it is given.
 
+mod alarm;
+mod control;
 mod network;
 mod processes;
 mod servers;
@@ -16,6 +18,7 @@ use super::Scenario;
 use super::proxy::Proxy;
 use super::servers::PrivateServer;
 use crate::cluster::Cluster;
+use crate::tokens::Mint;
 
 /// What damage may be done to.
 pub(super) struct Victims<'a> {
@@ -25,6 +28,8 @@ pub(super) struct Victims<'a> {
     pub(super) server: &'a mut Option<PrivateServer>,
     /// The proxy of the scenario's own.
     pub(super) proxy: Option<&'a Proxy>,
+    /// Who can have buyers.
+    pub(super) mint: &'a Mint,
     /// What is on sale.
     pub(super) commodity: CommodityId,
     /// The node it is sold by.
@@ -73,6 +78,8 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
         Scenario::ConnectionReset => network::reset(victims).await,
         Scenario::MessagesDoubled => Ok(network::doubled()),
+        Scenario::BrokerAlarm => alarm::raised(victims).await,
+        Scenario::RowLost => control::row_lost(victims).await,
         Scenario::DatabaseAway => servers::database_away(victims, scenario.terms().lasts).await,
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rand::RngExt;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
-use secrecy::ExposeSecret;
 
 use super::{Done, Victims};
 
@@ -17,8 +16,8 @@ const CAUGHT_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) async fn consumer_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
     let launcher = victims.cluster.launcher().clone();
     let successor_first: bool = victims.random.random();
-    let url = victims.cluster.config()?.database.url.context("a cluster has a database")?;
-    let connection = Database::connect(ConnectOptions::new(url.expose_secret()).max_connections(2).to_owned()).await?;
+    let url = victims.cluster.database_url().to_owned();
+    let connection = Database::connect(ConnectOptions::new(url).max_connections(2).to_owned()).await?;
     let lock = connection.begin().await?;
     let row = format!("SELECT id FROM commodities WHERE id = {} FOR UPDATE", victims.commodity);
     lock.query_one_raw(Statement::from_string(DbBackend::MySql, row)).await?.context("the commodity has no row")?;
