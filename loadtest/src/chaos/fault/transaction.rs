@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rand::RngExt;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
+use tokio::time::MissedTickBehavior;
 
 use super::{Done, Victims};
 
 /// How long the consumer may take to come to the locked row.
 const CAUGHT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The server shows the same transactions again to whoever looks within 0.1 s of the last look: a shorter pause would never see
+/// anything new.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Locks the commodity's row, kills the consumer when its transaction waits for it, and starts it again: before or after the row
 /// is free, as the seed says. Until then the dead one's transaction is still open, and its successor must wait for its end.
@@ -43,7 +47,8 @@ async fn caught(connection: &DatabaseConnection) -> anyhow::Result<u64> {
     const WAITING: &str = "SELECT CAST(t.trx_rows_modified AS SIGNED) FROM information_schema.innodb_trx t \
         JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
         WHERE p.db = DATABASE() AND t.trx_state = 'LOCK WAIT' AND t.trx_rows_modified > 0";
-    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    let mut pause = tokio::time::interval(LOOK_INTERVAL);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let began = Instant::now();
     while began.elapsed() < CAUGHT_TIMEOUT {
         pause.tick().await;
