@@ -48,6 +48,8 @@ pub struct Http {
     pub client_request_timeout_ms: u64,
     /// How long an idle connection is kept, in milliseconds.
     pub keep_alive_ms: u64,
+    /// How long a node that leaves its cluster waits for clients to close their connections, in milliseconds.
+    pub leave_timeout_ms: u64,
     /// How long a stop waits for requests in flight, in milliseconds.
     pub shutdown_timeout_ms: u64,
     /// Connections at most, over all workers.

@@ -55,6 +55,14 @@ pub struct Response {
     pub body: Bytes,
 }
 
+impl Response {
+    /// Whether the server asks to go elsewhere with the next request: it is about to stop.
+    #[must_use]
+    pub fn asks_to_close(&self) -> bool {
+        self.headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+    }
+}
+
 /// A request without its connection: the parts are shared, so a copy costs a few reference counts.
 #[derive(Clone, Debug)]
 pub struct Shape {

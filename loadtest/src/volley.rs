@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 
 use crate::answer::Answer;
-use crate::client::{Client, Shape, TransportError};
+use crate::client::{Client, Response, Shape, TransportError};
 use crate::loopback::Target;
 use crate::plan::{Buyer, Pace};
 use crate::tally::{Shot, Tally};
@@ -241,6 +241,10 @@ impl Field {
         loop {
             let sent = line.client.send(&self.volley.shape, Some(&who.authorization), who.key.as_ref(), self.volley.request_timeout).await;
             let (target, ended) = (line.target, Instant::now());
+            // As a load balancer does: whoever says that it goes, or does not answer, is left for the next.
+            if sent.as_ref().map_or(true, Response::asks_to_close) {
+                *line = Line::to((target + 1) % self.volley.targets.len(), &self.volley.targets);
+            }
             let result = sent.map(|response| Answer::to_order(&response));
             in_doubt |= result.as_ref().is_err_and(|error| *error != TransportError::Connect);
             let wait = match &result {
@@ -250,10 +254,6 @@ impl Field {
             };
             if repeats.all == self.volley.retries_max {
                 return (Shot { buyer, result, in_doubt, target, ended }, repeats);
-            }
-            if result.is_err() {
-                // As a load balancer does: whoever does not answer is left for the next.
-                *line = Line::to((line.target + 1) % self.volley.targets.len(), &self.volley.targets);
             }
             repeats.note(&result);
             tokio::time::sleep_until((Instant::now() + wait.min(RETRY_AFTER_MAX)).into()).await;

@@ -15,7 +15,7 @@ use crate::broker::BrokerError;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::NodeId;
-use crate::http::{self, AppState, Surface};
+use crate::http::{self, AppState, Connections, Surface};
 use crate::limits::Limiter;
 use crate::membership::{JoinError, Me, Membership, Pace, View};
 use crate::partition::Board;
@@ -172,6 +172,7 @@ impl Parts {
             async move { limiter.run_upkeep(stop).await }
         });
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), self.stop.clone()));
+        let connections = Arc::<Connections>::default();
         let state = web::Data::new(AppState {
             router: Arc::clone(&self.router),
             store: self.store.clone(),
@@ -181,19 +182,20 @@ impl Parts {
             clock: clock::system,
             prometheus: metrics,
             config: config.http.clone(),
+            connections: Arc::clone(&connections),
             request_ids: http::RequestIds::new(rand::random()),
             tracer: self.tracer.clone(),
             cluster: Some(http::Cluster { view, neighbours: Arc::clone(&self.neighbours), local: Arc::clone(&self.local) }),
         });
         let server = http::server(listener, state, surface).map_err(|cause| unable(address, "another address", cause))?;
-        let handle = server.handle();
-        Ok(Served { address, handle, task: tokio::spawn(server) })
+        Ok(Served { connections, ..Served::of(address, server) })
     }
 }
 
 /// A running HTTP server.
 pub(super) struct Served {
     pub(super) address: SocketAddr,
+    pub(super) connections: Arc<Connections>,
     handle: ServerHandle,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -201,7 +203,7 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn of(address: SocketAddr, server: actix_web::dev::Server) -> Self {
         let handle = server.handle();
-        Self { address, handle, task: tokio::spawn(server) }
+        Self { address, connections: Arc::default(), handle, task: tokio::spawn(server) }
     }
 
     /// Answers what is in flight and takes no more.

@@ -32,6 +32,7 @@ pub struct SpikeNode {
     membership: JoinHandle<Ended>,
     steward: JoinHandle<()>,
     steward_stop: CancellationToken,
+    leave_timeout: Duration,
 }
 
 impl SpikeNode {
@@ -67,7 +68,8 @@ impl SpikeNode {
         let steward_stop = CancellationToken::new();
         let steward = tokio::spawn(steward.run(view, steward_stop.clone()));
         tracing::info!(node = %parts.me.id, http = %buyers.address, internal = %bound, "node {} is up", parts.me.id);
-        Ok(Self { parts, buyers, internal, ownership, membership, steward, steward_stop })
+        let leave_timeout = Duration::from_millis(config.http.leave_timeout_ms);
+        Ok(Self { parts, buyers, internal, ownership, membership, steward, steward_stop, leave_timeout })
     }
 
     /// Where buyers are answered.
@@ -106,12 +108,13 @@ impl SpikeNode {
 
     /// Leaves in order: no request fails for it.
     ///
-    /// First the partitions go, and whoever asks meanwhile is led to the next owner, also from here; then the buyers'
-    /// server stops, and at last the internal one.
+    /// First the partitions go, and whoever asks meanwhile is led to the next owner, also from here. Each answer asks its client
+    /// to close the connection; when all have, or the bound is over, the buyers' server stops, and at last the internal one.
     pub async fn stop(self) {
         let Parts { store, me, local, roads, tracer, stop, .. } = self.parts;
         tracing::info!(node = %me.id, "leaving: giving up what is owned");
         roads.close();
+        self.buyers.connections.leave();
         local.leave();
         let living = [NodeState::Joining, NodeState::Active];
         farewell(&store, &me, &living, NodeState::Draining).await;
@@ -119,6 +122,7 @@ impl SpikeNode {
         if let Err(error) = self.steward.await {
             tracing::error!(%error, "the steward of the partitions ended abnormally");
         }
+        self.buyers.connections.gone(self.leave_timeout).await;
         self.buyers.stop().await;
         self.ownership.stop().await;
         self.membership.abort();

@@ -149,6 +149,7 @@ impl App {
             clock: clock::system,
             prometheus: metrics,
             config: config.http.clone(),
+            connections: Arc::default(),
             request_ids: http::RequestIds::new(rand::random()),
             tracer: tracer.clone(),
             cluster: None,

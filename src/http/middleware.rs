@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 
@@ -42,7 +42,10 @@ pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Resul
         Ok(()) => next.call(request).await?,
         Err(limited) => request.error_response(Problem::from(limited)),
     };
-    let (response, route) = finished(response, &id, client, started);
+    let (mut response, route) = finished(response, &id, client, started);
+    if state.connections.are_leaving() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     if is_traced {
         traces::end(&response, route, &id);
     }

@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 mod body;
 mod client_address;
 pub(crate) mod commodities;
+mod connections;
 mod cursor;
 mod docs;
 pub(crate) mod etag;
@@ -23,6 +24,7 @@ mod state;
 mod traces;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -34,6 +36,7 @@ use tokio::net::TcpSocket;
 
 pub use body::{Body, Fields};
 pub use client_address::ClientAddress;
+pub use connections::Connections;
 pub use cursor::{Cursor, Page, PageRequest};
 pub use extract::{Caller, CountedCaller, Id, Operator, PathId};
 pub use query::Query;
@@ -82,6 +85,7 @@ pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surfac
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
+    let connections = Arc::clone(&state.connections);
     let factory = move || {
         App::new()
             .app_data(state.clone())
@@ -91,6 +95,7 @@ pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surfac
             .default_service(web::to(|| std::future::ready(Err::<HttpResponse, _>(Problem::NotFound))))
     };
     let server = HttpServer::new(factory)
+        .on_connect(move |_, extensions| connections.count(extensions))
         .workers(workers)
         .max_connections(config.connections_max.div_ceil(workers))
         .keep_alive(Duration::from_millis(config.keep_alive_ms))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
+use super::connections::Connections;
 use super::request_id::RequestIds;
 use crate::auth::{Authenticator, Hasher};
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub struct AppState {
     pub prometheus: PrometheusHandle,
     /// Sizes, times and trusted proxies.
     pub config: config::Http,
+    /// The clients' connections.
+    pub connections: Arc<Connections>,
     /// Where request ids come from.
     pub request_ids: RequestIds,
     /// Which requests are traced.

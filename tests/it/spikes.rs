@@ -13,6 +13,9 @@ use doorbuster::membership::JoinError;
 use doorbuster::routing::{Reply, Router};
 use doorbuster::store::NodeState;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::support::broker::TestBroker;
 use crate::support::cluster::{Cluster, TestConsumer, eventually};
 use crate::support::{Backend, commodity, user};
@@ -180,6 +183,38 @@ async fn a_node_that_joins_or_leaves_under_load_fails_no_request() {
     a.stop().await;
     c.stop().await;
     spikes.audit(accepted).await;
+}
+
+/// Asks `/readyz` over an open connection: the head of the answer.
+async fn ready(connection: &mut TcpStream) -> String {
+    connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: node\r\n\r\n").await.expect("the connection is open");
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(connection.read_buf(&mut answer).await.expect("the connection is open") > 0, "closed instead of an answer");
+    }
+    String::from_utf8(answer).expect("a head is text").to_ascii_lowercase()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_answers_on_open_and_new_connections_and_asks_to_close_them() {
+    let spikes = Spikes::new().await;
+    let (a, b) = (spikes.start("a").await, spikes.start("b").await);
+    let address = b.address();
+    let mut kept = TcpStream::connect(address).await.expect("the node listens");
+    let first = ready(&mut kept).await;
+    assert!(first.starts_with("http/1.1 200") && !first.contains("connection: close"), "{first}");
+    let stopping = tokio::spawn(b.stop());
+    eventually("new connections are told that it leaves", async || {
+        let answer = ready(&mut TcpStream::connect(address).await.expect("the node listens")).await;
+        answer.starts_with("http/1.1 503") && answer.contains("connection: close")
+    })
+    .await;
+    let last = ready(&mut kept).await;
+    assert!(last.starts_with("http/1.1 503") && last.contains("connection: close"), "{last}");
+    stopping.await.expect("the node stops");
+    TcpStream::connect(address).await.expect_err("nobody listens any more");
+    a.stop().await;
+    spikes.audit(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

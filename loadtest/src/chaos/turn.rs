@@ -57,8 +57,10 @@ impl Scene<'_> {
         let batches_before = self.batches().await?;
         let offer = Offer { stock: self.chaos.stock, limit_per_user: Some(1), hold_seconds: None };
         let targets = self.cluster.targets();
-        let mut desk = Desk::of(self.cluster.admin.target().clone(), targets[0].clone(), &self.mint)?;
-        let commodity = desk.open_sale(offer).await.context("the next sale")?;
+        let commodity = Desk::of(self.cluster.admin.target().clone(), targets[0].clone(), &self.mint)?
+            .open_sale(offer)
+            .await
+            .context("the next sale")?;
         let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
         let (tally, mut done, answers_before) = self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random)).await?;
