@@ -1,6 +1,6 @@
 //! What an answer to an order means. Judged by the code in the problem document, never by the status alone.
 
-use doorbuster::domain::{OrderId, UserId};
+use doorbuster::domain::{OrderId, OrderStatus, UserId};
 use hyper::{StatusCode, header};
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ pub struct Acceptance {
     pub user: UserId,
     /// How many units the server says it claims.
     pub quantity: i64,
+    /// Where the server says it stands.
+    pub status: OrderStatus,
 }
 
 /// What became of the request.
@@ -48,6 +50,7 @@ struct OrderBody {
     order_id: OrderId,
     user_id: UserId,
     quantity: i64,
+    status: OrderStatus,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +90,9 @@ impl Answer {
 
 fn accepted(response: &Response, code: &str) -> (String, Verdict) {
     let verdict = match serde_json::from_slice::<OrderBody>(&response.body) {
-        Ok(body) => Verdict::Accepted(Acceptance { order: body.order_id, user: body.user_id, quantity: body.quantity }),
+        Ok(OrderBody { order_id: order, user_id: user, quantity, status }) => {
+            Verdict::Accepted(Acceptance { order, user, quantity, status })
+        }
         Err(error) => Verdict::Malformed(format!("{} without an order: {error}", response.status.as_u16())),
     };
     (code.to_owned(), verdict)
@@ -118,7 +123,8 @@ mod tests {
     fn an_accepted_order_is_read_with_its_owner() {
         let body = format!(r#"{{"order_id":"{ORDER}","user_id":7,"quantity":2,"status":"confirmed"}}"#);
         let answer = Answer::to_order(&response(201, "application/json", body.clone()));
-        let acceptance = Acceptance { order: ORDER.parse().unwrap(), user: UserId::new(7).unwrap(), quantity: 2 };
+        let acceptance =
+            Acceptance { order: ORDER.parse().unwrap(), user: UserId::new(7).unwrap(), quantity: 2, status: OrderStatus::Confirmed };
         assert_eq!((answer.status, answer.code.as_str(), answer.verdict), (201, "accepted", Verdict::Accepted(acceptance)));
         assert_eq!(Answer::to_order(&response(200, "application/json", body)).code, "replayed");
     }

@@ -192,6 +192,9 @@ pub struct ChaosArguments {
     /// Keep-alive connections.
     #[arg(long, default_value_t = 128, value_parser = value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
+    /// Writes what every buyer was told, and the rows at the end, into this file as JSON lines. They are checked anyway.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
     /// Writes the figures into this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -206,7 +206,7 @@ fn strangers(told: &Told, live: &[&Row], faults: &mut Faults) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbuster::domain::{Epoch, PartitionId, Timestamp};
+    use doorbuster::domain::{Epoch, OrderStatus, PartitionId, Timestamp};
 
     const SALE: Sale = Sale { stock: 2, quantity: 1 };
     const SOLD: Counters = Counters { total: 2, available: 0, held: 0, sold: 2 };
@@ -220,7 +220,12 @@ mod tests {
     }
 
     fn told(orders: &[(u64, i64)], sold_out: u64) -> Told {
-        let accept = |&(number, user): &(u64, i64)| Acceptance { order: id(number), user: UserId::new(user).unwrap(), quantity: 1 };
+        let accept = |&(number, user): &(u64, i64)| Acceptance {
+            order: id(number),
+            user: UserId::new(user).unwrap(),
+            quantity: 1,
+            status: OrderStatus::Confirmed,
+        };
         Told { accepted: orders.iter().map(accept).collect(), sold_out, ..Told::default() }
     }
 

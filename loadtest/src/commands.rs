@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use doorbuster::config::Config;
 use doorbuster::datadir;
 use loadtest::chaos::{self, Chaos};
-use loadtest::cluster::{Cluster, Layout, Services};
+use loadtest::cluster::{Cluster, Layout, Services, Unable};
 use loadtest::crash::{self, Crash};
 use loadtest::loopback::Target;
 use loadtest::race::{self, Own, Race, Track};
@@ -150,6 +150,7 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
         buyers: arguments.buyers as usize,
         rate: arguments.rate,
         connections: arguments.connections as usize,
+        history: arguments.history,
     };
     println!("seed {}", chaos.seed);
     let stage = Stage::new()?;
@@ -171,6 +172,8 @@ fn conclude(
             write_json(json, &report)?;
             Ok(ExitCode::SUCCESS)
         }
+        // Nothing was tried, so nothing is wrong.
+        Err(error) if error.is::<Unable>() => Err(error),
         Err(error) => {
             eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: {kept} in {}", stage.folder.keep().display());
             Ok(ExitCode::FAILURE)

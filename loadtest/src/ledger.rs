@@ -1,12 +1,14 @@
 //! Reads of the server's database, through the library that wrote it. Never writes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, Epoch, Sequence};
+use doorbuster::domain::{CommodityId, Epoch, Order, OrderId, Sequence};
 use doorbuster::embedded;
+use doorbuster::history::{CommodityRow, OrderRow, Rows};
 use doorbuster::ring::partition_of;
 use doorbuster::store::{AuditRow, OrderFilter, Store};
 
@@ -35,20 +37,40 @@ impl Ledger {
     /// # Errors
     /// If the database does not answer.
     pub async fn rows(&self, commodity: CommodityId) -> anyhow::Result<Vec<Row>> {
+        let row =
+            |order: &Order| Row { order: order.id, user: order.user, quantity: i64::from(order.quantity), live: order.status.is_live() };
+        Ok(self.orders(commodity).await?.iter().map(row).collect())
+    }
+
+    /// The rows of a commodity that was put on sale with so many units, as a history is held against them.
+    ///
+    /// # Errors
+    /// If the database does not answer, or does not have the commodity.
+    pub async fn history_rows(&self, commodity: CommodityId, listed: i64) -> anyhow::Result<Rows> {
+        let known = self.store.snapshot(partition_of(commodity, self.store.partitions())).await?.orders;
+        let keys: BTreeMap<OrderId, _> = known.into_iter().map(|known| (known.order.id, known.key)).collect();
+        let row = |Order { id, user, quantity, status, .. }: Order| {
+            let key = keys.get(&id).copied().flatten();
+            OrderRow { id, commodity, user, quantity, key, status }
+        };
+        let Counters { total, available, held, sold } = self.counters(commodity).await?;
+        Ok(Rows {
+            orders: self.orders(commodity).await?.into_iter().map(row).collect(),
+            commodities: vec![CommodityRow { id: commodity, listed, total, available, held, sold }],
+        })
+    }
+
+    async fn orders(&self, commodity: CommodityId) -> anyhow::Result<Vec<Order>> {
         let filter = OrderFilter { commodity: Some(commodity), ..OrderFilter::default() };
-        let mut rows = Vec::new();
+        let mut orders = Vec::new();
         let mut before = None;
         loop {
             let page = self.store.orders(&filter, before, PAGE).await?;
-            rows.extend(page.iter().map(|order| Row {
-                order: order.id,
-                user: order.user,
-                quantity: i64::from(order.quantity),
-                live: order.status.is_live(),
-            }));
-            match page.last() {
-                Some(last) if page.len() as u64 == PAGE => before = Some(last.id),
-                _ => return Ok(rows),
+            let is_full = page.len() as u64 == PAGE;
+            before = page.last().map(|last| last.id);
+            orders.extend(page);
+            if !is_full {
+                return Ok(orders);
             }
         }
     }

@@ -33,8 +33,14 @@ impl Target {
         if !address.ip().is_loopback() {
             return Err(NotLoopback(format!("{address} is not this machine: load goes to loopback addresses only")));
         }
+        Ok(Self::of_our_own(address))
+    }
+
+    /// Takes the address of a server that this process started itself, which may be in a network namespace of its own.
+    #[must_use]
+    pub fn of_our_own(address: SocketAddr) -> Self {
         let host = HeaderValue::from_str(&address.to_string()).expect("a socket address is a header value");
-        Ok(Self { address, host })
+        Self { address, host }
     }
 
     /// Where to connect to.

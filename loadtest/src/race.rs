@@ -291,7 +291,7 @@ async fn settle(shots: &mut [Shot], buyers: &[Buyer], desk: &mut Desk) -> anyhow
             }
             match desk.order(id, &buyers[shot.buyer]).await? {
                 Known::Order(acceptance) => answer.verdict = Verdict::Accepted(acceptance),
-                Known::Nothing => answer.verdict = Verdict::Refused,
+                Known::Refused | Known::Nothing => answer.verdict = Verdict::Refused,
                 Known::Pending => drop(pause.tick().await),
             }
         }

@@ -46,7 +46,9 @@ pub enum Known {
     Order(Acceptance),
     /// Ask again.
     Pending,
-    /// There is no such order.
+    /// It never was, and never will be.
+    Refused,
+    /// There is no such id.
     Nothing,
 }
 
@@ -127,7 +129,7 @@ impl Desk {
         let status: StatusBody = serde_json::from_slice(&response.body).with_context(|| format!("order {id} has no status"))?;
         match status.status.as_str() {
             "pending" => Ok(Known::Pending),
-            "refused" => Ok(Known::Nothing),
+            "refused" => Ok(Known::Refused),
             _ => match Answer::to_order(&response).verdict {
                 Verdict::Accepted(acceptance) => Ok(Known::Order(acceptance)),
                 verdict => bail!("order {id}: {verdict:?}"),

@@ -39,6 +39,8 @@ pub enum Kind {
         role: Role,
         /// Its settings, as variables of its environment. It listens where they say.
         environment: Vec<(&'static str, String)>,
+        /// The network namespace it runs in, if not this process's.
+        namespace: Option<String>,
     },
 }
 
@@ -83,7 +85,15 @@ impl Launcher {
     /// If it ends early or is not ready within a minute; the end of its log is part of the error.
     pub async fn start(&self, kind: &Kind, log: &Path) -> anyhow::Result<ServerProcess> {
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(log).context("cannot open the server's log")?;
-        let mut command = Command::new(&self.program);
+        let mut command = match kind {
+            Kind::Member { namespace: Some(namespace), .. } => {
+                // It becomes the program: the process is the server's.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.program);
+                command
+            }
+            Kind::Bare | Kind::Embedded { .. } | Kind::Member { .. } => Command::new(&self.program),
+        };
         match kind {
             Kind::Bare => command.arg("serve-bare"),
             Kind::Embedded { data } => command.arg("serve-embedded").arg("--data").arg(data),
@@ -133,7 +143,7 @@ impl Starting {
         };
         // Whatever else it prints is of no interest, but the pipe must not fill up.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let target = Target::new(address)?;
+        let target = Target::of_our_own(address);
         wait_ready(&target, READY_TIMEOUT).await?;
         Ok(target)
     }
@@ -166,13 +176,21 @@ impl ServerProcess {
         Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it had ended before.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.child.id().context("the server ended before it was told to")?;
+        Ok(kill(Pid::from_raw(i32::try_from(id)?), signal)?)
+    }
+
     /// Asks it to stop (SIGTERM) and waits.
     ///
     /// # Errors
     /// If it does not end by itself within half a minute, or ends with a failure.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let id = self.child.id().context("the server ended before it was told to")?;
-        kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
+        self.signal(Signal::SIGTERM)?;
         let Ok(status) = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await else {
             self.child.kill().await?;
             bail!("the server did not stop within {} s of SIGTERM\n{}", STOP_TIMEOUT.as_secs(), tail(&self.log));

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
@@ -66,6 +66,23 @@ impl Volley {
     }
 }
 
+/// One sending of a request and what came of it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The buyer's place in the plan.
+    pub buyer: usize,
+    /// Which of the volley's targets it went to.
+    pub target: usize,
+    /// When the request was to be sent for the first time.
+    pub due: Instant,
+    /// When this attempt was sent.
+    pub sent: Instant,
+    /// When it ended.
+    pub ended: Instant,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, TransportError>,
+}
+
 /// What can be seen of a volley while it is under way.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -74,6 +91,7 @@ pub struct Progress {
     milestone: AtomicU64,
     reached: Notify,
     finished: AtomicBool,
+    witness: Option<Mutex<Vec<Attempt>>>,
 }
 
 impl Progress {
@@ -81,6 +99,21 @@ impl Progress {
     #[must_use]
     pub fn with_milestone(answers: u64) -> Self {
         Self { milestone: AtomicU64::new(answers), ..Self::default() }
+    }
+
+    /// The same, and it keeps every attempt.
+    #[must_use]
+    pub fn witnessed(self) -> Self {
+        Self { witness: Some(Mutex::default()), ..self }
+    }
+
+    /// Every attempt so far, in the order they ended, if they are kept. They are kept no longer.
+    #[must_use]
+    pub fn take_attempts(&self) -> Vec<Attempt> {
+        self.witness
+            .as_ref()
+            .map(|witness| std::mem::take(&mut *witness.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
     }
 
     /// Requests that ended, with an answer or without.
@@ -98,6 +131,12 @@ impl Progress {
     /// Resolves when the milestone is reached, or the volley is over before.
     pub async fn reached(&self) {
         self.reached.notified().await;
+    }
+
+    fn witness(&self, attempt: impl FnOnce() -> Attempt) {
+        if let Some(witness) = &self.witness {
+            witness.lock().unwrap_or_else(PoisonError::into_inner).push(attempt());
+        }
     }
 
     fn note(&self, shot: &Shot) {
@@ -224,7 +263,7 @@ impl Field {
             }
             let buyer = index % self.volley.buyers.len();
             let since = self.volley.pace.map_or(sent, |pace| pace.due(start, index));
-            let (shot, repeats) = self.shoot(&mut line, buyer).await;
+            let (shot, repeats) = self.shoot(&mut line, buyer, since).await;
             self.progress.note(&shot);
             let mut tally = tally.borrow_mut();
             tally.retries += u64::from(repeats.all);
@@ -235,17 +274,19 @@ impl Field {
         }
     }
 
-    async fn shoot(&self, line: &mut Line, buyer: usize) -> (Shot, Repeats) {
+    async fn shoot(&self, line: &mut Line, buyer: usize, due: Instant) -> (Shot, Repeats) {
         let who = &self.volley.buyers[buyer];
         let (mut in_doubt, mut repeats) = (false, Repeats::default());
         loop {
-            let sent = line.client.send(&self.volley.shape, Some(&who.authorization), who.key.as_ref(), self.volley.request_timeout).await;
-            let (target, ended) = (line.target, Instant::now());
+            let (target, sent) = (line.target, Instant::now());
+            let got = line.client.send(&self.volley.shape, Some(&who.authorization), who.key.as_ref(), self.volley.request_timeout).await;
+            let ended = Instant::now();
             // As a load balancer does: whoever says that it goes, or does not answer, is left for the next.
-            if sent.as_ref().map_or(true, Response::asks_to_close) {
+            if got.as_ref().map_or(true, Response::asks_to_close) {
                 *line = Line::to((target + 1) % self.volley.targets.len(), &self.volley.targets);
             }
-            let result = sent.map(|response| Answer::to_order(&response));
+            let result = got.map(|response| Answer::to_order(&response));
+            self.progress.witness(|| Attempt { buyer, target, due, sent, ended, result: result.clone() });
             in_doubt |= result.as_ref().is_err_and(|error| *error != TransportError::Connect);
             let wait = match &result {
                 Ok(answer) if answer.asks_to_come_again() => Duration::from_secs(answer.retry_after_seconds.unwrap_or(1)),

@@ -8,23 +8,27 @@
 mod duplicates;
 mod fault;
 mod proxy;
+pub mod record;
 mod report;
 mod scenario;
 mod servers;
+mod settle;
 mod turn;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
 pub use report::{ChaosReport, TurnReport};
 pub use scenario::Scenario;
 
-use crate::cluster::{Cluster, Services};
+use crate::cluster::{Cluster, Isolation, Services, Special};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
 use proxy::{Manner, Proxy};
+use record::Clock;
 use servers::{Kind, PrivateServer};
 use turn::Scene;
 
@@ -45,6 +49,9 @@ pub struct Chaos {
     pub rate: u32,
     /// Keep-alive connections.
     pub connections: usize,
+    /// Where what everybody was told, and the rows, are written as JSON lines.
+    #[serde(skip)]
+    pub history: Option<PathBuf>,
 }
 
 impl Chaos {
@@ -86,8 +93,24 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
         None => None,
     };
     services.spikes_amqp = proxy.as_ref().map(|proxy| proxy.url().to_owned());
-    let cluster = Cluster::start(terms.layout, &services, launcher, folder).await?;
-    let mut scene = Scene { chaos, cluster, server, proxy, mint, finished: Vec::new() };
+    let isolation = match chaos.scenario {
+        Scenario::NetworkCut => Some(Isolation::new(&services.mysql, &services.amqp).await?),
+        _ => None,
+    };
+    let special = Special { isolation, environment: terms.environment };
+    let cluster = Cluster::start_with(terms.layout, &services, launcher, folder, special).await?;
+    let nodes = (1..=cluster.spikes.len() + 1).map(|number| format!("spike-{number}")).collect();
+    let clock = Clock { start: Instant::now(), nodes };
+    let mut scene = Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new() };
+    let turns = turns(&mut scene, say).await;
+    if let Some(file) = &chaos.history {
+        record::write(file, &scene.records)?;
+    }
+    Ok(ChaosReport { machine: crate::machine::Machine::here(), chaos: chaos.clone(), turns: turns? })
+}
+
+async fn turns(scene: &mut Scene<'_>, say: impl Fn(String)) -> anyhow::Result<Vec<TurnReport>> {
+    let chaos = scene.chaos;
     let mut turns = Vec::new();
     for turn in 1..=chaos.times {
         let seed = chaos.seed.wrapping_add(u64::from(turn - 1));
@@ -96,5 +119,5 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
         turns.push(done);
     }
     scene.end().await.with_context(|| format!("after the end, seed {}", chaos.seed))?;
-    Ok(ChaosReport { machine: crate::machine::Machine::here(), chaos: chaos.clone(), turns })
+    Ok(turns)
 }

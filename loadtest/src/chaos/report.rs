@@ -24,9 +24,14 @@ pub struct TurnReport {
     pub accepted_while_gone: u64,
     /// How long that was, in milliseconds.
     pub gone_ms: u64,
-    /// From the damage until this commodity was sold in a later epoch, as a buyer saw it, in microseconds; none where the
-    /// owner does not change.
+    /// From the damage until this commodity was sold again, as a buyer saw it, in microseconds; none where selling goes on.
     pub pause_us: Option<u64>,
+    /// The longest any buyer waited for one answer, from when the request was due.
+    pub longest_wait_us: u64,
+    /// Who owned the partition before the damage and after it, and in which epoch.
+    pub owners: [String; 2],
+    /// Questions whose answers were held against the rows.
+    pub calls: u64,
     /// How long what was gone took to be ready again, in milliseconds.
     pub ready_ms: u64,
     /// What was seen of the damage, by what it is; times end in `, us`.
@@ -39,6 +44,9 @@ impl std::fmt::Display for TurnReport {
         if let Some(pause) = self.pause_us {
             write!(f, ", sells again after {}", latency(pause))?;
         }
+        if self.owners[0] != self.owners[1] {
+            write!(f, " ({}, then {})", self.owners[0], self.owners[1])?;
+        }
         write!(f, "; {} accepted, {} in doubt ({} orders)", self.accepted, self.in_doubt, self.in_doubt_orders)?;
         if let Some(a_second) = (self.accepted_while_gone * 1_000).checked_div(self.gone_ms) {
             write!(f, ", {} accepted in the {} ms it was gone ({a_second} a second)", self.accepted_while_gone, self.gone_ms)?;
@@ -46,7 +54,8 @@ impl std::fmt::Display for TurnReport {
         for (what, figure) in &self.figures {
             write!(f, ", {what}: {figure}")?;
         }
-        write!(f, ", {} retries, ready again in {} ms; clean", self.retries, self.ready_ms)
+        write!(f, ", longest wait {}, {} retries", latency(self.longest_wait_us), self.retries)?;
+        write!(f, ", ready again in {} ms; {} calls, clean", self.ready_ms, self.calls)
     }
 }
 
@@ -96,6 +105,7 @@ impl std::fmt::Display for ChaosReport {
         line("oversold, undersold, duplicates", "0".to_owned());
         line("in doubt, all resolved", thousands(self.sum(|turn| turn.in_doubt)));
         line("of them orders", thousands(self.sum(|turn| turn.in_doubt_orders)));
+        line("calls held against the rows", thousands(self.sum(|turn| turn.calls)));
         line("attempts repeated", thousands(self.sum(|turn| turn.retries)));
         if let Some((median, worst)) = self.pauses() {
             line("until it sells again, median", latency(median));
@@ -104,6 +114,7 @@ impl std::fmt::Display for ChaosReport {
         for (what, figure) in self.figures() {
             line(what, thousands(figure));
         }
+        line("longest wait for an answer", latency(self.turns.iter().map(|turn| turn.longest_wait_us).max().unwrap_or(0)));
         write!(f, "{table}\n  {}", self.machine)
     }
 }

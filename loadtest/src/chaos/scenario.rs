@@ -7,7 +7,7 @@ use super::servers::Kind;
 use crate::cluster::Layout;
 
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// The only node that sells is killed (SIGKILL) and started again.
@@ -16,6 +16,14 @@ pub enum Scenario {
     OwnerKilled,
     /// Of three nodes, the owner is asked to stop (SIGTERM): no request may fail. It is started again.
     OwnerStopped,
+    /// Of three nodes, the owner stands still for ten seconds (SIGSTOP, SIGCONT).
+    OwnerPaused,
+    /// Of three nodes, the owner loses its way to the broker for some seconds: what is sent is dropped, nothing is reset.
+    NetworkCut,
+    /// A third node joins and takes over the commodity's partition: no request may fail.
+    NodeJoins,
+    /// Three nodes are stopped (SIGTERM) and started again, one after the other: no request may fail.
+    RollingRestart,
     /// Both consumers are killed, one shortly after the other, and started again.
     ConsumerKilled,
     /// The only consumer is killed in the middle of a transaction, with rows written and not committed, and started again.
@@ -37,6 +45,24 @@ pub enum Scenario {
     RowLost,
 }
 
+/// Whether requests wait for the next owner is what is looked at, not how fast this machine is: the usual two seconds are not enough
+/// where several clusters share two cores.
+const PATIENT: &[(&str, &str)] = &[("DOORBUSTER__PARTITION__COMMAND_TIMEOUT_MS", "8000")];
+
+/// The broker takes a connection for dead after two heartbeats missed: within the time the cable is cut.
+const NERVOUS: &[(&str, &str)] = &[("DOORBUSTER__BROKER__HEARTBEAT_SECONDS", "2")];
+
+/// What the pause of a turn runs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SellsAgain {
+    /// There is no pause: the owner does not change.
+    AllTheTime,
+    /// The first order of a later epoch.
+    InLaterEpoch,
+    /// The first order that was asked for after the damage: the owner may change or not.
+    InAnyEpoch,
+}
+
 /// What a scenario needs, and what must hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -46,24 +72,44 @@ pub(super) struct Terms {
     pub(super) server: Option<Kind>,
     /// What a proxy between the nodes and the broker is needed for.
     pub(super) proxy: Option<Manner>,
-    /// Whether a commodity stops selling until its partition has a new epoch.
-    pub(super) changes_owner: bool,
+    /// What the pause runs to.
+    pub(super) sells_again: SellsAgain,
     /// Whether buyers must not notice at all.
     pub(super) is_silent: bool,
     /// How long the damage lasts, or takes to be done, while selling goes on and must not come to its end; zero where that is no time.
     pub(super) lasts: Duration,
+    /// Settings of its processes that are not the usual ones.
+    pub(super) environment: &'static [(&'static str, &'static str)],
 }
 
 impl Terms {
     /// Selling stops until there is a new epoch.
     const fn new_epoch(spikes: usize, consumers: usize) -> Self {
         let layout = Layout { spikes, consumers };
-        Self { layout, server: None, proxy: None, changes_owner: true, is_silent: false, lasts: Duration::ZERO }
+        Self {
+            layout,
+            server: None,
+            proxy: None,
+            sells_again: SellsAgain::InLaterEpoch,
+            is_silent: false,
+            lasts: Duration::ZERO,
+            environment: &[],
+        }
+    }
+
+    /// The owner may be another afterwards, or not.
+    const fn any_epoch(spikes: usize, consumers: usize) -> Self {
+        Self { sells_again: SellsAgain::InAnyEpoch, ..Self::new_epoch(spikes, consumers) }
+    }
+
+    /// Nodes come and go in order: there is a new epoch, requests wait for it, and none fails.
+    const fn in_order(spikes: usize, consumers: usize, lasts: Duration) -> Self {
+        Self { is_silent: true, lasts, environment: PATIENT, ..Self::new_epoch(spikes, consumers) }
     }
 
     /// Selling goes on.
     const fn silent(spikes: usize, consumers: usize) -> Self {
-        Self { changes_owner: false, is_silent: true, ..Self::new_epoch(spikes, consumers) }
+        Self { sells_again: SellsAgain::AllTheTime, is_silent: true, ..Self::new_epoch(spikes, consumers) }
     }
 }
 
@@ -73,7 +119,11 @@ impl Scenario {
         match self {
             Self::SpikeKilled => Terms::new_epoch(1, 1),
             Self::OwnerKilled => Terms::new_epoch(3, 2),
-            Self::OwnerStopped => Terms { is_silent: true, ..Terms::new_epoch(3, 2) },
+            Self::OwnerStopped => Terms::in_order(3, 2, Duration::ZERO),
+            Self::OwnerPaused => Terms::any_epoch(3, 2),
+            Self::NetworkCut => Terms { environment: NERVOUS, ..Terms::any_epoch(3, 2) },
+            Self::NodeJoins => Terms::in_order(2, 1, Duration::from_secs(10)),
+            Self::RollingRestart => Terms::in_order(3, 2, Duration::from_secs(20)),
             Self::ConsumerKilled => Terms::silent(1, 2),
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },

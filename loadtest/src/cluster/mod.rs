@@ -3,25 +3,30 @@
 //! what another program has on those servers.
 
 mod database;
+mod isolation;
+mod member;
 mod ports;
 mod queues;
 mod services;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, Epoch, Partitions};
-use doorbuster::ring::partition_of;
+use doorbuster::domain::{CommodityId, Epoch, NodeId, Partitions};
+use doorbuster::ring::{Placement, partition_of};
 use doorbuster::store::Store;
 
+pub use isolation::{Isolation, Unable};
+pub use member::Member;
 pub use ports::spare_port;
 pub use services::Services;
 
 use crate::loopback::Target;
-use crate::server::{Kind, Launcher, Role, ServerProcess};
+use crate::server::Launcher;
 use database::OwnDatabase;
+use member::Setting;
 use queues::OwnQueues;
 
 /// How long all partitions together may take to get an owner.
@@ -36,66 +41,13 @@ pub struct Layout {
     pub consumers: usize,
 }
 
-/// One process of a cluster, running or not, always at the same address.
-#[derive(Debug)]
-pub struct Member {
-    name: String,
-    kind: Kind,
-    log: PathBuf,
-    target: Target,
-    process: Option<ServerProcess>,
-}
-
-impl Member {
-    /// Its id, among the nodes of the cluster.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Where it listens when it runs.
-    #[must_use]
-    pub const fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// Kills it (SIGKILL).
-    ///
-    /// # Errors
-    /// If it does not run.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.running()?.kill().await
-    }
-
-    /// Asks it to stop (SIGTERM) and waits.
-    ///
-    /// # Errors
-    /// If it does not run, does not end in time or ends with a failure.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.running()?.stop().await
-    }
-
-    /// Starts it again, at the address it had.
-    ///
-    /// # Errors
-    /// If it is not ready in time.
-    pub async fn start(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
-        let started = launcher.start(&self.kind, &self.log).await.with_context(|| self.name.clone())?;
-        self.process = Some(started);
-        Ok(())
-    }
-
-    /// The process.
-    ///
-    /// # Errors
-    /// If it does not run.
-    pub fn process(&self) -> anyhow::Result<&ServerProcess> {
-        self.process.as_ref().with_context(|| format!("{} does not run", self.name))
-    }
-
-    fn running(&mut self) -> anyhow::Result<ServerProcess> {
-        self.process.take().with_context(|| format!("{} does not run", self.name))
-    }
+/// What only some clusters have.
+#[derive(Debug, Default)]
+pub struct Special {
+    /// Where the first node that sells is on its own.
+    pub isolation: Option<Isolation>,
+    /// Settings of all processes.
+    pub environment: &'static [(&'static str, &'static str)],
 }
 
 /// A cluster that runs. Dropped, everything of it is killed and removed.
@@ -108,7 +60,9 @@ pub struct Cluster {
     /// The operators' process.
     pub admin: Member,
     launcher: Launcher,
+    setting: Setting,
     // Processes go before what they are connected to: fields are dropped in this order.
+    isolation: Option<Isolation>,
     queues: OwnQueues,
     database: OwnDatabase,
 }
@@ -119,15 +73,33 @@ impl Cluster {
     /// # Errors
     /// If a server is not there, or a process is not ready in time.
     pub async fn start(layout: Layout, services: &Services, launcher: &Launcher, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_with(layout, services, launcher, folder, Special::default()).await
+    }
+
+    /// The same, with what only some need.
+    ///
+    /// # Errors
+    /// If a server is not there, or a process is not ready in time.
+    pub async fn start_with(
+        layout: Layout,
+        services: &Services,
+        launcher: &Launcher,
+        folder: &Path,
+        special: Special,
+    ) -> anyhow::Result<Self> {
         let name = format!("loadtest-{:08x}", rand::random::<u32>());
+        let Special { isolation, environment } = special;
         let database = OwnDatabase::create(&services.mysql, &name.replace('-', "_")).await?;
         let queues = OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT);
-        let setting = Setting { database: database.url(), services, prefix: &name, secret: random_secret(), folder };
+        let (services, prefix, folder) = (services.clone(), name, folder.to_owned());
+        let setting = Setting { database: database.url().to_owned(), services, prefix, secret: random_secret(), folder, environment };
         let mut cluster = Self {
-            spikes: (1..=layout.spikes).map(|number| setting.spike(number)).collect::<Result<_, _>>()?,
+            spikes: (1..=layout.spikes).map(|number| setting.spike(number, isolation.as_ref())).collect::<Result<_, _>>()?,
             consumers: (1..=layout.consumers).map(|number| setting.consumer(number)).collect::<Result<_, _>>()?,
             admin: setting.admin()?,
             launcher: launcher.clone(),
+            setting,
+            isolation,
             queues,
             database,
         };
@@ -138,10 +110,49 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts one more node that sells, and waits until it has its share.
+    ///
+    /// # Errors
+    /// If it is not ready in time.
+    pub async fn grow(&mut self) -> anyhow::Result<()> {
+        let mut spike = self.setting.spike(self.spikes.len() + 1, self.isolation.as_ref())?;
+        spike.start(&self.launcher).await?;
+        self.spikes.push(spike);
+        self.wait_owned().await
+    }
+
+    /// Stops the node that came last.
+    ///
+    /// # Errors
+    /// If it does not stop in time.
+    pub async fn shrink(&mut self) -> anyhow::Result<()> {
+        self.spikes.pop().context("there is no node to stop")?.stop().await
+    }
+
+    /// Whether a commodity would be sold by the next node that [`Cluster::grow`] starts.
+    ///
+    /// # Errors
+    /// If a name is no node's.
+    pub fn would_move(&self, commodity: CommodityId) -> anyhow::Result<bool> {
+        let next = format!("spike-{}", self.spikes.len() + 1);
+        let names = self.spikes.iter().map(Member::name).chain([next.as_str()]);
+        let nodes: Vec<NodeId> = names.map(str::parse).collect::<Result<_, _>>()?;
+        let chosen = Placement::new(nodes, Partitions::DEFAULT);
+        Ok(chosen.node_of(partition_of(commodity, Partitions::DEFAULT)).is_some_and(|node| node.as_str() == next))
+    }
+
+    /// Where the first node is on its own, if it is.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn isolation(&self) -> anyhow::Result<&Isolation> {
+        self.isolation.as_ref().context("no node is isolated")
+    }
+
     /// Where buyers go: every node that sells.
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
-        self.spikes.iter().map(|spike| spike.target.clone()).collect()
+        self.spikes.iter().map(|spike| spike.target().clone()).collect()
     }
 
     /// How processes of this cluster are started.
@@ -185,7 +196,7 @@ impl Cluster {
         store.close().await?;
         let row = rows.into_iter().find(|row| row.id == partition).with_context(|| format!("there is no partition {partition}"))?;
         let owner = row.owner.with_context(|| format!("partition {partition} has no owner"))?;
-        let index = self.spikes.iter().position(|spike| spike.name == owner);
+        let index = self.spikes.iter().position(|spike| spike.name() == owner);
         Ok((index.with_context(|| format!("{owner} is no node of this cluster"))?, row.epoch))
     }
 
@@ -222,7 +233,7 @@ impl Cluster {
                 pause.tick().await;
                 let rows = store.partition_rows().await?;
                 let most = rows.len().div_ceil(self.spikes.len());
-                let share = |spike: &Member| rows.iter().filter(|row| row.owner.as_ref() == Some(&spike.name)).count();
+                let share = |spike: &Member| rows.iter().filter(|row| row.owner.as_deref() == Some(spike.name())).count();
                 let balanced = self.spikes.iter().map(share).all(|share| share <= most);
                 if balanced && rows.iter().all(|row| row.owner.is_some() && row.applied.0 == row.epoch) {
                     return anyhow::Ok(());
@@ -237,59 +248,6 @@ impl Cluster {
 /// Deletes the queues and the exchange whose names begin with `prefix`, of a cluster that is over.
 pub fn remove_queues(amqp: &str, prefix: &str) {
     drop(OwnQueues::new(amqp, prefix, Partitions::DEFAULT));
-}
-
-/// What all processes of a cluster have in common.
-struct Setting<'a> {
-    database: &'a str,
-    services: &'a Services,
-    prefix: &'a str,
-    secret: String,
-    folder: &'a Path,
-}
-
-impl Setting<'_> {
-    fn spike(&self, number: usize) -> anyhow::Result<Member> {
-        let name = format!("spike-{number}");
-        let own = [("DOORBUSTER__NODE__ID", name.clone()), ("DOORBUSTER__NODE__INTERNAL_LISTEN", loopback(spare_port()?))];
-        self.member(name, Role::Spike, &own)
-    }
-
-    fn consumer(&self, number: usize) -> anyhow::Result<Member> {
-        self.member(format!("consumer-{number}"), Role::Consumer, &[])
-    }
-
-    fn admin(&self) -> anyhow::Result<Member> {
-        self.member("admin".to_owned(), Role::Admin, &[])
-    }
-
-    fn member(&self, name: String, role: Role, own: &[(&'static str, String)]) -> anyhow::Result<Member> {
-        let address = loopback(spare_port()?);
-        let target = address.parse::<std::net::SocketAddr>().map(Target::new)??;
-        let listen = match role {
-            Role::Spike => "DOORBUSTER__HTTP__LISTEN",
-            Role::Consumer => "DOORBUSTER__CONSUMER__LISTEN",
-            Role::Admin => "DOORBUSTER__ADMIN__LISTEN",
-        };
-        let amqp = match role {
-            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(&self.services.amqp),
-            Role::Consumer | Role::Admin => &self.services.amqp,
-        };
-        let mut environment = vec![
-            ("DATABASE_URL", self.database.to_owned()),
-            ("AMQP_URL", amqp.clone()),
-            ("DOORBUSTER__BROKER__PREFIX", self.prefix.to_owned()),
-            ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
-            (listen, address),
-        ];
-        environment.extend_from_slice(own);
-        let log = self.folder.join(format!("{name}.log"));
-        Ok(Member { name, kind: Kind::Member { role, environment }, log, target, process: None })
-    }
-}
-
-fn loopback(port: u16) -> String {
-    format!("127.0.0.1:{port}")
 }
 
 fn random_secret() -> String {

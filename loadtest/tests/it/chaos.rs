@@ -1,22 +1,34 @@
 //! Whatever is done to a cluster in the middle of a sale: accepted means sold, and nothing is left over.
 
+use std::path::Path;
+
+use doorbuster::domain::{OrderId, Timestamp, UserId};
+use doorbuster::history::{Asked, OrderRow, Told, Violation};
+use loadtest::chaos::record::{self, Noted, Record};
 use loadtest::chaos::{Chaos, ChaosReport, Scenario, TurnReport, chaos};
 use loadtest::tokens::Mint;
 
+use loadtest::cluster::Unable;
+
 use crate::{SECRET, launcher};
 
+/// The file in a run's folder that its history is written to.
+const HISTORY: &str = "history.jsonl";
+
 async fn survived(scenario: Scenario, times: u32) -> ChaosReport {
-    inflicted(scenario, times).await.unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    tried(scenario, times, folder.path()).await.unwrap()
 }
 
-async fn inflicted(scenario: Scenario, times: u32) -> anyhow::Result<ChaosReport> {
+/// The history is left in the folder.
+async fn tried(scenario: Scenario, times: u32, folder: &Path) -> anyhow::Result<ChaosReport> {
     // A new seed each time looks at new moments; a seed that fails is printed and can be given again.
     let seed = std::env::var("DOORBUSTER_TEST_SEED").map_or_else(|_| rand::random::<u32>().into(), |seed| seed.parse().unwrap());
     println!("seed {seed} (DOORBUSTER_TEST_SEED={seed} repeats it)");
-    let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32 };
-    let folder = tempfile::tempdir().unwrap();
+    let history = Some(folder.join(HISTORY));
+    let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32, history };
     let mint = Mint::with_secret(SECRET).unwrap();
-    chaos(&plan, &launcher(), mint, folder.path(), |line| println!("{line}")).await
+    chaos(&plan, &launcher(), mint, folder, |line| println!("{line}")).await
 }
 
 #[tokio::test]
@@ -92,7 +104,96 @@ async fn the_broker_raises_an_alarm_and_everyone_is_refused_until_it_is_over() {
 
 #[tokio::test]
 async fn a_row_that_is_lost_is_found_missing() {
-    let error = inflicted(Scenario::RowLost, 1).await.unwrap_err();
+    let folder = tempfile::tempdir().unwrap();
+    let error = tried(Scenario::RowLost, 1, folder.path()).await.unwrap_err();
     let words = format!("{error:#}");
     assert!(words.contains("missing: 1") && words.contains("repeats it"), "{words}");
+}
+
+#[tokio::test]
+async fn the_owner_is_asked_to_stop_and_no_request_fails() {
+    let report = survived(Scenario::OwnerStopped, 2).await;
+    assert!(report.turns.len() == 2 && report.turns.iter().all(|turn| turn.pause_us.is_some()), "{report}");
+}
+
+#[tokio::test]
+async fn the_owner_stands_still_for_ten_seconds_and_what_it_says_afterwards_is_true() {
+    let report = survived(Scenario::OwnerPaused, 1).await;
+    assert!(report.turns[0].gone_ms >= 10_000 && report.turns[0].pause_us.is_some(), "{report}");
+}
+
+#[tokio::test]
+async fn a_node_joins_and_takes_the_commodity_over_and_no_request_fails() {
+    let report = survived(Scenario::NodeJoins, 1).await;
+    assert!(report.turns[0].owners[1].starts_with("spike-3 ") && report.sum(|turn| turn.retries) == 0, "{report}");
+}
+
+#[tokio::test]
+async fn all_nodes_are_restarted_one_after_the_other_and_no_request_fails() {
+    let report = survived(Scenario::RollingRestart, 1).await;
+    assert!(report.turns[0].owners[0] != report.turns[0].owners[1], "{report}");
+}
+
+#[tokio::test]
+async fn one_node_loses_its_way_to_the_broker_and_afterwards_all_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    match tried(Scenario::NetworkCut, 1, folder.path()).await {
+        Err(error) if error.is::<Unable>() => println!("SKIPPED, nothing was tested: {error}"),
+        report => {
+            let report = report.unwrap();
+            assert!(report.turns[0].gone_ms >= 10_000 && report.turns[0].pause_us.is_some(), "{report}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_real_history_that_is_tampered_with_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    tried(Scenario::OwnerKilled, 1, folder.path()).await.unwrap();
+    let honest = record::read(&folder.path().join(HISTORY)).unwrap().remove(0);
+    assert_eq!(honest.violations(), []);
+    let order = honest.calls.iter().find_map(|noted| match noted.call.told {
+        Told::Accepted { order, .. } => Some(order),
+        _ => None,
+    });
+    let order = order.expect("something was accepted");
+    let row = honest.rows.orders.iter().find(|row| row.id == order).expect("it has a row").clone();
+
+    let dropped = with_rows(&honest, |rows| rows.retain(|row| row.id != order));
+    assert!(dropped.contains(&Violation::AcceptedWithoutRow(order)), "{dropped:?}");
+    let doubled = with_rows(&honest, |rows| rows.push(row.clone()));
+    assert!(doubled.contains(&Violation::TwoRows(order)), "{doubled:?}");
+    let given_away =
+        with_rows(&honest, |rows| rows.iter_mut().filter(|row| row.id == order).for_each(|row| row.user = UserId::new(1).unwrap()));
+    assert!(given_away.contains(&Violation::NotAsAsked(order)), "{given_away:?}");
+
+    // Who was only ever refused has an order: under an id that nobody was given.
+    let served = |user| honest.rows.orders.iter().any(|row| row.user == user);
+    let refused = honest.calls.iter().find_map(|noted| match &noted.call.asked {
+        Asked::Place { user, key, .. } if !served(*user) => Some((*user, *key)),
+        _ => None,
+    });
+    let (user, key) = refused.expect("there are more buyers than units");
+    let id = OrderId::new(Timestamp::ZERO, order.partition(), order.epoch(), OrderId::NUMBER_MAX);
+    let certain = Record { calls: honest.calls.iter().filter(|noted| !is_in_doubt(noted, user)).cloned().collect(), ..honest.clone() };
+    let invented = with_rows(&certain, |rows| rows.push(OrderRow { id, user, key, ..row.clone() }));
+    assert!(invented.contains(&Violation::Unexplained(id)), "{invented:?}");
+
+    // A node contradicts the others at the end.
+    let mut contradicted = honest.clone();
+    let last = contradicted.calls.iter_mut().rfind(|noted| matches!(noted.call.asked, Asked::Look(_))).expect("orders were asked for");
+    last.call.told = Told::Pending(None);
+    assert!(matches!(contradicted.violations()[..], [Violation::Unresolved { .. }]), "{:?}", contradicted.violations());
+}
+
+/// Whether it is a request of that buyer whose outcome the buyer does not know.
+fn is_in_doubt(noted: &Noted, buyer: UserId) -> bool {
+    matches!(noted.call.asked, Asked::Place { user, .. } if user == buyer) && matches!(noted.call.told, Told::Nothing | Told::Pending(_))
+}
+
+/// What is found when the rows are others.
+fn with_rows(record: &Record, change: impl FnOnce(&mut Vec<OrderRow>)) -> Vec<Violation> {
+    let mut record = record.clone();
+    change(&mut record.rows.orders);
+    record.violations()
 }

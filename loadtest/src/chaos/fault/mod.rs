@@ -1,7 +1,9 @@
 //! The damage itself, each kind in a file of its own. Only to processes of the cluster and to the server it is given.
 
 mod alarm;
+mod cable;
 mod control;
+mod members;
 mod network;
 mod processes;
 mod servers;
@@ -72,6 +74,10 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::SpikeKilled => processes::spike_killed(victims).await,
         Scenario::OwnerKilled => processes::owner_killed(victims).await,
         Scenario::OwnerStopped => processes::owner_stopped(victims).await,
+        Scenario::OwnerPaused => processes::owner_paused(victims).await,
+        Scenario::NetworkCut => cable::cut(victims).await,
+        Scenario::NodeJoins => members::node_joins(victims).await,
+        Scenario::RollingRestart => members::rolling_restart(victims).await,
         Scenario::ConsumerKilled => processes::consumers_killed(victims).await,
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,

@@ -9,6 +9,11 @@ use super::{Done, Victims};
 /// How long a killed owner stays away: long enough that others must take over.
 const AWAY: Duration = Duration::from_millis(1_500);
 
+/// How long it may take to be ready again.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a paused owner stands still.
+const PAUSED: Duration = Duration::from_secs(10);
+
 /// The owner is killed and started again at once.
 pub(super) async fn spike_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
     let at = Instant::now();
@@ -31,6 +36,20 @@ pub(super) async fn owner_stopped(victims: &mut Victims<'_>) -> anyhow::Result<D
     let at = Instant::now();
     victims.cluster.spikes[victims.owner].stop().await?;
     owner_again(victims, at, Instant::now()).await
+}
+
+/// The owner stands still for a while.
+pub(super) async fn owner_paused(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let owner = &victims.cluster.spikes[victims.owner];
+    let at = Instant::now();
+    owner.pause()?;
+    let gone = Instant::now();
+    // The time it stands still is the damage.
+    tokio::time::sleep(PAUSED).await;
+    let began = Instant::now();
+    owner.go_on()?;
+    crate::server::wait_ready(owner.target(), READY_TIMEOUT).await?;
+    Ok(Done::now(at, gone, began))
 }
 
 /// Both consumers are killed, one shortly after the other.

@@ -1,0 +1,168 @@
+//! The processes of a cluster: what each is started with, and how it is stopped, stopped short and started again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+
+use super::isolation::Isolation;
+use super::ports::spare_port;
+use super::services::Services;
+use crate::loopback::Target;
+use crate::server::{Kind, Launcher, Role, ServerProcess};
+
+/// One process of a cluster, running or not, always at the same address.
+#[derive(Debug)]
+pub struct Member {
+    name: String,
+    kind: Kind,
+    log: PathBuf,
+    target: Target,
+    process: Option<ServerProcess>,
+}
+
+impl Member {
+    /// Its id, among the nodes of the cluster.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens when it runs.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Kills it (SIGKILL).
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.running()?.kill().await
+    }
+
+    /// Asks it to stop (SIGTERM) and waits.
+    ///
+    /// # Errors
+    /// If it does not run, does not end in time or ends with a failure.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.running()?.stop().await
+    }
+
+    /// Lets it stand still (SIGSTOP).
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.process()?.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.process()?.signal(Signal::SIGCONT)
+    }
+
+    /// Starts it again, at the address it had.
+    ///
+    /// # Errors
+    /// If it is not ready in time.
+    pub async fn start(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
+        let started = launcher.start(&self.kind, &self.log).await.with_context(|| self.name.clone())?;
+        self.process = Some(started);
+        Ok(())
+    }
+
+    /// The process.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn process(&self) -> anyhow::Result<&ServerProcess> {
+        self.process.as_ref().with_context(|| format!("{} does not run", self.name))
+    }
+
+    fn running(&mut self) -> anyhow::Result<ServerProcess> {
+        self.process.take().with_context(|| format!("{} does not run", self.name))
+    }
+}
+
+/// What all processes of a cluster have in common.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) database: String,
+    pub(super) services: Services,
+    pub(super) prefix: String,
+    pub(super) secret: String,
+    pub(super) folder: PathBuf,
+    /// Variables of the scenario's own.
+    pub(super) environment: &'static [(&'static str, &'static str)],
+}
+
+impl Setting {
+    /// A node that sells. The first is the one that is isolated, if one is.
+    pub(super) fn spike(&self, number: usize, isolation: Option<&Isolation>) -> anyhow::Result<Member> {
+        let name = format!("spike-{number}");
+        let address = |isolated: fn(&Isolation) -> std::net::IpAddr| isolation.map_or([127, 0, 0, 1].into(), isolated);
+        let (apart, outside) = (isolation.filter(|_| number == 1), address(Isolation::outside));
+        let (public, internal) = match apart {
+            Some(isolation) => (isolation.inside(), isolation.inside()),
+            None => ([127, 0, 0, 1].into(), outside),
+        };
+        let internal = SocketAddr::new(internal, spare_port()?).to_string();
+        let mut own = vec![("DOORBUSTER__NODE__ID", name.clone()), ("DOORBUSTER__NODE__INTERNAL_LISTEN", internal)];
+        if let Some(isolation) = apart {
+            own.push(("DATABASE_URL", isolation.database(&self.database)));
+            own.push(("AMQP_URL", isolation.broker(&self.services.amqp)));
+        }
+        let namespace = apart.map(|isolation| isolation.name().to_owned());
+        self.member(name, Role::Spike, SocketAddr::new(public, spare_port()?), namespace, own)
+    }
+
+    pub(super) fn consumer(&self, number: usize) -> anyhow::Result<Member> {
+        self.member(format!("consumer-{number}"), Role::Consumer, loopback()?, None, Vec::new())
+    }
+
+    pub(super) fn admin(&self) -> anyhow::Result<Member> {
+        self.member("admin".to_owned(), Role::Admin, loopback()?, None, Vec::new())
+    }
+
+    fn member(
+        &self,
+        name: String,
+        role: Role,
+        address: SocketAddr,
+        namespace: Option<String>,
+        own: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Member> {
+        let listen = match role {
+            Role::Spike => "DOORBUSTER__HTTP__LISTEN",
+            Role::Consumer => "DOORBUSTER__CONSUMER__LISTEN",
+            Role::Admin => "DOORBUSTER__ADMIN__LISTEN",
+        };
+        let amqp = match role {
+            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(&self.services.amqp),
+            Role::Consumer | Role::Admin => &self.services.amqp,
+        };
+        let mut environment = vec![
+            ("DATABASE_URL", self.database.clone()),
+            ("AMQP_URL", amqp.clone()),
+            ("DOORBUSTER__BROKER__PREFIX", self.prefix.clone()),
+            ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
+            (listen, address.to_string()),
+        ];
+        environment.extend(self.environment.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        // Later ones win.
+        environment.extend(own);
+        let log = self.folder.join(format!("{name}.log"));
+        let kind = Kind::Member { role, environment, namespace };
+        Ok(Member { name, kind, log, target: Target::of_our_own(address), process: None })
+    }
+}
+
+fn loopback() -> anyhow::Result<SocketAddr> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], spare_port()?)))
+}
