@@ -18,6 +18,11 @@ die() {
   exit 1
 }
 
+# What the environment sets for a server of the user's is not for what is tested.
+unset_settings() {
+  unset "${!DOORBUSTER__@}"
+}
+
 stop_services() {
   local process container
   for process in "${started_processes[@]}"; do
