@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,6 +34,24 @@ fn main() -> ExitCode {
     })
 }
 
+/// Does the work to its end, or until it is told to stop: then the work is dropped, and what it started and made goes with it.
 fn run(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let (interrupted, terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            outcome = work => outcome,
+            () = told(interrupted, "SIGINT") => Ok(ExitCode::from(130)),
+            () = told(terminated, "SIGTERM") => Ok(ExitCode::from(143)),
+        }
+    });
+    // Threads that still send would be waited for otherwise, and nobody is there to answer them.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Says so as soon as the signal comes, before everything is cleaned up.
+async fn told(mut signal: Signal, name: &str) {
+    signal.recv().await;
+    eprintln!("loadtest: stopped by {name}, cleaning up");
 }

@@ -194,14 +194,7 @@ async fn drained(ledger: &Ledger, commodity: CommodityId, quantity: i64, volley:
 
 impl RaceReport {
     fn of(race: &Race, tally: Tally, audit: Audit, audit_after_stop: Option<Audit>) -> Self {
-        let mut violations = tally.malformed.clone();
-        if tally.server_errors() > 0 {
-            violations.push(format!("{} answers of status 5xx", tally.server_errors()));
-        }
-        let not_sent = race.buyers as u64 - tally.answered() - tally.unanswered();
-        if not_sent > 0 {
-            violations.push(format!("{not_sent} buyers did not get their turn within {} s", race.time_limit_seconds));
-        }
+        let mut violations = faults(race, &tally, audit.counters.available);
         violations.extend(audit.faults.iter().cloned());
         let after_stop = audit_after_stop.iter().flat_map(|audit| &audit.faults);
         violations.extend(after_stop.map(|fault| format!("after the stop: {fault}")));
@@ -258,6 +251,26 @@ impl std::fmt::Display for RaceReport {
     }
 }
 
+/// What must not be, as far as answers and the units left on sale show it.
+fn faults(race: &Race, tally: &Tally, available: i64) -> Vec<String> {
+    let mut faults = tally.malformed.clone();
+    let mut check = |holds: bool, fault: String| {
+        if !holds {
+            faults.push(fault)
+        }
+    };
+    check(tally.server_errors() == 0, format!("{} answers of status 5xx", tally.server_errors()));
+    check(tally.unanswered() == 0, format!("{} requests ended without an answer", tally.unanswered()));
+    let limited = tally.with_status(429);
+    check(limited == 0, format!("{limited} requests were turned away by a rate limit"));
+    let not_sent = race.buyers as u64 - tally.answered() - tally.unanswered();
+    check(not_sent == 0, format!("{not_sent} buyers did not get their turn within {} s", race.time_limit_seconds));
+    // Who had no turn bought nothing: what is left then says nothing about the server.
+    let enough_asked = not_sent == 0 && race.buyers as u64 * u64::from(race.quantity) >= u64::from(race.stock);
+    check(!enough_asked || available < i64::from(race.quantity), format!("{available} units are left, and buyers asked for all of them"));
+    faults
+}
+
 /// Fires the volley and shows a bar meanwhile, if standard error is a terminal.
 async fn fire_with_bar(volley: Volley) -> anyhow::Result<Tally> {
     let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} buyers, {per_sec}, {msg}")?;
@@ -297,4 +310,50 @@ async fn settle(shots: &mut [Shot], buyers: &[Buyer], desk: &mut Desk) -> anyhow
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+    use crate::client::TransportError;
+
+    const RACE: Race = Race {
+        buyers: 2,
+        stock: 3,
+        quantity: 2,
+        connections: 1,
+        threads: 1,
+        rate: None,
+        hold_seconds: None,
+        seed: 1,
+        retries_max: 0,
+        time_limit_seconds: 60,
+    };
+
+    fn ended(results: &[Result<(u16, &str), TransportError>]) -> Tally {
+        let mut tally = Tally::default();
+        for result in results.iter().copied() {
+            let answer =
+                |(status, code): (u16, &str)| Answer { status, code: code.into(), verdict: Verdict::Refused, retry_after_seconds: None };
+            let now = Instant::now();
+            tally.add(Shot { buyer: 0, result: result.map(answer), in_doubt: false, target: 0, ended: now }, now, now, false);
+        }
+        tally
+    }
+
+    #[test]
+    fn units_that_are_left_are_a_fault_unless_too_few_could_ask() {
+        let all = ended(&[Ok((409, "sold_out")); 2]);
+        assert_eq!(faults(&RACE, &all, 1), Vec::<String>::new(), "less than an order");
+        assert_eq!(faults(&RACE, &all, 2), ["2 units are left, and buyers asked for all of them"]);
+        assert_eq!(faults(&Race { stock: 5, ..RACE }, &all, 3), Vec::<String>::new(), "fewer buyers than units");
+        assert_eq!(faults(&RACE, &ended(&[Ok((409, "sold_out"))]), 2), ["1 buyers did not get their turn within 60 s"]);
+    }
+
+    #[test]
+    fn requests_that_were_not_decided_are_a_fault() {
+        let undecided = ended(&[Err(TransportError::TimedOut), Ok((429, "rate_limited"))]);
+        assert_eq!(faults(&RACE, &undecided, 0), ["1 requests ended without an answer", "1 requests were turned away by a rate limit"]);
+    }
 }

@@ -188,6 +188,12 @@ impl Tally {
         self.answers.iter().filter(|count| count.code == code).map(|count| count.count).sum()
     }
 
+    /// How many answers had a status.
+    #[must_use]
+    pub fn with_status(&self, status: u16) -> u64 {
+        self.answers.iter().filter(|count| count.status == status).map(|count| count.count).sum()
+    }
+
     /// How many answers blame the server.
     #[must_use]
     pub fn server_errors(&self) -> u64 {

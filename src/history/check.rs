@@ -38,6 +38,9 @@ pub enum Violation {
     /// A key is one order, for as long as that lives.
     #[error("orders {0} and {1} live under one key of one buyer")]
     KeyUsedTwice(OrderId, OrderId),
+    /// A key is answered with its order, for as long as that lives.
+    #[error("order {0} lives, and its request was refused when it was repeated under its key")]
+    RefusedAgain(OrderId),
     /// Everything resolves, and the same way everywhere.
     #[error("order {order}: process {via} says {told:?} after all has come to rest, and its row is {row:?}")]
     Unresolved {
@@ -77,6 +80,7 @@ pub fn check(history: &History, rows: &Rows, rest: u64) -> Verdict {
     check.collect(rows);
     check.placings(history);
     check.answers(history, rest);
+    check.repeats(history, rest);
     check.keys(rows);
     check.stock(history, rows);
     check.verdict.stale = stale(history);
@@ -178,6 +182,27 @@ impl<'a> Check<'a> {
             && self.rows.contains_key(order)
         {
             self.fault(Violation::RefusedWithRow(*order));
+        }
+    }
+
+    /// Who was accepted and asks again under the key is not refused. Held only against what was asked at rest: until then, an owner
+    /// that does not know yet that it is one no longer knows nothing of its successor's orders.
+    fn repeats(&mut self, history: &History, rest: u64) {
+        let mut accepted: BTreeMap<(UserId, IdempotencyKey), OrderId> = BTreeMap::new();
+        for call in &history.calls {
+            let Asked::Place { commodity, user, quantity, key: Some(key) } = &call.asked else { continue };
+            match call.told {
+                Told::Accepted { order, .. } => drop(accepted.insert((*user, *key), order)),
+                Told::Refused if call.asked_at >= rest => {
+                    let Some(row) = accepted.get(&(*user, *key)).and_then(|order| self.rows.get(order)) else { continue };
+                    // A key is forgotten with its order, and refused to another request.
+                    let same = (row.commodity, row.quantity, row.key) == (*commodity, *quantity, Some(*key));
+                    if same && row.status.is_live() {
+                        self.fault(Violation::RefusedAgain(row.id));
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

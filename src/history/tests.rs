@@ -137,6 +137,16 @@ fn two_live_orders_under_one_key_are_seen() {
 }
 
 #[test]
+fn a_request_that_is_refused_when_repeated_at_rest_is_seen() {
+    let calls = [(place(Some("k")), accepted(0)), (place(Some("k")), Told::Refused)];
+    let live = rows(vec![row(0, Some("k"), OrderStatus::Confirmed)]);
+    assert_eq!(verdict(&calls, &live, 2).violations, [Violation::RefusedAgain(id(0))]);
+    assert_eq!(violations(&calls, &live), [], "an owner that was one no longer may have said so");
+    let over = rows(vec![row(0, Some("k"), OrderStatus::Cancelled)]);
+    assert_eq!(verdict(&calls, &over, 2).violations, [], "a key is not kept for longer than its order lives");
+}
+
+#[test]
 fn what_is_still_pending_at_rest_is_seen() {
     let calls = [(place(None), Told::Pending(Some(id(0)))), (Asked::Look(id(0)), Told::Pending(None))];
     let unresolved = Violation::Unresolved { order: id(0), via: 0, told: Told::Pending(None), row: None };

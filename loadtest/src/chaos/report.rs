@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::compare::median;
 use crate::machine::Machine;
 use crate::report::{Table, latency, thousands};
 
@@ -74,9 +75,9 @@ impl ChaosReport {
     /// Median and worst pause in microseconds; none where the owner does not change.
     #[must_use]
     pub fn pauses(&self) -> Option<(u64, u64)> {
-        let mut pauses: Vec<u64> = self.turns.iter().filter_map(|turn| turn.pause_us).collect();
-        pauses.sort_unstable();
-        Some((*pauses.get(pauses.len() / 2)?, *pauses.last()?))
+        let pauses: Vec<u64> = self.turns.iter().filter_map(|turn| turn.pause_us).collect();
+        let worst = *pauses.iter().max()?;
+        Some((median(pauses.iter().map(|pause| *pause as f64).collect()) as u64, worst))
     }
 
     /// What was seen of the damage: the sum over all turns, of times the longest.

@@ -12,7 +12,7 @@ use crate::cluster::Layout;
 pub enum Scenario {
     /// The only node that sells is killed (SIGKILL) and started again.
     SpikeKilled,
-    /// Of three nodes, the owner of the commodity's partition is killed, and started again a little later.
+    /// Of three nodes, the owner of the commodity's partition is killed, and started again when another has taken over.
     OwnerKilled,
     /// Of three nodes, the owner is asked to stop (SIGTERM): no request may fail. It is started again.
     OwnerStopped,
@@ -121,7 +121,7 @@ impl Scenario {
             Self::OwnerKilled => Terms::new_epoch(3, 2),
             Self::OwnerStopped => Terms::in_order(3, 2, Duration::ZERO),
             Self::OwnerPaused => Terms::any_epoch(3, 2),
-            Self::NetworkCut => Terms { environment: NERVOUS, ..Terms::any_epoch(3, 2) },
+            Self::NetworkCut => Terms { environment: NERVOUS, ..Terms::new_epoch(3, 2) },
             Self::NodeJoins => Terms::in_order(2, 1, Duration::from_secs(10)),
             Self::RollingRestart => Terms::in_order(3, 2, Duration::from_secs(20)),
             Self::ConsumerKilled => Terms::silent(1, 2),

@@ -133,7 +133,6 @@ impl Scene<'_> {
         let place: BTreeMap<UserId, usize> = buyers.iter().enumerate().map(|(place, buyer)| (buyer.user, place)).collect();
         let some = told.accepted.iter().take(ASKED_MAX).map(|acceptance| (acceptance.order, place[&acceptance.user]));
         let asked: Vec<(OrderId, usize)> = settled.asked.iter().copied().chain(some).collect();
-        record.rest_us = self.clock.micros(Instant::now());
         for (via, target) in self.cluster.targets().into_iter().enumerate() {
             let mut desk = Desk::new(target, &self.mint)?;
             for (id, buyer) in &asked {
@@ -152,7 +151,13 @@ impl Scene<'_> {
     pub(super) async fn repeat(&self, commodity: CommodityId, told: &Told, buyers: &[Buyer], record: &mut Record) -> anyhow::Result<()> {
         let known: BTreeMap<UserId, OrderId> = told.accepted.iter().map(|acceptance| (acceptance.user, acceptance.order)).collect();
         let again: Arc<[Buyer]> = buyers.iter().filter(|buyer| known.contains_key(&buyer.user)).take(REPEATED_MAX).cloned().collect();
-        for acceptance in self.answered_by_all(commodity, again, record).await?.accepted {
+        // All is at rest since the last audit: no node is behind, and none may have forgotten a key.
+        record.rest_us = self.clock.micros(Instant::now());
+        let asked = again.len();
+        let answered = self.answered_by_all(commodity, again, record).await?;
+        let orders = answered.accepted.len();
+        ensure!(orders == asked, "of {asked} accepted requests, repeated under their keys, {orders} were answered with an order");
+        for acceptance in answered.accepted {
             let first = known.get(&acceptance.user);
             ensure!(first == Some(&acceptance.order), "{acceptance:?} when repeated, and {first:?} before");
         }

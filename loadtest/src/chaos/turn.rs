@@ -72,6 +72,7 @@ impl Scene<'_> {
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
         let (attempts, tally, mut done, answers_before) = self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random)).await?;
         record.note(&self.clock, &attempts, commodity, &buyers)?;
+        load_went_on(&attempts, &done, terms.lasts)?;
         let pause = self.pause(&attempts, epoch, &done)?;
         if terms.is_silent {
             let failed = tally.unanswered() + tally.server_errors() + tally.with_code("pending");
@@ -232,6 +233,15 @@ impl Scene<'_> {
     pub(super) async fn ledger(&self) -> anyhow::Result<Ledger> {
         Ledger::open(&self.cluster.config()?, Path::new("")).await
     }
+}
+
+/// Damage that nobody was there to feel proves nothing. What lasts while selling goes on must also be outlasted.
+fn load_went_on(attempts: &[Attempt], done: &Done, lasts: Duration) -> anyhow::Result<()> {
+    let last = attempts.iter().map(|attempt| attempt.sent).max();
+    let sent_after = |moment| last.is_some_and(|last| last > moment);
+    ensure!(sent_after(done.at), "the sale was over before the damage was done: give more units");
+    ensure!(lasts.is_zero() || sent_after(done.gone.1), "the sale was over before the damage was: give more units");
+    Ok(())
 }
 
 fn accepted_while(shots: &[Shot], (from, until): (Instant, Instant)) -> u64 {

@@ -29,7 +29,7 @@ use database::OwnDatabase;
 use member::Setting;
 use queues::OwnQueues;
 
-/// How long all partitions together may take to get an owner.
+/// How long partitions may take to get an owner, all together or one after its owner is gone.
 const OWNED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many of each.
@@ -198,6 +198,28 @@ impl Cluster {
         let owner = row.owner.with_context(|| format!("partition {partition} has no owner"))?;
         let index = self.spikes.iter().position(|spike| spike.name() == owner);
         Ok((index.with_context(|| format!("{owner} is no node of this cluster"))?, row.epoch))
+    }
+
+    /// Waits until a commodity's partition has another owner than that one of [`Cluster::spikes`], as the database has it.
+    ///
+    /// # Errors
+    /// If that takes longer than a minute.
+    pub async fn wait_taken_over(&self, commodity: CommodityId, from: usize) -> anyhow::Result<()> {
+        let store = self.store().await?;
+        let (partition, from) = (partition_of(commodity, store.partitions()), self.spikes[from].name());
+        let mut pause = tokio::time::interval(Duration::from_millis(50));
+        let taken = tokio::time::timeout(OWNED_TIMEOUT, async {
+            loop {
+                pause.tick().await;
+                let rows = store.partition_rows().await?;
+                let owner = rows.iter().find(|row| row.id == partition).and_then(|row| row.owner.as_deref());
+                if owner.is_some_and(|owner| owner != from) {
+                    return anyhow::Ok(());
+                }
+            }
+        });
+        taken.await.with_context(|| format!("nobody took partition {partition} over from {from} in time"))??;
+        Ok(store.close().await?)
     }
 
     /// Stops all processes in order. Database and queues stay until the cluster is dropped.

@@ -1,6 +1,10 @@
 //! The command line: what it refuses, and that it leaves nothing behind.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::PROGRAM;
 
@@ -35,5 +39,20 @@ fn a_whole_race_runs_from_the_command_line_and_writes_its_figures() {
     assert_eq!(figures["audit_after_stop"]["counters"]["available"], 0, "{figures}");
     for latency in ["accepted_latency", "confirm_latency"] {
         assert!(figures[latency]["p99_us"].as_u64().or(figures[latency]["p99_us_max"].as_u64()).is_some(), "{figures}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_race_and_says_so() {
+    for (signal, name, code) in [(Signal::SIGINT, "SIGINT", 130), (Signal::SIGTERM, "SIGTERM", 143)] {
+        let arguments = ["race", "--buyers", "1000", "--stock", "10", "--connections", "8", "--rate", "10"];
+        let mut child = Command::new(PROGRAM).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        let mut complaint = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{first}{complaint}");
+        assert!(complaint.contains(name), "{complaint}");
     }
 }

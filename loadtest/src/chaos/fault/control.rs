@@ -21,7 +21,7 @@ pub(super) async fn row_lost(victims: &mut Victims<'_>) -> anyhow::Result<Done> 
         ensure!(began.elapsed() < ROW_TIMEOUT, "no order came into the database within {} s", ROW_TIMEOUT.as_secs());
         pause.tick().await;
     }
-    let at = Instant::now();
+    let gone = Instant::now();
     connection.close().await?;
-    Ok(Done::now(at, at, at))
+    Ok(Done::now(began, gone, gone))
 }

@@ -6,9 +6,6 @@ use rand::RngExt;
 
 use super::{Done, Victims};
 
-/// How long a killed owner stays away: long enough that others must take over.
-const AWAY: Duration = Duration::from_millis(1_500);
-
 /// How long it may take to be ready again.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a paused owner stands still.
@@ -21,13 +18,12 @@ pub(super) async fn spike_killed(victims: &mut Victims<'_>) -> anyhow::Result<Do
     owner_again(victims, at, Instant::now()).await
 }
 
-/// The owner is killed and stays away for a while.
+/// The owner is killed and stays away until another has taken over.
 pub(super) async fn owner_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
     let at = Instant::now();
     victims.cluster.spikes[victims.owner].kill().await?;
     let gone = Instant::now();
-    // The time it is away is part of the damage: there is nothing to wait for.
-    tokio::time::sleep(AWAY).await;
+    victims.cluster.wait_taken_over(victims.commodity, victims.owner).await?;
     owner_again(victims, at, gone).await
 }
 
