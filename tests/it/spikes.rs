@@ -161,6 +161,11 @@ async fn three_nodes_share_the_partitions_and_sell_exactly_the_stock_through_any
         }
     }
     assert_eq!(accepted, 80);
+    let metrics = doorbuster::telemetry::install_metrics().expect("they are installed once for all").render();
+    assert!(
+        metrics.contains("doorbuster_peer_requests_total{peer=\"") && metrics.contains("doorbuster_peer_answer_seconds_count"),
+        "{metrics}"
+    );
     futures_util::future::join_all(nodes.map(SpikeNode::stop)).await;
     spikes.audit(80).await;
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::breaker::Breaker;
 use super::frames::{Frames, Garbage};
 use super::hello::headers;
+use super::meters::Meters;
 use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Item, Told};
 use super::{Credential, Peer, is_refused};
 use crate::domain::NodeId;
@@ -66,6 +67,7 @@ impl PeerLink {
             lanes: Arc::new(Semaphore::new(LANES)),
             out: Arc::new(Semaphore::new(BATCHES_OUT_MAX)),
             look_again,
+            meters: Meters::of(&peer.id),
         });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(run(link, requests)));
@@ -83,6 +85,7 @@ struct Link {
     lanes: Arc<Semaphore>,
     out: Arc<Semaphore>,
     look_again: Arc<Notify>,
+    meters: Meters,
 }
 
 /// Why a batch was not answered as a whole.
@@ -117,6 +120,7 @@ async fn run(link: Arc<Link>, mut requests: mpsc::Receiver<Request>) {
         }
         let batch = Batch::pack(&mut left);
         if !batch.waiting.is_empty() {
+            link.meters.sent(batch.waiting.len());
             tokio::spawn(Arc::clone(&link).exchange(batch, lane, out));
         }
     }
@@ -128,7 +132,7 @@ impl Link {
     }
 
     async fn exchange(self: Arc<Self>, mut batch: Batch, lane: OwnedSemaphorePermit, _out: OwnedSemaphorePermit) {
-        let bound = batch.longest_budget + self.answer_timeout + SILENCE_MAX;
+        let (began, bound) = (Instant::now(), batch.longest_budget + self.answer_timeout + SILENCE_MAX);
         let conversed = match timeout(bound, self.converse(&mut batch, lane)).await {
             Ok(conversed) => conversed,
             Err(_) => Err(Failure::InDoubt(format!("no answer within {bound:?}"))),
@@ -137,19 +141,23 @@ impl Link {
         let why = match conversed {
             Ok(()) => {
                 self.breaker().succeeded();
+                self.meters.answered(began.elapsed());
                 return;
             }
             Err(Failure::Undelivered(why)) => {
                 waiting.for_each(Waiting::busy);
+                self.meters.undelivered();
                 why
             }
             Err(Failure::InDoubt(why)) => {
                 waiting.for_each(Waiting::in_doubt);
+                self.meters.in_doubt();
                 why
             }
         };
         self.look_again.notify_one();
         if self.breaker().failed(Instant::now()) {
+            self.meters.opened();
             tracing::warn!(peer = %self.peer, why, "leaving node {} alone for a while", self.peer);
         }
     }
@@ -203,6 +211,7 @@ impl Link {
                 (Waiting::Lookup(sender), Told::Sighting(sighting)) => drop(sender.send(sighting)),
                 (waiting, Told::Misdirected) => {
                     self.look_again.notify_one();
+                    self.meters.misdirected();
                     waiting.busy();
                 }
                 (waiting, _) => {

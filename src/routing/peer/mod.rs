@@ -17,6 +17,7 @@ mod frames;
 mod hello;
 mod link;
 mod listener;
+mod meters;
 mod wire;
 
 pub use credential::{Credential, SecretTooShort};
