@@ -94,7 +94,7 @@ impl ClusterOwnership {
             Link::Up(_) => None,
             Link::Opening => Some("connecting to the broker".into()),
             Link::Blocked(why) => Some(BrokerError::Blocked(why.clone()).to_string()),
-            Link::Away(why) => Some(why.clone()),
+            Link::Lost(why) | Link::Away(why) => Some(why.clone()),
         }
     }
 
@@ -127,7 +127,8 @@ impl ClusterOwnership {
         match link.as_deref() {
             Ok(Link::Up(session)) => Ok(Arc::clone(session)),
             Ok(Link::Blocked(why)) => Err(BrokerError::Blocked(why.clone()).into()),
-            Ok(Link::Away(why)) => Err(ClaimError::Unavailable(why.clone())),
+            Ok(Link::Lost(why)) => Err(ClaimError::Unavailable(why.clone())),
+            Ok(Link::Away(why)) => Err(ClaimError::LogAway(why.clone())),
             Ok(Link::Opening) | Err(_) => Err(ClaimError::Unavailable("the node is stopping".into())),
         }
     }
@@ -236,7 +237,8 @@ impl From<BrokerError> for ClaimError {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::Locked => Self::Taken,
-            BrokerError::Url(_) | BrokerError::Away(_) | BrokerError::Blocked(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => {
+            BrokerError::Blocked(_) => Self::LogAway(error.to_string()),
+            BrokerError::Url(_) | BrokerError::Away(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => {
                 Self::Unavailable(error.to_string())
             }
         }

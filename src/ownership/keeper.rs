@@ -20,7 +20,9 @@ pub(super) enum Link {
     Up(Arc<Session>),
     /// The broker takes no messages; why.
     Blocked(String),
-    /// No connection; why.
+    /// The connection went; whether there is another is not known yet.
+    Lost(String),
+    /// There is no connection to be had; why.
     Away(String),
 }
 
@@ -74,7 +76,7 @@ impl Keeper {
         };
         tracing::warn!(broker = %self.broker, why = %ended, "the broker session ended: {ended}");
         match ended {
-            Ended::Gone(why) => drop(link.send_replace(Link::Away(why))),
+            Ended::Gone(why) => drop(link.send_replace(Link::Lost(why))),
             Ended::Blocked(why) => {
                 // A blocked broker does not read from this connection: it can be neither closed nor replaced (its locks
                 // stay) until the alarm is over.
@@ -83,7 +85,7 @@ impl Keeper {
                     () = session.unblocked() => tracing::info!("the broker takes messages again"),
                     () = stop.cancelled() => (),
                 }
-                link.send_replace(Link::Away("the broker was blocked until now".into()));
+                link.send_replace(Link::Lost("the broker was blocked until now".into()));
             }
         }
         session.shut().await;

@@ -48,4 +48,7 @@ pub enum ClaimError {
     /// The broker or the database did not do its part.
     #[error("{0}")]
     Unavailable(String),
+    /// There is no broker to write to: it cannot be reached, or takes no messages.
+    #[error("{0}")]
+    LogAway(String),
 }

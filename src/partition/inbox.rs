@@ -22,6 +22,9 @@ pub enum Busy {
     Overloaded,
     /// Nobody serves the partition right now (starting, stopping, or its log is away): `503 unavailable`.
     Unavailable,
+    /// The owner-to-be cannot reach the broker, or the broker takes no messages: nobody can accept anything now, and it is no use
+    /// to wait for that: `503 unavailable`.
+    LogAway,
 }
 
 impl Busy {
@@ -69,6 +72,16 @@ pub(crate) enum Request {
     Command(Command, Option<Span>, Caller<Reply>),
     /// A question about an order.
     Lookup(OrderId, Caller<Result<Sighting, Busy>>),
+}
+
+impl Request {
+    /// Tells the caller that it was not carried out.
+    pub(crate) fn turn_away(self, busy: Busy) {
+        match self {
+            Self::Command(_, _, caller) => drop(caller.take().map(|caller| caller.send(Reply::Busy(busy)))),
+            Self::Lookup(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
+        }
+    }
 }
 
 /// Who waits for an answer, and whether they still do.

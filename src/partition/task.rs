@@ -169,11 +169,13 @@ impl Task {
     }
 
     /// Claims the partition, for as long as it takes; none when told to stop.
-    async fn claim(&self) -> Option<Claim> {
+    async fn claim(&mut self) -> Option<Claim> {
         const FIRST_PAUSE: Duration = Duration::from_millis(20);
         const LONGEST_PAUSE: Duration = Duration::from_secs(1);
         /// Whoever holds the lock is leaving or has just died: buyers wait for what follows.
         const LONGEST_PAUSE_FOR_THE_LOCK: Duration = Duration::from_millis(40);
+        /// Looking for the broker is not done here: this only asks whether it was found.
+        const LONGEST_PAUSE_FOR_THE_LOG: Duration = Duration::from_millis(50);
         let mut pause = FIRST_PAUSE;
         loop {
             let begun = Instant::now();
@@ -182,20 +184,30 @@ impl Task {
                 () = self.stop.cancelled() => return None,
                 claimed = self.ownership.claim(self.partition) => claimed,
             };
+            let log_away = matches!(claimed, Err(ClaimError::LogAway(_)));
             match claimed {
                 Ok(claim) => return Some(claim),
+                Err(ClaimError::LogAway(_)) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOG),
                 Err(ClaimError::Taken) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOCK),
                 Err(error @ ClaimError::Unavailable(_)) => {
                     tracing::warn!(partition = %self.partition, %error, "cannot claim partition {} yet", self.partition);
                 }
             }
+            // What took long to fail, because it waited for the broker say, has waited already.
+            self.rest((begun + pause).max(Instant::now() + FIRST_PAUSE), log_away).await?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Lets the time pass; none when told to stop. While there is no log nobody waits for one: whoever asks is told (R9).
+    async fn rest(&mut self, until: Instant, log_away: bool) -> Option<()> {
+        loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
-                // What took long to fail, because it waited for the broker say, has waited already.
-                () = sleep_until((begun + pause).max(Instant::now() + FIRST_PAUSE)) => {}
+                () = sleep_until(until) => return Some(()),
+                Some(request) = self.requests.recv(), if log_away => request.turn_away(Busy::LogAway),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

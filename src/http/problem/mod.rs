@@ -142,7 +142,7 @@ impl Problem {
             Self::OwnRole => Code::OwnRole,
             Self::RateLimited(_) => Code::RateLimited,
             Self::Busy(Busy::Overloaded) => Code::Overloaded,
-            Self::Busy(Busy::Unavailable) | Self::Unavailable { .. } | Self::NotReady(_) => Code::Unavailable,
+            Self::Busy(Busy::Unavailable | Busy::LogAway) | Self::Unavailable { .. } | Self::NotReady(_) => Code::Unavailable,
             Self::Internal(_) => Code::Internal,
         }
     }

@@ -51,6 +51,19 @@ impl Ownership for HandOwnership {
     }
 }
 
+/// Claims always fail for want of a broker.
+struct NoLog;
+
+impl Ownership for NoLog {
+    fn claim(&self, _partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>> {
+        Box::pin(async { Err(ClaimError::LogAway("the broker is blocked".into())) })
+    }
+
+    fn release(&self, _partition: PartitionId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
 struct World {
     runner: Runner,
     sent: mpsc::UnboundedReceiver<Sent>,
@@ -62,6 +75,17 @@ const COMMODITY: i64 = 7;
 
 fn noon() -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000).unwrap()
+}
+
+const fn settings() -> Settings {
+    Settings {
+        inbox_depth_max: 64,
+        batch_commands_max: 16,
+        ended_orders_max: 16,
+        append_timeout: Duration::from_secs(60),
+        command_timeout: Duration::from_secs(60),
+        stopped_retry: Duration::from_secs(60),
+    }
 }
 
 fn world(total: i64) -> World {
@@ -86,14 +110,7 @@ fn world(total: i64) -> World {
     let (sender, sent) = mpsc::unbounded_channel();
     let snapshot = Snapshot { commodities: vec![commodity], orders: Vec::new() };
     let ownership = Arc::new(HandOwnership { snapshot, sent: sender, epochs: Mutex::new(0) });
-    let settings = Settings {
-        inbox_depth_max: 64,
-        batch_commands_max: 16,
-        ended_orders_max: 16,
-        append_timeout: Duration::from_secs(60),
-        command_timeout: Duration::from_secs(60),
-        stopped_retry: Duration::from_secs(60),
-    };
+    let settings = settings();
     let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
     let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership, Arc::clone(&board), noon, stop.clone());
     World { runner, sent, board, stop }
@@ -232,4 +249,15 @@ async fn a_question_about_an_order_in_flight_waits_with_it() {
     assert!(!lookup.is_finished());
     sent.confirm.send(Ok(())).unwrap();
     assert_eq!(lookup.await.unwrap(), Ok(Sighting::Known(placed(&first.await.unwrap()))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_log_whoever_asks_is_told_instead_of_waiting() {
+    let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
+    let runner = spawn(PartitionId::new(0).unwrap(), settings(), Arc::new(NoLog), board, noon, stop.clone());
+    let pause = || runner.inbox.command(Command::Pause(CommodityId::new(COMMODITY).unwrap()));
+    // One that waited before it was known, and one that comes while it is.
+    assert_eq!([pause().await, pause().await], [Reply::Busy(Busy::LogAway); 2]);
+    stop.cancel();
+    runner.stopped().await;
 }
