@@ -218,6 +218,10 @@ impl Drop for Office {
     }
 }
 
+/// How long requests gather in the inbox while a batch is in flight. To be woken for each costs more than to decide it; an order
+/// waits for the batch after it anyway, and a refusal so much longer.
+const GATHER: Duration = Duration::from_millis(1);
+
 type Append = BoxFuture<'static, Result<(), InDoubt>>;
 
 /// What the task woke up for.
@@ -225,6 +229,7 @@ enum Wake {
     Confirm(Result<(), InDoubt>),
     Lost,
     Requests(usize),
+    LookAgain,
     Expiry,
     Stop,
 }
@@ -259,6 +264,7 @@ impl Office {
         let mut drained = Vec::with_capacity(settings.batch_commands_max);
         let mut append: Option<(Append, Instant)> = None;
         let mut inbox_open = true;
+        let mut look_again: Option<Instant> = None;
         loop {
             if let Some(batch) = self.term.next_batch() {
                 meters.sent(batch.events.len());
@@ -268,21 +274,27 @@ impl Office {
                 return End::Stopped;
             }
             let room = if inbox_open { self.term.room() } else { 0 };
-            match self.wake(requests, stop, &mut append, &mut drained, room).await {
+            match self.wake(requests, stop, &mut append, (&mut drained, room), look_again).await {
                 Wake::Confirm(Ok(())) => {
                     let (_, sent) = append.take().expect("a confirm belongs to an append");
                     meters.confirmed(sent.elapsed());
                     self.term.confirmed();
+                    look_again = None;
+                    while drained.len() < self.term.room()
+                        && let Ok(request) = requests.try_recv()
+                    {
+                        drained.push(request);
+                    }
+                    self.take_all(&mut drained, meters);
                 }
                 Wake::Confirm(Err(InDoubt(why))) => return End::Lost(why),
                 Wake::Lost => return End::Lost("the claim is gone".into()),
                 Wake::Requests(0) => inbox_open = false,
                 Wake::Requests(_) => {
-                    let first = self.term.gathered().len();
-                    meters.drained(drained.len());
-                    drained.drain(..).for_each(|request| self.take_up(request));
-                    self.publish(first);
+                    self.take_all(&mut drained, meters);
+                    look_again = append.is_some().then(|| Instant::now() + GATHER);
                 }
+                Wake::LookAgain => look_again = None,
                 Wake::Expiry => {
                     let first = self.term.gathered().len();
                     self.term.expire((self.clock)());
@@ -298,8 +310,8 @@ impl Office {
         requests: &mut mpsc::Receiver<Request>,
         stop: &CancellationToken,
         append: &mut Option<(Append, Instant)>,
-        drained: &mut Vec<Request>,
-        room: usize,
+        (drained, room): (&mut Vec<Request>, usize),
+        look_again: Option<Instant>,
     ) -> Wake {
         let expiry = self.term.engine().next_expiry().map(|at| self.nap_until(at));
         tokio::select! {
@@ -308,7 +320,8 @@ impl Office {
             () = self.lost.cancelled() => Wake::Lost,
             () = async { sleep_until(expiry.expect("checked")).await }, if expiry.is_some() && room > 0 => Wake::Expiry,
             () = stop.cancelled(), if !requests.is_closed() => Wake::Stop,
-            count = requests.recv_many(drained, room), if room > 0 => Wake::Requests(count),
+            () = async { sleep_until(look_again.expect("checked")).await }, if look_again.is_some() => Wake::LookAgain,
+            count = requests.recv_many(drained, room), if room > 0 && look_again.is_none() => Wake::Requests(count),
         }
     }
 
@@ -327,6 +340,16 @@ impl Office {
             sent.ended(&result);
             result
         })
+    }
+
+    fn take_all(&mut self, drained: &mut Vec<Request>, meters: &Meters) {
+        if drained.is_empty() {
+            return;
+        }
+        let first = self.term.gathered().len();
+        meters.drained(drained.len());
+        drained.drain(..).for_each(|request| self.take_up(request));
+        self.publish(first);
     }
 
     fn take_up(&mut self, request: Request) {

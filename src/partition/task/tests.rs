@@ -257,7 +257,7 @@ async fn without_a_log_whoever_asks_is_told_instead_of_waiting() {
     let runner = spawn(PartitionId::new(0).unwrap(), settings(), Arc::new(NoLog), board, noon, stop.clone());
     let pause = || runner.inbox.command(Command::Pause(CommodityId::new(COMMODITY).unwrap()));
     // One that waited before it was known, and one that comes while it is.
-    assert_eq!([pause().await, pause().await], [Reply::Busy(Busy::LogAway); 2]);
+    assert_eq!((pause().await, pause().await), (Reply::Busy(Busy::LogAway), Reply::Busy(Busy::LogAway)));
     stop.cancel();
     runner.stopped().await;
 }
