@@ -120,7 +120,7 @@ async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: Can
 /// The database, waited for if it is away; none if it is time to stop.
 async fn connect(config: &Config, status: &Status, stop: &CancellationToken) -> Result<Option<Store>, ConsumerError> {
     let url = config.database.url.as_ref().ok_or_else(|| StoreError::Connect("no database is configured: set DATABASE_URL".into()))?;
-    let mut delays = delays(&config.broker).build();
+    let mut delays = database_delays().build();
     while !stop.is_cancelled() {
         match Store::connect(url.expose_secret(), &config.database).await {
             Ok(store) => return Ok(Some(store)),
@@ -199,9 +199,14 @@ impl Consumer {
 }
 
 fn delays(settings: &config::Broker) -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(settings.reconnect_delay_min_ms))
-        .with_max_delay(Duration::from_millis(settings.reconnect_delay_max_ms))
-        .with_jitter()
-        .without_max_times()
+    pauses(Duration::from_millis(settings.reconnect_delay_min_ms), Duration::from_millis(settings.reconnect_delay_max_ms))
+}
+
+/// Pauses between tries at the database. Nobody waits for it but claims, and each try may be a whole transaction.
+fn database_delays() -> ExponentialBuilder {
+    pauses(Duration::from_millis(100), Duration::from_secs(5))
+}
+
+fn pauses(least: Duration, most: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(least).with_max_delay(most).with_jitter().without_max_times()
 }

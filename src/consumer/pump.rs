@@ -173,7 +173,7 @@ impl<'a> Pump<'a> {
         if batches.is_empty() {
             return Some(Report::default());
         }
-        let mut delays = self.consumer.delays.build();
+        let mut delays = super::database_delays().build();
         loop {
             let why = match timeout(TRANSACTION_TIMEOUT, projection::apply(&self.consumer.store, batches)).await {
                 Ok(Ok(report)) => {

@@ -5,8 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
+use super::Busy;
 use super::task::{Task, Terms};
 use crate::panics;
 
@@ -35,7 +36,7 @@ impl Task {
             };
             self.trouble.note(Some(why));
             self.ownership.release(self.partition).await;
-            if self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            if self.rest(Instant::now() + pause, Some(Busy::Unavailable)).await.is_none() {
                 break;
             }
         }

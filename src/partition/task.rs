@@ -178,35 +178,36 @@ impl Task {
         const LONGEST_PAUSE_FOR_THE_LOG: Duration = Duration::from_millis(50);
         let mut pause = FIRST_PAUSE;
         loop {
-            let begun = Instant::now();
             let claimed = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
                 claimed = self.ownership.claim(self.partition) => claimed,
             };
-            let log_away = matches!(claimed, Err(ClaimError::LogAway(_)));
+            let mut told = None;
             match claimed {
                 Ok(claim) => return Some(claim),
-                Err(ClaimError::LogAway(_)) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOG),
+                Err(ClaimError::LogAway(_)) => {
+                    pause = pause.min(LONGEST_PAUSE_FOR_THE_LOG);
+                    told = Some(Busy::LogAway);
+                }
                 Err(ClaimError::Taken) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOCK),
                 Err(error @ ClaimError::Unavailable(_)) => {
                     tracing::warn!(partition = %self.partition, %error, "cannot claim partition {} yet", self.partition);
                 }
             }
-            // What took long to fail, because it waited for the broker say, has waited already.
-            self.rest((begun + pause).max(Instant::now() + FIRST_PAUSE), log_away).await?;
+            self.rest(Instant::now() + pause, told).await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Lets the time pass; none when told to stop. While there is no log nobody waits for one: whoever asks is told (R9).
-    async fn rest(&mut self, until: Instant, log_away: bool) -> Option<()> {
+    /// Lets the time pass; none when told to stop. Where it is no use to wait whoever asks is `told` so: while there is no log (R9), say.
+    pub(super) async fn rest(&mut self, until: Instant, told: Option<Busy>) -> Option<()> {
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
                 () = sleep_until(until) => return Some(()),
-                Some(request) = self.requests.recv(), if log_away => request.turn_away(Busy::LogAway),
+                Some(request) = self.requests.recv(), if told.is_some() => request.turn_away(told.expect("checked")),
             }
         }
     }
