@@ -42,6 +42,8 @@ impl Spikes {
         config.node.internal_listen = config.http.listen;
         config.http.workers = 1;
         config.node.heartbeat_interval_ms = 200;
+        // These tests look for lost requests, not for the speed of the machine.
+        config.partition.command_timeout_ms = 30_000;
         config.auth.jwt_secret = Some(SECRET.to_owned().into());
         config.auth.internal_secret = Some(SECRET.to_owned().into());
         config.limits.enabled = false;
