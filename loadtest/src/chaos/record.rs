@@ -175,7 +175,7 @@ pub fn write(file: &Path, records: &[Record]) -> anyhow::Result<()> {
     out.flush().with_context(wrong)
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// If the file is not there or not such a file.
