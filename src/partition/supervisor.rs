@@ -18,25 +18,25 @@ impl Task {
     /// Runs until told to stop.
     pub(super) async fn run(mut self) {
         loop {
-            let (why, pause) = match AssertUnwindSafe(self.serve_terms()).catch_unwind().await {
+            let (why, pause, told) = match AssertUnwindSafe(self.serve_terms()).catch_unwind().await {
                 Ok(Terms::Stopped) => break,
                 Ok(Terms::Contradicted(error)) => {
                     tracing::error!(
                         partition = %self.partition, %error,
                         "partition {} is stopped: its tables contradict themselves: {error}", self.partition,
                     );
-                    (format!("its tables contradict themselves: {error}"), self.settings.stopped_retry)
+                    (format!("its tables contradict themselves: {error}"), self.settings.stopped_retry, Some(Busy::Unavailable))
                 }
                 Err(panic) => {
                     let error = panics::text_of(&*panic);
                     self.meters.panicked();
                     tracing::error!(partition = %self.partition, error, "the task of partition {} panicked: {error}", self.partition);
-                    ("its task panicked".to_owned(), PANIC_PAUSE)
+                    ("its task panicked".to_owned(), PANIC_PAUSE, None)
                 }
             };
             self.trouble.note(Some(why));
             self.ownership.release(self.partition).await;
-            if self.rest(Instant::now() + pause, Some(Busy::Unavailable)).await.is_none() {
+            if self.rest(Instant::now() + pause, told).await.is_none() {
                 break;
             }
         }
