@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
 
 pub use report::{ChaosReport, TurnReport};
 pub use scenario::Scenario;
@@ -78,7 +79,7 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
     ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
     let terms = chaos.scenario.terms();
     let mut services = Services::from_environment();
-    let server = match terms.server {
+    let mut server = match terms.server {
         Some(kind) => Some(PrivateServer::start(kind, folder).await?),
         None => None,
     };
@@ -99,6 +100,11 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
     };
     let special = Special { isolation, environment: terms.environment };
     let cluster = Cluster::start_with(terms.layout, &services, launcher, folder, special).await?;
+    if let (Scenario::BrokerKilled, Some(server)) = (chaos.scenario, &mut server) {
+        // RabbitMQ 3.10 may forget queues that were declared some seconds before a kill. An orderly stop writes them down.
+        server.end(Signal::SIGTERM).await?;
+        server.restart().await?;
+    }
     let nodes = (1..=cluster.spikes.len() + 1).map(|number| format!("spike-{number}")).collect();
     let clock = Clock { start: Instant::now(), nodes };
     let mut scene = Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new() };
