@@ -135,13 +135,14 @@ impl Bench {
     async fn drained(&self, ends: &[(Epoch, Sequence)]) -> Duration {
         let rows = async || self.store.partition_rows().await.expect("the database is there");
         let before = rows().await;
+        let mut look = tokio::time::interval(Duration::from_millis(1));
         let consumer = self.consumer();
         while rows().await == before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            look.tick().await;
         }
         let begun = Instant::now();
         while !rows().await.iter().zip(ends).all(|(row, end)| row.applied == *end) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            look.tick().await;
         }
         let took = begun.elapsed();
         consumer.stop().await;

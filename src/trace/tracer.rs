@@ -55,7 +55,9 @@ impl Tracer {
         let (spans, waiting) = mpsc::channel(WAITING_MAX);
         let stop = CancellationToken::new();
         let exporting = tokio::spawn(export::run(exporter, waiting, stop.clone()));
-        tracing::info!(endpoint, ratio = settings.traces_ratio, service, "traces go to {endpoint}");
+        // A name and a password in it are not for the log.
+        let place = endpoint.rsplit_once('@').map_or(endpoint.as_str(), |(_, place)| place);
+        tracing::info!(endpoint = place, ratio = settings.traces_ratio, service, "traces go to {place}");
         Ok(Self(Some(Arc::new(Core {
             ratio: settings.traces_ratio,
             follows_caller: settings.traces_follow_caller,

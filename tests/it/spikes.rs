@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster::cluster::{SpikeNode, StartError};
 use doorbuster::config::Config;
-use doorbuster::domain::{IdempotencyKey, Price, Quantity, RequestFingerprint, Terms, Timestamp, Units};
+use doorbuster::domain::{IdempotencyKey, Quantity, RequestFingerprint, Units};
 use doorbuster::engine::{Answer, Command, Place, Refusal};
 use doorbuster::membership::JoinError;
 use doorbuster::routing::{Reply, Router};
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::support::broker::TestBroker;
 use crate::support::cluster::{Cluster, TestConsumer, eventually};
+use crate::support::history::endless_terms;
 use crate::support::{Backend, commodity, user};
 
 const SECRET: &str = "a secret for tests that is long enough";
@@ -59,7 +60,8 @@ impl Spikes {
     /// Puts commodities 1 to 8 on sale, with so many units each.
     async fn list(&self, router: &Router, total: i64) {
         for id in 1..=8 {
-            let list = Command::List { commodity: commodity(id), terms: Box::new(terms()), total: Units::new(total).expect("in range") };
+            let list =
+                Command::List { commodity: commodity(id), terms: Box::new(endless_terms()), total: Units::new(total).expect("in range") };
             assert!(matches!(router.about_commodity(commodity(id), list).await, Reply::Done(Answer::Commodity(_))));
         }
     }
@@ -75,20 +77,6 @@ impl Spikes {
         let rows = self.cluster.store.audit().await.expect("the database is there");
         assert!(rows.iter().all(|row| row.balanced), "{rows:?}");
         assert_eq!(rows.iter().map(|row| row.sold_by_orders).sum::<i64>(), accepted);
-    }
-}
-
-fn terms() -> Terms {
-    Terms {
-        name: "lamp".into(),
-        description: String::new(),
-        image_url: None,
-        price: Price::new(100).expect("in range"),
-        currency: "EUR".parse().expect("a currency"),
-        limit_per_user: None,
-        hold_seconds: None,
-        starts_at: Timestamp::ZERO,
-        ends_at: Timestamp::MAX,
     }
 }
 

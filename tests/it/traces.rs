@@ -9,7 +9,7 @@ use doorbuster::clock;
 use doorbuster::cluster::SpikeNode;
 use doorbuster::config::Config;
 use doorbuster::consumer::{self, ConsumerError};
-use doorbuster::domain::{OrderId, Partitions, Price, Terms, Timestamp, Units};
+use doorbuster::domain::{OrderId, Partitions, Units};
 use doorbuster::engine::{Answer, Command};
 use doorbuster::ring::partition_of;
 use doorbuster::routing::Reply;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::app::{SECRET, TestApp};
 use crate::support::broker::TestBroker;
 use crate::support::cluster::{Cluster, eventually};
+use crate::support::history::endless_terms;
 use crate::support::otlp::{Collector, Seen};
 use crate::support::{Backend, commodity, user};
 
@@ -85,18 +86,8 @@ impl World {
 
     /// Puts a commodity on sale; resolves when it is in the database.
     async fn list(&self, node: &SpikeNode, id: i64) {
-        let terms = Terms {
-            name: "lamp".into(),
-            description: String::new(),
-            image_url: None,
-            price: Price::new(100).expect("in range"),
-            currency: "EUR".parse().expect("a currency"),
-            limit_per_user: None,
-            hold_seconds: None,
-            starts_at: Timestamp::ZERO,
-            ends_at: Timestamp::MAX,
-        };
-        let list = Command::List { commodity: commodity(id), terms: Box::new(terms), total: Units::new(1_000).expect("in range") };
+        let list =
+            Command::List { commodity: commodity(id), terms: Box::new(endless_terms()), total: Units::new(1_000).expect("in range") };
         assert!(matches!(node.router().about_commodity(commodity(id), list).await, Reply::Done(Answer::Commodity(_))));
         eventually("it is listed", async || self.cluster.store.commodity(commodity(id)).await.is_ok_and(|found| found.is_some())).await;
     }

@@ -23,6 +23,21 @@ pub fn terms(name: &str) -> Terms {
     }
 }
 
+/// Terms of a sale without a beginning, an end, a limit or holds.
+pub fn endless_terms() -> Terms {
+    Terms {
+        name: "lamp".into(),
+        description: String::new(),
+        image_url: None,
+        price: Price::new(100).expect("in range"),
+        currency: "EUR".parse().expect("a currency"),
+        limit_per_user: None,
+        hold_seconds: None,
+        starts_at: Timestamp::ZERO,
+        ends_at: Timestamp::MAX,
+    }
+}
+
 /// A commodity as it is when it is listed.
 pub fn listed(id: CommodityId, total: i64) -> Commodity {
     let stock = Stock::fresh(Units::new(total).expect("units"));
