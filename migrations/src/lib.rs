@@ -4,6 +4,7 @@
 use sea_orm_migration::prelude::*;
 
 mod m20261120_000001_create_tables;
+mod m20261121_000002_node_broker;
 
 /// All steps, oldest first. Append-only: a step that was released is never changed.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261120_000001_create_tables::Migration)]
+        vec![Box::new(m20261120_000001_create_tables::Migration), Box::new(m20261121_000002_node_broker::Migration)]
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::note;
-use crate::domain::{Epoch, NodeId, PartitionId, Sequence, Timestamp};
+use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence, Timestamp};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
 use crate::http::{AppState, Id, Operator, RequestId};
@@ -36,6 +36,9 @@ pub(crate) struct NodeBody {
     started_at: Timestamp,
     /// On the node's own clock.
     heartbeat_at: Timestamp,
+    /// How it reaches the broker, as it said with its heartbeat; null = it is gone.
+    #[schema(required)]
+    broker: Option<Reach>,
     /// The partitions it serves now, by its own word.
     #[schema(value_type = Vec<u16>)]
     partitions: Vec<PartitionId>,
@@ -138,6 +141,7 @@ fn shown(state: &AppState, row: NodeRow) -> NodeBody {
         internal_address: row.address,
         started_at: row.started_at,
         heartbeat_at: row.heartbeat_at,
+        broker: (row.state != NodeState::Gone).then_some(row.broker),
         partitions,
     }
 }

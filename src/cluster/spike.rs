@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -12,12 +13,13 @@ use super::parts::{Parts, Served, StartError, close, listen, node_id};
 use super::steward::Steward;
 use crate::clock;
 use crate::config::Config;
+use crate::domain::Reach;
 use crate::http::Surface;
-use crate::membership::{Ended, join};
+use crate::membership::{Ended, View, join};
 use crate::ownership::ClusterOwnership;
 use crate::partition::Settings;
 use crate::routing::Router;
-use crate::routing::peer;
+use crate::routing::peer::{self, Local};
 use crate::store::{NodeState, Store};
 
 /// How long the database may take to be told that this node leaves.
@@ -30,6 +32,7 @@ pub struct SpikeNode {
     internal: Served,
     ownership: Arc<ClusterOwnership>,
     membership: JoinHandle<Ended>,
+    view: watch::Receiver<Arc<View>>,
     steward: JoinHandle<()>,
     steward_stop: CancellationToken,
     leave_timeout: Duration,
@@ -57,6 +60,11 @@ impl SpikeNode {
         let membership = parts.membership(config);
         let view = membership.view();
         let buyers = parts.serve(config, buyers, Surface::Buyers, view.clone())?;
+        tokio::spawn(parts.stop.clone().run_until_cancelled_owned(ownership.tell_reach(reach_teller(&parts.local))));
+        // Told before it is active: nobody is to give up a partition for a node that has no broker.
+        let broker = ownership.tried().await;
+        parts.local.set_reach(broker);
+        parts.store.beat(&parts.me.id, parts.me.instance, clock::system(), broker).await?;
         parts.store.move_node(&parts.me.id, parts.me.instance, &[NodeState::Joining], NodeState::Active).await?;
         let membership = tokio::spawn(membership.run());
         let steward = Steward {
@@ -66,10 +74,10 @@ impl SpikeNode {
             clock: clock::system,
         };
         let steward_stop = CancellationToken::new();
-        let steward = tokio::spawn(steward.run(view, steward_stop.clone()));
+        let steward = tokio::spawn(steward.run(view.clone(), steward_stop.clone()));
         tracing::info!(node = %parts.me.id, http = %buyers.address, internal = %bound, "node {} is up", parts.me.id);
         let leave_timeout = Duration::from_millis(config.http.leave_timeout_ms);
-        Ok(Self { parts, buyers, internal, ownership, membership, steward, steward_stop, leave_timeout })
+        Ok(Self { parts, buyers, internal, ownership, membership, view, steward, steward_stop, leave_timeout })
     }
 
     /// Where buyers are answered.
@@ -88,6 +96,12 @@ impl SpikeNode {
     #[must_use]
     pub fn router(&self) -> &Arc<Router> {
         &self.parts.router
+    }
+
+    /// The cluster as this node sees it, now and whenever that changes.
+    #[must_use]
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
     }
 
     /// Serves until `shutdown` resolves or this node is replaced, then stops in order.
@@ -133,6 +147,16 @@ impl SpikeNode {
         close(&store).await;
         tracer.shut().await;
         tracing::info!(node = %me.id, "stopped");
+    }
+}
+
+/// Whoever asks this node is told how it reaches the broker: peers, operators, and its own membership.
+fn reach_teller(local: &Arc<Local>) -> impl Fn(Reach) + Send + 'static {
+    metrics::describe_gauge!("doorbuster_broker_up", "1 = this node has a session with the broker");
+    let (local, up) = (Arc::clone(local), metrics::gauge!("doorbuster_broker_up"));
+    move |reach| {
+        up.set(f64::from(u8::from(reach == Reach::Up)));
+        local.set_reach(reach);
     }
 }
 

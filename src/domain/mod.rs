@@ -8,6 +8,7 @@ mod money;
 mod node;
 mod order;
 mod quantity;
+mod reach;
 mod terms;
 mod time;
 
@@ -16,6 +17,7 @@ pub use money::{Currency, Price};
 pub use node::NodeId;
 pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};
 pub use quantity::{Quantity, Units};
+pub use reach::Reach;
 pub use terms::{Commodity, CommodityState, Stock, Terms, TermsChange};
 pub use time::Timestamp;
 

@@ -11,7 +11,9 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
-use crate::domain::{CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Quantity, Timestamp, Units, UserId};
+use crate::domain::{
+    CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Quantity, Reach, Timestamp, Units, UserId,
+};
 use crate::store::{NodeState, Role};
 
 macro_rules! described {
@@ -47,6 +49,8 @@ described! {
     NodeId, "NodeId" => text().pattern(Some("^[A-Za-z0-9._-]{1,64}$")).examples([json!("node-1")]).description(Some("The configured id of a node"));
     NodeState, "NodeState" => text().enum_values(Some(NodeState::ALL.map(NodeState::word)))
         .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));
+    Reach, "Reach" => text().enum_values(Some(Reach::ALL.map(Reach::word)))
+        .description(Some("`up` has a session; `down` has none right now, or the broker's alarm is raised; `away` has had none for seconds: other nodes that have one take its partitions"));
     Role, "Role" => text().enum_values(Some(["buyer", "admin"]));
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::Me;
 use crate::clock::Clock;
-use crate::domain::{NodeId, Partitions};
+use crate::domain::{NodeId, Partitions, Reach};
 use crate::routing::peer::{Credential, Greeting, HelloError, Peer, greet};
 use crate::store::{NodeRow, NodeState, Store, StoreError};
 
@@ -61,6 +61,7 @@ pub async fn join(
             state: NodeState::Joining,
             started_at: clock(),
             heartbeat_at: clock(),
+            broker: Reach::Down,
         };
         // If somebody else was faster, there is somebody to look at.
         if store.enter_node(&row, before.map(|before| before.instance)).await? {

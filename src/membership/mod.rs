@@ -1,6 +1,7 @@
 //! Who belongs to the cluster: heartbeats in the database, and what the nodes hear of each other. The ring is built from
 //! it. A wrong view costs a hop or a wait, never correctness: the lock decides who owns a partition.
 
+mod aside;
 mod join;
 mod roster;
 mod watch;

@@ -76,6 +76,7 @@ mod tests {
             state,
             started_at: at(0),
             heartbeat_at: at(beat),
+            broker: crate::domain::Reach::Up,
         }
     }
 

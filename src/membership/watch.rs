@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::aside::Aside;
 use super::roster::Roster;
 use super::{Me, Pace};
 use crate::clock::Clock;
-use crate::domain::Partitions;
+use crate::domain::{NodeId, Partitions, Reach};
 use crate::ring::Placement;
 use crate::routing::Neighbours;
 use crate::routing::peer::{Contact, Local, Peer};
@@ -50,6 +51,7 @@ pub struct Membership {
     clock: Clock,
     pace: Pace,
     roster: Roster,
+    aside: Aside,
     partitions: Partitions,
     view: watch::Sender<Arc<View>>,
     away: bool,
@@ -62,7 +64,19 @@ impl Membership {
         let partitions = store.partitions();
         let view = View { nodes: Vec::new(), placement: Placement::new([], partitions), state: NodeState::Joining };
         let view = watch::Sender::new(Arc::new(view));
-        Self { store, me, local, neighbours, clock, pace, roster: Roster::default(), partitions, view, away: false }
+        Self {
+            store,
+            me,
+            local,
+            neighbours,
+            clock,
+            pace,
+            roster: Roster::default(),
+            aside: Aside::default(),
+            partitions,
+            view,
+            away: false,
+        }
     }
 
     /// The view, now and whenever it changes.
@@ -75,7 +89,7 @@ impl Membership {
     pub async fn run(mut self) -> Ended {
         let mut beats = interval(self.pace.interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut turns = self.neighbours.turns();
+        let (mut turns, mut reaches) = (self.neighbours.turns(), self.local.reaches());
         let (local, neighbours) = (Arc::clone(&self.local), Arc::clone(&self.neighbours));
         loop {
             tokio::select! {
@@ -88,6 +102,7 @@ impl Membership {
                 () = local.knocked.notified() => self.look_soon().await,
                 () = neighbours.misled() => self.look_soon().await,
                 _ = turns.changed() => {}
+                _ = reaches.changed() => {}
             }
             self.conclude();
         }
@@ -98,7 +113,7 @@ impl Membership {
         if self.me.address.is_none() {
             return true;
         }
-        let beat = self.store.beat(&self.me.id, self.me.instance, (self.clock)());
+        let beat = self.store.beat(&self.me.id, self.me.instance, (self.clock)(), self.local.reach());
         self.answered(bounded(beat).await).unwrap_or(true)
     }
 
@@ -130,6 +145,30 @@ impl Membership {
         }
     }
 
+    /// How another member reaches the broker, as far as is known: by its own word, or by what it wrote with its heartbeat, which is
+    /// known before it is first heard and while it is silent. "Down" may be older than "away", and comes from "up" only.
+    fn reach(&self, row: &NodeRow) -> Option<Reach> {
+        match self.neighbours.reach(&row.id) {
+            None | Some(Reach::Down) if row.broker == Reach::Away => Some(Reach::Away),
+            told => told,
+        }
+    }
+
+    /// Who of the members should own what; who stands aside gets nothing.
+    fn place(&mut self, members: Vec<(NodeId, Option<Reach>)>, now: Instant) -> Placement {
+        if self.aside.heed(&members, now) {
+            let aside: Vec<&str> = self.aside.members().iter().map(NodeId::as_str).collect();
+            match aside.len() {
+                0 => tracing::info!("nobody stands aside any more"),
+                count => {
+                    tracing::warn!(aside = aside.join(","), "{count} without a broker, their partitions go to others: {}", aside.join(", "))
+                }
+            }
+        }
+        let chosen = members.into_iter().map(|(id, _)| id).filter(|id| !self.aside.members().contains(id));
+        Placement::new(chosen, self.partitions)
+    }
+
     /// Works out the view from what is known now.
     fn conclude(&mut self) {
         let now = Instant::now();
@@ -148,12 +187,12 @@ impl Membership {
                 let (contact, leaving) = self.neighbours.contact(&row.id);
                 self.roster.may_own(row, contact, leaving, now, self.pace.stale)
             })
-            .map(|row| row.id.clone())
+            .map(|row| (row.id.clone(), self.reach(row)))
             .collect();
         if state == NodeState::Active {
-            members.push(self.me.id.clone());
+            members.push((self.me.id.clone(), Some(self.local.reach())));
         }
-        let placement = Placement::new(members, self.partitions);
+        let placement = self.place(members, now);
         let view = View { nodes: self.roster.rows().to_vec(), placement, state };
         self.view.send_if_modified(|current| {
             if **current == view {

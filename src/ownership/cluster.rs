@@ -16,12 +16,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::climb::climb;
 use super::keeper::{Keeper, Link};
+use super::reach::{follow, reach};
 use super::scout::Scout;
 use super::{Claim, ClaimError, Ownership};
 use crate::broker::{Broker, BrokerError, Session};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::PartitionId;
+use crate::domain::{PartitionId, Reach};
 use crate::log::RabbitLog;
 use crate::store::Store;
 
@@ -87,15 +88,16 @@ impl ClusterOwnership {
         }
     }
 
-    /// Why nothing can be claimed now, if so: for `/readyz`.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        match &*self.link.borrow() {
-            Link::Up(_) => None,
-            Link::Opening => Some("connecting to the broker".into()),
-            Link::Blocked(why) => Some(BrokerError::Blocked(why.clone()).to_string()),
-            Link::Lost(why) | Link::Away(why) => Some(why.clone()),
-        }
+    /// Waits until the first attempt to connect has succeeded or failed: how the broker is reached then.
+    pub async fn tried(&self) -> Reach {
+        let mut link = self.link.clone();
+        let link = link.wait_for(|link| !matches!(link, Link::Opening)).await;
+        link.map_or(Reach::Away, |link| reach(&link))
+    }
+
+    /// Tells how the broker is reached, now and whenever that changes; ends when nobody connects any more.
+    pub fn tell_reach<F: Fn(Reach)>(&self, tell: F) -> impl Future<Output = ()> + use<F> {
+        follow(self.link.clone(), reach, tell)
     }
 
     async fn take(&self, partition: PartitionId) -> Result<Claim, ClaimError> {

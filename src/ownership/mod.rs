@@ -5,6 +5,7 @@ mod cluster;
 pub mod embedded;
 mod keeper;
 pub(crate) mod protocol;
+mod reach;
 mod scout;
 
 pub use cluster::ClusterOwnership;

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, follow};
 use super::roads::Roads;
-use crate::domain::{Epoch, NodeId, PartitionId};
+use crate::domain::{Epoch, NodeId, PartitionId, Reach};
 use crate::partition::Inbox;
 
 /// The other nodes.
@@ -67,6 +67,14 @@ impl Neighbours {
         self.known().nodes.get(peer).map_or((Contact::Unknown, false), |neighbour| (neighbour.sight.contact, neighbour.sight.leaving))
     }
 
+    /// How a peer says that it reaches the broker; none while it is not heard.
+    #[must_use]
+    pub fn reach(&self, peer: &NodeId) -> Option<Reach> {
+        let known = self.known();
+        let sight = &known.nodes.get(peer)?.sight;
+        (sight.contact == Contact::Live).then_some(sight.broker)
+    }
+
     /// Which of the other nodes serves each partition now, by their own words.
     #[must_use]
     pub fn serving(&self) -> BTreeMap<PartitionId, (NodeId, Epoch)> {
@@ -78,7 +86,7 @@ impl Neighbours {
         self.settle(&mut self.known());
     }
 
-    /// Tells when a peer comes, goes, or begins or ends to serve something.
+    /// Tells when a peer comes, goes, begins or ends to serve something, or reaches the broker in another way.
     #[must_use]
     pub fn turns(&self) -> watch::Receiver<u64> {
         self.turns.subscribe()

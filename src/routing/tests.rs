@@ -301,7 +301,7 @@ async fn a_body_that_is_too_large_or_no_batch_is_refused() {
         let proof = if proven { credential(SECRET).proof(&"a".parse().unwrap(), &b.peer.id) } else { "00".into() };
         let request =
             reqwest::Client::builder().no_proxy().build().unwrap().post(format!("http://{}/internal/v1/commands", b.peer.address));
-        let request = request.header("x-doorbuster-from", "a").header("x-doorbuster-to", "b").header("x-doorbuster-wire", "2");
+        let request = request.header("x-doorbuster-from", "a").header("x-doorbuster-to", "b").header("x-doorbuster-wire", "3");
         async move { request.header("x-doorbuster-proof", proof).body(bytes).send().await.unwrap().status().as_u16() }
     };
     assert_eq!(post(vec![0xFF; 1_000], false).await, 401);

@@ -176,6 +176,8 @@ pub mod node {
         pub started_at: i64,
         /// Unix milliseconds.
         pub heartbeat_at: i64,
+        /// 0 up, 1 down, 2 away.
+        pub broker: i16,
     }
 
     /// None.

@@ -4,7 +4,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 
 use super::entity::node::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError};
-use crate::domain::{NodeId, Timestamp};
+use crate::domain::{NodeId, Reach, Timestamp};
 use std::net::SocketAddr;
 
 /// Where a node is in its life.
@@ -60,6 +60,8 @@ pub struct NodeRow {
     pub started_at: Timestamp,
     /// Changes while it lives. Only that it changes means anything: clocks differ.
     pub heartbeat_at: Timestamp,
+    /// How it reached the broker when it said so last.
+    pub broker: Reach,
 }
 
 impl Store {
@@ -84,6 +86,7 @@ impl Store {
             state: Set(node.state.code()),
             started_at: Set(node.started_at.millis()),
             heartbeat_at: Set(node.heartbeat_at.millis()),
+            broker: Set(node.broker as i16),
         };
         let writer = &self.inner.connections.writer;
         match instead_of {
@@ -99,13 +102,14 @@ impl Store {
         }
     }
 
-    /// Says that a process lives. Whether it still stands under its id: false when another process took its place.
+    /// Says that a process lives, and how it reaches the broker. Whether it still stands under its id: false when another process took its place.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn beat(&self, id: &NodeId, instance: u64, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn beat(&self, id: &NodeId, instance: u64, now: Timestamp, broker: Reach) -> Result<bool, StoreError> {
         let beat = Entity::update_many()
             .col_expr(Column::HeartbeatAt, Expr::value(now.millis()))
+            .col_expr(Column::Broker, Expr::value(broker as i16))
             .filter(Column::Id.eq(id.as_str()))
             .filter(Column::Instance.eq(instance.cast_signed()));
         // MySQL and SQLite both count the rows that were found: an unchanged millisecond counts.
@@ -137,6 +141,7 @@ impl Model {
             state: NodeState::from_code(self.state).ok_or_else(|| corrupt("state"))?,
             started_at: time("started_at", self.started_at)?,
             heartbeat_at: time("heartbeat_at", self.heartbeat_at)?,
+            broker: usize::try_from(self.broker).ok().and_then(|code| Reach::ALL.get(code).copied()).ok_or_else(|| corrupt("broker"))?,
         })
     }
 }

@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::config::Config;
 use crate::embedded::{self, StartError};
-use crate::store::{NodeRow, PartitionRow};
+use crate::store::{NodeRow, NodeState, PartitionRow};
 
 /// Prints the nodes of the configured database, and the partitions each claimed last.
 ///
@@ -24,7 +24,7 @@ pub async fn run(config: &Config, data: &Path) -> Result<(), StartError> {
 fn table(nodes: &[NodeRow], partitions: &[PartitionRow]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["node", "state", "internal address", "started", "last heartbeat", "partitions", "which"]);
+    table.set_header(["node", "state", "internal address", "started", "last heartbeat", "broker", "partitions", "which"]);
     for node in nodes {
         let owned: Vec<String> =
             partitions.iter().filter(|row| row.owner.as_deref() == Some(node.id.as_str())).map(|row| row.id.to_string()).collect();
@@ -34,6 +34,7 @@ fn table(nodes: &[NodeRow], partitions: &[PartitionRow]) -> Table {
             Cell::new(node.address),
             Cell::new(node.started_at),
             Cell::new(node.heartbeat_at),
+            Cell::new(if node.state == NodeState::Gone { "" } else { node.broker.word() }),
             Cell::new(owned.len()).set_alignment(CellAlignment::Right),
             Cell::new(owned.join(" ")),
         ]);

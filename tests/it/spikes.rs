@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster::cluster::{SpikeNode, StartError};
 use doorbuster::config::Config;
-use doorbuster::domain::{IdempotencyKey, Quantity, RequestFingerprint, Units};
+use doorbuster::domain::{IdempotencyKey, PartitionId, Partitions, Quantity, Reach, RequestFingerprint, Units};
 use doorbuster::engine::{Answer, Command, Place, Refusal};
 use doorbuster::membership::JoinError;
 use doorbuster::routing::{Reply, Router};
@@ -15,10 +15,12 @@ use doorbuster::store::NodeState;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::broker::TestBroker;
+use crate::support::broker::{PrivateBroker, TestBroker};
 use crate::support::cluster::{Cluster, TestConsumer, eventually};
 use crate::support::history::endless_terms;
+use crate::support::proxy::Proxy;
 use crate::support::{Backend, commodity, user};
 
 const SECRET: &str = "a secret for tests that is long enough";
@@ -31,7 +33,11 @@ struct Spikes {
 
 impl Spikes {
     async fn new() -> Self {
-        let cluster = Cluster::on(TestBroker::new(doorbuster::domain::Partitions::DEFAULT), Backend::Mysql).await;
+        Self::on(TestBroker::new(Partitions::DEFAULT)).await
+    }
+
+    async fn on(broker: TestBroker) -> Self {
+        let cluster = Cluster::on(broker, Backend::Mysql).await;
         let consumer = cluster.consumer();
         Self { cluster, consumer }
     }
@@ -52,7 +58,11 @@ impl Spikes {
     }
 
     async fn start(&self, id: &str) -> SpikeNode {
-        let node = SpikeNode::start(&self.config(id)).await.expect("the node starts");
+        Self::start_with(&self.config(id)).await
+    }
+
+    async fn start_with(config: &Config) -> SpikeNode {
+        let node = SpikeNode::start(config).await.expect("the node starts");
         node.router().served(Duration::from_secs(30)).await.expect("every partition is served");
         node
     }
@@ -69,6 +79,21 @@ impl Spikes {
     /// Which nodes own partitions, as the database has it.
     async fn owners(&self) -> BTreeSet<String> {
         self.cluster.store.partition_rows().await.expect("the database is there").into_iter().filter_map(|row| row.owner).collect()
+    }
+
+    /// The partitions that a node owns, as the database has it.
+    async fn owned_by(&self, node: &str) -> BTreeSet<PartitionId> {
+        let rows = self.cluster.store.partition_rows().await.expect("the database is there");
+        rows.into_iter().filter(|row| row.owner.as_deref() == Some(node)).map(|row| row.id).collect()
+    }
+
+    /// Waits until every node says in the database that it reaches the broker like this.
+    async fn reach(&self, what: &str, all: &[Reach]) {
+        eventually(what, async || {
+            let rows = self.cluster.store.nodes().await.expect("the database is there");
+            rows.iter().map(|row| row.broker).collect::<Vec<_>>() == all
+        })
+        .await;
     }
 
     /// When everything has stopped: the rows agree with what was answered.
@@ -177,6 +202,101 @@ async fn a_node_that_joins_or_leaves_under_load_fails_no_request() {
     a.stop().await;
     c.stop().await;
     spikes.audit(accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_cut_off_from_the_broker_alone_hands_its_partitions_to_others_until_it_is_back_and_its_buyers_are_sold_to() {
+    let spikes = Spikes::new().await;
+    let proxy = Proxy::to("127.0.0.1:5672".parse().expect("an address")).await;
+    let mut config = spikes.config("a");
+    config.broker.url = Some(proxy.amqp_url().into());
+    let (a, b, c) = (Spikes::start_with(&config).await, spikes.start("b").await, spikes.start("c").await);
+    spikes.list(b.router(), 1_000_000).await;
+    eventually("every node owns something", async || spikes.owners().await.len() == 3).await;
+    let share = |node: &SpikeNode| node.view().borrow().placement.partitions_of(&"a".parse().expect("an id")).collect::<BTreeSet<_>>();
+    let own = share(&b);
+    eventually("it owns its share", async || spikes.owned_by("a").await == own).await;
+    proxy.cut();
+    eventually("the others own everything", async || !spikes.owners().await.contains("a")).await;
+    spikes.reach("the node says that it is without", &[Reach::Away, Reach::Up, Reach::Up]).await;
+    eventually("every node has the same view", async || [&a, &b, &c].iter().all(|node| share(node).is_empty())).await;
+    // From here on nothing may fail, through whichever node.
+    let load = Load::begin(&[&a, &b, &c].map(|node| Arc::clone(node.router())));
+    for id in 1..=8 {
+        let reply = buy(a.router(), id, 99, "while-it-is-cut-off").await;
+        assert!(matches!(reply, Reply::Done(Answer::Placed(_))), "{reply:?}");
+    }
+    assert!(spikes.owned_by("a").await.is_empty() && share(&b).is_empty(), "it is still cut off");
+    proxy.mend();
+    eventually("it owns its share again", async || spikes.owned_by("a").await == own).await;
+    let (accepted, longest) = load.end().await;
+    println!("{accepted} accepted, the longest wait was {longest:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+    spikes.audit(accepted + 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_without_a_broker_is_given_nothing_by_those_that_have_one_until_it_has() {
+    let spikes = Spikes::new().await;
+    let proxy = Proxy::to("127.0.0.1:5672".parse().expect("an address")).await;
+    let mut config = spikes.config("b");
+    config.broker.url = Some(proxy.amqp_url().into());
+    let a = spikes.start("a").await;
+    // That the one has been seen with a broker for long enough can be told by the other's standing aside.
+    let b = Spikes::start_with(&config).await;
+    proxy.cut();
+    eventually("b stands aside", async || a.view().borrow().placement.members().len() == 1).await;
+    b.stop().await;
+    let mut view = a.view();
+    let with_b = tokio::spawn(async move { view.wait_for(|view| view.placement.members().len() > 1).await.is_ok() });
+    let b = Spikes::start_with(&config).await;
+    spikes.reach("it says that it is without", &[Reach::Up, Reach::Away]).await;
+    eventually("it is an active member", async || a.view().borrow().nodes.iter().all(|row| row.state == NodeState::Active)).await;
+    assert!(!with_b.is_finished(), "it was given something");
+    proxy.mend();
+    eventually("it owns something", async || !spikes.owned_by("b").await.is_empty()).await;
+    assert!(with_b.await.expect("no panic"));
+    a.stop().await;
+    b.stop().await;
+    spikes.audit(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_and_comes_back_for_all_moves_no_partition() {
+    let private = PrivateBroker::start().await;
+    let spikes = Spikes::on(TestBroker::at(private.url(), Partitions::DEFAULT)).await;
+    let nodes = [spikes.start("a").await, spikes.start("b").await];
+    let share =
+        |node: &SpikeNode, of: &str| -> BTreeSet<_> { node.view().borrow().placement.partitions_of(&of.parse().expect("an id")).collect() };
+    eventually("each owns its share, as both see it", async || {
+        let owned = [spikes.owned_by("a").await, spikes.owned_by("b").await];
+        nodes.iter().all(|node| [share(node, "a"), share(node, "b")] == owned)
+    })
+    .await;
+    let (owned, view) = (spikes.owned_by("a").await, nodes[0].view().borrow().placement.clone());
+    let stop = CancellationToken::new();
+    let watching = nodes.each_ref().map(|node| {
+        let (mut changes, first, stop) = (node.view(), view.clone(), stop.clone());
+        tokio::spawn(async move {
+            // Also what holds for a moment only is seen.
+            let other = changes.wait_for(|view| view.placement != first);
+            stop.run_until_cancelled(other).await.is_none()
+        })
+    });
+    private.control(&["stop_app"]).await;
+    spikes.reach("both are without", &[Reach::Away; 2]).await;
+    private.control(&["start_app"]).await;
+    spikes.reach("both have it again", &[Reach::Up; 2]).await;
+    nodes[0].router().served(Duration::from_secs(30)).await.expect("every partition is served");
+    assert_eq!(spikes.owned_by("a").await, owned);
+    stop.cancel();
+    for watching in watching {
+        assert!(watching.await.expect("no panic"), "the placement changed meanwhile");
+    }
+    futures_util::future::join_all(nodes.map(SpikeNode::stop)).await;
+    spikes.audit(0).await;
 }
 
 /// Asks `/readyz` over an open connection: the head of the answer.

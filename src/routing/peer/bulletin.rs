@@ -1,5 +1,5 @@
-//! What this node tells its peers of itself: which partitions it serves, and what has changed on the board since it said so
-//! last. Never more often than every 50 ms, never less than four times a second.
+//! What this node tells its peers of itself: which partitions it serves, how it reaches the broker, and what has changed on the
+//! board since it said so last. Never more often than every 50 ms, never less than four times a second.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Reporter {
 
     /// What holds now, without listings.
     fn standing(&self) -> Bulletin {
-        let mut standing = Bulletin { leaving: self.local.is_leaving(), ..Bulletin::default() };
+        let mut standing = Bulletin { leaving: self.local.is_leaving(), broker: self.local.reach(), ..Bulletin::default() };
         for partition in self.local.partitions.iter() {
             let Some(inbox) = self.local.inbox(partition) else { continue };
             match inbox.epoch() {

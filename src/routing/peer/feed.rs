@@ -10,7 +10,7 @@ use super::frames::Frames;
 use super::hello::{NODE, headers};
 use super::wire::Bulletin;
 use super::{Credential, Peer, is_refused};
-use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId};
+use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId, Reach};
 
 /// A node says something four times a second. One that has not in this time is not heard of.
 const SILENCE_MAX: Duration = Duration::from_millis(1_000);
@@ -39,6 +39,8 @@ pub struct Sight {
     pub contact: Contact,
     /// Whether it is about to give up what it has.
     pub leaving: bool,
+    /// How it reaches the broker.
+    pub broker: Reach,
     /// What it serves.
     pub serving: BTreeMap<PartitionId, Epoch>,
     /// What it is about to serve.
@@ -51,19 +53,27 @@ impl Sight {
     /// A peer nobody has heard of.
     #[must_use]
     pub fn unknown() -> Self {
-        Self { contact: Contact::Unknown, leaving: false, serving: BTreeMap::new(), claiming: BTreeSet::new(), listings: HashMap::new() }
+        Self {
+            contact: Contact::Unknown,
+            leaving: false,
+            broker: Reach::default(),
+            serving: BTreeMap::new(),
+            claiming: BTreeSet::new(),
+            listings: HashMap::new(),
+        }
     }
 
     /// Takes in what the peer said. Whether more than listings has changed.
     pub fn hear(&mut self, bulletin: &Bulletin) -> bool {
         let serving: BTreeMap<_, _> = bulletin.serving.iter().copied().collect();
         let claiming: BTreeSet<_> = bulletin.claiming.iter().copied().collect();
-        let turned =
-            self.contact != Contact::Live || self.leaving != bulletin.leaving || self.serving != serving || self.claiming != claiming;
+        let turned = (self.contact, self.leaving, self.broker) != (Contact::Live, bulletin.leaving, bulletin.broker)
+            || (&self.serving, &self.claiming) != (&serving, &claiming);
         self.listings.retain(|_, (partition, _)| serving.contains_key(partition) && serving.get(partition) == self.serving.get(partition));
         bulletin.hidden.iter().for_each(|id| drop(self.listings.remove(id)));
         self.listings.extend(bulletin.shown.iter().map(|(partition, commodity)| (commodity.id, (*partition, commodity.clone()))));
-        (self.contact, self.leaving, self.serving, self.claiming) = (Contact::Live, bulletin.leaving, serving, claiming);
+        (self.contact, self.leaving, self.broker) = (Contact::Live, bulletin.leaving, bulletin.broker);
+        (self.serving, self.claiming) = (serving, claiming);
         turned
     }
 }

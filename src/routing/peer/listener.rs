@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::wire::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Introduction, Item, WIRE_VERSION};
 use super::{Credential, answer, bulletin, hello};
-use crate::domain::{NodeId, PartitionId, Partitions};
+use crate::domain::{NodeId, PartitionId, Partitions, Reach};
 use crate::partition::{Board, Inbox};
 use crate::trace::Tracer;
 
@@ -44,6 +44,7 @@ pub struct Local {
     pub tracer: Tracer,
     inboxes: Vec<ArcSwapOption<Inbox>>,
     leaving: AtomicBool,
+    reach: watch::Sender<Reach>,
     changed: watch::Sender<u64>,
 }
 
@@ -52,7 +53,7 @@ impl Local {
     #[must_use]
     pub fn new(id: NodeId, instance: u64, partitions: Partitions, credential: Credential, board: Arc<Board>) -> Self {
         let inboxes = partitions.iter().map(|_| ArcSwapOption::empty()).collect();
-        let (leaving, changed) = (AtomicBool::new(false), watch::Sender::new(0));
+        let (leaving, reach, changed) = (AtomicBool::new(false), watch::Sender::default(), watch::Sender::new(0));
         Self {
             id,
             instance,
@@ -64,6 +65,7 @@ impl Local {
             tracer: Tracer::off(),
             inboxes,
             leaving,
+            reach,
             changed,
         }
     }
@@ -90,6 +92,23 @@ impl Local {
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Acquire)
+    }
+
+    /// The broker is reached in this way from now on.
+    pub fn set_reach(&self, reach: Reach) {
+        self.reach.send_replace(reach);
+    }
+
+    /// How this node reaches the broker.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        *self.reach.borrow()
+    }
+
+    /// Tells when the broker is reached in another way.
+    #[must_use]
+    pub fn reaches(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
     }
 
     /// Tells when tasks begin or stop here, or the node is leaving.

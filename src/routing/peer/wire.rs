@@ -4,14 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions};
+use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions, Reach};
 use crate::engine::Command;
 use crate::partition::{Busy, Reply, Sighting};
 use crate::ring::partition_of;
 use crate::trace::Context;
 
 /// The version of everything in this file. It grows with any change of it or of the types in it.
-pub(super) const WIRE_VERSION: &str = "2";
+pub(super) const WIRE_VERSION: &str = "3";
 
 /// Requests in one batch, at most.
 pub(super) const BATCH_ITEMS_MAX: usize = 1_024;
@@ -85,6 +85,8 @@ pub(super) type Answers = Vec<(u16, Told)>;
 pub struct Bulletin {
     /// Whether it is about to give up its partitions.
     pub leaving: bool,
+    /// How it reaches the broker.
+    pub broker: Reach,
     /// The partitions it serves, each in its epoch.
     pub serving: Vec<(PartitionId, Epoch)>,
     /// The partitions it is about to serve: requests for them may wait there.
@@ -103,4 +105,27 @@ pub(super) struct Introduction {
     pub(super) instance: u64,
     /// Its schema's partitions.
     pub(super) partitions: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other bytes are another version.
+    #[test]
+    fn a_bulletin_is_these_bytes() {
+        let (partition, epoch) = (PartitionId::new(3).unwrap(), Epoch::new(200).unwrap());
+        let bulletin = |broker| Bulletin {
+            leaving: true,
+            broker,
+            serving: vec![(partition, epoch)],
+            claiming: vec![partition],
+            ..Bulletin::default()
+        };
+        for (broker, byte) in Reach::ALL.into_iter().zip(0..) {
+            let bytes = [1, byte, 1, 3, 0xC8, 1, 1, 3, 0, 0];
+            assert_eq!((WIRE_VERSION, postcard::to_stdvec(&bulletin(broker)).unwrap()), ("3", bytes.to_vec()));
+            assert_eq!(postcard::from_bytes(&bytes), Ok(bulletin(broker)));
+        }
+    }
 }
