@@ -18,7 +18,8 @@ pub enum Scenario {
     OwnerStopped,
     /// Of three nodes, the owner stands still for ten seconds (SIGSTOP, SIGCONT).
     OwnerPaused,
-    /// Of three nodes, the owner loses its way to the broker for some seconds: what is sent is dropped, nothing is reset.
+    /// Of three nodes, the owner loses its way to the broker until another sells the commodity: what is sent is dropped, nothing is
+    /// reset.
     NetworkCut,
     /// A third node joins and takes over the commodity's partition: no request may fail.
     NodeJoins,
@@ -59,6 +60,8 @@ pub(super) enum SellsAgain {
     AllTheTime,
     /// The first order of a later epoch.
     InLaterEpoch,
+    /// The first order of a later epoch, and it must come before the damage is mended.
+    InLaterEpochMeanwhile,
     /// The first order that was asked for after the damage: the owner may change or not.
     InAnyEpoch,
 }
@@ -121,7 +124,7 @@ impl Scenario {
             Self::OwnerKilled => Terms::new_epoch(3, 2),
             Self::OwnerStopped => Terms::in_order(3, 2, Duration::ZERO),
             Self::OwnerPaused => Terms::any_epoch(3, 2),
-            Self::NetworkCut => Terms { environment: NERVOUS, ..Terms::new_epoch(3, 2) },
+            Self::NetworkCut => Terms { environment: NERVOUS, sells_again: SellsAgain::InLaterEpochMeanwhile, ..Terms::new_epoch(3, 2) },
             Self::NodeJoins => Terms::in_order(2, 1, Duration::from_secs(10)),
             Self::RollingRestart => Terms::in_order(3, 2, Duration::from_secs(20)),
             Self::ConsumerKilled => Terms::silent(1, 2),

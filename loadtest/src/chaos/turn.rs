@@ -198,11 +198,13 @@ impl Scene<'_> {
     fn pause(&self, attempts: &[Attempt], epoch: Epoch, done: &Done) -> anyhow::Result<Option<Duration>> {
         let is_again: &dyn Fn(&Attempt, Epoch) -> bool = match self.chaos.scenario.terms().sells_again {
             SellsAgain::AllTheTime => return Ok(None),
-            SellsAgain::InLaterEpoch => &|_, of| of > epoch,
+            SellsAgain::InLaterEpoch | SellsAgain::InLaterEpochMeanwhile => &|_, of| of > epoch,
             SellsAgain::InAnyEpoch => &|attempt, _| attempt.sent > done.gone.0,
         };
         let again = attempts.iter().filter(|attempt| accepted(&attempt.result).is_some_and(|order| is_again(attempt, order.order.epoch())));
         let first = again.map(|attempt| attempt.ended).min().context("nothing was sold after the damage: give more units")?;
+        let is_late = self.chaos.scenario.terms().sells_again == SellsAgain::InLaterEpochMeanwhile && first > done.gone.1;
+        ensure!(!is_late, "it was sold again only when the damage was mended");
         Ok(Some(first.saturating_duration_since(done.at)))
     }
 
