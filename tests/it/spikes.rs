@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use doorbuster::cluster::{SpikeNode, StartError};
+use doorbuster::auth::Authenticator;
+use doorbuster::clock;
+use doorbuster::cluster::{AdminNode, SpikeNode, StartError};
 use doorbuster::config::Config;
 use doorbuster::domain::{IdempotencyKey, PartitionId, Partitions, Quantity, Reach, RequestFingerprint, Units};
 use doorbuster::engine::{Answer, Command, Place, Refusal};
 use doorbuster::membership::JoinError;
 use doorbuster::routing::{Reply, Router};
-use doorbuster::store::NodeState;
-
+use doorbuster::store::{NodeState, Role};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +96,20 @@ impl Spikes {
             rows.iter().map(|row| row.broker).collect::<Vec<_>>() == all
         })
         .await;
+    }
+
+    /// How operators see that each node reaches the broker.
+    async fn shown_reach(&self) -> Vec<Value> {
+        let mut config = self.config("admin");
+        config.admin.listen = config.http.listen;
+        let admin = AdminNode::start(&config).await.expect("the admin process starts");
+        let authenticator = Authenticator::new(&config.auth, &SECRET.to_owned().into()).expect("the secret is long enough");
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let request = client.get(format!("http://{}/admin/v1/nodes", admin.address()));
+        let request = request.bearer_auth(authenticator.mint(user(1), Role::Admin, clock::system()));
+        let nodes: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        admin.stop().await;
+        nodes["items"].as_array().expect("a list").iter().map(|node| node["broker"].clone()).collect()
     }
 
     /// When everything has stopped: the rows agree with what was answered.
@@ -226,6 +242,9 @@ async fn a_node_cut_off_from_the_broker_alone_hands_its_partitions_to_others_unt
         let reply = buy(a.router(), id, 99, "while-it-is-cut-off").await;
         assert!(matches!(reply, Reply::Done(Answer::Placed(_))), "{reply:?}");
     }
+    assert_eq!(spikes.shown_reach().await, [json!("away"), json!("up"), json!("up")]);
+    let metrics = doorbuster::telemetry::install_metrics().expect("they are installed once for all").render();
+    assert!(metrics.contains("doorbuster_broker_up "), "{metrics}");
     assert!(spikes.owned_by("a").await.is_empty() && share(&b).is_empty(), "it is still cut off");
     proxy.mend();
     eventually("it owns its share again", async || spikes.owned_by("a").await == own).await;
