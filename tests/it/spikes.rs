@@ -265,9 +265,14 @@ async fn a_node_that_starts_without_a_broker_is_given_nothing_by_those_that_have
     let a = spikes.start("a").await;
     // That the one has been seen with a broker for long enough can be told by the other's standing aside.
     let b = Spikes::start_with(&config).await;
+    let members = || a.view().borrow().placement.members().len();
+    eventually("both are members", async || members() == 2).await;
     proxy.cut();
-    eventually("b stands aside", async || a.view().borrow().placement.members().len() == 1).await;
+    eventually("b stands aside", async || members() == 1).await;
     b.stop().await;
+    // Not refused, which is known at once: nothing is answered.
+    proxy.mute();
+    config.broker.answer_timeout_ms = 1_500;
     let mut view = a.view();
     let with_b = tokio::spawn(async move { view.wait_for(|view| view.placement.members().len() > 1).await.is_ok() });
     let b = Spikes::start_with(&config).await;
