@@ -44,7 +44,8 @@ pub struct Http {
     pub workers: usize,
     /// The largest request body, in bytes.
     pub body_bytes_max: usize,
-    /// How long a client may take to send a request, in milliseconds.
+    /// How long a client may take to send a request, in milliseconds. Long enough for a connection that is opened ahead of its first
+    /// request: what comes of a head that is late is a `408` without a body, and a busy client may take it for the answer to its next.
     pub client_request_timeout_ms: u64,
     /// How long an idle connection is kept, in milliseconds.
     pub keep_alive_ms: u64,
