@@ -11,9 +11,10 @@ use anyhow::{Context, bail};
 use doorbuster::config::Config;
 use doorbuster::datadir;
 use loadtest::chaos::{self, Chaos};
-use loadtest::cluster::{Cluster, Layout, Services, Unable};
+use loadtest::cluster::{Cluster, Layout, Services};
 use loadtest::crash::{self, Crash};
 use loadtest::loopback::Target;
+use loadtest::outcome::NoOutcome;
 use loadtest::race::{self, Own, Race, Track};
 use loadtest::server::{Kind, Launcher};
 use loadtest::tokens::Mint;
@@ -55,6 +56,7 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
         retries_max: arguments.retry,
         time_limit_seconds: arguments.time_limit,
     };
+    writable(arguments.load.json.as_deref())?;
     let targets: Vec<Target> = arguments.url.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
     let stage = Stage::new()?;
     let operators = arguments.admin.map(|url| url.parse()).transpose()?;
@@ -134,6 +136,7 @@ pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {
         buyers: arguments.buyers as usize,
         connections: arguments.connections as usize,
     };
+    writable(arguments.json.as_deref())?;
     println!("seed {}", crash.seed);
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
@@ -152,6 +155,7 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
         connections: arguments.connections as usize,
         history: arguments.history,
     };
+    writable(arguments.json.as_deref())?;
     println!("seed {}", chaos.seed);
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
@@ -172,13 +176,20 @@ fn conclude(
             write_json(json, &report)?;
             Ok(ExitCode::SUCCESS)
         }
-        // Nothing was tried, so nothing is wrong.
-        Err(error) if error.is::<Unable>() => Err(error),
+        // Nothing was found out, so nothing is wrong.
+        Err(error) if NoOutcome::is_of(&error) => Err(error),
         Err(error) => {
             eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: {kept} in {}", stage.folder.keep().display());
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Whether the figures can be written into that file: better known before the run than after it.
+fn writable(json: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = json else { return Ok(()) };
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    opened.map(drop).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn write_json(file: Option<&Path>, value: &impl serde::Serialize) -> anyhow::Result<()> {

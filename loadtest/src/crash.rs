@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use doorbuster::config::Config;
 use doorbuster::domain::{CommodityId, UserId};
 use rand::rngs::StdRng;
@@ -21,6 +21,7 @@ use crate::audit::{Sale, Told};
 use crate::client::TransportError;
 use crate::ledger::Ledger;
 use crate::loopback::Target;
+use crate::outcome::NoOutcome;
 use crate::plan::{self, Buyer};
 use crate::sale::{Desk, Known, Offer, order_shape};
 use crate::server::{Kind, Launcher, ServerProcess};
@@ -90,14 +91,16 @@ struct Scene<'a> {
 /// Crashes a server of its own in `folder` and checks. `say` gets a line a turn.
 ///
 /// # Errors
-/// The first violation, or whatever kept the run from going on; the seed is part of it.
+/// The first violation, or, marked with [`NoOutcome`], whatever kept the run from finding anything out; the seed is part of it.
 pub async fn crash(crash: &Crash, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<CrashReport> {
     run(crash, launcher, mint, folder, say).await.with_context(|| format!("seed {}", crash.seed))
 }
 
 async fn run(crash: &Crash, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<CrashReport> {
-    ensure!(crash.buyers > crash.stock as usize, "there must be more buyers than units");
-    let mut config = Config::load(None)?;
+    if crash.buyers <= crash.stock as usize {
+        return Err(NoOutcome::mark(anyhow!("there must be more buyers than units")));
+    }
+    let mut config = Config::load(None).map_err(|error| NoOutcome::mark(error.into()))?;
     config.database.url = None;
     let data = folder.join("data");
     let scene = Scene {
@@ -113,7 +116,7 @@ async fn run(crash: &Crash, launcher: &Launcher, mint: Mint, folder: &Path, say:
     let mut random = StdRng::seed_from_u64(crash.seed);
     let mut report = CrashReport::default();
     let mut finished = Vec::new();
-    let mut server = launcher.start(&scene.kind, &scene.log).await?;
+    let mut server = launcher.start(&scene.kind, &scene.log).await.map_err(NoOutcome::mark)?;
     for turn in 1..=crash.times {
         let (next, sale, line) = scene.turn(server, &mut random, &mut report).await.with_context(|| format!("turn {turn}"))?;
         say(format!("turn {turn:>2}: {line}"));

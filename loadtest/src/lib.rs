@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod loopback;
 pub mod machine;
 pub mod meters;
+pub mod outcome;
 pub mod plan;
 pub mod race;
 pub mod report;

@@ -7,6 +7,7 @@
 
 mod duplicates;
 mod fault;
+mod programs;
 mod proxy;
 pub mod record;
 mod report;
@@ -25,6 +26,7 @@ pub use report::{ChaosReport, TurnReport};
 pub use scenario::Scenario;
 
 use crate::cluster::{Cluster, Isolation, Services, Special};
+use crate::outcome::NoOutcome;
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
@@ -74,11 +76,28 @@ impl Chaos {
 /// Does it on a cluster of its own, whose logs go into `folder`. `say` gets a line a turn.
 ///
 /// # Errors
-/// The first violation, or whatever kept the run from going on; the seed that repeats it is part of the error.
+/// The first violation, with the seed that repeats it; or, marked with [`NoOutcome`], whatever kept the run from finding anything out.
 pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<ChaosReport> {
-    ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
-    let terms = chaos.scenario.terms();
     let mut services = Services::from_environment();
+    let mut scene = set(chaos, &mut services, launcher, mint, folder).await.map_err(NoOutcome::mark)?;
+    let turns = turns(&mut scene, say).await;
+    let written = chaos.history.as_ref().map_or(Ok(()), |file| record::write(file, &scene.records));
+    let turns = match turns {
+        Err(error) if scene.server.is_none() => Err(without_services(error, &services).await),
+        turns => turns,
+    }?;
+    written.map_err(NoOutcome::mark)?;
+    Ok(ChaosReport { machine: crate::machine::Machine::here(), chaos: chaos.clone(), turns })
+}
+
+/// All that the turns need, running.
+async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher, mint: Mint, folder: &Path) -> anyhow::Result<Scene<'a>> {
+    ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
+    if let Some(file) = &chaos.history {
+        // Better known now than when there is something to write.
+        record::write(file, &[])?;
+    }
+    let terms = chaos.scenario.terms();
     let mut server = match terms.server {
         Some(kind) => Some(PrivateServer::start(kind, folder).await?),
         None => None,
@@ -89,6 +108,7 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
             Kind::Database => services.mysql = server.url(),
         }
     }
+    services.reach().await?;
     let proxy = match terms.proxy {
         Some(manner) => Some(Proxy::before(&services.amqp, manner).await?),
         None => None,
@@ -99,7 +119,7 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
         _ => None,
     };
     let special = Special { isolation, environment: terms.environment };
-    let cluster = Cluster::start_with(terms.layout, &services, launcher, folder, special).await?;
+    let cluster = Cluster::start_with(terms.layout, services, launcher, folder, special).await?;
     if let (Scenario::BrokerKilled, Some(server)) = (chaos.scenario, &mut server) {
         // RabbitMQ 3.10 may forget queues that were declared some seconds before a kill. An orderly stop writes them down.
         server.end(Signal::SIGTERM).await?;
@@ -107,12 +127,15 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
     }
     let nodes = (1..=cluster.spikes.len() + 1).map(|number| format!("spike-{number}")).collect();
     let clock = Clock { start: Instant::now(), nodes };
-    let mut scene = Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new() };
-    let turns = turns(&mut scene, say).await;
-    if let Some(file) = &chaos.history {
-        record::write(file, &scene.records)?;
+    Ok(Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new() })
+}
+
+/// An error of a turn. If a server that is not ours has gone away meanwhile, it says nothing about the promises.
+async fn without_services(error: anyhow::Error, services: &Services) -> anyhow::Error {
+    match services.reach().await {
+        Ok(()) => error,
+        Err(away) => NoOutcome::mark(error.context(format!("{away:#}"))),
     }
-    Ok(ChaosReport { machine: crate::machine::Machine::here(), chaos: chaos.clone(), turns: turns? })
 }
 
 async fn turns(scene: &mut Scene<'_>, say: impl Fn(String)) -> anyhow::Result<Vec<TurnReport>> {

@@ -3,21 +3,30 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lapin::{Connection, ConnectionProperties};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sea_orm::Database;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use super::programs::find;
 use crate::cluster::spare_port;
+use crate::outcome::NoOutcome;
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a server may take to stop when asked to, or to do something else.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is installed for a broker.
+const RABBITMQ: &str = "RabbitMQ's server (Debian: rabbitmq-server)";
+/// What is installed for a database server.
+const MARIADB: &str = "MariaDB's server (Debian: mariadb-server)";
+/// What a server prints is in this file of its folder.
+const OUTPUT: &str = "output.log";
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +35,16 @@ pub(super) enum Kind {
     Broker,
     /// MariaDB.
     Database,
+}
+
+impl Kind {
+    /// Its program, and what is to be installed for it.
+    const fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Broker => ("rabbitmq-server", RABBITMQ),
+            Self::Database => ("mariadbd", MARIADB),
+        }
+    }
 }
 
 /// A server that runs, or did. Dropped, it is killed.
@@ -46,15 +65,15 @@ impl PrivateServer {
         });
         std::fs::create_dir_all(&folder)?;
         if kind == Kind::Database {
-            let mut install = Command::new("mariadb-install-db");
+            let mut install = Command::new(find("mariadb-install-db", MARIADB)?);
             install.arg("--no-defaults").arg("--auth-root-authentication-method=normal").arg("--skip-test-db");
             install.arg(format!("--user={}", user().await?)).arg(format!("--datadir={}", folder.join("data").display()));
-            let output = install.output().await.context("mariadb-install-db: install MariaDB's server")?;
-            ensure!(output.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr));
+            let output = install.output().await.context("mariadb-install-db")?;
+            ensure!(output.status.success(), "mariadb-install-db: {}", last_line(&String::from_utf8_lossy(&output.stderr)));
         }
         let ports = [spare_port()?, spare_port()?];
         let process = launch(kind, &folder, ports).await?;
-        let server = Self { kind, folder, ports, process };
+        let mut server = Self { kind, folder, ports, process };
         server.answers().await?;
         Ok(server)
     }
@@ -75,6 +94,10 @@ impl PrivateServer {
 
     /// Ends it: SIGKILL, or SIGTERM and waiting.
     pub(super) async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
+        self.told(signal).await.map_err(NoOutcome::mark)
+    }
+
+    async fn told(&mut self, signal: Signal) -> anyhow::Result<()> {
         kill(self.pid().context("the server ended by itself")?, signal)?;
         tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.context("the server did not stop in time")??;
         Ok(())
@@ -91,36 +114,53 @@ impl PrivateServer {
 
     /// Starts it again on the same data.
     pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
-        self.process = launch(self.kind, &self.folder, self.ports).await?;
-        self.answers().await
+        let process = launch(self.kind, &self.folder, self.ports).await;
+        self.process = process.map_err(NoOutcome::mark)?;
+        self.answers().await.map_err(NoOutcome::mark)
     }
 
     /// Has `rabbitmqctl` do something with this broker.
     pub(super) async fn control(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        self.controlled(arguments).await.map_err(NoOutcome::mark)
+    }
+
+    async fn controlled(&self, arguments: &[&str]) -> anyhow::Result<()> {
         ensure!(self.kind == Kind::Broker, "only a broker is controlled");
-        let mut command = broker_tool("rabbitmqctl", &self.folder, self.ports);
+        let mut command = broker_tool("rabbitmqctl", &self.folder, self.ports)?;
         command.args(["--node", &broker_node(self.ports)]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(STOP_TIMEOUT, command.output()).await.context("rabbitmqctl did not end in time")??;
         ensure!(output.status.success(), "rabbitmqctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 
-    async fn answers(&self) -> anyhow::Result<()> {
+    /// Waits until it answers, or ends by itself.
+    async fn answers(&mut self) -> anyhow::Result<()> {
         let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let url = self.url();
-        let answered = tokio::time::timeout(START_TIMEOUT, async {
-            loop {
-                pause.tick().await;
-                let answers = match self.kind {
-                    Kind::Broker => Connection::connect(&url, ConnectionProperties::default()).await.is_ok(),
-                    Kind::Database => Database::connect(url.as_str()).await.is_ok(),
-                };
-                if answers {
-                    return;
-                }
+        let (name, began) = (self.kind.program().0, Instant::now());
+        while !self.takes_connections().await {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("{name} ended by itself with {status}: {}", self.last_words());
             }
-        });
-        answered.await.with_context(|| format!("{:?} at port {} did not start: see {}", self.kind, self.ports[0], self.folder.display()))
+            ensure!(began.elapsed() < START_TIMEOUT, "{name} did not answer within {} s: {}", START_TIMEOUT.as_secs(), self.last_words());
+            pause.tick().await;
+        }
+        Ok(())
+    }
+
+    async fn takes_connections(&self) -> bool {
+        // Somebody listens before anybody logs in: who asks a database that is not there waits long for the answer.
+        if TcpStream::connect(("127.0.0.1", self.ports[0])).await.is_err() {
+            return false;
+        }
+        match self.kind {
+            Kind::Broker => Connection::connect(&self.url(), ConnectionProperties::default()).await.is_ok(),
+            Kind::Database => Database::connect(self.url()).await.is_ok(),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let text = std::fs::read(self.folder.join(OUTPUT)).unwrap_or_default();
+        last_line(&String::from_utf8_lossy(&text))
     }
 }
 
@@ -132,11 +172,11 @@ impl Drop for PrivateServer {
 }
 
 async fn launch(kind: Kind, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Child> {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("output.log"))?;
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join(OUTPUT))?;
     let mut command = match kind {
         Kind::Broker => broker(folder, ports)?,
         Kind::Database => {
-            let mut command = Command::new("mariadbd");
+            let mut command = Command::new(find(kind.program().0, kind.program().1)?);
             command.arg("--no-defaults").arg("--bind-address=127.0.0.1").arg(format!("--port={}", ports[0]));
             command.arg(format!("--datadir={}", folder.join("data").display()));
             command.arg(format!("--socket={}", folder.join("socket").display())).arg(format!("--user={}", user().await?));
@@ -144,13 +184,13 @@ async fn launch(kind: Kind, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Ch
         }
     };
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder).kill_on_drop(true);
-    command.spawn().with_context(|| format!("{kind:?}: the server's program is not there"))
+    command.spawn().with_context(|| format!("{} cannot be run", kind.program().0))
 }
 
 fn broker(folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
     std::fs::write(folder.join("plugins"), "[].")?;
     std::fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 10MB\n")?;
-    let mut command = broker_tool("rabbitmq-server", folder, ports);
+    let mut command = broker_tool(Kind::Broker.program().0, folder, ports)?;
     command
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODE_PORT", ports[0].to_string())
@@ -159,10 +199,8 @@ fn broker(folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
 }
 
 /// One of the broker's scripts, which finds the node of that folder and no other.
-fn broker_tool(name: &str, folder: &Path, ports: [u16; 2]) -> Command {
-    // The server's own script, not the distribution's wrapper: that one changes the user.
-    let own = Path::new("/usr/lib/rabbitmq/bin").join(name);
-    let mut command = Command::new(if own.exists() { own } else { name.into() });
+fn broker_tool(name: &str, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
+    let mut command = Command::new(find(name, RABBITMQ)?);
     for (key, path) in [
         ("HOME", ""),
         ("RABBITMQ_MNESIA_BASE", "mnesia"),
@@ -177,7 +215,7 @@ fn broker_tool(name: &str, folder: &Path, ports: [u16; 2]) -> Command {
         .env("RABBITMQ_NODENAME", broker_node(ports))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
         .env("RABBITMQ_ERLANG_COOKIE", "doorbuster-loadtest");
-    command
+    Ok(command)
 }
 
 /// The broker's own name, which nothing else on this machine has.
@@ -189,4 +227,9 @@ fn broker_node(ports: [u16; 2]) -> String {
 async fn user() -> anyhow::Result<String> {
     let output = Command::new("id").arg("-un").output().await?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// What is most likely the reason.
+fn last_line(text: &str) -> String {
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use doorbuster::domain::{CommodityId, Epoch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -21,6 +21,7 @@ use crate::audit::{Audit, Sale, Told};
 use crate::client::TransportError;
 use crate::cluster::Cluster;
 use crate::ledger::Ledger;
+use crate::outcome::NoOutcome;
 use crate::plan::{self, Buyer, Pace};
 use crate::sale::{Desk, Offer, order_shape};
 use crate::tally::{Shot, Tally};
@@ -131,7 +132,7 @@ impl Scene<'_> {
                 return Ok(commodity);
             }
         }
-        bail!("none of {OFFERS_MAX} commodities is in a partition that the damage concerns")
+        Err(NoOutcome::mark(anyhow!("none of {OFFERS_MAX} commodities is in a partition that the damage concerns")))
     }
 
     /// Stops everything in order; then every sale, and all that was told of it, is held against the rows once more.
@@ -241,9 +242,8 @@ impl Scene<'_> {
 fn load_went_on(attempts: &[Attempt], done: &Done, lasts: Duration) -> anyhow::Result<()> {
     let last = attempts.iter().map(|attempt| attempt.sent).max();
     let sent_after = |moment| last.is_some_and(|last| last > moment);
-    ensure!(sent_after(done.at), "the sale was over before the damage was done: give more units");
-    ensure!(lasts.is_zero() || sent_after(done.gone.1), "the sale was over before the damage was: give more units");
-    Ok(())
+    let felt = sent_after(done.at) && (lasts.is_zero() || sent_after(done.gone.1));
+    if felt { Ok(()) } else { Err(NoOutcome::mark(anyhow!("the sale was over before the damage was: give more buyers and units"))) }
 }
 
 fn accepted_while(shots: &[Shot], (from, until): (Instant, Instant)) -> u64 {

@@ -6,6 +6,7 @@ use doorbuster::domain::Partitions;
 use doorbuster::store::Store;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
+use super::reach::ANSWER_TIMEOUT;
 use super::services::beside;
 
 /// The database.
@@ -65,6 +66,6 @@ pub(super) fn on_a_thread_of_its_own(work: impl Future<Output = anyhow::Result<(
 
 async fn connect(server: &str) -> anyhow::Result<DatabaseConnection> {
     let mut options = sea_orm::ConnectOptions::new(server);
-    options.max_connections(1).sqlx_logging(false);
-    Database::connect(options).await.context("no database server: start MariaDB or MySQL, or set DATABASE_URL")
+    options.max_connections(1).connect_timeout(ANSWER_TIMEOUT).acquire_timeout(ANSWER_TIMEOUT).sqlx_logging(false);
+    Database::connect(options).await.context("the database server lets nobody in: see that MariaDB or MySQL is well, or set DATABASE_URL")
 }

@@ -161,7 +161,7 @@ fn by_way_of(url: &str, relay: SocketAddr) -> String {
 }
 
 /// A URL up to its host, its host and port, and the rest.
-fn parts(url: &str) -> (&str, &str, &str) {
+pub(super) fn parts(url: &str) -> (&str, &str, &str) {
     let scheme = url.find("://").map_or(0, |colon| colon + 3);
     let end = url[scheme..].find(['/', '?']).map_or(url.len(), |length| scheme + length);
     let host = url[scheme..end].rfind('@').map_or(scheme, |at| scheme + at + 1);

@@ -7,6 +7,7 @@ mod isolation;
 mod member;
 mod ports;
 mod queues;
+mod reach;
 mod services;
 
 use std::path::Path;
@@ -89,6 +90,7 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let name = format!("loadtest-{:08x}", rand::random::<u32>());
         let Special { isolation, environment } = special;
+        services.reach().await?;
         let database = OwnDatabase::create(&services.mysql, &name.replace('-', "_")).await?;
         let queues = OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT);
         let (services, prefix, folder) = (services.clone(), name, folder.to_owned());

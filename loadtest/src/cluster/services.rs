@@ -1,4 +1,4 @@
-//! Where the servers are that a cluster needs. Never connects.
+//! Where the servers are that a cluster needs. Never connects: that is [`super::reach`]'s.
 
 use anyhow::Context;
 

@@ -16,7 +16,7 @@ use loadtest::plan;
 use loadtest::sale::{Desk, Offer, order_shape};
 use loadtest::server::{Kind, ServerProcess};
 
-use super::{Stage, own_config, write_json};
+use super::{Stage, own_config, writable, write_json};
 use crate::arguments::{CompareArguments, Through};
 
 /// Buyers that orders are signed for; the commodities have no limit per user.
@@ -43,6 +43,7 @@ impl Sales {
 }
 
 pub async fn compare(arguments: CompareArguments) -> anyhow::Result<ExitCode> {
+    writable(arguments.load.json.as_deref())?;
     let stage = Stage::new()?;
     let settings = Settings {
         connections: arguments.load.connections as usize,

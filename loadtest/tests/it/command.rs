@@ -1,6 +1,7 @@
 //! The command line: what it refuses, and that it leaves nothing behind.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -25,6 +26,36 @@ fn other_machines_are_refused_in_one_line() {
 #[test]
 fn a_url_without_a_data_folder_is_refused() {
     assert_eq!(loadtest(&["race", "--url", "http://127.0.0.1:1"]).status.code(), Some(2));
+}
+
+/// One line that says so much, and the exit code of a run that came to nothing.
+fn came_to_nothing(command: &mut Command, words: &str) {
+    let output = command.output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), complaint.lines().count()), (Some(2), 1), "{complaint}");
+    assert!(complaint.contains(words) && !complaint.contains("VIOLATION"), "{complaint}");
+}
+
+#[test]
+fn arguments_that_do_not_fit_together_are_no_violation() {
+    for what in [&["crash"][..], &["chaos", "--scenario", "spike-killed"]] {
+        let few = ["--buyers", "10", "--stock", "20"];
+        came_to_nothing(Command::new(PROGRAM).args(what).args(few), "more buyers than units");
+    }
+    let nowhere = ["chaos", "--scenario", "spike-killed", "--history", "/nowhere/history"];
+    came_to_nothing(Command::new(PROGRAM).args(nowhere), "cannot write /nowhere/history");
+}
+
+#[test]
+fn a_server_that_is_away_is_no_violation() {
+    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (variable, url, words) in [
+        ("DOORBUSTER_TEST_MYSQL_URL", format!("mysql://root@{away}"), "start MariaDB or MySQL"),
+        ("DOORBUSTER_TEST_AMQP_URL", format!("amqp://guest:guest@{away}/%2f"), "start RabbitMQ"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        came_to_nothing(command.args(["chaos", "--scenario", "spike-killed"]).env(variable, url), words);
+    }
 }
 
 #[test]
