@@ -5,6 +5,7 @@
 //! gives the same order; the sale can be finished to exactly zero available; accepted = rows, nothing oversold or
 //! undersold, nothing twice. Never touches servers or processes that are not its own.
 
+mod demands;
 mod duplicates;
 mod fault;
 mod programs;
@@ -68,7 +69,7 @@ impl Chaos {
     /// A pace at which units are left when the damage is over.
     fn pace(&self) -> Pace {
         let lasts = self.scenario.terms().lasts.as_secs_f64();
-        let left = f64::from(self.stock) * 0.8;
+        let left = f64::from(self.stock) * 0.7;
         Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate })
     }
 }

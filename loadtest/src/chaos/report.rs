@@ -35,7 +35,7 @@ pub struct TurnReport {
     pub calls: u64,
     /// How long what was gone took to be ready again, in milliseconds.
     pub ready_ms: u64,
-    /// What was seen of the damage, by what it is; times end in `, us`.
+    /// What was seen of the damage, by what it is; times end in `, us`, rates in `, a second`.
     pub figures: BTreeMap<&'static str, u64>,
 }
 
@@ -49,8 +49,8 @@ impl std::fmt::Display for TurnReport {
             write!(f, " ({}, then {})", self.owners[0], self.owners[1])?;
         }
         write!(f, "; {} accepted, {} in doubt ({} orders)", self.accepted, self.in_doubt, self.in_doubt_orders)?;
-        if let Some(a_second) = (self.accepted_while_gone * 1_000).checked_div(self.gone_ms) {
-            write!(f, ", {} accepted in the {} ms it was gone ({a_second} a second)", self.accepted_while_gone, self.gone_ms)?;
+        if self.gone_ms > 0 {
+            write!(f, ", {} accepted in the {} ms it was gone", self.accepted_while_gone, self.gone_ms)?;
         }
         for (what, figure) in &self.figures {
             write!(f, ", {what}: {figure}")?;
@@ -80,14 +80,19 @@ impl ChaosReport {
         Some((median(pauses.iter().map(|pause| *pause as f64).collect()) as u64, worst))
     }
 
-    /// What was seen of the damage: the sum over all turns, of times the longest.
+    /// What was seen of the damage: the sum over all turns, of times the longest, of rates the lowest.
     fn figures(&self) -> BTreeMap<&'static str, u64> {
-        let mut sums = BTreeMap::new();
+        let mut all: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (what, figure) in self.turns.iter().flat_map(|turn| &turn.figures) {
-            let all: &mut u64 = sums.entry(*what).or_default();
-            *all = if what.ends_with(", us") { (*all).max(*figure) } else { *all + figure };
+            let together = |so_far: u64| match what {
+                what if what.ends_with(", us") => so_far.max(*figure),
+                what if what.ends_with(", a second") => so_far.min(*figure),
+                _ => so_far + figure,
+            };
+            let figure = all.get(what).map_or(*figure, |so_far| together(*so_far));
+            all.insert(what, figure);
         }
-        sums
+        all
     }
 
     /// The sum over all turns.

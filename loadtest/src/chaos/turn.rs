@@ -9,6 +9,7 @@ use doorbuster::domain::{CommodityId, Epoch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::demands::{accepted, accepted_while, load_went_on, sold_in_each_quarter};
 use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
 use super::proxy::{Manner, Proxy};
@@ -16,15 +17,13 @@ use super::record::{Clock, Head, Record};
 use super::scenario::SellsAgain;
 use super::servers::PrivateServer;
 use super::{Chaos, Scenario, TurnReport};
-use crate::answer::{Acceptance, Answer, Verdict};
 use crate::audit::{Audit, Sale, Told};
-use crate::client::TransportError;
 use crate::cluster::Cluster;
 use crate::ledger::Ledger;
 use crate::outcome::NoOutcome;
 use crate::plan::{self, Buyer, Pace};
 use crate::sale::{Desk, Offer, order_shape};
-use crate::tally::{Shot, Tally};
+use crate::tally::Tally;
 use crate::tokens::Mint;
 use crate::volley::{Amount, Attempt, Progress, Volley, fire};
 
@@ -80,8 +79,13 @@ impl Scene<'_> {
             let answers = (&tally.answers, &tally.transport);
             ensure!(failed == 0 && tally.failed_attempts.is_empty(), "no request may fail: {:?}, {answers:?}", tally.failed_attempts);
         }
-        let accepted_while_gone = accepted_while(&tally.shots, done.gone);
+        let accepted_while_gone = accepted_while(&attempts, done.gone);
         ensure!(!terms.is_silent || terms.lasts.is_zero() || accepted_while_gone > 0, "nothing was accepted while it was away");
+        if scenario == Scenario::DatabaseAway {
+            sold_in_each_quarter(&attempts, done.gone)?;
+            let a_second = accepted_while_gone as f64 / done.gone.1.duration_since(done.gone.0).as_secs_f64();
+            done.figures.insert("accepted while the database was away, a second", a_second as u64);
+        }
 
         let settled = self.settle(&tally.shots, &buyers, commodity, record).await?;
         let in_doubt_orders = settled.orders.len() as u64;
@@ -235,24 +239,5 @@ impl Scene<'_> {
 
     pub(super) async fn ledger(&self) -> anyhow::Result<Ledger> {
         Ledger::open(&self.cluster.config()?, Path::new("")).await
-    }
-}
-
-/// Damage that nobody was there to feel proves nothing. What lasts while selling goes on must also be outlasted.
-fn load_went_on(attempts: &[Attempt], done: &Done, lasts: Duration) -> anyhow::Result<()> {
-    let last = attempts.iter().map(|attempt| attempt.sent).max();
-    let sent_after = |moment| last.is_some_and(|last| last > moment);
-    let felt = sent_after(done.at) && (lasts.is_zero() || sent_after(done.gone.1));
-    if felt { Ok(()) } else { Err(NoOutcome::mark(anyhow!("the sale was over before the damage was: give more buyers and units"))) }
-}
-
-fn accepted_while(shots: &[Shot], (from, until): (Instant, Instant)) -> u64 {
-    shots.iter().filter(|shot| accepted(&shot.result).is_some() && (from..until).contains(&shot.ended)).count() as u64
-}
-
-fn accepted(result: &Result<Answer, TransportError>) -> Option<&Acceptance> {
-    match result {
-        Ok(Answer { verdict: Verdict::Accepted(acceptance), .. }) => Some(acceptance),
-        Ok(_) | Err(_) => None,
     }
 }

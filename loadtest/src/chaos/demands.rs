@@ -1,0 +1,89 @@
+//! What must be seen of the damage besides the promises: that it was felt, and what must go on meanwhile. Only looks at what
+//! buyers were told.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+
+use super::fault::Done;
+use crate::answer::{Acceptance, Answer, Verdict};
+use crate::client::TransportError;
+use crate::outcome::NoOutcome;
+use crate::volley::Attempt;
+
+/// Into so many parts an outage is divided, in each of which orders must be accepted.
+const PARTS: u32 = 4;
+
+/// Damage that nobody was there to feel proves nothing. What lasts while selling goes on must also be outlasted.
+pub(super) fn load_went_on(attempts: &[Attempt], done: &Done, lasts: Duration) -> anyhow::Result<()> {
+    let last = attempts.iter().map(|attempt| attempt.sent).max();
+    let sent_after = |moment| last.is_some_and(|last| last > moment);
+    let felt = sent_after(done.at) && (lasts.is_zero() || sent_after(done.gone.1));
+    if felt { Ok(()) } else { Err(over_too_early()) }
+}
+
+/// How many orders were accepted meanwhile.
+pub(super) fn accepted_while(attempts: &[Attempt], (from, until): (Instant, Instant)) -> u64 {
+    attempts.iter().filter(|attempt| accepted(&attempt.result).is_some() && (from..until).contains(&attempt.ended)).count() as u64
+}
+
+/// Selling went on from the beginning of an outage to its end: orders were accepted in each quarter of it.
+pub(super) fn sold_in_each_quarter(attempts: &[Attempt], (from, until): (Instant, Instant)) -> anyhow::Result<()> {
+    let quarter = until.duration_since(from) / PARTS;
+    for part in 0..PARTS {
+        let (begin, end) = (from + quarter * part, from + quarter * (part + 1));
+        if accepted_while(attempts, (begin, end)) > 0 {
+            continue;
+        }
+        let sold_out = |attempt: &Attempt| attempt.result.as_ref().is_ok_and(|answer| answer.code == "sold_out") && attempt.ended < end;
+        if attempts.iter().any(sold_out) {
+            return Err(over_too_early());
+        }
+        bail!("nothing was accepted in part {} of {PARTS} of the outage", part + 1);
+    }
+    Ok(())
+}
+
+/// The order of an answer that has one.
+pub(super) fn accepted(result: &Result<Answer, TransportError>) -> Option<&Acceptance> {
+    match result {
+        Ok(Answer { verdict: Verdict::Accepted(acceptance), .. }) => Some(acceptance),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn over_too_early() -> anyhow::Error {
+    NoOutcome::mark(anyhow!("the sale was over before the damage was: give more buyers and units"))
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster::domain::{Epoch, OrderId, OrderStatus, PartitionId, Timestamp, UserId};
+
+    use super::*;
+
+    fn answered(sent: Instant, ended: Instant, status: u16, code: &str, verdict: Verdict) -> Attempt {
+        let answer = Answer { status, code: code.to_owned(), verdict, retry_after_seconds: None };
+        Attempt { buyer: 0, target: 0, due: sent, sent, ended, result: Ok(answer) }
+    }
+
+    fn sold(sent: Instant, ended: Instant, epoch: u32) -> Attempt {
+        let order = OrderId::new(Timestamp::ZERO, PartitionId::new(1).unwrap(), Epoch::new(epoch).unwrap(), 1);
+        let acceptance = Acceptance { order, user: UserId::new(7).unwrap(), quantity: 1, status: OrderStatus::Confirmed };
+        answered(sent, ended, 201, "accepted", Verdict::Accepted(acceptance))
+    }
+
+    #[test]
+    fn an_outage_is_outlasted_only_if_each_quarter_of_it_sold() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let outage = (at(10), at(30));
+        let sold_at = |moments: &[u64]| moments.iter().map(|moment| sold(at(*moment), at(*moment), 1)).collect::<Vec<_>>();
+        assert!(sold_in_each_quarter(&sold_at(&[10, 15, 20, 29]), outage).is_ok());
+        let wrong = sold_in_each_quarter(&sold_at(&[9, 15, 20, 29]), outage).unwrap_err();
+        assert!(wrong.to_string().contains("part 1 of 4") && !NoOutcome::is_of(&wrong), "{wrong}");
+        let mut over = sold_at(&[10, 15, 20]);
+        over.push(answered(at(22), at(22), 409, "sold_out", Verdict::Refused));
+        assert!(NoOutcome::is_of(&sold_in_each_quarter(&over, outage).unwrap_err()));
+    }
+}
