@@ -176,7 +176,7 @@ impl Scene<'_> {
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
         let mint = &self.mint;
-        let mut victims = Victims { cluster, server, proxy, mint, commodity, owner, seed, random };
+        let mut victims = Victims { cluster, server, proxy, mint, progress: &progress, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.

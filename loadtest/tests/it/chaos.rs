@@ -48,6 +48,8 @@ async fn the_owner_is_killed_and_its_commodity_sells_again_from_another_node() {
 async fn the_consumers_are_killed_and_no_buyer_notices() {
     let report = survived(Scenario::ConsumerKilled, 3).await;
     assert_eq!((report.turns.len(), report.sum(|turn| turn.retries)), (3, 0), "{report}");
+    let in_hand = |turn: &TurnReport| turn.figures["accepted and not in the database when both were dead"] > 0;
+    assert!(report.turns.iter().all(in_hand), "{report}");
 }
 
 #[tokio::test]

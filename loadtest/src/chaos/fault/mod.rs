@@ -2,6 +2,7 @@
 
 mod alarm;
 mod cable;
+mod consumers;
 mod control;
 mod members;
 mod network;
@@ -21,6 +22,7 @@ use super::proxy::Proxy;
 use super::servers::PrivateServer;
 use crate::cluster::Cluster;
 use crate::tokens::Mint;
+use crate::volley::Progress;
 
 /// What damage may be done to.
 pub(super) struct Victims<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Victims<'a> {
     pub(super) proxy: Option<&'a Proxy>,
     /// Who can have buyers.
     pub(super) mint: &'a Mint,
+    /// How far the sale is.
+    pub(super) progress: &'a Progress,
     /// What is on sale.
     pub(super) commodity: CommodityId,
     /// The node it is sold by.
@@ -78,7 +82,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::NetworkCut => cable::cut(victims).await,
         Scenario::NodeJoins => members::node_joins(victims).await,
         Scenario::RollingRestart => members::rolling_restart(victims).await,
-        Scenario::ConsumerKilled => processes::consumers_killed(victims).await,
+        Scenario::ConsumerKilled => consumers::both_killed(victims).await,
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
-
 use super::{Done, Victims};
 
 /// How long it may take to be ready again.
@@ -46,23 +44,6 @@ pub(super) async fn owner_paused(victims: &mut Victims<'_>) -> anyhow::Result<Do
     owner.go_on()?;
     crate::server::wait_ready(owner.target(), READY_TIMEOUT).await?;
     Ok(Done::now(at, gone, began))
-}
-
-/// Both consumers are killed, one shortly after the other.
-pub(super) async fn consumers_killed(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
-    let launcher = victims.cluster.launcher().clone();
-    let (first, second) = if victims.random.random() { (0, 1) } else { (1, 0) };
-    let between = Duration::from_millis(victims.random.random_range(0..300));
-    let at = Instant::now();
-    victims.cluster.consumers[first].kill().await?;
-    // Long enough for the other to have taken over, or not: that is what is looked for.
-    tokio::time::sleep(between).await;
-    victims.cluster.consumers[second].kill().await?;
-    let gone = Instant::now();
-    for consumer in &mut victims.cluster.consumers {
-        consumer.start(&launcher).await?;
-    }
-    Ok(Done::now(at, gone, gone))
 }
 
 async fn owner_again(victims: &mut Victims<'_>, at: Instant, gone: Instant) -> anyhow::Result<Done> {
