@@ -18,6 +18,8 @@ use crate::loopback::Target;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a server may take from SIGTERM to its end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the threads of a server may take from SIGSTOP until they stand still.
+const STILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a child prints, followed by its address, when its socket is bound.
 pub const LISTENING: &str = "listening on ";
 /// How a child gets its secret.
@@ -185,6 +187,23 @@ impl ServerProcess {
         Ok(kill(Pid::from_raw(i32::try_from(id)?), signal)?)
     }
 
+    /// Lets it stand still (SIGSTOP), and waits until all of its threads do.
+    ///
+    /// # Errors
+    /// If it had ended before, or goes on for too long.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        let id = self.child.id().context("the server ended before it stood still")?;
+        let mut pause = tokio::time::interval(Duration::from_millis(1));
+        let still = tokio::time::timeout(STILL_TIMEOUT, async {
+            while !stands_still(id)? {
+                pause.tick().await;
+            }
+            anyhow::Ok(())
+        });
+        still.await.with_context(|| format!("the server did not stand still within {} s of SIGSTOP", STILL_TIMEOUT.as_secs()))?
+    }
+
     /// Asks it to stop (SIGTERM) and waits.
     ///
     /// # Errors
@@ -233,6 +252,19 @@ pub async fn wait_ready(target: &Target, bound: Duration) -> anyhow::Result<()> 
         }
     });
     asked.await.map_err(|_| anyhow::anyhow!("{target}/readyz did not say yes within {} s", bound.as_secs()))
+}
+
+/// Whether every thread of a process is stopped.
+fn stands_still(id: u32) -> anyhow::Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        // One that ended since is looked for no more the next time.
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { return Ok(false) };
+        // The state stands behind the name in parentheses, which may hold anything.
+        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn tail(log: &Path) -> String {

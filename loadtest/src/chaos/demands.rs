@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
+use doorbuster::domain::Epoch;
 
 use super::fault::Done;
 use crate::answer::{Acceptance, Answer, Verdict};
@@ -44,6 +45,17 @@ pub(super) fn sold_in_each_quarter(attempts: &[Attempt], (from, until): (Instant
     Ok(())
 }
 
+/// An owner that stands still decides nothing: whatever was asked for and answered meanwhile is no new order of its epoch.
+pub(super) fn nothing_of_the_paused(attempts: &[Attempt], epoch: Epoch, (from, until): (Instant, Instant)) -> anyhow::Result<()> {
+    let meanwhile = |attempt: &&Attempt| attempt.sent > from && attempt.ended < until;
+    // The same order again, under its key (200), anybody may give: it is in the tables.
+    let is_new = |attempt: &&Attempt| attempt.result.as_ref().is_ok_and(|answer| answer.status == 201);
+    let of_old = |attempt: &&Attempt| accepted(&attempt.result).is_some_and(|acceptance| acceptance.order.epoch() == epoch);
+    let wrong = attempts.iter().filter(meanwhile).filter(is_new).find(of_old);
+    ensure!(wrong.is_none(), "the owner of epoch {epoch} stood still, and an order of that epoch was asked for and accepted: {wrong:?}");
+    Ok(())
+}
+
 /// The order of an answer that has one.
 pub(super) fn accepted(result: &Result<Answer, TransportError>) -> Option<&Acceptance> {
     match result {
@@ -58,7 +70,7 @@ fn over_too_early() -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster::domain::{Epoch, OrderId, OrderStatus, PartitionId, Timestamp, UserId};
+    use doorbuster::domain::{OrderId, OrderStatus, PartitionId, Timestamp, UserId};
 
     use super::*;
 
@@ -85,5 +97,17 @@ mod tests {
         let mut over = sold_at(&[10, 15, 20]);
         over.push(answered(at(22), at(22), 409, "sold_out", Verdict::Refused));
         assert!(NoOutcome::is_of(&sold_in_each_quarter(&over, outage).unwrap_err()));
+    }
+    #[test]
+    fn an_order_that_only_the_paused_owner_can_have_decided_is_found() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (paused, old) = ((at(10), at(20)), Epoch::new(3).unwrap());
+        let mut again = sold(at(11), at(12), 3);
+        again.result.as_mut().unwrap().status = 200;
+        let right = [sold(at(9), at(11), 3), sold(at(11), at(21), 3), sold(at(11), at(12), 4), again];
+        assert!(nothing_of_the_paused(&right, old, paused).is_ok());
+        let wrong = nothing_of_the_paused(&[sold(at(11), at(12), 3)], old, paused).unwrap_err();
+        assert!(!NoOutcome::is_of(&wrong), "{wrong}");
     }
 }

@@ -9,7 +9,7 @@ use doorbuster::domain::{CommodityId, Epoch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::demands::{accepted, accepted_while, load_went_on, sold_in_each_quarter};
+use super::demands::{accepted, accepted_while, load_went_on, nothing_of_the_paused, sold_in_each_quarter};
 use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
 use super::proxy::{Manner, Proxy};
@@ -81,6 +81,9 @@ impl Scene<'_> {
         }
         let accepted_while_gone = accepted_while(&attempts, done.gone);
         ensure!(!terms.is_silent || terms.lasts.is_zero() || accepted_while_gone > 0, "nothing was accepted while it was away");
+        if scenario == Scenario::OwnerPaused {
+            nothing_of_the_paused(&attempts, epoch, done.gone)?;
+        }
         if scenario == Scenario::DatabaseAway {
             sold_in_each_quarter(&attempts, done.gone)?;
             let a_second = accepted_while_gone as f64 / done.gone.1.duration_since(done.gone.0).as_secs_f64();

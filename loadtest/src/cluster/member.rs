@@ -51,12 +51,12 @@ impl Member {
         self.running()?.stop().await
     }
 
-    /// Lets it stand still (SIGSTOP).
+    /// Lets it stand still (SIGSTOP), and waits until all of its threads do.
     ///
     /// # Errors
-    /// If it does not run.
-    pub fn pause(&self) -> anyhow::Result<()> {
-        self.process()?.signal(Signal::SIGSTOP)
+    /// If it does not run, or goes on for too long.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        self.process()?.pause().await
     }
 
     /// Lets it go on (SIGCONT).

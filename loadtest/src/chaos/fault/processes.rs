@@ -36,7 +36,7 @@ pub(super) async fn owner_stopped(victims: &mut Victims<'_>) -> anyhow::Result<D
 pub(super) async fn owner_paused(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
     let owner = &victims.cluster.spikes[victims.owner];
     let at = Instant::now();
-    owner.pause()?;
+    owner.pause().await?;
     let gone = Instant::now();
     // The time it stands still is the damage.
     tokio::time::sleep(PAUSED).await;
