@@ -104,6 +104,8 @@ impl Scene<'_> {
         let name = |owner: usize| self.cluster.spikes[owner].name();
         let owners = [format!("{} in epoch {epoch}", name(owner)), format!("{} in epoch {epoch_after}", name(owner_after))];
         if scenario == Scenario::NodeJoins {
+            let joined = self.cluster.spikes.len() - 1;
+            ensure!(owner_after == joined, "{} joined and does not own the partition: {} does", name(joined), name(owner_after));
             self.cluster.shrink().await?;
         }
         Ok(TurnReport {
