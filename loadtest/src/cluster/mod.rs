@@ -5,13 +5,13 @@
 mod database;
 mod isolation;
 mod member;
+mod owners;
 mod ports;
 mod queues;
 mod reach;
 mod services;
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use doorbuster::config::Config;
@@ -29,9 +29,6 @@ use crate::server::Launcher;
 use database::OwnDatabase;
 use member::Setting;
 use queues::OwnQueues;
-
-/// How long partitions may take to get an owner, all together or one after its owner is gone.
-const OWNED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -202,28 +199,6 @@ impl Cluster {
         Ok((index.with_context(|| format!("{owner} is no node of this cluster"))?, row.epoch))
     }
 
-    /// Waits until a commodity's partition has another owner than that one of [`Cluster::spikes`], as the database has it.
-    ///
-    /// # Errors
-    /// If that takes longer than a minute.
-    pub async fn wait_taken_over(&self, commodity: CommodityId, from: usize) -> anyhow::Result<()> {
-        let store = self.store().await?;
-        let (partition, from) = (partition_of(commodity, store.partitions()), self.spikes[from].name());
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let taken = tokio::time::timeout(OWNED_TIMEOUT, async {
-            loop {
-                pause.tick().await;
-                let rows = store.partition_rows().await?;
-                let owner = rows.iter().find(|row| row.id == partition).and_then(|row| row.owner.as_deref());
-                if owner.is_some_and(|owner| owner != from) {
-                    return anyhow::Ok(());
-                }
-            }
-        });
-        taken.await.with_context(|| format!("nobody took partition {partition} over from {from} in time"))??;
-        Ok(store.close().await?)
-    }
-
     /// Stops all processes in order. Database and queues stay until the cluster is dropped.
     ///
     /// # Errors
@@ -243,29 +218,6 @@ impl Cluster {
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.queues.prefix()
-    }
-
-    /// Waits until all partitions are sold from, by nodes that share them: a node is ready with its first.
-    ///
-    /// # Errors
-    /// If that takes longer than a minute.
-    pub async fn wait_owned(&self) -> anyhow::Result<()> {
-        let store = self.store().await?;
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let owned = tokio::time::timeout(OWNED_TIMEOUT, async {
-            loop {
-                pause.tick().await;
-                let rows = store.partition_rows().await?;
-                let most = rows.len().div_ceil(self.spikes.len());
-                let share = |spike: &Member| rows.iter().filter(|row| row.owner.as_deref() == Some(spike.name())).count();
-                let balanced = self.spikes.iter().map(share).all(|share| share <= most);
-                if balanced && rows.iter().all(|row| row.owner.is_some() && row.applied.0 == row.epoch) {
-                    return anyhow::Ok(());
-                }
-            }
-        });
-        owned.await.context("not every partition got an owner in time")??;
-        Ok(store.close().await?)
     }
 }
 
