@@ -118,6 +118,8 @@ impl Launcher {
         }
         // The child sees its standard input end when this process is gone, however it went, and leaves too.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
+        // A terminal's Ctrl-C is for this process, which ends its children itself.
+        command.process_group(0);
         let child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
         let mut server = Starting { child, log: log.to_owned() };
         let ready = tokio::time::timeout(READY_TIMEOUT, server.ready()).await;

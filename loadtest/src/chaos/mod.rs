@@ -7,7 +7,9 @@
 
 mod demands;
 mod duplicates;
+mod epmd;
 mod fault;
+mod group;
 mod programs;
 mod proxy;
 pub mod record;
@@ -105,8 +107,8 @@ async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher,
     };
     if let Some(server) = &server {
         match server.kind() {
-            Kind::Broker => services.amqp = server.url(),
-            Kind::Database => services.mysql = server.url(),
+            Kind::Broker => (services.amqp, services.amqp_is_ours) = (server.url(), true),
+            Kind::Database => (services.mysql, services.mysql_is_ours) = (server.url(), true),
         }
     }
     services.reach().await?;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use lapin::{Connection, ConnectionProperties};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use sea_orm::Database;
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use super::epmd::PortMapper;
+use super::group::Group;
 use super::programs::find;
 use crate::cluster::spare_port;
 use crate::outcome::NoOutcome;
@@ -47,13 +48,16 @@ impl Kind {
     }
 }
 
-/// A server that runs, or did. Dropped, it is killed.
+/// A server that runs, or did. Dropped, it is killed, with all that it started.
 #[derive(Debug)]
 pub(super) struct PrivateServer {
     kind: Kind,
     folder: PathBuf,
-    ports: [u16; 2],
-    process: Child,
+    /// Its own, and for a broker those of Erlang: of the node, and of the port mapper.
+    ports: [u16; 3],
+    process: Group,
+    // Goes last.
+    _port_mapper: Option<PortMapper>,
 }
 
 impl PrivateServer {
@@ -65,15 +69,15 @@ impl PrivateServer {
         });
         std::fs::create_dir_all(&folder)?;
         if kind == Kind::Database {
-            let mut install = Command::new(find("mariadb-install-db", MARIADB)?);
-            install.arg("--no-defaults").arg("--auth-root-authentication-method=normal").arg("--skip-test-db");
-            install.arg(format!("--user={}", user().await?)).arg(format!("--datadir={}", folder.join("data").display()));
-            let output = install.output().await.context("mariadb-install-db")?;
-            ensure!(output.status.success(), "mariadb-install-db: {}", last_line(&String::from_utf8_lossy(&output.stderr)));
+            install(&folder).await?;
         }
-        let ports = [spare_port()?, spare_port()?];
+        let port_mapper = match kind {
+            Kind::Broker => Some(PortMapper::start().await?),
+            Kind::Database => None,
+        };
+        let ports = [spare_port()?, spare_port()?, port_mapper.as_ref().map_or(0, PortMapper::port)];
         let process = launch(kind, &folder, ports).await?;
-        let mut server = Self { kind, folder, ports, process };
+        let mut server = Self { kind, folder, ports, process, _port_mapper: port_mapper };
         server.answers().await?;
         Ok(server)
     }
@@ -94,22 +98,8 @@ impl PrivateServer {
 
     /// Ends it: SIGKILL, or SIGTERM and waiting.
     pub(super) async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
-        self.told(signal).await.map_err(NoOutcome::mark)
-    }
-
-    async fn told(&mut self, signal: Signal) -> anyhow::Result<()> {
-        kill(self.pid().context("the server ended by itself")?, signal)?;
-        tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.context("the server did not stop in time")??;
-        Ok(())
-    }
-
-    /// RabbitMQ's script starts the server as a child of its own and says which.
-    fn pid(&self) -> Option<Pid> {
-        let own = self.process.id().and_then(|id| i32::try_from(id).ok())?;
-        match self.kind {
-            Kind::Broker => std::fs::read_to_string(self.folder.join("pid")).ok()?.trim().parse().ok().map(Pid::from_raw),
-            Kind::Database => Some(Pid::from_raw(own)),
-        }
+        let ended = self.process.end_by(signal, STOP_TIMEOUT).await;
+        ended.with_context(|| format!("{} told {signal}", self.kind.program().0)).map_err(NoOutcome::mark)
     }
 
     /// Starts it again on the same data.
@@ -138,7 +128,7 @@ impl PrivateServer {
         let mut pause = tokio::time::interval(Duration::from_millis(50));
         let (name, began) = (self.kind.program().0, Instant::now());
         while !self.takes_connections().await {
-            if let Some(status) = self.process.try_wait()? {
+            if let Some(status) = self.process.ended()? {
                 bail!("{name} ended by itself with {status}: {}", self.last_words());
             }
             ensure!(began.elapsed() < START_TIMEOUT, "{name} did not answer within {} s: {}", START_TIMEOUT.as_secs(), self.last_words());
@@ -159,19 +149,23 @@ impl PrivateServer {
     }
 
     fn last_words(&self) -> String {
-        let text = std::fs::read(self.folder.join(OUTPUT)).unwrap_or_default();
-        last_line(&String::from_utf8_lossy(&text))
+        last_line(&self.folder.join(OUTPUT))
     }
 }
 
-impl Drop for PrivateServer {
-    fn drop(&mut self) {
-        // One that is gone already is what is wanted.
-        let _ = self.pid().map(|pid| kill(pid, Signal::SIGKILL));
-    }
+/// Makes a database server's first data.
+async fn install(folder: &Path) -> anyhow::Result<()> {
+    let output = folder.join("install.log");
+    let mut command = Command::new(find("mariadb-install-db", MARIADB)?);
+    command.arg("--no-defaults").arg("--auth-root-authentication-method=normal").arg("--skip-test-db");
+    command.arg(format!("--user={}", user().await?)).arg(format!("--datadir={}", folder.join("data").display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&output)?);
+    let status = Group::lead_by(&mut command)?.end(START_TIMEOUT).await.context("mariadb-install-db")?;
+    ensure!(status.success(), "mariadb-install-db: {}", last_line(&output));
+    Ok(())
 }
 
-async fn launch(kind: Kind, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Child> {
+async fn launch(kind: Kind, folder: &Path, ports: [u16; 3]) -> anyhow::Result<Group> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join(OUTPUT))?;
     let mut command = match kind {
         Kind::Broker => broker(folder, ports)?,
@@ -183,23 +177,26 @@ async fn launch(kind: Kind, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Ch
             command
         }
     };
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder).kill_on_drop(true);
-    command.spawn().with_context(|| format!("{} cannot be run", kind.program().0))
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder);
+    Group::lead_by(&mut command).with_context(|| format!("{} cannot be run", kind.program().0))
 }
 
-fn broker(folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
+fn broker(folder: &Path, ports: [u16; 3]) -> anyhow::Result<Command> {
     std::fs::write(folder.join("plugins"), "[].")?;
     std::fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 10MB\n")?;
     let mut command = broker_tool(Kind::Broker.program().0, folder, ports)?;
     command
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODE_PORT", ports[0].to_string())
-        .env("RABBITMQ_DIST_PORT", ports[1].to_string());
+        .env("RABBITMQ_DIST_PORT", ports[1].to_string())
+        // The script becomes the server, and does not start it as a child whose number stands in a file: the process is the server's.
+        .env("RUNNING_UNDER_SYSTEMD", "true")
+        .env_remove("NOTIFY_SOCKET");
     Ok(command)
 }
 
 /// One of the broker's scripts, which finds the node of that folder and no other.
-fn broker_tool(name: &str, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Command> {
+fn broker_tool(name: &str, folder: &Path, ports: [u16; 3]) -> anyhow::Result<Command> {
     let mut command = Command::new(find(name, RABBITMQ)?);
     for (key, path) in [
         ("HOME", ""),
@@ -214,12 +211,13 @@ fn broker_tool(name: &str, folder: &Path, ports: [u16; 2]) -> anyhow::Result<Com
     command
         .env("RABBITMQ_NODENAME", broker_node(ports))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        .env("ERL_EPMD_PORT", ports[2].to_string())
         .env("RABBITMQ_ERLANG_COOKIE", "doorbuster-loadtest");
     Ok(command)
 }
 
 /// The broker's own name, which nothing else on this machine has.
-fn broker_node(ports: [u16; 2]) -> String {
+fn broker_node(ports: [u16; 3]) -> String {
     format!("doorbuster-loadtest-{}@localhost", ports[0])
 }
 
@@ -229,7 +227,9 @@ async fn user() -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// What is most likely the reason.
-fn last_line(text: &str) -> String {
+/// What is most likely the reason, of all that was printed into a file.
+fn last_line(output: &Path) -> String {
+    let text = std::fs::read(output).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
 }

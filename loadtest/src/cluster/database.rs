@@ -15,16 +15,18 @@ pub(super) struct OwnDatabase {
     server: String,
     url: String,
     name: String,
+    is_left: bool,
 }
 
 impl OwnDatabase {
-    /// Makes it.
-    pub(super) async fn create(server: &str, name: &str) -> anyhow::Result<Self> {
+    /// Makes it. On a server that `ends_with_us` it is left where it is.
+    pub(super) async fn create(server: &str, name: &str, ends_with_us: bool) -> anyhow::Result<Self> {
         let (server, url) = beside(server, name)?;
         let connection = connect(&server).await?;
+        // Before it is made: who is stopped in the middle of that must not leave it behind.
+        let database = Self { server, url, name: name.to_owned(), is_left: ends_with_us };
         connection.execute_unprepared(&format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await?;
         connection.close().await?;
-        let database = Self { server, url, name: name.to_owned() };
         let settings = config::Database { url: None, connections_max: 2, acquire_timeout_ms: 10_000 };
         Store::migrate(&database.url, &settings, Partitions::DEFAULT).await?;
         Ok(database)
@@ -51,6 +53,9 @@ impl OwnDatabase {
 
 impl Drop for OwnDatabase {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         let (server, name) = (self.server.clone(), self.name.clone());
         if let Err(error) = on_a_thread_of_its_own(async move { Self::remove(&server, &name).await }) {
             eprintln!("loadtest: the database {} is left behind: {error:#}", self.name);

@@ -61,7 +61,8 @@ pub struct Cluster {
     setting: Setting,
     // Processes go before what they are connected to: fields are dropped in this order.
     isolation: Option<Isolation>,
-    queues: OwnQueues,
+    // None on a broker that ends with this program.
+    _queues: Option<OwnQueues>,
     database: OwnDatabase,
 }
 
@@ -88,8 +89,8 @@ impl Cluster {
         let name = format!("loadtest-{:08x}", rand::random::<u32>());
         let Special { isolation, environment } = special;
         services.reach().await?;
-        let database = OwnDatabase::create(&services.mysql, &name.replace('-', "_")).await?;
-        let queues = OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT);
+        let database = OwnDatabase::create(&services.mysql, &name.replace('-', "_"), services.mysql_is_ours).await?;
+        let queues = (!services.amqp_is_ours).then(|| OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT));
         let (services, prefix, folder) = (services.clone(), name, folder.to_owned());
         let setting = Setting { database: database.url().to_owned(), services, prefix, secret: random_secret(), folder, environment };
         let mut cluster = Self {
@@ -99,7 +100,7 @@ impl Cluster {
             launcher: launcher.clone(),
             setting,
             isolation,
-            queues,
+            _queues: queues,
             database,
         };
         let members = cluster.consumers.iter_mut().chain(&mut cluster.spikes).chain([&mut cluster.admin]);
@@ -217,7 +218,7 @@ impl Cluster {
     /// Where the cluster's messages are.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        self.queues.prefix()
+        &self.setting.prefix
     }
 }
 

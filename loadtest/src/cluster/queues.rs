@@ -19,11 +19,6 @@ impl OwnQueues {
     pub(super) fn new(url: &str, prefix: &str, partitions: Partitions) -> Self {
         Self { url: url.to_owned(), prefix: prefix.to_owned(), partitions }
     }
-
-    /// What they begin with.
-    pub(super) fn prefix(&self) -> &str {
-        &self.prefix
-    }
 }
 
 impl Drop for OwnQueues {

@@ -9,6 +9,10 @@ pub struct Services {
     pub mysql: String,
     /// RabbitMQ.
     pub amqp: String,
+    /// Whether that database server ends with this program: then nothing on it needs to be removed.
+    pub mysql_is_ours: bool,
+    /// The same of the broker.
+    pub amqp_is_ours: bool,
     /// RabbitMQ as nodes that sell are to reach it, where that is another way.
     pub spikes_amqp: Option<String>,
 }
@@ -24,6 +28,8 @@ impl Services {
         Self {
             mysql: first(["DOORBUSTER_TEST_MYSQL_URL", "DATABASE_URL"], "mysql://root@127.0.0.1:3306"),
             amqp: first(["DOORBUSTER_TEST_AMQP_URL", "AMQP_URL"], "amqp://guest:guest@127.0.0.1:5672/%2f"),
+            mysql_is_ours: false,
+            amqp_is_ours: false,
             spikes_amqp: None,
         }
     }

@@ -4,6 +4,7 @@ mod chaos;
 mod command;
 mod crash;
 mod generator;
+mod interrupt;
 mod race;
 
 use std::path::Path;
