@@ -1,5 +1,7 @@
 //! A database with a name of its own and the schema of this release, gone when it is dropped.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use doorbuster::config;
 use doorbuster::domain::Partitions;
@@ -8,6 +10,9 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 
 use super::reach::ANSWER_TIMEOUT;
 use super::services::beside;
+
+/// How long dropping it may take.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The database.
 #[derive(Debug)]
@@ -57,7 +62,13 @@ impl Drop for OwnDatabase {
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
-        if let Err(error) = on_a_thread_of_its_own(async move { Self::remove(&server, &name).await }) {
+        let removed = on_a_thread_of_its_own(async move {
+            let seconds = REMOVE_TIMEOUT.as_secs();
+            tokio::time::timeout(REMOVE_TIMEOUT, Self::remove(&server, &name))
+                .await
+                .with_context(|| format!("not done within {seconds} s"))?
+        });
+        if let Err(error) = removed {
             eprintln!("loadtest: the database {} is left behind: {error:#}", self.name);
         }
     }
