@@ -215,6 +215,13 @@ impl Tally {
         self.shots.iter().filter(|shot| shot.is_accepted()).map(|shot| shot.ended).max()
     }
 
+    /// How many requests ended without a definite answer, where shots are kept: each may be an order all the same.
+    #[must_use]
+    pub fn undecided(&self) -> u64 {
+        let is_pending = |shot: &&Shot| shot.in_doubt || matches!(&shot.result, Ok(Answer { verdict: Verdict::Pending(_), .. }));
+        self.shots.iter().filter(is_pending).count() as u64
+    }
+
     /// So many a second of the elapsed time.
     #[must_use]
     pub fn per_second(&self, count: u64) -> f64 {
@@ -257,6 +264,10 @@ mod tests {
         one.merge(two);
         assert_eq!((one.answered(), one.unanswered(), one.with_code("sold_out"), one.server_errors()), (3, 1, 2, 1));
         assert_eq!((one.elapsed(), one.shots.len()), (Duration::from_millis(25), 4));
+        assert_eq!(one.undecided(), 1);
+        let pending = Answer { status: 202, code: "pending".into(), verdict: Verdict::Pending(None), retry_after_seconds: None };
+        one.add(Shot { result: Ok(pending), ..refusal(202, "") }, at(5), at(20), true);
+        assert_eq!(one.undecided(), 2);
         let figures = one.refused.percentiles().unwrap();
         assert_eq!(figures.count, 3);
         assert!((19_900..=20_100).contains(&figures.max_us), "{figures:?}");
