@@ -187,9 +187,8 @@ impl Scene<'_> {
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             server.kill().await
         };
-        let (tally, killed) = tokio::join!(fire(self.volley(&target, commodity, Arc::clone(buyers)), Arc::clone(&progress)), kill);
-        killed?;
-        tally
+        let (tally, ()) = tokio::try_join!(fire(self.volley(&target, commodity, Arc::clone(buyers)), Arc::clone(&progress)), kill)?;
+        Ok(tally)
     }
 
     /// Every accepted order is there for its buyer and in the database, and all commodities balance. How many buyers have an

@@ -91,6 +91,7 @@ pub struct Progress {
     milestone: AtomicU64,
     reached: Notify,
     finished: AtomicBool,
+    called_off: AtomicBool,
     witness: Option<Mutex<Vec<Attempt>>>,
 }
 
@@ -133,6 +134,10 @@ impl Progress {
         self.reached.notified().await;
     }
 
+    fn is_called_off(&self) -> bool {
+        self.called_off.load(Ordering::Relaxed)
+    }
+
     fn witness(&self, attempt: impl FnOnce() -> Attempt) {
         if let Some(witness) = &self.witness {
             witness.lock().unwrap_or_else(PoisonError::into_inner).push(attempt());
@@ -149,11 +154,21 @@ impl Progress {
     }
 }
 
-/// Fires the volley on threads of its own and waits for all of it.
+/// A volley that somebody waits for. Dropped, nothing more is sent.
+struct Awaited(Arc<Progress>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.called_off.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Fires the volley on threads of its own and waits for all of it. If nobody waits any more, only what is under way is ended.
 ///
 /// # Errors
 /// If a thread cannot be made or panics.
 pub async fn fire(volley: Volley, progress: Arc<Progress>) -> anyhow::Result<Tally> {
+    let _awaited = Awaited(Arc::clone(&progress));
     let field = Arc::new(Field::new(volley, progress));
     let threads = field.volley.threads.clamp(1, field.volley.connections.max(1));
     let barrier = Arc::new(Barrier::new(threads));
@@ -258,7 +273,8 @@ impl Field {
             }
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let sent = Instant::now();
-            if (each_once && index >= self.volley.buyers.len()) || sent.duration_since(start) >= send_limit {
+            let is_over = (each_once && index >= self.volley.buyers.len()) || sent.duration_since(start) >= send_limit;
+            if is_over || self.progress.is_called_off() {
                 return;
             }
             let buyer = index % self.volley.buyers.len();
@@ -293,7 +309,7 @@ impl Field {
                 Ok(_) => return (Shot { buyer, result, in_doubt: false, target, ended }, repeats),
                 Err(_) => Duration::from_millis(50 << repeats.all.min(4)),
             };
-            if repeats.all == self.volley.retries_max {
+            if repeats.all == self.volley.retries_max || self.progress.is_called_off() {
                 return (Shot { buyer, result, in_doubt, target, ended }, repeats);
             }
             repeats.note(&result);
@@ -314,7 +330,7 @@ impl Field {
         let mut let_through = 0;
         // When the last request is through, every connection still needs one permit to see that nothing is left.
         while !self.progress.finished.load(Ordering::Relaxed) {
-            let over = start.elapsed() >= self.volley.send_limit();
+            let over = start.elapsed() >= self.volley.send_limit() || self.progress.is_called_off();
             let due = pace.due_by(start, Instant::now());
             self.gate.add_permits(due - let_through);
             let_through = due;

@@ -187,11 +187,10 @@ impl Scene<'_> {
             // The moment itself is what is sought: between two answers, at a time nothing announces.
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             let answers = progress.done();
-            inflict(scenario, &mut victims).await.map(|done| (done, answers))
+            inflict(scenario, &mut victims).await.map(|done| (done, answers)).context("the damage")
         };
-        let (tally, hurt) = tokio::join!(fire(volley, Arc::clone(&progress)), hurt);
-        let (done, answers) = hurt.context("the damage")?;
-        let tally = tally?;
+        // Whichever fails ends the other: what comes of damage without a sale, or of a sale without damage, is nothing.
+        let (tally, (done, answers)) = tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt)?;
         ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
         Ok((progress.take_attempts(), tally, done, answers))
     }

@@ -88,3 +88,26 @@ async fn a_server_that_is_not_there_leaves_no_doubt() {
     assert_eq!((tally.transport.get(&TransportError::Connect), tally.retries), (Some(&4), 4));
     assert!(tally.shots.iter().all(|shot| !shot.in_doubt));
 }
+
+#[tokio::test]
+async fn a_volley_that_nobody_waits_for_sends_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = launcher().start(&Kind::Bare, &folder.path().join("log")).await.unwrap();
+    // Closed and open loop: either would go on for hours.
+    for pace in [None, Some(Pace::new(50))] {
+        let progress = Arc::new(Progress::with_milestone(5));
+        let endless = Amount::For(Duration::from_secs(36_000));
+        let time_limit = Duration::from_secs(36_000);
+        let volley = Volley { pace, amount: endless, time_limit, ..volley(server.target().clone(), 200) };
+        tokio::select! {
+            tally = fire(volley, Arc::clone(&progress)) => panic!("over: {tally:?}"),
+            () = progress.reached() => {}
+        }
+        // Its threads hold the progress for as long as they send.
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        while Arc::strong_count(&progress) > 1 {
+            pause.tick().await;
+        }
+    }
+    server.stop().await.unwrap();
+}
