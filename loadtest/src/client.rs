@@ -23,7 +23,8 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub enum TransportError {
     /// No connection: the request was never sent.
     Connect,
-    /// The connection broke before the answer was whole.
+    /// The connection broke before the answer was whole, or its end was announced in place of one: `408` without a body and with
+    /// `Connection: close`.
     Broken,
     /// No whole answer within the bound.
     TimedOut,
@@ -56,6 +57,12 @@ pub struct Response {
 }
 
 impl Response {
+    /// Whether it answers no request, but a connection on which none came in time: it was on its way when the request was. The request
+    /// may be sent again over a new connection (RFC 9110, section 15.5.9).
+    fn is_of_a_silent_connection(&self) -> bool {
+        self.status == StatusCode::REQUEST_TIMEOUT && self.body.is_empty() && self.asks_to_close()
+    }
+
     /// Whether the server asks to go elsewhere with the next request: it is about to stop.
     #[must_use]
     pub fn asks_to_close(&self) -> bool {
@@ -139,6 +146,9 @@ impl Client {
         let request = self.request(shape, authorization, key);
         let mut link = self.link.take().expect("connected just now");
         let answer = tokio::time::timeout(bound, link.exchange(request)).await.unwrap_or(Err(TransportError::TimedOut))?;
+        if answer.is_of_a_silent_connection() {
+            return Err(TransportError::Broken);
+        }
         if link.is_open() {
             self.link = Some(link);
         }
@@ -220,4 +230,43 @@ async fn read(sender: &mut http1::SendRequest<Full<Bytes>>, request: Request<Ful
         .await
         .map_err(|error| if error.is::<http_body_util::LengthLimitError>() { TransportError::TooLong } else { TransportError::Broken })?;
     Ok(Response { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a client makes of that answer, given to its request by a server that closes the connection then.
+    async fn told(answer: &'static str) -> Result<Response, TransportError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = Client::new(Target::new(listener.local_addr().unwrap()).unwrap());
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let shape = Shape::get("/");
+        let (told, ()) = tokio::join!(client.send(&shape, None, None, Duration::from_secs(60)), server);
+        told
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_silent_connection_is_no_answer() {
+        let ended = told("HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(ended.map(|response| response.status), Err(TransportError::Broken));
+    }
+
+    #[tokio::test]
+    async fn any_other_timeout_of_a_request_is_an_answer() {
+        for answer in [
+            "HTTP/1.1 408 Request Timeout\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+            "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert_eq!(told(answer).await.map(|response| response.status), Ok(StatusCode::REQUEST_TIMEOUT), "{answer}");
+        }
+    }
 }
