@@ -1,197 +1,24 @@
-//! Sends a plan over many keep-alive connections and counts what comes back.
-//!
-//! Closed loop: each connection sends its next request when its last was answered, so a slow server is asked less often
-//! and its worst moments are under-sampled (coordinated omission). Open loop: requests are due at an even pace whatever
-//! the server does, and latency counts from when a request was due, so time spent waiting for a free connection counts.
+//! The threads of a volley and their connections: each sends, counts and sends again what may be repeated. Decides nothing about
+//! what is sent, nor how much.
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
+use super::{Amount, Attempt, Progress, Volley};
 use crate::answer::Answer;
-use crate::client::{Client, Response, Shape, TransportError};
+use crate::client::{Client, Response, TransportError};
 use crate::loopback::Target;
-use crate::plan::{Buyer, Pace};
+use crate::plan::Pace;
 use crate::tally::{Shot, Tally};
 
 /// The longest wait before a retry, whatever `Retry-After` says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
-
-/// How many requests are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    /// One for each buyer.
-    EachBuyerOnce,
-    /// As many as fit into that time, going round the buyers. Single shots are not kept.
-    For(Duration),
-}
-
-/// A plan with everything needed to carry it out.
-#[derive(Clone, Debug)]
-pub struct Volley {
-    /// Servers, among which connections are dealt out in turn. At least one.
-    pub targets: Vec<Target>,
-    /// Connections in all, at least 1.
-    pub connections: usize,
-    /// Threads that drive them, at least 1.
-    pub threads: usize,
-    /// What each buyer sends.
-    pub shape: Shape,
-    /// Who sends.
-    pub buyers: Arc<[Buyer]>,
-    /// How many requests.
-    pub amount: Amount,
-    /// The pace of the open loop; none = closed loop.
-    pub pace: Option<Pace>,
-    /// How often a request without an answer, or answered 429 or 503, is sent again.
-    pub retries_max: u32,
-    /// How long one attempt may take.
-    pub request_timeout: Duration,
-    /// No request is begun later than this after the start.
-    pub time_limit: Duration,
-}
-
-impl Volley {
-    /// No request is begun later than this after the start.
-    fn send_limit(&self) -> Duration {
-        match self.amount {
-            Amount::EachBuyerOnce => self.time_limit,
-            Amount::For(duration) => duration.min(self.time_limit),
-        }
-    }
-}
-
-/// One sending of a request and what came of it.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// The buyer's place in the plan.
-    pub buyer: usize,
-    /// Which of the volley's targets it went to.
-    pub target: usize,
-    /// When the request was to be sent for the first time.
-    pub due: Instant,
-    /// When this attempt was sent.
-    pub sent: Instant,
-    /// When it ended.
-    pub ended: Instant,
-    /// The answer, or why there is none.
-    pub result: Result<Answer, TransportError>,
-}
-
-/// What can be seen of a volley while it is under way.
-#[derive(Debug, Default)]
-pub struct Progress {
-    done: AtomicU64,
-    accepted: AtomicU64,
-    milestone: AtomicU64,
-    reached: Notify,
-    finished: AtomicBool,
-    called_off: AtomicBool,
-    witness: Option<Mutex<Vec<Attempt>>>,
-}
-
-impl Progress {
-    /// A progress that tells when so many requests were answered.
-    #[must_use]
-    pub fn with_milestone(answers: u64) -> Self {
-        Self { milestone: AtomicU64::new(answers), ..Self::default() }
-    }
-
-    /// The same, and it keeps every attempt.
-    #[must_use]
-    pub fn witnessed(self) -> Self {
-        Self { witness: Some(Mutex::default()), ..self }
-    }
-
-    /// Every attempt so far, in the order they ended, if they are kept. They are kept no longer.
-    #[must_use]
-    pub fn take_attempts(&self) -> Vec<Attempt> {
-        self.witness
-            .as_ref()
-            .map(|witness| std::mem::take(&mut *witness.lock().unwrap_or_else(PoisonError::into_inner)))
-            .unwrap_or_default()
-    }
-
-    /// Requests that ended, with an answer or without.
-    #[must_use]
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// Orders accepted.
-    #[must_use]
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// Resolves when the milestone is reached, or the volley is over before.
-    pub async fn reached(&self) {
-        self.reached.notified().await;
-    }
-
-    fn is_called_off(&self) -> bool {
-        self.called_off.load(Ordering::Relaxed)
-    }
-
-    fn witness(&self, attempt: impl FnOnce() -> Attempt) {
-        if let Some(witness) = &self.witness {
-            witness.lock().unwrap_or_else(PoisonError::into_inner).push(attempt());
-        }
-    }
-
-    fn note(&self, shot: &Shot) {
-        if shot.is_accepted() {
-            self.accepted.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.milestone.load(Ordering::Relaxed) {
-            self.reached.notify_one();
-        }
-    }
-}
-
-/// A volley that somebody waits for. Dropped, nothing more is sent.
-struct Awaited(Arc<Progress>);
-
-impl Drop for Awaited {
-    fn drop(&mut self) {
-        self.0.called_off.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Fires the volley on threads of its own and waits for all of it. If nobody waits any more, only what is under way is ended.
-///
-/// # Errors
-/// If a thread cannot be made or panics.
-pub async fn fire(volley: Volley, progress: Arc<Progress>) -> anyhow::Result<Tally> {
-    let _awaited = Awaited(Arc::clone(&progress));
-    let field = Arc::new(Field::new(volley, progress));
-    let threads = field.volley.threads.clamp(1, field.volley.connections.max(1));
-    let barrier = Arc::new(Barrier::new(threads));
-    let mut running = Vec::with_capacity(threads);
-    for thread in 0..threads {
-        let (field, barrier) = (Arc::clone(&field), Arc::clone(&barrier));
-        running.push(tokio::task::spawn_blocking(move || field.run_thread(thread, threads, &barrier)));
-    }
-    let mut tally = Tally::default();
-    let pacer = field.volley.pace.map(|pace| {
-        let field = Arc::clone(&field);
-        tokio::task::spawn_blocking(move || field.open_gate(pace))
-    });
-    for thread in running {
-        tally.merge(thread.await??);
-    }
-    field.progress.finished.store(true, Ordering::Relaxed);
-    field.progress.reached.notify_one();
-    if let Some(pacer) = pacer {
-        pacer.await?;
-    }
-    Ok(tally)
-}
 
 /// Attempts of one request that were repeated.
 #[derive(Default)]
@@ -227,7 +54,7 @@ impl Line {
 }
 
 /// What all threads of a volley share.
-struct Field {
+pub(super) struct Field {
     volley: Volley,
     progress: Arc<Progress>,
     start: OnceLock<Instant>,
@@ -236,12 +63,12 @@ struct Field {
 }
 
 impl Field {
-    fn new(volley: Volley, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(volley: Volley, progress: Arc<Progress>) -> Self {
         Self { volley, progress, start: OnceLock::new(), next: AtomicUsize::new(0), gate: Semaphore::new(0) }
     }
 
     /// Connects this thread's share, waits for the others, and sends until nothing is left.
-    fn run_thread(self: &Arc<Self>, thread: usize, threads: usize, barrier: &Barrier) -> anyhow::Result<Tally> {
+    pub(super) fn run_thread(self: &Arc<Self>, thread: usize, threads: usize, barrier: &Barrier) -> anyhow::Result<Tally> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let share = (thread..self.volley.connections).step_by(threads);
         let mut lines: Vec<Line> = share.map(|index| Line::to(index % self.volley.targets.len(), &self.volley.targets)).collect();
@@ -318,18 +145,18 @@ impl Field {
     }
 
     /// Lets requests through as they fall due. A thread of its own, because tokio's timer is a whole millisecond coarse.
-    fn open_gate(&self, pace: Pace) {
+    pub(super) fn open_gate(&self, pace: Pace) {
         const STEP: Duration = Duration::from_micros(200);
         let start = loop {
             match self.start.get() {
                 Some(start) => break *start,
-                None if self.progress.finished.load(Ordering::Relaxed) => return,
+                None if self.progress.is_finished() => return,
                 None => std::thread::park_timeout(STEP),
             }
         };
         let mut let_through = 0;
         // When the last request is through, every connection still needs one permit to see that nothing is left.
-        while !self.progress.finished.load(Ordering::Relaxed) {
+        while !self.progress.is_finished() {
             let over = start.elapsed() >= self.volley.send_limit() || self.progress.is_called_off();
             let due = pace.due_by(start, Instant::now());
             self.gate.add_permits(due - let_through);

@@ -1,0 +1,123 @@
+//! What can be seen of a volley from outside while it is under way, and kept of it. Sends nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::answer::Answer;
+use crate::client::TransportError;
+use crate::tally::Shot;
+
+/// One sending of a request and what came of it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The buyer's place in the plan.
+    pub buyer: usize,
+    /// Which of the volley's targets it went to.
+    pub target: usize,
+    /// When the request was to be sent for the first time.
+    pub due: Instant,
+    /// When this attempt was sent.
+    pub sent: Instant,
+    /// When it ended.
+    pub ended: Instant,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, TransportError>,
+}
+
+/// What can be seen of a volley while it is under way.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    accepted: AtomicU64,
+    milestone: AtomicU64,
+    reached: Notify,
+    finished: AtomicBool,
+    called_off: AtomicBool,
+    witness: Option<Mutex<Vec<Attempt>>>,
+}
+
+impl Progress {
+    /// A progress that tells when so many requests were answered.
+    #[must_use]
+    pub fn with_milestone(answers: u64) -> Self {
+        Self { milestone: AtomicU64::new(answers), ..Self::default() }
+    }
+
+    /// The same, and it keeps every attempt.
+    #[must_use]
+    pub fn witnessed(self) -> Self {
+        Self { witness: Some(Mutex::default()), ..self }
+    }
+
+    /// Every attempt so far, in the order they ended, if they are kept. They are kept no longer.
+    #[must_use]
+    pub fn take_attempts(&self) -> Vec<Attempt> {
+        self.witness
+            .as_ref()
+            .map(|witness| std::mem::take(&mut *witness.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
+    }
+
+    /// Requests that ended, with an answer or without.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Orders accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the milestone is reached, or the volley is over before.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// For as long as somebody waits for the volley.
+    pub(super) fn awaited(self: &Arc<Self>) -> Awaited {
+        Awaited(Arc::clone(self))
+    }
+
+    /// Tells whoever waits for the milestone, or lets requests through, that nothing more comes.
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+        self.reached.notify_one();
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_called_off(&self) -> bool {
+        self.called_off.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn witness(&self, attempt: impl FnOnce() -> Attempt) {
+        if let Some(witness) = &self.witness {
+            witness.lock().unwrap_or_else(PoisonError::into_inner).push(attempt());
+        }
+    }
+
+    pub(super) fn note(&self, shot: &Shot) {
+        if shot.is_accepted() {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.milestone.load(Ordering::Relaxed) {
+            self.reached.notify_one();
+        }
+    }
+}
+
+/// A volley that somebody waits for. Dropped, nothing more is sent.
+pub(super) struct Awaited(Arc<Progress>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.called_off.store(true, Ordering::Relaxed);
+    }
+}
