@@ -144,7 +144,7 @@ async fn all_nodes_are_restarted_one_after_the_other_and_no_request_fails() {
 async fn one_node_loses_its_way_to_the_broker_and_another_sells_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     match tried(Scenario::NetworkCut, 1, folder.path()).await {
-        Err(error) if error.is::<Unable>() => println!("SKIPPED, nothing was tested: {error}"),
+        Err(error) if error.is::<Unable>() => println!("SKIPPED, nothing was tested: {error:#}"),
         report => {
             let report = report.unwrap();
             let turn = &report.turns[0];
