@@ -1,5 +1,6 @@
 //! What keeps a partition's task going. A panic ends the term and not the task; tables that contradict themselves are looked at
-//! again. It never goes on with an engine that panicked: the partition is released, and claimed again from the tables (R2).
+//! again. It never goes on with an engine that panicked: the batch in flight is seen to its end, the partition is released, and claimed
+//! again from the tables (R2).
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Busy;
 use super::task::{Task, Terms};
+use crate::log::InDoubt;
 use crate::panics;
 
 /// The pause after a panic. What caused it may be in the tables and cause it again, and each claim loads the partition.
@@ -35,11 +37,26 @@ impl Task {
                 }
             };
             self.trouble.note(Some(why));
+            self.see_out_the_append().await;
             self.ownership.release(self.partition).await;
             if self.rest(Instant::now() + pause, told).await.is_none() {
                 break;
             }
         }
         self.ownership.release(self.partition).await;
+    }
+
+    /// Waits for the append that a term left behind which panicked: its callers are answered (*pending*), but given up half-way it
+    /// would be in doubt to the log as well, and with RabbitMQ end the claims of all other partitions of this node. It ends within
+    /// `append_timeout`.
+    async fn see_out_the_append(&mut self) {
+        let Some(under_way) = self.under_way.take() else { return };
+        let partition = self.partition;
+        match AssertUnwindSafe(under_way.append).catch_unwind().await {
+            Ok(Ok(())) => tracing::info!(%partition, "the batch of partition {partition} that was in flight is confirmed"),
+            Ok(Err(InDoubt(why))) => tracing::warn!(%partition, why, "the batch of partition {partition} that was in flight is in doubt"),
+            // It was the append that panicked, and whatever became of it, it has.
+            Err(_) => {}
+        }
     }
 }

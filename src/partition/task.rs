@@ -86,7 +86,7 @@ pub fn spawn(
     let patience = Patience { in_inbox: settings.command_timeout, in_task: settings.append_timeout * 3 };
     let (inbox, requests) = Inbox::new(settings.inbox_depth_max, patience);
     let (serving, trouble, meters) = (inbox.serving_flag(), inbox.trouble_note(), Meters::of(partition));
-    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, trouble, meters };
+    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, trouble, meters, under_way: None };
     Runner { inbox, task: tokio::spawn(task.run()) }
 }
 
@@ -101,6 +101,14 @@ pub(super) struct Task {
     serving: Arc<watch::Sender<Option<Epoch>>>,
     pub(super) trouble: Arc<Trouble>,
     pub(super) meters: Meters,
+    /// The task's and not the term's: a term that panics leaves it behind, to be seen to its end.
+    pub(super) under_way: Option<UnderWay>,
+}
+
+/// The append of the batch in flight.
+pub(super) struct UnderWay {
+    pub(super) append: Append,
+    since: Instant,
 }
 
 /// Says that an engine serves, and feeds the board, for as long as it lives: also when the task panics.
@@ -145,7 +153,9 @@ impl Task {
             };
             // After the office, so that it is over before anybody is told that the office is.
             let serving = self.begin_to_serve(&office, epoch);
-            let end = office.serve(&mut self.requests, &self.stop, &self.settings, &self.meters).await;
+            let end = office.serve(self).await;
+            // Only a term that is in doubt leaves one here, and nobody waits for it then.
+            self.under_way = None;
             drop(serving);
             drop(office);
             match end {
@@ -223,7 +233,7 @@ impl Drop for Office {
 /// waits for the batch after it anyway, and a refusal so much longer.
 const GATHER: Duration = Duration::from_millis(1);
 
-type Append = BoxFuture<'static, Result<(), InDoubt>>;
+pub(super) type Append = BoxFuture<'static, Result<(), InDoubt>>;
 
 /// What the task woke up for.
 enum Wake {
@@ -255,45 +265,38 @@ impl Office {
         Ok(Self { partition, term, log, lost, board: Arc::clone(board), clock, traces: Traces::default() })
     }
 
-    async fn serve(
-        &mut self,
-        requests: &mut mpsc::Receiver<Request>,
-        stop: &CancellationToken,
-        settings: &Settings,
-        meters: &Meters,
-    ) -> End {
-        let mut drained = Vec::with_capacity(settings.batch_commands_max);
-        let mut append: Option<(Append, Instant)> = None;
+    async fn serve(&mut self, task: &mut Task) -> End {
+        let mut drained = Vec::with_capacity(task.settings.batch_commands_max);
         let mut inbox_open = true;
         let mut look_again: Option<Instant> = None;
         loop {
             if let Some(batch) = self.term.next_batch() {
-                meters.sent(batch.events.len());
-                append = Some((self.append(batch, settings.append_timeout), Instant::now()));
+                task.meters.sent(batch.events.len());
+                task.under_way = Some(UnderWay { append: self.append(batch, task.settings.append_timeout), since: Instant::now() });
             }
-            if !inbox_open && append.is_none() {
+            if !inbox_open && task.under_way.is_none() {
                 return End::Stopped;
             }
             let room = if inbox_open { self.term.room() } else { 0 };
-            match self.wake(requests, stop, &mut append, (&mut drained, room), look_again).await {
+            match self.wake(task, (&mut drained, room), look_again).await {
                 Wake::Confirm(Ok(())) => {
-                    let (_, sent) = append.take().expect("a confirm belongs to an append");
-                    meters.confirmed(sent.elapsed());
+                    let UnderWay { since, .. } = task.under_way.take().expect("a confirm belongs to an append");
+                    task.meters.confirmed(since.elapsed());
                     self.term.confirmed();
                     look_again = None;
                     while drained.len() < self.term.room()
-                        && let Ok(request) = requests.try_recv()
+                        && let Ok(request) = task.requests.try_recv()
                     {
                         drained.push(request);
                     }
-                    self.take_all(&mut drained, meters);
+                    self.take_all(&mut drained, &task.meters);
                 }
                 Wake::Confirm(Err(InDoubt(why))) => return End::Lost(why),
                 Wake::Lost => return End::Lost("the claim is gone".into()),
                 Wake::Requests(0) => inbox_open = false,
                 Wake::Requests(_) => {
-                    self.take_all(&mut drained, meters);
-                    look_again = append.is_some().then(|| Instant::now() + GATHER);
+                    self.take_all(&mut drained, &task.meters);
+                    look_again = task.under_way.is_some().then(|| Instant::now() + GATHER);
                 }
                 Wake::LookAgain => look_again = None,
                 Wake::Expiry => {
@@ -301,23 +304,17 @@ impl Office {
                     self.term.expire((self.clock)());
                     self.publish(first);
                 }
-                Wake::Stop => requests.close(),
+                Wake::Stop => task.requests.close(),
             }
         }
     }
 
-    async fn wake(
-        &self,
-        requests: &mut mpsc::Receiver<Request>,
-        stop: &CancellationToken,
-        append: &mut Option<(Append, Instant)>,
-        (drained, room): (&mut Vec<Request>, usize),
-        look_again: Option<Instant>,
-    ) -> Wake {
+    async fn wake(&self, task: &mut Task, (drained, room): (&mut Vec<Request>, usize), look_again: Option<Instant>) -> Wake {
+        let Task { requests, stop, under_way, .. } = task;
         let expiry = self.term.engine().next_expiry().map(|at| self.nap_until(at));
         tokio::select! {
             biased;
-            result = async { append.as_mut().expect("checked").0.as_mut().await }, if append.is_some() => Wake::Confirm(result),
+            result = async { under_way.as_mut().expect("checked").append.as_mut().await }, if under_way.is_some() => Wake::Confirm(result),
             () = self.lost.cancelled() => Wake::Lost,
             () = async { sleep_until(expiry.expect("checked")).await }, if expiry.is_some() && room > 0 => Wake::Expiry,
             () = stop.cancelled(), if !requests.is_closed() => Wake::Stop,

@@ -1,23 +1,27 @@
 //! A partition task whose term ends as none should: by a panic, or with tables that contradict themselves. On a real log and
 //! real tables: only the panic is made.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use doorbuster::clock::{self, Clock};
 use doorbuster::config::Config;
-use doorbuster::domain::{IdempotencyKey, OrderId, Quantity, RequestFingerprint, Timestamp, Units};
+use doorbuster::domain::{CommodityId, IdempotencyKey, OrderId, Quantity, RequestFingerprint, Timestamp, Units};
 use doorbuster::engine::{Answer, Command, Place};
 use doorbuster::event::Batch;
 use doorbuster::log::{InDoubt, Log};
 use doorbuster::ownership::embedded::EmbeddedOwnership;
-use doorbuster::ownership::{Claim, ClaimError, Ownership};
+use doorbuster::ownership::{Claim, ClaimError, ClusterOwnership, Ownership};
 use doorbuster::partition::{Board, Inbox, Reply, Runner, Settings, Sighting, spawn};
 use doorbuster::store::Store;
 use futures_util::future::BoxFuture;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::cluster::eventually;
-use crate::support::history::terms;
+use crate::support::cluster::{Cluster, eventually};
+use crate::support::history::endless_terms;
+use crate::support::proxy::Proxy;
 use crate::support::{Backend, TestDatabase, at, commodity, partition, user};
 
 /// When the next append panics.
@@ -25,15 +29,18 @@ const NEVER: u8 = 0;
 const BEFORE_IT_IS_DONE: u8 = 1;
 const AFTER_IT_IS_DONE: u8 = 2;
 
-/// The embedded ownership, with a log that can be made to panic once.
+/// The embedded ownership, with a log that can be made to panic once, and to wait.
 struct Trapped {
     inner: EmbeddedOwnership,
     trap: Arc<AtomicU8>,
+    /// Appends wait while a test holds it.
+    gate: Arc<RwLock<()>>,
 }
 
 struct TrappedLog {
     inner: Arc<dyn Log>,
     trap: Arc<AtomicU8>,
+    gate: Arc<RwLock<()>>,
 }
 
 impl Log for TrappedLog {
@@ -41,6 +48,7 @@ impl Log for TrappedLog {
         Box::pin(async move {
             let trap = self.trap.swap(NEVER, Ordering::SeqCst);
             assert_ne!(trap, BEFORE_IT_IS_DONE, "a deliberate panic");
+            let _open = self.gate.read().await;
             let confirmed = self.inner.append(batch).await;
             assert_ne!(trap, AFTER_IT_IS_DONE, "a deliberate panic");
             confirmed
@@ -52,7 +60,8 @@ impl Ownership for Trapped {
     fn claim(&self, partition: doorbuster::domain::PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>> {
         Box::pin(async move {
             let claim = self.inner.claim(partition).await?;
-            Ok(Claim { log: Arc::new(TrappedLog { inner: claim.log, trap: Arc::clone(&self.trap) }), ..claim })
+            let (trap, gate) = (Arc::clone(&self.trap), Arc::clone(&self.gate));
+            Ok(Claim { log: Arc::new(TrappedLog { inner: claim.log, trap, gate }), ..claim })
         })
     }
 
@@ -65,6 +74,7 @@ struct Office {
     database: TestDatabase,
     store: Store,
     ownership: Arc<Trapped>,
+    board: Arc<Board>,
     runner: Runner,
     stop: CancellationToken,
 }
@@ -73,19 +83,55 @@ fn now() -> Timestamp {
     at(1_000)
 }
 
+thread_local! {
+    /// Whether the clock of this test panics when it is read next: what it is asked for by is the task's own code.
+    static CLOCK_TRAP: Cell<bool> = const { Cell::new(false) };
+}
+
+fn trapped_now() -> Timestamp {
+    assert!(!CLOCK_TRAP.replace(false), "a deliberate panic");
+    now()
+}
+
+/// Puts a lamp on sale.
+async fn list(inbox: &Inbox, id: CommodityId) {
+    let list = Command::List { commodity: id, terms: Box::new(endless_terms()), total: Units::new(5).unwrap() };
+    assert!(matches!(inbox.command(list).await, Reply::Done(Answer::Commodity(_))));
+}
+
+/// Orders one.
+async fn place(inbox: Inbox, commodity: CommodityId, key: &str) -> Reply {
+    let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
+    let place = Place { commodity, user: user(9), quantity: Quantity::ONE, key: IdempotencyKey::from_text(key).ok(), fingerprint };
+    inbox.command(Command::Place(place)).await
+}
+
+/// Orders one, and makes the task panic at the next order, while the batch with the first is in flight. Gives the first order's id,
+/// as its buyer hears it.
+async fn panic_behind_an_order(inbox: &Inbox, board: &Board, commodity: CommodityId) -> OrderId {
+    let first = tokio::spawn(place(inbox.clone(), commodity, "first"));
+    eventually("the first is in flight", async || board.get(commodity).is_some_and(|listing| listing.stock.available.get() == 4)).await;
+    CLOCK_TRAP.set(true);
+    assert_eq!(place(inbox.clone(), commodity, "second").await, Reply::Pending(None));
+    match first.await.expect("no panic in here") {
+        Reply::Pending(Some(order)) => order,
+        other => panic!("what is in flight is pending, with the order's id, and not {other:?}"),
+    }
+}
+
 impl Office {
     async fn open() -> Self {
         let database = TestDatabase::migrated(Backend::Sqlite).await;
         let store = database.store().await;
         let mut config = Config::load(None).expect("the defaults are good").partition;
         config.stopped_retry_ms = 50;
+        config.append_timeout_ms = 60_000;
         let inner = EmbeddedOwnership::start(store.clone(), "node-1".into(), &config);
-        let ownership = Arc::new(Trapped { inner, trap: Arc::default() });
+        let ownership = Arc::new(Trapped { inner, trap: Arc::default(), gate: Arc::default() });
         let (settings, board, stop) = (Settings::from(&config), Arc::new(Board::default()), CancellationToken::new());
-        let runner = spawn(partition(3), settings, ownership.clone(), board, now, stop.clone());
-        let office = Self { database, store, ownership, runner, stop };
-        let list = Command::List { commodity: commodity(1), terms: Box::new(terms("Lamp")), total: Units::new(5).unwrap() };
-        assert!(matches!(office.inbox().command(list).await, Reply::Done(Answer::Commodity(_))));
+        let runner = spawn(partition(3), settings, ownership.clone(), Arc::clone(&board), trapped_now, stop.clone());
+        let office = Self { database, store, ownership, board, runner, stop };
+        list(office.inbox(), commodity(1)).await;
         office
     }
 
@@ -98,14 +144,7 @@ impl Office {
     }
 
     async fn place(&self, key: &str) -> Reply {
-        let place = Place {
-            commodity: commodity(1),
-            user: user(9),
-            quantity: Quantity::ONE,
-            key: IdempotencyKey::from_text(key).ok(),
-            fingerprint: RequestFingerprint::of(Quantity::ONE, None),
-        };
-        self.inbox().command(Command::Place(place)).await
+        place(self.inbox().clone(), commodity(1), key).await
     }
 
     /// A placing whose batch meets the trap.
@@ -164,4 +203,48 @@ async fn tables_that_contradict_themselves_stop_a_partition_until_they_do_not() 
     assert_eq!(office.inbox().trouble(), None);
     assert!(matches!(office.place("after").await, Reply::Done(Answer::Placed(_))));
     office.close().await;
+}
+
+#[tokio::test]
+async fn a_batch_in_flight_when_its_task_panics_is_written_before_the_partition_starts_over() {
+    let office = Office::open().await;
+    let shut = Arc::clone(&office.ownership.gate).write_owned().await;
+    let first = panic_behind_an_order(office.inbox(), &office.board, commodity(1)).await;
+    drop(shut);
+    let Reply::Done(Answer::Replayed(order)) = office.place("first").await else { panic!("its append was not given up") };
+    assert_eq!(order.id, first);
+    assert_eq!(office.inbox().epoch().map(|epoch| epoch.get()), Some(2));
+    office.close().await;
+}
+
+#[tokio::test]
+async fn a_panic_with_a_batch_in_flight_to_the_broker_starts_its_own_partition_over_and_no_other() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let (consumer, proxy) = (cluster.consumer(), Proxy::to("127.0.0.1:5672".parse().unwrap()).await);
+    let mut config = cluster.config();
+    config.broker.url = Some(proxy.amqp_url().into());
+    (config.broker.answer_timeout_ms, config.partition.append_timeout_ms, config.partition.command_timeout_ms) = (60_000, 60_000, 60_000);
+    let node = Arc::new(ClusterOwnership::start(&config, cluster.store.clone(), clock::system).unwrap());
+    let (board, stop, settings) = (Arc::new(Board::default()), CancellationToken::new(), Settings::from(&config.partition));
+    let run = |index, clock: Clock| spawn(partition(index), settings, node.clone(), Arc::clone(&board), clock, stop.clone());
+    let (one, other) = (run(0, trapped_now), run(1, now));
+    list(&one.inbox, commodity(1)).await;
+    list(&other.inbox, commodity(2)).await;
+
+    proxy.hold();
+    let first = panic_behind_an_order(&one.inbox, &board, commodity(1)).await;
+    proxy.mend();
+
+    let Reply::Done(Answer::Replayed(order)) = place(one.inbox.clone(), commodity(1), "first").await else { panic!("it was confirmed") };
+    assert_eq!(order.id, first);
+    let epochs = [&one, &other].map(|runner| runner.inbox.epoch().map(|epoch| epoch.get()));
+    assert_eq!(epochs, [Some(2), Some(1)], "the partition that did not panic serves on in its epoch");
+    assert!(matches!(place(other.inbox.clone(), commodity(2), "other").await, Reply::Done(Answer::Placed(_))));
+
+    stop.cancel();
+    one.stopped().await;
+    other.stopped().await;
+    node.stop().await;
+    consumer.stop().await;
+    assert!(cluster.store.audit().await.unwrap().iter().all(|row| row.balanced));
 }

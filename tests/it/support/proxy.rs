@@ -1,4 +1,4 @@
-//! A TCP proxy that can cut its connections, or swallow what the server answers while what is asked goes through.
+//! A TCP proxy that can cut its connections, and hold up or swallow what the server answers while what is asked goes through.
 
 use std::net::SocketAddr;
 
@@ -12,6 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Pass,
+    /// The server's bytes wait.
+    Hold,
     /// The server's bytes go nowhere.
     Mute,
     /// Every connection is reset.
@@ -49,6 +51,11 @@ impl Proxy {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
+    /// From now on the server's answers wait until [`Proxy::mend`].
+    pub fn hold(&self) {
+        self.mode.send_replace(Mode::Hold);
+    }
+
     /// From now on the server's answers are swallowed.
     pub fn mute(&self) {
         self.mode.send_replace(Mode::Mute);
@@ -59,7 +66,7 @@ impl Proxy {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// From now on new connections go through.
+    /// From now on new connections go through, and what was held up.
     pub fn mend(&self) {
         self.mode.send_replace(Mode::Pass);
     }
@@ -72,20 +79,23 @@ async fn carry(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver
     drop(server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let muted = modes.clone();
+    let of_answers = modes.clone();
     tokio::select! {
         () = pump(from_client, to_server, None) => {}
-        () = pump(from_server, to_client, Some(muted)) => {}
+        () = pump(from_server, to_client, Some(of_answers)) => {}
         _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: Option<watch::Receiver<Mode>>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: Option<watch::Receiver<Mode>>) {
     let mut buffer = vec![0; 64 * 1024];
     let mut muted = false;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         // A stream that lost bytes can never be mended.
-        muted |= mute.as_ref().is_some_and(|modes| *modes.borrow() == Mode::Mute);
+        if let Some(modes) = &mut modes {
+            let mode = modes.wait_for(|mode| *mode != Mode::Hold).await;
+            muted |= mode.is_ok_and(|mode| *mode == Mode::Mute);
+        }
         if !muted && to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
