@@ -13,6 +13,7 @@ use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence, Timestamp};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
 use crate::http::{AppState, Id, Operator, RequestId};
+use crate::partition::Trouble;
 use crate::routing::peer::Contact;
 use crate::store::{NodeRow, NodeState, PartitionRow};
 
@@ -61,6 +62,9 @@ pub(crate) struct PartitionBody {
     owner: Option<String>,
     /// Whether somebody serves it now, as far as this process hears.
     served: bool,
+    /// Why its owner has stopped it; null = it has not, as far as this process hears. The owner's log has the details.
+    #[schema(required)]
+    trouble: Option<Trouble>,
     /// The last epoch that was claimed.
     #[schema(value_type = u32)]
     epoch: Epoch,
@@ -111,9 +115,13 @@ problems!(DrainProblems: NodeNotFound, NodeGone, Unavailable);
     responses((status = 200, description = "Every partition", body = Partitions), PartitionsProblems))]
 pub(crate) async fn partitions(state: web::Data<AppState>, _operator: Operator) -> Result<HttpResponse, Problem> {
     let board = state.router.board();
+    let elsewhere = state.cluster.as_ref().map(|cluster| cluster.neighbours.troubles()).unwrap_or_default();
     let item = |row: PartitionRow| {
         let (applied_epoch, Sequence(applied_sequence)) = row.applied;
-        PartitionBody { id: row.id, owner: row.owner, served: board.is_fed(row.id), epoch: row.epoch, applied_epoch, applied_sequence }
+        let served = board.is_fed(row.id);
+        // What one node has stopped another may serve by now.
+        let trouble = if served { None } else { state.router.trouble_of(row.id).or_else(|| elsewhere.get(&row.id).copied()) };
+        PartitionBody { id: row.id, owner: row.owner, served, trouble, epoch: row.epoch, applied_epoch, applied_sequence }
     };
     Ok(HttpResponse::Ok().json(Partitions { items: state.store.partition_rows().await?.into_iter().map(item).collect() }))
 }

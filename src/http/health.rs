@@ -30,7 +30,11 @@ pub(crate) async fn alive() -> HttpResponse {
     responses((status = 200, description = "They can", body = Health)))]
 pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
     if !state.router.ready() {
-        let why = state.router.trouble().unwrap_or_else(|| "At least one partition is not served yet".to_owned());
+        let why = match state.router.trouble() {
+            // No more than this: whoever may read the log finds the details there.
+            Some((partition, trouble)) => format!("Partition {partition} is stopped: {trouble}"),
+            None => "At least one partition is not served yet".to_owned(),
+        };
         return Err(Problem::NotReady(why));
     }
     if state.router.outlives_database() {

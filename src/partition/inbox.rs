@@ -1,8 +1,8 @@
 //! The bounded way into a partition task. Full means an answer now; nobody waits here without a bound, and a command
 //! whose caller gave up is never carried out.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Reply;
+use super::trouble::TroubleNote;
+use super::{Reply, Trouble};
 use crate::domain::{Epoch, Order, OrderId};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
@@ -121,23 +122,12 @@ pub struct Patience {
     pub in_task: Duration,
 }
 
-/// What is the matter with a partition's task, if anything is.
-#[derive(Debug, Default)]
-pub(crate) struct Trouble(Mutex<Option<String>>);
-
-impl Trouble {
-    /// Notes it, or that all is well again.
-    pub(crate) fn note(&self, why: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
-    }
-}
-
 /// The sending end of a partition's inbox.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: mpsc::Sender<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
-    trouble: Arc<Trouble>,
+    trouble: Arc<TroubleNote>,
     patience: Patience,
 }
 
@@ -162,8 +152,8 @@ impl Inbox {
 
     /// Why no engine takes requests up, where that is more than a claim under way.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.read()
     }
 
     /// Waits until an engine takes requests up.
@@ -184,7 +174,7 @@ impl Inbox {
     }
 
     /// Where the task notes what is the matter.
-    pub(crate) fn trouble_note(&self) -> Arc<Trouble> {
+    pub(crate) fn trouble_note(&self) -> Arc<TroubleNote> {
         Arc::clone(&self.trouble)
     }
 

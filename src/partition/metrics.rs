@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::domain::PartitionId;
 
@@ -13,6 +13,7 @@ pub(super) struct Meters {
     drained_requests: Histogram,
     restarts: Counter,
     panics: Counter,
+    stopped: Gauge,
 }
 
 impl Meters {
@@ -23,7 +24,8 @@ impl Meters {
             commit_seconds: histogram!("doorbuster_commit_seconds"),
             drained_requests: histogram!("doorbuster_drain_size"),
             restarts: counter!("doorbuster_partition_restarts_total", "partition" => label.clone()),
-            panics: counter!("doorbuster_partition_panics_total", "partition" => label),
+            panics: counter!("doorbuster_partition_panics_total", "partition" => label.clone()),
+            stopped: gauge!("doorbuster_partition_stopped", "partition" => label),
         }
     }
 
@@ -45,6 +47,11 @@ impl Meters {
     /// The owner had to start over.
     pub(super) fn lost(&self) {
         self.restarts.increment(1);
+    }
+
+    /// Whether something is the matter that keeps the partition from being served.
+    pub(super) fn stopped(&self, is_stopped: bool) {
+        self.stopped.set(f64::from(u8::from(is_stopped)));
     }
 
     /// The task panicked, and begins again.

@@ -8,6 +8,7 @@ mod supervisor;
 mod task;
 mod term;
 mod traces;
+mod trouble;
 
 pub(crate) use batch::Hear;
 pub use board::{Board, Listing};
@@ -15,6 +16,7 @@ pub(crate) use inbox::Request;
 pub use inbox::{Busy, Inbox, Patience, Sighting, Traced};
 pub use task::{Runner, Settings, spawn};
 pub(crate) use term::{Bounds, Term};
+pub use trouble::Trouble;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::Busy;
 use super::task::{Task, Terms};
+use super::{Busy, Trouble};
 use crate::log::InDoubt;
 use crate::panics;
 
@@ -20,23 +20,23 @@ impl Task {
     /// Runs until told to stop.
     pub(super) async fn run(mut self) {
         loop {
-            let (why, pause, told) = match AssertUnwindSafe(self.serve_terms()).catch_unwind().await {
+            let (trouble, pause, told) = match AssertUnwindSafe(self.serve_terms()).catch_unwind().await {
                 Ok(Terms::Stopped) => break,
                 Ok(Terms::Contradicted(error)) => {
                     tracing::error!(
                         partition = %self.partition, %error,
                         "partition {} is stopped: its tables contradict themselves: {error}", self.partition,
                     );
-                    (format!("its tables contradict themselves: {error}"), self.settings.stopped_retry, Some(Busy::Unavailable))
+                    (Trouble::TablesContradict, self.settings.stopped_retry, Some(Busy::Unavailable))
                 }
                 Err(panic) => {
                     let error = panics::text_of(&*panic);
                     self.meters.panicked();
                     tracing::error!(partition = %self.partition, error, "the task of partition {} panicked: {error}", self.partition);
-                    ("its task panicked".to_owned(), PANIC_PAUSE, None)
+                    (Trouble::Panicked, PANIC_PAUSE, None)
                 }
             };
-            self.trouble.note(Some(why));
+            self.note(Some(trouble));
             self.see_out_the_append().await;
             self.ownership.release(self.partition).await;
             if self.rest(Instant::now() + pause, told).await.is_none() {
@@ -44,6 +44,8 @@ impl Task {
             }
         }
         self.ownership.release(self.partition).await;
+        // What is the matter with it now is its next owner's to say.
+        self.note(None);
     }
 
     /// Waits for the append that a term left behind which panicked: its callers are answered (*pending*), but given up half-way it

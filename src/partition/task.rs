@@ -13,11 +13,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Hear;
-use super::inbox::{Inbox, Patience, Request, Trouble};
+use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
-use super::{Board, Busy, Reply, Sighting};
+use super::trouble::TroubleNote;
+use super::{Board, Busy, Reply, Sighting, Trouble};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::{Epoch, PartitionId, Timestamp};
@@ -87,6 +88,7 @@ pub fn spawn(
     let (inbox, requests) = Inbox::new(settings.inbox_depth_max, patience);
     let (serving, trouble, meters) = (inbox.serving_flag(), inbox.trouble_note(), Meters::of(partition));
     let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, trouble, meters, under_way: None };
+    task.note(None);
     Runner { inbox, task: tokio::spawn(task.run()) }
 }
 
@@ -99,7 +101,7 @@ pub(super) struct Task {
     pub(super) stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
-    pub(super) trouble: Arc<Trouble>,
+    trouble: Arc<TroubleNote>,
     pub(super) meters: Meters,
     /// The task's and not the term's: a term that panics leaves it behind, to be seen to its end.
     pub(super) under_way: Option<UnderWay>,
@@ -169,8 +171,14 @@ impl Task {
         Terms::Stopped
     }
 
+    /// Says what is the matter, or that nothing is.
+    pub(super) fn note(&self, trouble: Option<Trouble>) {
+        self.trouble.note(trouble);
+        self.meters.stopped(trouble.is_some());
+    }
+
     fn begin_to_serve(&self, office: &Office, epoch: Epoch) -> Serving {
-        self.trouble.note(None);
+        self.note(None);
         self.serving.send_replace(Some(epoch));
         let serving = Serving { flag: Arc::clone(&self.serving), board: Arc::clone(&self.board), partition: self.partition, epoch };
         self.board.turn(self.partition, epoch, office.term.engine().commodities().cloned());

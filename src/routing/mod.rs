@@ -16,7 +16,7 @@ use tokio::time::error::Elapsed;
 
 use crate::domain::{CommodityId, OrderId, PartitionId, Partitions, UserId};
 use crate::engine::{Command, Refusal};
-use crate::partition::{Board, Inbox};
+use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, Traced};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
@@ -63,13 +63,16 @@ impl Router {
         self.ways.are_ready(self.partitions, &self.board)
     }
 
-    /// What is the matter with a partition that ought to be served here, for people; none where nothing is known to be.
+    /// A partition that ought to be served here and is stopped, and why; none where nothing is known to be the matter.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.partitions.iter().find_map(|partition| {
-            let why = self.ways.trouble(partition)?;
-            Some(format!("Partition {partition} is stopped: {why}"))
-        })
+    pub fn trouble(&self) -> Option<(PartitionId, Trouble)> {
+        self.partitions.iter().find_map(|partition| Some((partition, self.trouble_of(partition)?)))
+    }
+
+    /// What is the matter with that partition here.
+    #[must_use]
+    pub fn trouble_of(&self, partition: PartitionId) -> Option<Trouble> {
+        self.ways.trouble(partition)
     }
 
     /// Requests waiting on the way to each partition there is a way to: in its task's inbox, or for the peer that owns it.

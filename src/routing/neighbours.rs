@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, follow};
 use super::roads::Roads;
 use crate::domain::{Epoch, NodeId, PartitionId, Reach};
-use crate::partition::Inbox;
+use crate::partition::{Inbox, Trouble};
 
 /// The other nodes.
 pub struct Neighbours {
@@ -79,6 +79,12 @@ impl Neighbours {
     #[must_use]
     pub fn serving(&self) -> BTreeMap<PartitionId, (NodeId, Epoch)> {
         self.known().feeding.clone()
+    }
+
+    /// What other nodes say is the matter with partitions that they ought to serve.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<PartitionId, Trouble> {
+        self.known().nodes.values().flat_map(|neighbour| neighbour.sight.stopped.clone()).collect()
     }
 
     /// Looks again at what runs here and who says what.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::ServerHandle;
 use futures_util::future::BoxFuture;
@@ -19,7 +20,7 @@ use crate::engine::{Answer, Place, Snapshot};
 use crate::event::Batch;
 use crate::log::{InDoubt, Log};
 use crate::ownership::{Claim, ClaimError, Ownership};
-use crate::partition::{Runner, Settings, Sighting, spawn};
+use crate::partition::{Runner, Settings, Sighting, Trouble, spawn};
 
 const SECRET: &str = "an internal secret of 32 bytes or more";
 const PARTITIONS: Partitions = Partitions::DEFAULT;
@@ -34,6 +35,8 @@ struct Claims {
     me: NodeId,
     locks: Arc<Locks>,
     total: i64,
+    /// Whether the tables contradict themselves.
+    is_broken: AtomicBool,
 }
 
 struct YesLog;
@@ -52,7 +55,9 @@ impl Ownership for Claims {
             return Box::pin(async { Err(ClaimError::Taken) });
         }
         (*owner, *epoch) = (Some(self.me.clone()), *epoch + 1);
-        let commodities = (1..=64).map(|id| lamp(id, self.total)).filter(|c| partition_of(c.id, PARTITIONS) == partition).collect();
+        let twice = self.is_broken.load(Ordering::SeqCst).then(|| lamp(1, self.total));
+        let lamps = (1..=64).map(|id| lamp(id, self.total)).chain(twice);
+        let commodities = lamps.filter(|c| partition_of(c.id, PARTITIONS) == partition).collect();
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
             snapshot: Snapshot { commodities, orders: Vec::new() },
@@ -124,7 +129,7 @@ impl Node {
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), SETTINGS);
         tokio::spawn(watch_tasks(Arc::clone(&neighbours)));
         let ways = Arc::new(Ways::Shifting { roads, patience: SETTINGS.command_timeout });
-        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total });
+        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total, is_broken: AtomicBool::default() });
         Self { local, ways, neighbours, claims, peer, server: handle, runners: BTreeMap::new() }
     }
 
@@ -382,4 +387,25 @@ async fn requests_that_arrive_while_a_partition_moves_wait_and_do_not_fail() {
         buyer.await.unwrap();
     }
     assert!(a.local.inbox(home()).unwrap().is_serving());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_stopped_at_one_node_is_known_to_be_at_the_others_until_it_is_not() {
+    let (a, mut b) = pair(5).await;
+    b.give_up(home()).await;
+    b.claims.is_broken.store(true, Ordering::SeqCst);
+    b.run(home());
+    let known = async |troubles: &[(PartitionId, Trouble)]| {
+        let (since, troubles) = (Instant::now(), troubles.iter().copied().collect::<BTreeMap<_, _>>());
+        while a.neighbours.troubles() != troubles {
+            assert!(since.elapsed() < Duration::from_secs(10), "{:?} and not {troubles:?}", a.neighbours.troubles());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    known(&[(home(), Trouble::TablesContradict)]).await;
+    b.give_up(home()).await;
+    b.claims.is_broken.store(false, Ordering::SeqCst);
+    b.run(home());
+    known(&[]).await;
+    a.shows(Some(CommodityState::Open)).await;
 }

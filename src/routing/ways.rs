@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Busy, Reply, Roads};
 use crate::domain::{OrderId, PartitionId, Partitions};
-use crate::partition::{Board, Inbox, Sighting, Traced};
+use crate::partition::{Board, Inbox, Sighting, Traced, Trouble};
 
 /// How long a request that nobody took up waits before it tries again, if no news comes meanwhile.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -73,7 +73,7 @@ impl Ways {
     }
 
     /// What is the matter with the task of a partition; none if nothing is known to be.
-    pub(super) fn trouble(&self, partition: PartitionId) -> Option<String> {
+    pub(super) fn trouble(&self, partition: PartitionId) -> Option<Trouble> {
         match self {
             Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get()))?.trouble(),
             Self::Shifting { roads, .. } => roads.to(partition)?.trouble(),

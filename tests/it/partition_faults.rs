@@ -13,9 +13,10 @@ use doorbuster::event::Batch;
 use doorbuster::log::{InDoubt, Log};
 use doorbuster::ownership::embedded::EmbeddedOwnership;
 use doorbuster::ownership::{Claim, ClaimError, ClusterOwnership, Ownership};
-use doorbuster::partition::{Board, Inbox, Reply, Runner, Settings, Sighting, spawn};
+use doorbuster::partition::{Board, Inbox, Reply, Runner, Settings, Sighting, Trouble, spawn};
 use doorbuster::store::Store;
 use futures_util::future::BoxFuture;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -190,17 +191,19 @@ async fn an_order_whose_task_panicked_before_the_append_never_was() {
 
 #[tokio::test]
 async fn tables_that_contradict_themselves_stop_a_partition_until_they_do_not() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let is_stopped = |value: u8| metrics.render().contains(&format!("doorbuster_partition_stopped{{partition=\"3\"}} {value}"));
     let office = Office::open().await;
+    assert!(is_stopped(0));
     office.database.execute("UPDATE commodities SET available = available - 1, held = held + 1").await;
     office.place_into_the_trap(BEFORE_IT_IS_DONE).await;
-    eventually("somebody says why", async || {
-        office.inbox().trouble().is_some_and(|why| why.starts_with("its tables contradict themselves"))
-    })
-    .await;
-    assert!(!office.inbox().is_serving());
+    eventually("somebody says why", async || office.inbox().trouble() == Some(Trouble::TablesContradict)).await;
+    assert!(!office.inbox().is_serving() && is_stopped(1));
     office.database.execute("UPDATE commodities SET available = available + 1, held = held - 1").await;
     eventually("it is looked at again", async || office.inbox().is_serving()).await;
-    assert_eq!(office.inbox().trouble(), None);
+    assert!(office.inbox().trouble().is_none() && is_stopped(0));
     assert!(matches!(office.place("after").await, Reply::Done(Answer::Placed(_))));
     office.close().await;
 }

@@ -75,6 +75,7 @@ impl Reporter {
         let mut standing = Bulletin { leaving: self.local.is_leaving(), broker: self.local.reach(), ..Bulletin::default() };
         for partition in self.local.partitions.iter() {
             let Some(inbox) = self.local.inbox(partition) else { continue };
+            standing.stopped.extend(inbox.trouble().map(|trouble| (partition, trouble)));
             match inbox.epoch() {
                 Some(epoch) if self.local.board.is_fed_in(partition, epoch) => standing.serving.push((partition, epoch)),
                 _ => standing.claiming.push(partition),

@@ -11,6 +11,7 @@ use super::hello::{NODE, headers};
 use super::wire::Bulletin;
 use super::{Credential, Peer, is_refused};
 use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId, Reach};
+use crate::partition::Trouble;
 
 /// A node says something four times a second. One that has not in this time is not heard of.
 const SILENCE_MAX: Duration = Duration::from_millis(1_000);
@@ -45,6 +46,8 @@ pub struct Sight {
     pub serving: BTreeMap<PartitionId, Epoch>,
     /// What it is about to serve.
     pub claiming: BTreeSet<PartitionId>,
+    /// What is stopped there, and why.
+    pub stopped: BTreeMap<PartitionId, Trouble>,
     /// What it shows.
     pub listings: HashMap<CommodityId, (PartitionId, Commodity)>,
 }
@@ -59,11 +62,12 @@ impl Sight {
             broker: Reach::default(),
             serving: BTreeMap::new(),
             claiming: BTreeSet::new(),
+            stopped: BTreeMap::new(),
             listings: HashMap::new(),
         }
     }
 
-    /// Takes in what the peer said. Whether more than listings has changed.
+    /// Takes in what the peer said. Whether the ways have changed.
     pub fn hear(&mut self, bulletin: &Bulletin) -> bool {
         let serving: BTreeMap<_, _> = bulletin.serving.iter().copied().collect();
         let claiming: BTreeSet<_> = bulletin.claiming.iter().copied().collect();
@@ -72,6 +76,7 @@ impl Sight {
         self.listings.retain(|_, (partition, _)| serving.contains_key(partition) && serving.get(partition) == self.serving.get(partition));
         bulletin.hidden.iter().for_each(|id| drop(self.listings.remove(id)));
         self.listings.extend(bulletin.shown.iter().map(|(partition, commodity)| (commodity.id, (*partition, commodity.clone()))));
+        self.stopped = bulletin.stopped.iter().copied().collect();
         (self.contact, self.leaving, self.broker) = (Contact::Live, bulletin.leaving, bulletin.broker);
         (self.serving, self.claiming) = (serving, claiming);
         turned

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions, Reach};
 use crate::engine::Command;
-use crate::partition::{Busy, Reply, Sighting};
+use crate::partition::{Busy, Reply, Sighting, Trouble};
 use crate::ring::partition_of;
 use crate::trace::Context;
 
@@ -91,6 +91,8 @@ pub struct Bulletin {
     pub serving: Vec<(PartitionId, Epoch)>,
     /// The partitions it is about to serve: requests for them may wait there.
     pub claiming: Vec<PartitionId>,
+    /// Of those, the ones that are stopped, and why.
+    pub stopped: Vec<(PartitionId, Trouble)>,
     /// Listings of served partitions that are new or have changed. All of a partition that was not served in the last
     /// bulletin.
     pub shown: Vec<(PartitionId, Commodity)>,
