@@ -42,8 +42,9 @@ pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Resul
         Ok(()) => next.call(request).await?,
         Err(limited) => request.error_response(Problem::from(limited)),
     };
-    let (mut response, route) = finished(response, &id, client, started);
-    if state.connections.are_leaving() {
+    let is_leaving = state.connections.are_leaving();
+    let (mut response, route) = finished(response, (&id, client), started, is_leaving);
+    if is_leaving {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if is_traced {
@@ -54,12 +55,12 @@ pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Resul
 
 fn finished(
     response: ServiceResponse<BoxBody>,
-    id: &RequestId,
-    client: ClientAddress,
+    (id, client): (&RequestId, ClientAddress),
     started: Instant,
+    is_leaving: bool,
 ) -> (ServiceResponse<BoxBody>, &'static str) {
     let mut code = None;
-    let mut response = match rendered(&response, id) {
+    let mut response = match rendered(&response, id, is_leaving) {
         Some((problem_code, problem)) => {
             code = Some(problem_code);
             ServiceResponse::new(response.into_parts().0, problem)
@@ -82,7 +83,7 @@ fn finished(
 }
 
 /// The problem an error response stands for, as the client gets it; its cause goes to the log here, once.
-fn rendered(response: &ServiceResponse<BoxBody>, id: &RequestId) -> Option<(Code, HttpResponse)> {
+fn rendered(response: &ServiceResponse<BoxBody>, id: &RequestId, is_leaving: bool) -> Option<(Code, HttpResponse)> {
     let error = response.response().error()?;
     let foreign;
     let problem = match error.as_error::<Problem>() {
@@ -96,7 +97,7 @@ fn rendered(response: &ServiceResponse<BoxBody>, id: &RequestId) -> Option<(Code
         let (method, path) = (response.request().method(), response.request().path());
         tracing::error!(request_id = id.as_str(), %method, path, code = problem.code().word(), cause, "request {} failed", id.as_str());
     }
-    Some((problem.code(), problem.respond(id.as_str())))
+    Some((problem.code(), problem.respond(id.as_str(), is_leaving)))
 }
 
 /// What the framework refused by itself.

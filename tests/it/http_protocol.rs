@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::Backend;
 use crate::support::app::{Answer, TestApp};
+use crate::support::cluster::eventually;
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     answer.headers.get(name).map(|value| value.to_str().expect("text"))
@@ -160,6 +161,29 @@ async fn the_process_tells_how_it_is() {
     ] {
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_stopped_is_told_to_everybody_in_a_word_and_without_its_books() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(3, json!({})).await;
+    let troubles = async || {
+        let rows = app.get_as(&app.operator(), "/admin/v1/partitions").await.body;
+        let items = rows["items"].as_array().expect("a list").clone();
+        items.into_iter().filter(|row| !row["trouble"].is_null()).collect::<Vec<_>>()
+    };
+    assert!(troubles().await.is_empty());
+    app.execute("UPDATE commodities SET available = available - 1, held = held + 1").await;
+    // As if somebody had taken the partitions over, and gone: the next batch does not count, and its owner starts over.
+    app.execute("UPDATE partitions SET epoch = epoch + 1, applied_epoch = applied_epoch + 1, applied_sequence = 0").await;
+    assert_eq!(app.place(1, id, &json!({})).await.status.as_u16(), 202);
+    eventually("it is not ready", async || app.get("/readyz").await.status.as_u16() == 503).await;
+    eventually("the partition is stopped", async || !troubles().await.is_empty()).await;
+    let stopped = troubles().await;
+    assert_eq!((stopped.len(), &stopped[0]["served"], &stopped[0]["trouble"]), (1, &json!(false), &json!("tables_contradict")));
+    let (answer, partition) = (app.get("/readyz").await, &stopped[0]["id"]);
+    let detail = format!("Partition {partition} is stopped: its tables contradict themselves: try again after `Retry-After` seconds.");
+    assert_eq!((answer.refusal(), &answer.body["detail"]), ((503, "unavailable"), &json!(detail)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,6 +23,9 @@ use crate::store::StoreError;
 /// The media type of every refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// What a client is told by a node that leaves and cannot help it any more.
+const LEAVING: &str = "This node is leaving: try again after `Retry-After` seconds, on a new connection.";
+
 /// When to try again while a part is away.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
@@ -180,9 +183,19 @@ impl Problem {
         }
     }
 
-    /// The whole answer. Built here and nowhere else.
+    /// The same from a node that is leaving, if it is: a `503` of such a one passes only elsewhere.
+    fn detail_from(&self, is_leaving: bool) -> Cow<'static, str> {
+        match self {
+            _ if !is_leaving || self.code().status() != StatusCode::SERVICE_UNAVAILABLE => self.detail(),
+            // Whatever it is not ready for, this is why.
+            Self::NotReady(_) => LEAVING.into(),
+            _ => format!("{} {LEAVING}", self.detail()).into(),
+        }
+    }
+
+    /// The whole answer, from a node that is leaving or not. Built here and nowhere else.
     #[must_use]
-    pub fn respond(&self, request_id: &str) -> HttpResponse {
+    pub fn respond(&self, request_id: &str, is_leaving: bool) -> HttpResponse {
         let code = self.code();
         let mut response = HttpResponseBuilder::new(code.status());
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
@@ -202,10 +215,10 @@ impl Problem {
             }
             _ => {}
         }
-        response.body(serde_json::to_vec(&self.body(request_id)).expect("a problem has no type that JSON cannot write"))
+        response.body(serde_json::to_vec(&self.body(request_id, is_leaving)).expect("a problem has no type that JSON cannot write"))
     }
 
-    fn body<'a>(&'a self, request_id: &'a str) -> Body<'a> {
+    fn body<'a>(&'a self, request_id: &'a str, is_leaving: bool) -> Body<'a> {
         let code = self.code();
         let errors = match self {
             Self::InvalidRequest(faults) => Cow::Borrowed(faults.as_slice()),
@@ -218,7 +231,8 @@ impl Problem {
             _ => Cow::Borrowed([].as_slice()),
         };
         let status = code.status().as_u16();
-        Body { r#type: code.type_uri(), title: code.title(), status, detail: self.detail(), code: code.word(), request_id, errors }
+        let detail = self.detail_from(is_leaving);
+        Body { r#type: code.type_uri(), title: code.title(), status, detail, code: code.word(), request_id, errors }
     }
 }
 

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use super::*;
 
 async fn answer(problem: &Problem) -> (HttpResponse<()>, Value) {
-    let (response, body) = problem.respond("request-1").into_parts();
+    answer_from(problem, false).await
+}
+
+async fn answer_from(problem: &Problem, is_leaving: bool) -> (HttpResponse<()>, Value) {
+    let (response, body) = problem.respond("request-1", is_leaving).into_parts();
     let bytes = to_bytes(body).await.unwrap_or_else(|_| panic!("a problem's body is at hand"));
     (response, serde_json::from_slice(&bytes).unwrap())
 }
@@ -74,4 +78,21 @@ async fn a_missing_token_is_challenged() {
 async fn another_method_is_told_which_ones_there_are() {
     let (response, _) = answer(&Problem::MethodNotAllowed(HeaderValue::from_static("GET, HEAD"))).await;
     assert_eq!((response.status().as_u16(), header_of(&response, "allow")), (405, Some("GET, HEAD")));
+}
+
+#[actix_web::test]
+async fn what_is_unavailable_at_a_node_that_leaves_says_that_it_leaves() {
+    for problem in [
+        Problem::NotReady("At least one partition is not served yet".to_owned()),
+        Problem::Busy(Busy::Unavailable),
+        Problem::Busy(Busy::Overloaded),
+        Problem::Unavailable { what: "The database", cause: None },
+    ] {
+        let ((_, before), (response, leaving)) = (answer(&problem).await, answer_from(&problem, true).await);
+        assert_eq!((response.status().as_u16(), &leaving["code"]), (503, &before["code"]), "{problem}");
+        assert!(leaving["detail"].as_str().unwrap().contains("This node is leaving"), "{leaving}");
+        assert!(!before["detail"].as_str().unwrap().contains("leaving"), "{before}");
+    }
+    let refusal = Problem::Refused(Refusal::SoldOut);
+    assert_eq!(answer_from(&refusal, true).await.1, answer(&refusal).await.1, "what is no matter of the node is the same");
 }

@@ -80,6 +80,11 @@ impl TestApp {
         (self.database, self.data)
     }
 
+    /// Runs SQL behind its back.
+    pub async fn execute(&self, sql: &str) {
+        self.database.execute(sql).await;
+    }
+
     /// Where it listens, like `http://127.0.0.1:4711`.
     pub fn url(&self) -> String {
         format!("http://{}", self.app.address())
