@@ -33,7 +33,7 @@ pub enum TelemetryError {
         problem: String,
     },
     /// Traces cannot be sent as configured.
-    #[error("telemetry.traces_endpoint: {0}")]
+    #[error("traces cannot be sent: {0}; to switch them off set DOORBUSTER__TELEMETRY__TRACES_ENDPOINT to nothing")]
     Traces(String),
     /// Somebody set them up before.
     #[error("logs or metrics were set up before: {0}")]

@@ -35,7 +35,7 @@ impl Traces {
     }
 }
 
-/// The appends of traced orders under way.
+/// The appends of traced orders under way. Dropped before they ended, they were given up.
 pub(super) struct Sent(Vec<Span>);
 
 impl Sent {
@@ -45,10 +45,21 @@ impl Sent {
     }
 
     /// What became of the batch.
-    pub(super) fn ended(self, result: &Result<(), InDoubt>) {
-        if let Err(InDoubt(why)) = result {
-            self.0.into_iter().for_each(|mut span| span.fail(why));
+    pub(super) fn ended(mut self, result: &Result<(), InDoubt>) {
+        match result {
+            Ok(()) => self.0.clear(),
+            Err(InDoubt(why)) => self.fail(why),
         }
+    }
+
+    fn fail(&mut self, why: &str) {
+        self.0.drain(..).for_each(|mut span| span.fail(why));
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.fail("nobody waited for the confirm");
     }
 }
 

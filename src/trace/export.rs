@@ -25,9 +25,16 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two lines about an endpoint that does not take spans.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Why an endpoint is refused.
+const NO_TLS: &str = "telemetry.traces_endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) must begin with http://: spans are sent without TLS, so name a \
+                      collector in the same network and let that one speak TLS";
+
 /// The exporter to that endpoint, of a process of that name.
 pub(super) fn exporter(endpoint: &str, service: &str, id: &str) -> Result<SpanExporter, TelemetryError> {
-    let wrong = |error: &dyn std::fmt::Display| TelemetryError::Traces(error.to_string());
+    let wrong = |error: &dyn std::fmt::Display| TelemetryError::Traces(one_line(&error.to_string()));
+    if !endpoint.starts_with("http://") {
+        return Err(TelemetryError::Traces(NO_TLS.to_owned()));
+    }
     // The endpoint is in our own network: proxies of the environment are not for it.
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     let mut exporter = SpanExporter::builder()
@@ -40,6 +47,10 @@ pub(super) fn exporter(endpoint: &str, service: &str, id: &str) -> Result<SpanEx
     let resource = Resource::builder().with_service_name(service.to_owned());
     exporter.set_resource(&resource.with_attribute(KeyValue::new("service.instance.id", id.to_owned())).build());
     Ok(exporter)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Sends spans until `stop`, and then those that wait.

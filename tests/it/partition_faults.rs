@@ -13,8 +13,9 @@ use doorbuster::event::Batch;
 use doorbuster::log::{InDoubt, Log};
 use doorbuster::ownership::embedded::EmbeddedOwnership;
 use doorbuster::ownership::{Claim, ClaimError, ClusterOwnership, Ownership};
-use doorbuster::partition::{Board, Inbox, Reply, Runner, Settings, Sighting, Trouble, spawn};
+use doorbuster::partition::{Board, Inbox, Reply, Runner, Settings, Sighting, Traced, Trouble, spawn};
 use doorbuster::store::Store;
+use doorbuster::trace::Tracer;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::RwLock;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::cluster::{Cluster, eventually};
 use crate::support::history::endless_terms;
+use crate::support::otlp::Collector;
 use crate::support::proxy::Proxy;
 use crate::support::{Backend, TestDatabase, at, commodity, partition, user};
 
@@ -100,18 +102,26 @@ async fn list(inbox: &Inbox, id: CommodityId) {
     assert!(matches!(inbox.command(list).await, Reply::Done(Answer::Commodity(_))));
 }
 
+fn placing(commodity: CommodityId, key: &str) -> Command {
+    let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
+    Command::Place(Place { commodity, user: user(9), quantity: Quantity::ONE, key: IdempotencyKey::from_text(key).ok(), fingerprint })
+}
+
 /// Orders one.
 async fn place(inbox: Inbox, commodity: CommodityId, key: &str) -> Reply {
-    let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
-    let place = Place { commodity, user: user(9), quantity: Quantity::ONE, key: IdempotencyKey::from_text(key).ok(), fingerprint };
-    inbox.command(Command::Place(place)).await
+    inbox.command(placing(commodity, key)).await
+}
+
+/// Waits until the first lamp of five is in a batch.
+async fn in_flight(board: &Board, commodity: CommodityId) {
+    eventually("the first is in flight", async || board.get(commodity).is_some_and(|listing| listing.stock.available.get() == 4)).await;
 }
 
 /// Orders one, and makes the task panic at the next order, while the batch with the first is in flight. Gives the first order's id,
 /// as its buyer hears it.
 async fn panic_behind_an_order(inbox: &Inbox, board: &Board, commodity: CommodityId) -> OrderId {
     let first = tokio::spawn(place(inbox.clone(), commodity, "first"));
-    eventually("the first is in flight", async || board.get(commodity).is_some_and(|listing| listing.stock.available.get() == 4)).await;
+    in_flight(board, commodity).await;
     CLOCK_TRAP.set(true);
     assert_eq!(place(inbox.clone(), commodity, "second").await, Reply::Pending(None));
     match first.await.expect("no panic in here") {
@@ -250,4 +260,25 @@ async fn a_panic_with_a_batch_in_flight_to_the_broker_starts_its_own_partition_o
     node.stop().await;
     consumer.stop().await;
     assert!(cluster.store.audit().await.unwrap().iter().all(|row| row.balanced));
+}
+
+#[tokio::test]
+async fn an_append_that_is_given_up_is_an_error_in_its_trace() {
+    let (office, collector) = (Office::open().await, Collector::start());
+    let mut settings = Config::load(None).expect("the defaults are good").telemetry;
+    (settings.traces_endpoint, settings.traces_ratio) = (Some(collector.url()), 1.0);
+    let tracer = Tracer::start(&settings, "test", "one").unwrap();
+    let shut = Arc::clone(&office.ownership.gate).write_owned().await;
+    let request = tracer.request(|| None).expect("every request is traced");
+    let (inbox, traced) = (office.inbox().clone(), Traced { command: placing(commodity(1), "k"), trace: Some(request.trace()) });
+    let reply = tokio::spawn(async move { inbox.command(traced).await });
+    in_flight(&office.board, commodity(1)).await;
+    office.ownership.release(partition(3)).await;
+    assert!(matches!(reply.await.unwrap(), Reply::Pending(Some(_))));
+    drop((shut, request));
+    tracer.shut().await;
+    let spans = collector.stop().await;
+    let append = spans.0.iter().find(|span| span.name == "append").expect("its span was sent");
+    assert_eq!(append.failed.as_deref(), Some("nobody waited for the confirm"));
+    office.close().await;
 }

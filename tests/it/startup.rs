@@ -96,3 +96,34 @@ async fn an_operator_of_the_demo_who_is_one_no_more_gets_no_operators_token_at_t
     store.close().await.expect("nothing is under way");
     assert!(!start().await.contains("admin"));
 }
+
+/// Runs the program on a folder, with variables of a whole platform. What it said, and its exit code.
+fn doorbuster(data: &std::path::Path, command: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_doorbuster"))
+        .current_dir(data)
+        .arg("--data")
+        .arg(data)
+        .args(command)
+        .env("DOORBUSTER__HTTP__LISTEN", "127.0.0.1:0")
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the program runs");
+    (program.status.code(), String::from_utf8_lossy(&program.stderr).into_owned())
+}
+
+#[test]
+fn tools_do_not_mind_where_a_platform_sends_spans_and_a_server_says_how_to_send_none() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let tls = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318");
+    let gzip = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
+    for variables in [&[tls][..], &gzip] {
+        for tool in ["migrate", "audit", "nodes"] {
+            let (code, said) = doorbuster(data.path(), &[tool], variables);
+            assert_eq!(code, Some(0), "{tool}: {said}");
+        }
+        let (code, said) = doorbuster(data.path(), &[], variables);
+        let refusal: Vec<&str> = said.lines().filter(|line| line.starts_with("doorbuster: ")).collect();
+        assert!(code == Some(2) && refusal.len() == 1, "{code:?}: {said}");
+        holds(refusal[0], &["traces cannot be sent", "set DOORBUSTER__TELEMETRY__TRACES_ENDPOINT to nothing"]);
+    }
+}

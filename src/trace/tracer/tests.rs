@@ -5,17 +5,20 @@ use super::*;
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const UNRECORDED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
-fn tracer(ratio: f64, follows_caller: bool) -> Tracer {
-    let settings = config::Telemetry {
+fn settings(endpoint: &str, ratio: f64, follows_caller: bool) -> config::Telemetry {
+    config::Telemetry {
         filter: String::new(),
         format: config::LogFormat::Text,
-        // Nobody listens there.
-        traces_endpoint: Some("http://127.0.0.1:9/v1/traces".into()),
+        traces_endpoint: Some(endpoint.into()),
         traces_ratio: ratio,
         traces_follow_caller: follows_caller,
         service_name: None,
-    };
-    Tracer::start(&settings, "test", "one").expect("a good endpoint")
+    }
+}
+
+fn tracer(ratio: f64, follows_caller: bool) -> Tracer {
+    // Nobody listens there.
+    Tracer::start(&settings("http://127.0.0.1:9/v1/traces", ratio, follows_caller), "test", "one").expect("a good endpoint")
 }
 
 fn is_callers(span: &Span) -> bool {
@@ -59,4 +62,12 @@ async fn spans_beyond_the_bound_are_lost_at_once_and_a_stop_does_not_wait_for_an
     tracer.shut().await;
     drop(tracer.request(|| None));
     tracer.shut().await;
+}
+
+#[tokio::test]
+async fn a_place_for_spans_that_needs_tls_or_is_none_is_refused_in_one_line_that_says_how_to_do_without() {
+    for endpoint in ["https://collector:4318/v1/traces", "http://[/v1/traces"] {
+        let refusal = Tracer::start(&settings(endpoint, 1.0, false), "test", "one").expect_err("no such place").to_string();
+        assert!(refusal.lines().count() == 1 && refusal.contains("DOORBUSTER__TELEMETRY__TRACES_ENDPOINT to nothing"), "{refusal}");
+    }
 }

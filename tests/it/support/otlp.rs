@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
 /// A span as it arrived.
@@ -26,6 +27,8 @@ pub struct Seen {
     /// Empty if there is none.
     pub parent: String,
     pub kind: i32,
+    /// Why it did not come to its end, if it did not.
+    pub failed: Option<String>,
     pub notes: BTreeMap<String, String>,
 }
 
@@ -105,6 +108,7 @@ fn spans(resource: ResourceSpans) -> Vec<Seen> {
         id: hex(&span.span_id),
         parent: hex(&span.parent_span_id),
         kind: span.kind,
+        failed: span.status.filter(|status| status.code == StatusCode::Error as i32).map(|status| status.message),
         notes: notes(span.attributes),
     };
     resource.scope_spans.into_iter().flat_map(|scope| scope.spans).map(seen).collect()
