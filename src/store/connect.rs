@@ -58,8 +58,21 @@ impl Connections {
         Ok(())
     }
 
-    /// Brings the schema up to this release; returns how many steps that took.
-    pub(super) async fn migrate(&self, partitions: Partitions) -> Result<usize, StoreError> {
+    /// Brings the schema up to this release, alone; returns how many steps that took. `patience` is for whoever does the same.
+    pub(super) async fn migrate(&self, partitions: Partitions, patience: Duration) -> Result<usize, StoreError> {
+        match self.backend() {
+            DbBackend::MySql => {
+                let lock = MigrationLock::take(&self.writer, patience).await?;
+                let steps = self.upgrade(partitions).await;
+                lock.release().await;
+                steps
+            }
+            // Whoever names no database has locked the data folder. A file that is named by its path is nobody's but the operator's.
+            _ => self.upgrade(partitions).await,
+        }
+    }
+
+    async fn upgrade(&self, partitions: Partitions) -> Result<usize, StoreError> {
         let applied = applied_steps(&self.writer).await?;
         refuse_newer(&applied)?;
         let steps = Migrator::migrations().len() - applied.len();
@@ -253,6 +266,35 @@ fn reason(error: &sqlx::Error) -> String {
         other => other.to_string(),
     }
     .replace('\n', " ")
+}
+
+/// The server's lock for whoever changes the schema of one database. It is a connection's, and ends with it.
+struct MigrationLock(MySqlConnection);
+
+impl MigrationLock {
+    /// Waits for it, on a connection beside the pool: a pool of one has none to spare.
+    async fn take(pool: &DatabaseConnection, patience: Duration) -> Result<Self, StoreError> {
+        let failed = |error: sqlx::Error| StoreError::Connect(format!("cannot lock the schema: {}", reason(&error)));
+        let options = pool.get_mysql_connection_pool().connect_options();
+        let mut connection = MySqlConnection::connect_with(&options).await.map_err(failed)?;
+        // Its name has a length that every server takes, whatever that of the database.
+        let query = "SELECT COALESCE(GET_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))), ?), 0)";
+        let got: i64 = sqlx::query_scalar(query).bind(patience.as_secs()).fetch_one(&mut connection).await.map_err(failed)?;
+        if got == 1 {
+            return Ok(Self(connection));
+        }
+        Err(StoreError::Schema(format!(
+            "somebody else is changing the schema of this database, for {} s and more: wait until that `doorbuster migrate` has ended, \
+             then run it again",
+            patience.as_secs()
+        )))
+    }
+
+    /// Gives it back. If that fails it goes with the connection.
+    async fn release(mut self) {
+        drop(self.0.execute("DO RELEASE_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))))").await);
+        drop(self.0.close().await);
+    }
 }
 
 async fn applied_steps(connection: &DatabaseConnection) -> Result<Vec<String>, StoreError> {

@@ -13,6 +13,7 @@ mod partitions;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, Statement, TransactionTrait, Value};
 
@@ -150,12 +151,27 @@ impl Store {
 
     /// Creates the schema or brings it up to this release; returns how many steps that took (0 = it was). A SQLite file
     /// that is missing is made, with mode 600. `partitions` counts for a new schema only: an existing one keeps its own.
+    /// Of several at once on one MySQL or MariaDB, one works and the others wait for it, for at most a minute.
     ///
     /// # Errors
-    /// [`StoreError::Connect`], and [`StoreError::Schema`] for a schema of a newer release.
+    /// [`StoreError::Connect`], and [`StoreError::Schema`] for a schema of a newer release, or one that somebody else is changing.
     pub async fn migrate(url: &str, settings: &config::Database, partitions: Partitions) -> Result<usize, StoreError> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        Self::migrate_within(PATIENCE, url, settings, partitions).await
+    }
+
+    /// As [`migrate`](Self::migrate), but waits so long (in whole seconds) for somebody who is changing the schema.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn migrate_within(
+        patience: Duration,
+        url: &str,
+        settings: &config::Database,
+        partitions: Partitions,
+    ) -> Result<usize, StoreError> {
         let connections = Connections::open(url, settings, Missing::Create).await?;
-        let steps = connections.migrate(partitions).await;
+        let steps = connections.migrate(partitions, patience).await;
         connections.close().await?;
         steps
     }

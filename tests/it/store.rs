@@ -1,10 +1,14 @@
 //! The store on both families of databases.
 
+use std::time::Duration;
+
 use doorbuster::domain::{OrderStatus, Partitions};
 use doorbuster::event::Batch;
 use doorbuster::projection;
 use doorbuster::store::{OrderFilter, Role, Store, StoreError};
 use rstest::rstest;
+use sea_orm::sqlx::mysql::MySqlConnection;
+use sea_orm::sqlx::{Connection, Executor};
 
 use crate::support::database::settings;
 use crate::support::history::History;
@@ -232,4 +236,36 @@ async fn the_audit_compares_the_counters_with_the_order_rows(#[case] backend: Ba
     let rows = store.audit().await.unwrap();
     let faults: Vec<_> = rows.iter().filter(|row| !row.balanced).map(|row| row.commodity_id.get()).collect();
     assert_eq!(faults, [1, 9]);
+}
+
+#[tokio::test]
+async fn of_several_that_migrate_a_fresh_database_at_once_one_does_and_all_end_well() {
+    let database = TestDatabase::empty(Backend::Mysql).await;
+    let migrate = || async {
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+        program.arg("migrate").env("DATABASE_URL", database.url()).output().await.expect("the program runs")
+    };
+    let outputs = futures_util::future::join_all((0..4).map(|_| migrate())).await;
+    let said = |output: &std::process::Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let (current, migrated): (Vec<String>, Vec<String>) = outputs.iter().map(said).partition(|said| said == "the schema was up to date");
+    assert_eq!((current.len(), migrated.len()), (3, 1), "{migrated:?}");
+    database.store().await.check_schema().await.expect("a whole schema");
+}
+
+#[tokio::test]
+async fn whoever_cannot_have_the_schema_for_itself_says_so_and_changes_nothing() {
+    let database = TestDatabase::empty(Backend::Mysql).await;
+    let migrate = async || Store::migrate_within(Duration::ZERO, database.url(), &settings(), Partitions::DEFAULT).await;
+    let mut somebody = MySqlConnection::connect(database.url()).await.expect("the server is there");
+    somebody.execute("DO GET_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))), 0)").await.expect("it is free");
+    let refusal = migrate().await.expect_err("somebody else has it").to_string();
+    assert!(refusal.starts_with("somebody else is changing the schema") && !refusal.contains('\n'), "{refusal}");
+    assert!(matches!(Store::connect(database.url(), &settings()).await, Err(StoreError::Schema(_))), "nothing is made");
+    somebody.execute("DO RELEASE_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))))").await.expect("it was had");
+    assert_eq!(migrate().await.expect("it is free"), 1);
+    // It was given back, and not only when its connection has gone.
+    assert_eq!(migrate().await.expect("it is free again"), 0);
 }
