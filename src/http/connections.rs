@@ -46,6 +46,14 @@ impl Connections {
 
     /// Waits until all clients are gone and no other comes, for at most `bound`.
     pub async fn gone(&self, bound: Duration) {
+        let open = self.left_open(bound).await;
+        if open > 0 {
+            tracing::warn!(open, "{open} connections are still open after {bound:?}, closing them");
+        }
+    }
+
+    /// As [`gone`](Self::gone): how many connections are open then.
+    async fn left_open(&self, bound: Duration) -> usize {
         let mut open = self.open.subscribe();
         let quiet = async {
             while open.wait_for(|open| *open == 0).await.is_ok() {
@@ -54,10 +62,9 @@ impl Connections {
                 }
             }
         };
-        if tokio::time::timeout(bound, quiet).await.is_err() {
-            let open = *self.open.borrow();
-            tracing::warn!(open, "{open} connections are still open after {bound:?}, closing them");
-        }
+        // Nobody can be expected any more: in time, or out of it.
+        drop(tokio::time::timeout(bound, quiet).await);
+        *self.open.borrow()
     }
 }
 
@@ -91,6 +98,12 @@ mod tests {
         let connections = Arc::new(Connections::default());
         let mut extensions = Extensions::new();
         connections.count(&mut extensions);
-        connections.gone(Duration::from_secs(5)).await;
+        assert_eq!(connections.left_open(Duration::from_secs(5)).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_below_the_quiet_time_leaves_nobody_to_speak_of() {
+        let connections = Arc::new(Connections::default());
+        assert_eq!(connections.left_open(QUIET / 2).await, 0);
     }
 }

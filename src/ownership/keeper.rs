@@ -2,7 +2,7 @@
 //! else reads what it says. It never repairs a session and never keeps two.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::watch;
@@ -26,6 +26,24 @@ pub(super) enum Link {
     Away(String),
 }
 
+/// The least time between two lines about the same.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the log was told last of a broker that is away: it is asked several times a second.
+#[derive(Default)]
+struct Complaints(Option<(String, Instant)>);
+
+impl Complaints {
+    /// Whether this is to be told: another reason at once, the same one now and then.
+    fn is_due(&mut self, why: &str, now: Instant) -> bool {
+        let is_known = self.0.as_ref().is_some_and(|(told, at)| told == why && now.duration_since(*at) < COMPLAINT_INTERVAL);
+        if !is_known {
+            self.0 = Some((why.to_owned(), now));
+        }
+        !is_known
+    }
+}
+
 pub(super) struct Keeper {
     pub(super) broker: Broker,
     pub(super) name: String,
@@ -37,16 +55,19 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Keeps a connection until `stop`, then closes it: every lock of this node is free then.
     pub(super) async fn run(self, link: watch::Sender<Link>, stop: CancellationToken) {
-        let mut delays = self.delays();
+        let (mut delays, mut complaints) = (self.delays(), Complaints::default());
         while !stop.is_cancelled() {
             match self.open().await {
                 Ok(session) => {
                     tracing::info!(broker = %self.broker, "connected to the broker at {}", self.broker);
+                    complaints = Complaints::default();
                     delays = self.delays();
                     self.keep(session, &link, &stop).await;
                 }
                 Err(why) => {
-                    tracing::warn!(broker = %self.broker, why, "no connection to the broker at {}", self.broker);
+                    if complaints.is_due(&why, Instant::now()) {
+                        tracing::warn!(broker = %self.broker, why, "no connection to the broker at {}", self.broker);
+                    }
                     link.send_replace(Link::Away(why));
                 }
             }
@@ -98,5 +119,22 @@ impl Keeper {
             .with_jitter()
             .without_max_times()
             .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_when_its_reason_changes_and_then_now_and_then() {
+        let (begin, mut complaints) = (Instant::now(), Complaints::default());
+        let mut is_due = |why, millis| complaints.is_due(why, begin + Duration::from_millis(millis));
+        assert!(is_due("refused", 0));
+        assert!((1..40).all(|attempt| !is_due("refused", attempt * 250)));
+        assert!(is_due("refused", 10_000));
+        assert!(!is_due("refused", 10_250));
+        assert!(is_due("no answer", 10_500));
+        assert!(is_due("refused", 10_750));
     }
 }
