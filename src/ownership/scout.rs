@@ -3,9 +3,10 @@
 //! A refused lock closes a channel by the broker's hand, and a connection has only so many of those in it (see
 //! [`Session`]). The connection that owns partitions must not be used up by asking again and again for those of others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Mutex;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 
 use crate::broker::{Broker, BrokerError, Session};
 use crate::domain::PartitionId;
@@ -13,13 +14,16 @@ use crate::domain::PartitionId;
 pub(super) struct Scout {
     broker: Broker,
     name: String,
-    session: Mutex<Option<Arc<Session>>>,
+    /// The last attempt to connect: under way, or with what came of it.
+    attempt: Mutex<Option<Attempt>>,
 }
+
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Session>, BrokerError>>>;
 
 impl Scout {
     /// Connects when it is asked for the first time, and again when its connection has ended.
     pub(super) fn new(broker: Broker, name: String) -> Self {
-        Self { broker, name, session: Mutex::new(None) }
+        Self { broker, name, attempt: Mutex::new(None) }
     }
 
     /// Whether somebody has the lock. What it says may be over by the time it is heard: the lock decides.
@@ -28,15 +32,27 @@ impl Scout {
         self.broker.topology().is_locked(&session, partition).await
     }
 
-    /// All partitions ask at once when a broker comes back: one of them connects, within the bound of a connect, and the others
-    /// wait for it.
     async fn session(&self) -> Result<Arc<Session>, BrokerError> {
-        let mut kept = self.session.lock().await;
-        if let Some(session) = kept.as_ref().filter(|session| !session.lost().is_cancelled()) {
-            return Ok(Arc::clone(session));
+        self.attempt().await
+    }
+
+    /// All partitions ask at once when a broker comes back: they share one attempt to connect and what comes of it, so that nobody waits
+    /// longer than the bound of a connect. Whoever asks after it has failed, or its connection has ended, begins the next.
+    fn attempt(&self) -> Attempt {
+        let mut last = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = last.as_ref().filter(|attempt| is_good(attempt)) {
+            return attempt.clone();
         }
-        let session = Arc::new(self.broker.connect(&self.name).await?);
-        *kept = Some(Arc::clone(&session));
-        Ok(session)
+        let (broker, name) = (self.broker.clone(), self.name.clone());
+        last.insert(async move { broker.connect(&name).await.map(Arc::new) }.boxed().shared()).clone()
+    }
+}
+
+/// Whether it may still lead to a connection, or has and that lives.
+fn is_good(attempt: &Attempt) -> bool {
+    match attempt.peek() {
+        None => true,
+        Some(Ok(session)) => !session.lost().is_cancelled(),
+        Some(Err(_)) => false,
     }
 }

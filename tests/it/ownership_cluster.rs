@@ -157,6 +157,26 @@ async fn a_batch_whose_confirm_was_swallowed_is_in_doubt_and_in_what_the_next_ow
 }
 
 #[tokio::test]
+async fn claims_that_wait_for_a_connect_that_stalls_share_it_and_what_comes_of_it() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let consumer = cluster.consumer();
+    let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;
+    let node = cluster.node_at(&proxy.amqp_url(), "one");
+    eventually("the node has its connection", async || node.trouble().is_none()).await;
+    assert_eq!(proxy.accepted(), 1, "nothing was asked yet");
+    proxy.hold();
+    let errors = futures_util::future::join_all(partitions().iter().map(|index| refused(&node, index))).await;
+    assert!(errors.iter().all(|error| matches!(error, ClaimError::Unavailable(_)) && *error == errors[0]), "{errors:?}");
+    assert_eq!(proxy.accepted(), 2, "one after the other they would have waited several times as long");
+    proxy.mend();
+    // A failed attempt is not the last one.
+    let claims = futures_util::future::join_all(partitions().iter().map(|index| claim(&node, index))).await;
+    assert!(claims.iter().all(|claim| !claim.lost.is_cancelled()));
+    node.stop().await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
 async fn a_claim_whose_connection_goes_while_it_drains_fails() {
     let cluster = Cluster::new(Backend::Sqlite).await;
     let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;

@@ -1,6 +1,8 @@
 //! A TCP proxy that can cut its connections, and hold up or swallow what the server answers while what is asked goes through.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -24,6 +26,7 @@ enum Mode {
 pub struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
+    accepted: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -33,12 +36,15 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
         let port = listener.local_addr().expect("its address").port();
         let (mode, modes) = watch::channel(Mode::Pass);
+        let accepted = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&accepted);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(carry(client, server, modes.clone()));
             }
         });
-        Self { port, mode, _accepting: AbortOnDropHandle::new(accepting) }
+        Self { port, mode, accepted, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
     /// Where it listens.
@@ -49,6 +55,11 @@ impl Proxy {
     /// The URL of a broker, through this proxy.
     pub fn amqp_url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// How many connections there were so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// From now on the server's answers wait until [`Proxy::mend`].
