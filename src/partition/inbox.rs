@@ -2,7 +2,7 @@
 //! whose caller gave up is never carried out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::trouble::TroubleNote;
 use super::{Reply, Trouble};
-use crate::domain::{Epoch, Order, OrderId};
+use crate::domain::{Epoch, Order, OrderId, Sequence};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
@@ -127,6 +127,7 @@ pub struct Patience {
 pub struct Inbox {
     sender: mpsc::Sender<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
+    confirmed: Arc<AtomicU64>,
     trouble: Arc<TroubleNote>,
     patience: Patience,
 }
@@ -135,7 +136,8 @@ impl Inbox {
     /// An inbox of that depth, with its receiving end.
     pub(crate) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(depth_max);
-        (Self { sender, serving: Arc::new(watch::Sender::new(None)), trouble: Arc::default(), patience }, receiver)
+        let serving = Arc::new(watch::Sender::new(None));
+        (Self { sender, serving, confirmed: Arc::default(), trouble: Arc::default(), patience }, receiver)
     }
 
     /// Whether an engine takes requests up right now.
@@ -148,6 +150,12 @@ impl Inbox {
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         *self.serving.borrow()
+    }
+
+    /// The last batch that engine got confirmed, and its epoch. What is written to the tables of it comes later.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<(Epoch, Sequence)> {
+        self.epoch().map(|epoch| (epoch, Sequence(self.confirmed.load(Ordering::Relaxed))))
     }
 
     /// Why no engine takes requests up, where that is more than a claim under way.
@@ -171,6 +179,11 @@ impl Inbox {
     /// What tells everyone whether an engine takes requests up.
     pub(crate) fn serving_flag(&self) -> Arc<watch::Sender<Option<Epoch>>> {
         Arc::clone(&self.serving)
+    }
+
+    /// Where the task notes the last batch that was confirmed.
+    pub(crate) fn confirmed_note(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.confirmed)
     }
 
     /// Where the task notes what is the matter.

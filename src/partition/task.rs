@@ -4,6 +4,7 @@
 //! It never appends a batch twice, never has two batches in flight, and never answers what rests on an unconfirmed one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -86,8 +87,9 @@ pub fn spawn(
 ) -> Runner {
     let patience = Patience { in_inbox: settings.command_timeout, in_task: settings.append_timeout * 3 };
     let (inbox, requests) = Inbox::new(settings.inbox_depth_max, patience);
-    let (serving, trouble, meters) = (inbox.serving_flag(), inbox.trouble_note(), Meters::of(partition));
-    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, trouble, meters, under_way: None };
+    let (serving, confirmed, trouble) = (inbox.serving_flag(), inbox.confirmed_note(), inbox.trouble_note());
+    let meters = Meters::of(partition);
+    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, confirmed, trouble, meters, under_way: None };
     task.note(None);
     Runner { inbox, task: tokio::spawn(task.run()) }
 }
@@ -101,6 +103,7 @@ pub(super) struct Task {
     pub(super) stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
+    confirmed: Arc<AtomicU64>,
     trouble: Arc<TroubleNote>,
     pub(super) meters: Meters,
     /// The task's and not the term's: a term that panics leaves it behind, to be seen to its end.
@@ -179,6 +182,7 @@ impl Task {
 
     fn begin_to_serve(&self, office: &Office, epoch: Epoch) -> Serving {
         self.note(None);
+        self.confirmed.store(office.term.sequence().0, Ordering::Relaxed);
         self.serving.send_replace(Some(epoch));
         let serving = Serving { flag: Arc::clone(&self.serving), board: Arc::clone(&self.board), partition: self.partition, epoch };
         self.board.turn(self.partition, epoch, office.term.engine().commodities().cloned());
@@ -291,6 +295,7 @@ impl Office {
                     let UnderWay { since, .. } = task.under_way.take().expect("a confirm belongs to an append");
                     task.meters.confirmed(since.elapsed());
                     self.term.confirmed();
+                    task.confirmed.store(self.term.sequence().0, Ordering::Relaxed);
                     look_again = None;
                     while drained.len() < self.term.room()
                         && let Ok(request) = task.requests.try_recv()

@@ -92,6 +92,11 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
         Some(Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events: gathered.events })
     }
 
+    /// The last batch that was sent, or the fence.
+    pub(crate) const fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
     /// Whether a batch is in flight.
     pub(crate) const fn is_waiting(&self) -> bool {
         self.in_flight.is_some()

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, OrderId, PartitionId, Partitions, UserId};
+use crate::domain::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, UserId};
 use crate::engine::{Command, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, Traced};
@@ -73,6 +73,12 @@ impl Router {
     #[must_use]
     pub fn trouble_of(&self, partition: PartitionId) -> Option<Trouble> {
         self.ways.trouble(partition)
+    }
+
+    /// The last batch of a partition that was confirmed here, and its epoch; none if it is not served here.
+    #[must_use]
+    pub fn confirmed(&self, partition: PartitionId) -> Option<(Epoch, Sequence)> {
+        self.ways.confirmed(partition)
     }
 
     /// Requests waiting on the way to each partition there is a way to: in its task's inbox, or for the peer that owns it.

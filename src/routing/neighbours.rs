@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, follow};
 use super::roads::Roads;
-use crate::domain::{Epoch, NodeId, PartitionId, Reach};
+use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence};
 use crate::partition::{Inbox, Trouble};
 
 /// The other nodes.
@@ -79,6 +79,16 @@ impl Neighbours {
     #[must_use]
     pub fn serving(&self) -> BTreeMap<PartitionId, (NodeId, Epoch)> {
         self.known().feeding.clone()
+    }
+
+    /// The last batch of each of those partitions that was confirmed, and its epoch.
+    #[must_use]
+    pub fn confirmed(&self) -> BTreeMap<PartitionId, (Epoch, Sequence)> {
+        let known = self.known();
+        let of = |(partition, (node, epoch)): (&PartitionId, &(NodeId, Epoch))| {
+            Some((*partition, (*epoch, *known.nodes.get(node)?.sight.confirmed.get(partition)?)))
+        };
+        known.feeding.iter().filter_map(of).collect()
     }
 
     /// What other nodes say is the matter with partitions that they ought to serve.

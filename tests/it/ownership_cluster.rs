@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use doorbuster::domain::OrderStatus;
+use doorbuster::domain::{OrderStatus, Reach};
 use doorbuster::event::Batch;
 use doorbuster::ownership::{ClaimError, Ownership};
 use rstest::rstest;
@@ -162,7 +162,7 @@ async fn claims_that_wait_for_a_connect_that_stalls_share_it_and_what_comes_of_i
     let consumer = cluster.consumer();
     let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;
     let node = cluster.node_at(&proxy.amqp_url(), "one");
-    eventually("the node has its connection", async || node.trouble().is_none()).await;
+    assert_eq!(node.tried().await, Reach::Up);
     assert_eq!(proxy.accepted(), 1, "nothing was asked yet");
     proxy.hold();
     let errors = futures_util::future::join_all(partitions().iter().map(|index| refused(&node, index))).await;

@@ -30,7 +30,7 @@ const SECRET: &str = "a secret for tests that is long enough";
 /// Nodes that come and go, with a consumer behind them.
 struct Spikes {
     cluster: Cluster,
-    consumer: TestConsumer,
+    consumer: Option<TestConsumer>,
 }
 
 impl Spikes {
@@ -40,7 +40,7 @@ impl Spikes {
 
     async fn on(broker: TestBroker) -> Self {
         let cluster = Cluster::on(broker, Backend::Mysql).await;
-        let consumer = cluster.consumer();
+        let consumer = Some(cluster.consumer());
         Self { cluster, consumer }
     }
 
@@ -98,23 +98,33 @@ impl Spikes {
         .await;
     }
 
-    /// How operators see that each node reaches the broker.
-    async fn shown_reach(&self) -> Vec<Value> {
+    /// What an admin process tells operators.
+    async fn told(&self, path: &str) -> Vec<Value> {
         let mut config = self.config("admin");
         config.admin.listen = config.http.listen;
         let admin = AdminNode::start(&config).await.expect("the admin process starts");
         let authenticator = Authenticator::new(&config.auth, &SECRET.to_owned().into()).expect("the secret is long enough");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let request = client.get(format!("http://{}/admin/v1/nodes", admin.address()));
+        let request = client.get(format!("http://{}{path}", admin.address()));
         let request = request.bearer_auth(authenticator.mint(user(1), Role::Admin, clock::system()));
-        let nodes: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
         admin.stop().await;
-        nodes["items"].as_array().expect("a list").iter().map(|node| node["broker"].clone()).collect()
+        answer["items"].as_array().expect("a list").clone()
+    }
+
+    /// How the nodes reach the broker, as operators are told.
+    async fn shown_reach(&self) -> Vec<Value> {
+        self.told("/admin/v1/nodes").await.iter().map(|node| node["broker"].clone()).collect()
+    }
+
+    /// The batches that wait in the logs, as operators are told; none while an owner of any is not heard.
+    async fn shown_lag(&self) -> Option<u64> {
+        self.told("/admin/v1/partitions").await.iter().map(|partition| partition["log_lag"].as_u64()).sum()
     }
 
     /// When everything has stopped: the rows agree with what was answered.
     async fn audit(self, accepted: i64) {
-        self.consumer.stop().await;
+        self.consumer.expect("it consumes").stop().await;
         let rows = self.cluster.store.audit().await.expect("the database is there");
         assert!(rows.iter().all(|row| row.balanced), "{rows:?}");
         assert_eq!(rows.iter().map(|row| row.sold_by_orders).sum::<i64>(), accepted);
@@ -218,6 +228,30 @@ async fn a_node_that_joins_or_leaves_under_load_fails_no_request() {
     a.stop().await;
     c.stop().await;
     spikes.audit(accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_how_many_confirmed_batches_are_not_in_the_tables_yet() {
+    let mut spikes = Spikes::new().await;
+    let (a, b) = (spikes.start("a").await, spikes.start("b").await);
+    spikes.list(a.router(), 1_000_000).await;
+    eventually("every node owns something", async || spikes.owners().await.len() == 2).await;
+    eventually("nothing waits", async || spikes.shown_lag().await == Some(0)).await;
+    spikes.consumer.take().expect("it consumes").stop().await;
+    for buyer in 1..=5 {
+        // One after the other: each is a batch of its own.
+        for id in 1..=8 {
+            let reply = buy(a.router(), id, buyer, &format!("waits-{buyer}-{id}")).await;
+            assert!(matches!(reply, Reply::Done(Answer::Placed(_))), "{reply:?}");
+        }
+    }
+    eventually("all of them wait", async || spikes.shown_lag().await == Some(40)).await;
+    spikes.consumer = Some(spikes.cluster.consumer());
+    eventually("nothing waits any more", async || spikes.shown_lag().await == Some(0)).await;
+    for node in [a, b] {
+        node.stop().await;
+    }
+    spikes.audit(40).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

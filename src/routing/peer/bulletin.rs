@@ -64,10 +64,10 @@ impl Reporter {
         }
     }
 
+    /// Whether nothing is to say that cannot wait until the next sign of life.
     fn is_all_told(&self) -> bool {
-        self.local.board.version() == self.version
-            && Bulletin { shown: Vec::new(), hidden: Vec::new(), ..self.standing() }
-                == Bulletin { shown: Vec::new(), hidden: Vec::new(), ..self.told.clone() }
+        let pressing = |bulletin| Bulletin { confirmed: Vec::new(), shown: Vec::new(), hidden: Vec::new(), ..bulletin };
+        self.local.board.version() == self.version && pressing(self.standing()) == pressing(self.told.clone())
     }
 
     /// What holds now, without listings.
@@ -77,7 +77,10 @@ impl Reporter {
             let Some(inbox) = self.local.inbox(partition) else { continue };
             standing.stopped.extend(inbox.trouble().map(|trouble| (partition, trouble)));
             match inbox.epoch() {
-                Some(epoch) if self.local.board.is_fed_in(partition, epoch) => standing.serving.push((partition, epoch)),
+                Some(epoch) if self.local.board.is_fed_in(partition, epoch) => {
+                    standing.serving.push((partition, epoch));
+                    standing.confirmed.extend(inbox.confirmed().map(|(_, sequence)| (partition, sequence)));
+                }
                 _ => standing.claiming.push(partition),
             }
         }

@@ -10,7 +10,7 @@ use super::frames::Frames;
 use super::hello::{NODE, headers};
 use super::wire::Bulletin;
 use super::{Credential, Peer, is_refused};
-use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId, Reach};
+use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId, Reach, Sequence};
 use crate::partition::Trouble;
 
 /// A node says something four times a second. One that has not in this time is not heard of.
@@ -44,6 +44,8 @@ pub struct Sight {
     pub broker: Reach,
     /// What it serves.
     pub serving: BTreeMap<PartitionId, Epoch>,
+    /// The last batch it got confirmed of each of those.
+    pub confirmed: BTreeMap<PartitionId, Sequence>,
     /// What it is about to serve.
     pub claiming: BTreeSet<PartitionId>,
     /// What is stopped there, and why.
@@ -61,6 +63,7 @@ impl Sight {
             leaving: false,
             broker: Reach::default(),
             serving: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             claiming: BTreeSet::new(),
             stopped: BTreeMap::new(),
             listings: HashMap::new(),
@@ -76,6 +79,7 @@ impl Sight {
         self.listings.retain(|_, (partition, _)| serving.contains_key(partition) && serving.get(partition) == self.serving.get(partition));
         bulletin.hidden.iter().for_each(|id| drop(self.listings.remove(id)));
         self.listings.extend(bulletin.shown.iter().map(|(partition, commodity)| (commodity.id, (*partition, commodity.clone()))));
+        self.confirmed = bulletin.confirmed.iter().copied().collect();
         self.stopped = bulletin.stopped.iter().copied().collect();
         (self.contact, self.leaving, self.broker) = (Contact::Live, bulletin.leaving, bulletin.broker);
         (self.serving, self.claiming) = (serving, claiming);

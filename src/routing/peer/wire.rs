@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions, Reach};
+use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions, Reach, Sequence};
 use crate::engine::Command;
 use crate::partition::{Busy, Reply, Sighting, Trouble};
 use crate::ring::partition_of;
@@ -89,6 +89,8 @@ pub struct Bulletin {
     pub broker: Reach,
     /// The partitions it serves, each in its epoch.
     pub serving: Vec<(PartitionId, Epoch)>,
+    /// The last batch it got confirmed of each of those.
+    pub confirmed: Vec<(PartitionId, Sequence)>,
     /// The partitions it is about to serve: requests for them may wait there.
     pub claiming: Vec<PartitionId>,
     /// Of those, the ones that are stopped, and why.
@@ -121,11 +123,13 @@ mod tests {
             leaving: true,
             broker,
             serving: vec![(partition, epoch)],
+            confirmed: vec![(partition, Sequence(300))],
             claiming: vec![partition],
+            stopped: vec![(partition, Trouble::Panicked)],
             ..Bulletin::default()
         };
         for (broker, byte) in Reach::ALL.into_iter().zip(0..) {
-            let bytes = [1, byte, 1, 3, 0xC8, 1, 1, 3, 0, 0];
+            let bytes = [1, byte, 1, 3, 0xC8, 1, 1, 3, 0xAC, 2, 1, 3, 1, 3, 1, 0, 0];
             assert_eq!((WIRE_VERSION, postcard::to_stdvec(&bulletin(broker)).unwrap()), ("3", bytes.to_vec()));
             assert_eq!(postcard::from_bytes(&bytes), Ok(bulletin(broker)));
         }
