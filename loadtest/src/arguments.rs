@@ -192,6 +192,10 @@ pub struct ChaosArguments {
     /// Keep-alive connections.
     #[arg(long, default_value_t = 128, value_parser = value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
+    /// How long requests may wait for the next owner (`partition.command_timeout_ms`, by default what it is there), in milliseconds. More
+    /// on a machine that is so busy that owners change slowly.
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=60_000))]
+    pub patience_ms: u32,
     /// Writes what every buyer was told, and the rows at the end, into this file as JSON lines. They are checked anyway.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,

@@ -153,6 +153,7 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
         buyers: arguments.buyers as usize,
         rate: arguments.rate,
         connections: arguments.connections as usize,
+        patience_ms: arguments.patience_ms,
         history: arguments.history,
     };
     writable(arguments.json.as_deref())?;

@@ -265,7 +265,7 @@ async fn whoever_cannot_have_the_schema_for_itself_says_so_and_changes_nothing()
     assert!(refusal.starts_with("somebody else is changing the schema") && !refusal.contains('\n'), "{refusal}");
     assert!(matches!(Store::connect(database.url(), &settings()).await, Err(StoreError::Schema(_))), "nothing is made");
     somebody.execute("DO RELEASE_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))))").await.expect("it was had");
-    assert_eq!(migrate().await.expect("it is free"), 1);
+    assert_ne!(migrate().await.expect("it is free"), 0);
     // It was given back, and not only when its connection has gone.
     assert_eq!(migrate().await.expect("it is free again"), 0);
 }

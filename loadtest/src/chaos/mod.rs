@@ -55,6 +55,8 @@ pub struct Chaos {
     pub rate: u32,
     /// Keep-alive connections.
     pub connections: usize,
+    /// How long requests may wait for the next owner (`partition.command_timeout_ms`), in milliseconds.
+    pub patience_ms: u32,
     /// Where what everybody was told, and the rows, are written as JSON lines.
     #[serde(skip)]
     pub history: Option<PathBuf>,
@@ -121,7 +123,9 @@ async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher,
         Scenario::NetworkCut => Some(Isolation::new(&services.mysql, &services.amqp).await?),
         _ => None,
     };
-    let special = Special { isolation, environment: terms.environment };
+    let patience = ("DOORBUSTER__PARTITION__COMMAND_TIMEOUT_MS", chaos.patience_ms.to_string());
+    let own = terms.environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let special = Special { isolation, environment: own.chain([patience]).collect() };
     let cluster = Cluster::start_with(terms.layout, services, launcher, folder, special).await?;
     if let (Scenario::BrokerKilled, Some(server)) = (chaos.scenario, &mut server) {
         // RabbitMQ 3.10 may forget queues that were declared some seconds before a kill. An orderly stop writes them down.

@@ -46,10 +46,6 @@ pub enum Scenario {
     RowLost,
 }
 
-/// Whether requests wait for the next owner is what is looked at, not how fast this machine is: the usual two seconds are not enough
-/// where several clusters share two cores.
-const PATIENT: &[(&str, &str)] = &[("DOORBUSTER__PARTITION__COMMAND_TIMEOUT_MS", "8000")];
-
 /// The broker takes a connection for dead after two heartbeats missed: within the time the cable is cut.
 const NERVOUS: &[(&str, &str)] = &[("DOORBUSTER__BROKER__HEARTBEAT_SECONDS", "2")];
 
@@ -107,7 +103,7 @@ impl Terms {
 
     /// Nodes come and go in order: there is a new epoch, requests wait for it, and none fails.
     const fn in_order(spikes: usize, consumers: usize, lasts: Duration) -> Self {
-        Self { is_silent: true, lasts, environment: PATIENT, ..Self::new_epoch(spikes, consumers) }
+        Self { is_silent: true, lasts, ..Self::new_epoch(spikes, consumers) }
     }
 
     /// Selling goes on.

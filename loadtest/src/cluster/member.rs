@@ -99,7 +99,7 @@ pub(super) struct Setting {
     pub(super) secret: String,
     pub(super) folder: PathBuf,
     /// Variables of the scenario's own.
-    pub(super) environment: &'static [(&'static str, &'static str)],
+    pub(super) environment: Vec<(&'static str, String)>,
 }
 
 impl Setting {
@@ -154,7 +154,7 @@ impl Setting {
             ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
             (listen, address.to_string()),
         ];
-        environment.extend(self.environment.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        environment.extend(self.environment.iter().cloned());
         // Later ones win.
         environment.extend(own);
         let log = self.folder.join(format!("{name}.log"));

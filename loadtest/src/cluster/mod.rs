@@ -45,7 +45,7 @@ pub struct Special {
     /// Where the first node that sells is on its own.
     pub isolation: Option<Isolation>,
     /// Settings of all processes.
-    pub environment: &'static [(&'static str, &'static str)],
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A cluster that runs. Dropped, everything of it is killed and removed.
