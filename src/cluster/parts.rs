@@ -153,7 +153,7 @@ impl Parts {
     pub(super) fn membership(&self, config: &Config) -> Membership {
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(watch_tasks(Arc::clone(&self.neighbours))));
         let (local, neighbours) = (Arc::clone(&self.local), Arc::clone(&self.neighbours));
-        Membership::new(self.store.clone(), self.me.clone(), local, neighbours, clock::system, Pace::from(&config.node))
+        Membership::new(self.store.clone(), self.me.clone(), local, neighbours, clock::system, Pace::from(config))
     }
 
     /// The HTTP server on that listener.

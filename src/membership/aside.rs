@@ -6,30 +6,66 @@ use std::time::{Duration, Instant};
 
 use crate::domain::{NodeId, Reach};
 
-/// How long a member must have been seen with its broker before others stand aside for it. When a broker comes back to all, the last
-/// has its session some time after the first: a connect that hung is given up after `broker.answer_timeout_ms` (5 s).
-const HOLD: Duration = Duration::from_secs(6);
-
 /// What was seen of the members' ways to the broker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Aside {
-    up_since: BTreeMap<NodeId, Instant>,
+    hold: Duration,
+    members: BTreeMap<NodeId, Seen>,
     aside: BTreeSet<NodeId>,
 }
 
+/// Since when a member has had its broker on end.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// It had it when it was first seen.
+    Always,
+    /// It came back then.
+    Since(Instant),
+    /// It has not now.
+    Without,
+}
+
 impl Aside {
+    /// Nobody seen yet. When a broker comes back to all, the last has its session some time after the first: others stand aside for a
+    /// member only when it has been back for `hold`, which is longer than a connect may hang.
+    pub(super) const fn new(hold: Duration) -> Self {
+        Self { hold, members: BTreeMap::new(), aside: BTreeSet::new() }
+    }
+
     /// Takes in how the members reach the broker now, as far as is known. Whether others stand aside than before.
     pub(super) fn heed(&mut self, members: &[(NodeId, Option<Reach>)], now: Instant) -> bool {
-        let told = |reach| members.iter().filter(move |(_, told)| *told == Some(reach)).map(|(id, _)| id);
-        self.up_since.retain(|id, _| told(Reach::Up).any(|up| up == id));
-        for id in told(Reach::Up) {
-            self.up_since.entry(id.clone()).or_insert(now);
+        for (id, told) in members {
+            let seen = match (*told, self.members.get(id)) {
+                (Some(Reach::Up), None) => Seen::Always,
+                (Some(Reach::Up), Some(Seen::Without)) => Seen::Since(now),
+                (Some(Reach::Up), Some(seen)) => *seen,
+                // Whoever is not heard yet has not been seen.
+                (None, None) => continue,
+                (Some(Reach::Down | Reach::Away) | None, _) => Seen::Without,
+            };
+            self.members.insert(id.clone(), seen);
         }
-        let is_steady = self.up_since.values().any(|since| now.duration_since(*since) >= HOLD);
+        self.members.retain(|id, _| members.iter().any(|(member, _)| member == id));
+        let is_steady = members.iter().any(|(id, _)| self.is_steady(id, now));
         // A reconnect of the one that took over brings nobody back. Only when nobody has a broker nobody stands aside.
-        let is_hoped_for = told(Reach::Up).chain(told(Reach::Down)).next().is_some();
-        let aside = told(Reach::Away).filter(|id| is_steady || is_hoped_for && self.aside.contains(*id)).cloned().collect();
+        let is_hoped_for = members.iter().any(|(_, told)| matches!(told, Some(Reach::Up | Reach::Down)));
+        let stands = |(id, told): &&(NodeId, Option<Reach>)| match told {
+            Some(Reach::Away) => is_steady || is_hoped_for && self.aside.contains(id),
+            // Whose broker comes and goes takes nothing from those that keep theirs.
+            Some(Reach::Up) => is_steady && self.aside.contains(id) && !self.is_steady(id, now),
+            Some(Reach::Down) => is_steady && self.aside.contains(id),
+            None => false,
+        };
+        let aside = members.iter().filter(stands).map(|(id, _)| id.clone()).collect();
         std::mem::replace(&mut self.aside, aside) != self.aside
+    }
+
+    fn is_steady(&self, id: &NodeId, now: Instant) -> bool {
+        match self.members.get(id) {
+            Some(Seen::Always) => true,
+            Some(Seen::Since(since)) => now.duration_since(*since) >= self.hold,
+            Some(Seen::Without) | None => false,
+        }
     }
 
     /// Who stands aside.
@@ -44,16 +80,20 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const HOLD: Duration = Duration::from_secs(6);
 
     /// Members `a`, `b`, `c`, and a clock.
     struct Seen(Aside, Instant);
 
     impl Seen {
-        /// Two members that had their broker for long.
+        fn nobody() -> Self {
+            Self(Aside::new(HOLD), Instant::now())
+        }
+
+        /// Two members that had their broker when they were first seen.
         fn steady() -> Self {
-            let mut seen = Self(Aside::default(), Instant::now());
-            assert_eq!(seen.heed(HOLD, [Some(Up), Some(Up)]), "");
-            assert_eq!(seen.heed(HOLD, [Some(Up), Some(Up)]), "");
+            let mut seen = Self::nobody();
+            assert_eq!(seen.heed(SECOND, [Some(Up), Some(Up)]), "");
             seen
         }
 
@@ -67,12 +107,27 @@ mod tests {
     }
 
     #[test]
-    fn one_without_a_broker_stands_aside_for_one_that_has_it_until_it_is_back() {
+    fn one_without_a_broker_stands_aside_for_one_that_has_it_until_it_has_been_back_for_a_while() {
         let mut seen = Seen::steady();
         assert_eq!(seen.heed(SECOND, [Some(Down), Some(Up)]), "", "a reconnect moves nothing");
         assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "a");
         assert_eq!(seen.heed(HOLD * 9, [Some(Away), Some(Up)]), "a");
+        assert_eq!(seen.heed(SECOND, [Some(Up), Some(Up)]), "a");
+        assert_eq!(seen.heed(HOLD - SECOND, [Some(Up), Some(Up)]), "a");
         assert_eq!(seen.heed(SECOND, [Some(Up), Some(Up)]), "");
+    }
+
+    #[test]
+    fn one_whose_broker_comes_and_goes_stays_aside_but_for_nobody() {
+        let mut seen = Seen::steady();
+        assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "a");
+        for _ in 0..3 {
+            assert_eq!(seen.heed(SECOND, [Some(Up), Some(Up)]), "a");
+            assert_eq!(seen.heed(SECOND, [Some(Down), Some(Up)]), "a");
+            assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "a");
+        }
+        assert_eq!(seen.heed(SECOND, [Some(Up), Some(Up)]), "a");
+        assert_eq!(seen.heed(SECOND, [Some(Up), Some(Down)]), "", "the other may need it");
     }
 
     #[test]
@@ -88,12 +143,20 @@ mod tests {
 
     #[test]
     fn the_hold_runs_out_without_a_word_and_begins_anew_with_each_session() {
-        let mut seen = Seen(Aside::default(), Instant::now());
+        let mut seen = Seen::nobody();
+        assert_eq!(seen.heed(SECOND, [Some(Away), Some(Down)]), "");
         assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "");
         assert_eq!(seen.heed(HOLD - SECOND, [Some(Away), Some(Down)]), "");
         assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "");
         assert_eq!(seen.heed(HOLD - SECOND, [Some(Away), Some(Up)]), "");
         assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "a");
+    }
+
+    #[test]
+    fn who_looks_for_the_first_time_sees_at_once_what_the_others_have_seen_for_long() {
+        let mut seen = Seen::nobody();
+        assert_eq!(seen.heed(SECOND, [None, None, Some(Up)]), "");
+        assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up), Some(Up)]), "a");
     }
 
     #[test]
@@ -109,7 +172,8 @@ mod tests {
     fn a_member_that_is_not_heard_neither_stands_aside_nor_lets_others() {
         let mut seen = Seen::steady();
         assert_eq!(seen.heed(SECOND, [Some(Away), None]), "");
-        assert_eq!(seen.heed(HOLD, [Some(Away), None, Some(Up)]), "");
-        assert_eq!(seen.heed(HOLD, [Some(Away), None, Some(Up)]), "a");
+        assert_eq!(seen.heed(SECOND, [None, Some(Up)]), "");
+        assert_eq!(seen.heed(HOLD - SECOND, [Some(Away), Some(Up)]), "", "silent and back is not on end");
+        assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up)]), "a");
     }
 }

@@ -12,7 +12,7 @@ pub use watch::{Ended, Membership, View};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config;
+use crate::config::Config;
 use crate::domain::NodeId;
 
 /// This process as a member.
@@ -26,17 +26,24 @@ pub struct Me {
     pub address: Option<SocketAddr>,
 }
 
-/// How often members are heard, and for how long they are believed.
+/// How often members are heard, and how long they are believed and waited for.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Between two heartbeats.
     pub interval: Duration,
     /// How long a heartbeat may stand still.
     pub stale: Duration,
+    /// How long one whose broker came back must have kept it to count as having one.
+    pub hold: Duration,
 }
 
-impl From<&config::Node> for Pace {
-    fn from(config: &config::Node) -> Self {
-        Self { interval: Duration::from_millis(config.heartbeat_interval_ms), stale: Duration::from_millis(config.heartbeat_stale_ms) }
+impl From<&Config> for Pace {
+    fn from(config: &Config) -> Self {
+        Self {
+            interval: Duration::from_millis(config.node.heartbeat_interval_ms),
+            stale: Duration::from_millis(config.node.heartbeat_stale_ms),
+            // A connect that hung when the broker went is given up just before.
+            hold: Duration::from_millis(config.broker.answer_timeout_ms) + Duration::from_secs(1),
+        }
     }
 }

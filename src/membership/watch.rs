@@ -72,7 +72,7 @@ impl Membership {
             clock,
             pace,
             roster: Roster::default(),
-            aside: Aside::default(),
+            aside: Aside::new(pace.hold),
             partitions,
             view,
             away: false,

@@ -280,6 +280,15 @@ async fn a_node_cut_off_from_the_broker_alone_hands_its_partitions_to_others_unt
     let metrics = doorbuster::telemetry::install_metrics().expect("they are installed once for all").render();
     assert!(metrics.contains("doorbuster_broker_up "), "{metrics}");
     assert!(spikes.owned_by("a").await.is_empty() && share(&b).is_empty(), "it is still cut off");
+    // Whoever joins now sees what the others see: nothing waits for a node that cannot take it.
+    let d = spikes.start("d").await;
+    let mut view = d.view();
+    let with_a =
+        tokio::spawn(async move { view.wait_for(|view| view.placement.members().iter().any(|id| id.as_str() == "a")).await.is_ok() });
+    eventually("the one that joins owns something", async || !spikes.owned_by("d").await.is_empty()).await;
+    assert!(!with_a.is_finished(), "the one that joins means partitions for a node without a broker");
+    d.stop().await;
+    assert!(!with_a.await.expect("no panic"));
     proxy.mend();
     eventually("it owns its share again", async || spikes.owned_by("a").await == own).await;
     let (accepted, longest) = load.end().await;
