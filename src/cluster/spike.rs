@@ -62,8 +62,7 @@ impl SpikeNode {
         let buyers = parts.serve(config, buyers, Surface::Buyers, view.clone())?;
         tokio::spawn(parts.stop.clone().run_until_cancelled_owned(ownership.tell_reach(reach_teller(&parts.local))));
         // Told before it is active: nobody is to give up a partition for a node that has no broker.
-        let broker = ownership.tried().await;
-        parts.local.set_reach(broker);
+        let broker = first_reach(&parts.local).await;
         parts.store.beat(&parts.me.id, parts.me.instance, clock::system(), broker).await?;
         parts.store.move_node(&parts.me.id, parts.me.instance, &[NodeState::Joining], NodeState::Active).await?;
         let membership = tokio::spawn(membership.run());
@@ -158,6 +157,14 @@ fn reach_teller(local: &Arc<Local>) -> impl Fn(Reach) + Send + 'static {
         up.set(f64::from(u8::from(reach == Reach::Up)));
         local.set_reach(reach);
     }
+}
+
+/// How the broker is reached when the first attempt to connect is over.
+async fn first_reach(local: &Local) -> Reach {
+    let mut reaches = local.reaches();
+    // Whoever tells it does so within a bound, and lives as long as this node.
+    let first = reaches.wait_for(|reach| *reach != Reach::Down).await;
+    first.map_or(Reach::Away, |reach| *reach)
 }
 
 /// Tells the database. If it is away, the others learn it from the closed connection.

@@ -88,14 +88,8 @@ impl ClusterOwnership {
         }
     }
 
-    /// Waits until the first attempt to connect has succeeded or failed: how the broker is reached then.
-    pub async fn tried(&self) -> Reach {
-        let mut link = self.link.clone();
-        let link = link.wait_for(|link| !matches!(link, Link::Opening)).await;
-        link.map_or(Reach::Away, |link| reach(&link))
-    }
-
-    /// Tells how the broker is reached, now and whenever that changes; ends when nobody connects any more.
+    /// Tells how the broker is reached, now and whenever that changes; ends when nobody connects any more. "Down" comes first: the first
+    /// attempt to connect is under way, and within some seconds it is "up" or "away".
     pub fn tell_reach<F: Fn(Reach)>(&self, tell: F) -> impl Future<Output = ()> + use<F> {
         follow(self.link.clone(), reach, tell)
     }

@@ -12,6 +12,10 @@ use crate::domain::Reach;
 /// How long a node may be without a session before it says that the broker is away. A reconnect takes a tenth of it.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long the first attempt to connect may take before a node says that the broker is away: a broker that declares its queues slowly is
+/// no reason not to start.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(10);
+
 /// What it comes to if it lasts.
 pub(super) fn reach(link: &Link) -> Reach {
     match link {
@@ -25,16 +29,23 @@ pub(super) fn reach(link: &Link) -> Reach {
 pub(super) async fn follow<T>(mut link: watch::Receiver<T>, reach: impl Fn(&T) -> Reach, tell: impl Fn(Reach)) {
     // One that never had a session has nothing to come back to.
     let mut grace = Duration::ZERO;
+    let mut is_first = true;
     loop {
         let now = reach(&link.borrow_and_update());
         if now == Reach::Up {
             grace = GRACE;
         }
         let changes = async { link.wait_for(|link| reach(link) != now).await.is_ok() };
-        let changed = if now == Reach::Away && !grace.is_zero() {
+        let bound = match now {
+            Reach::Away if !grace.is_zero() => Some(grace),
+            Reach::Down if is_first => Some(FIRST_ATTEMPT),
+            Reach::Up | Reach::Down | Reach::Away => None,
+        };
+        is_first = false;
+        let changed = if let Some(bound) = bound {
             tell(Reach::Down);
             tokio::pin!(changes);
-            match timeout(grace, &mut changes).await {
+            match timeout(bound, &mut changes).await {
                 Ok(changed) => changed,
                 Err(_) => {
                     tell(Reach::Away);
@@ -93,6 +104,16 @@ mod tests {
     async fn a_broker_that_blocks_is_never_away() {
         let told = Told::of(Reach::Up);
         assert_eq!(told.from(Reach::Down, GRACE * 10).await, [Reach::Down]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_attempt_that_takes_its_time_is_waited_for_within_a_bound() {
+        let told = Told::of(Reach::Down);
+        tokio::time::sleep(FIRST_ATTEMPT - MOMENT).await;
+        assert_eq!(*told.1.lock().unwrap(), [Reach::Down]);
+        tokio::time::sleep(MOMENT * 2).await;
+        assert_eq!(*told.1.lock().unwrap(), [Reach::Down, Reach::Away]);
+        assert_eq!(told.from(Reach::Up, MOMENT).await, [Reach::Up]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 //! A refused lock closes a channel by the broker's hand, and a connection has only so many of those in it (see
 //! [`Session`]). The connection that owns partitions must not be used up by asking again and again for those of others.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -10,6 +11,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use crate::broker::{Broker, BrokerError, Session};
 use crate::domain::PartitionId;
+use crate::panics;
 
 pub(super) struct Scout {
     broker: Broker,
@@ -44,7 +46,12 @@ impl Scout {
             return attempt.clone();
         }
         let (broker, name) = (self.broker.clone(), self.name.clone());
-        last.insert(async move { broker.connect(&name).await.map(Arc::new) }.boxed().shared()).clone()
+        let connect = async move { broker.connect(&name).await.map(Arc::new) };
+        // A panic would be shared too, with everybody who ever asks.
+        let connect = AssertUnwindSafe(connect).catch_unwind().map(|connected| {
+            connected.unwrap_or_else(|panic| Err(BrokerError::Away(format!("the connect panicked: {}", panics::text_of(&*panic)))))
+        });
+        last.insert(connect.boxed().shared()).clone()
     }
 }
 

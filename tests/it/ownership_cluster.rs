@@ -162,7 +162,10 @@ async fn claims_that_wait_for_a_connect_that_stalls_share_it_and_what_comes_of_i
     let consumer = cluster.consumer();
     let proxy = Proxy::to("127.0.0.1:5672".parse().unwrap()).await;
     let node = cluster.node_at(&proxy.amqp_url(), "one");
-    assert_eq!(node.tried().await, Reach::Up);
+    let (reach, mut reaches) = tokio::sync::watch::channel(Reach::Down);
+    let telling = tokio::spawn(node.tell_reach(move |told| _ = reach.send_replace(told)));
+    reaches.wait_for(|reach| *reach == Reach::Up).await.expect("it is told");
+    telling.abort();
     assert_eq!(proxy.accepted(), 1, "nothing was asked yet");
     proxy.hold();
     let errors = futures_util::future::join_all(partitions().iter().map(|index| refused(&node, index))).await;
