@@ -42,6 +42,10 @@ impl Task {
             if self.rest(Instant::now() + pause, told).await.is_none() {
                 break;
             }
+            if trouble == Trouble::Panicked {
+                // It begins again: what it waits for from here on is no trouble of its own.
+                self.note(None);
+            }
         }
         self.ownership.release(self.partition).await;
         // What is the matter with it now is its next owner's to say.

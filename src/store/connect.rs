@@ -89,7 +89,7 @@ impl Connections {
             return Err(StoreError::Schema("the database has no Doorbuster schema: run `doorbuster migrate`".into()));
         }
         if applied.len() < Migrator::migrations().len() {
-            return Err(StoreError::Schema("the schema is of an older release: stop all nodes, then run `doorbuster migrate`".into()));
+            return Err(StoreError::Schema("the schema is of an older release: run `doorbuster migrate` of this one".into()));
         }
         read_partitions(&self.reader)
             .await?
@@ -271,12 +271,17 @@ fn reason(error: &sqlx::Error) -> String {
 /// The server's lock for whoever changes the schema of one database. It is a connection's, and ends with it.
 struct MigrationLock(MySqlConnection);
 
+/// How long the connection for it may take.
+const LOCK_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl MigrationLock {
     /// Waits for it, on a connection beside the pool: a pool of one has none to spare.
     async fn take(pool: &DatabaseConnection, patience: Duration) -> Result<Self, StoreError> {
         let failed = |error: sqlx::Error| StoreError::Connect(format!("cannot lock the schema: {}", reason(&error)));
         let options = pool.get_mysql_connection_pool().connect_options();
-        let mut connection = MySqlConnection::connect_with(&options).await.map_err(failed)?;
+        let silent = |_| StoreError::Connect(format!("cannot lock the schema: no connection within {LOCK_CONNECT_TIMEOUT:?}"));
+        let connect = MySqlConnection::connect_with(&options);
+        let mut connection = tokio::time::timeout(LOCK_CONNECT_TIMEOUT, connect).await.map_err(silent)?.map_err(failed)?;
         // Its name has a length that every server takes, whatever that of the database.
         let query = "SELECT COALESCE(GET_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))), ?), 0)";
         let got: i64 = sqlx::query_scalar(query).bind(patience.as_secs()).fetch_one(&mut connection).await.map_err(failed)?;
