@@ -31,6 +31,8 @@ use crate::volley::{Amount, Attempt, Progress, Volley, fire};
 const RETRIES_MAX: u32 = 100;
 /// How many commodities are put on sale until one is in a partition that the damage concerns.
 const OFFERS_MAX: u32 = 200;
+/// How long an answer may take beyond the time requests wait for the next owner.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A sale that is over, to be looked at again at the end.
 pub(super) struct Finished {
@@ -227,7 +229,7 @@ impl Scene<'_> {
             amount: Amount::EachBuyerOnce,
             pace,
             retries_max: RETRIES_MAX,
-            request_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_millis(self.chaos.patience_ms.into()) + ANSWER_TIMEOUT,
             time_limit: Duration::from_secs(120),
         }
     }
