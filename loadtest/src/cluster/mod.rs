@@ -223,8 +223,11 @@ impl Cluster {
 }
 
 /// Deletes the queues and the exchange whose names begin with `prefix`, of a cluster that is over.
-pub fn remove_queues(amqp: &str, prefix: &str) {
-    drop(OwnQueues::new(amqp, prefix, Partitions::DEFAULT));
+///
+/// # Errors
+/// If any of them is left.
+pub fn remove_queues(amqp: &str, prefix: &str) -> anyhow::Result<()> {
+    queues::delete(amqp, prefix, Partitions::DEFAULT)
 }
 
 fn random_secret() -> String {

@@ -25,20 +25,22 @@ impl OwnQueues {
     pub(super) fn new(url: &str, prefix: &str, partitions: Partitions) -> Self {
         Self { url: url.to_owned(), prefix: prefix.to_owned(), partitions }
     }
-
-    fn names(&self) -> Vec<String> {
-        let logs = self.partitions.iter().map(|partition| format!("{}.partition.{partition}.log", self.prefix));
-        logs.chain([format!("{}.dead", self.prefix)]).collect()
-    }
 }
 
 impl Drop for OwnQueues {
     fn drop(&mut self) {
-        let (url, exchange, queues) = (self.url.clone(), self.prefix.clone(), self.names());
-        if let Err(error) = on_a_thread_of_its_own(async move { remove(&url, exchange, queues, REMOVE_TIMEOUT).await }) {
-            eprintln!("loadtest: on the broker are left behind: {error:#}");
+        if let Err(error) = delete(&self.url, &self.prefix, self.partitions) {
+            eprintln!("loadtest: {error:#}");
         }
     }
+}
+
+/// Deletes what has a name that begins with `prefix`, or says what is left behind and why.
+pub(super) fn delete(url: &str, prefix: &str, partitions: Partitions) -> anyhow::Result<()> {
+    let logs = partitions.iter().map(|partition| format!("{prefix}.partition.{partition}.log"));
+    let queues = logs.chain([format!("{prefix}.dead")]).collect();
+    let (url, exchange) = (url.to_owned(), prefix.to_owned());
+    on_a_thread_of_its_own(async move { remove(&url, exchange, queues, REMOVE_TIMEOUT).await }).context("on the broker are left behind")
 }
 
 /// Deletes them, or says which are left and why.

@@ -59,6 +59,13 @@ fn a_server_that_is_away_is_no_violation() {
 }
 
 #[test]
+fn queues_that_are_left_behind_are_a_failure() {
+    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("amqp://guest:guest@{away}/%2f");
+    came_to_nothing(Command::new(PROGRAM).args(["remove-queues", &url, "shop"]), "left behind: shop.partition.0.log");
+}
+
+#[test]
 fn a_whole_race_runs_from_the_command_line_and_writes_its_figures() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("race.json");
@@ -75,9 +82,17 @@ fn a_whole_race_runs_from_the_command_line_and_writes_its_figures() {
 
 #[test]
 fn a_signal_ends_a_race_and_says_so() {
-    for (signal, name, code) in [(Signal::SIGINT, "SIGINT", 130), (Signal::SIGTERM, "SIGTERM", 143)] {
+    for (signal, name, code) in [
+        (Signal::SIGHUP, "SIGHUP", 129),
+        (Signal::SIGINT, "SIGINT", 130),
+        (Signal::SIGQUIT, "SIGQUIT", 131),
+        (Signal::SIGTERM, "SIGTERM", 143),
+    ] {
         let arguments = ["race", "--buyers", "1000", "--stock", "10", "--connections", "8", "--rate", "10"];
-        let mut child = Command::new(PROGRAM).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Whoever runs the tests may have one of them ignored: `nohup` has.
+        let mut command = Command::new("env");
+        command.arg(format!("--default-signal={name}")).arg(PROGRAM);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();

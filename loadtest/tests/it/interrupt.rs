@@ -1,7 +1,7 @@
 //! Stopped in the middle, a run takes with it what it has started and made.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
@@ -11,6 +11,7 @@ use loadtest::cluster::Services;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+use tokio::process::{Child, Command};
 
 use crate::PROGRAM;
 
@@ -21,7 +22,7 @@ const BOUND: Duration = Duration::from_secs(120);
 fn chaos(scenario: &str, folder: &Path) -> Child {
     let mut command = Command::new(PROGRAM);
     command.args(["chaos", "--scenario", scenario]).env("TMPDIR", folder);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap()
 }
 
 /// A variable of every process that has that folder for its own, which the run itself and all that it starts have.
@@ -66,8 +67,8 @@ async fn are_there(services: &Services, prefix: &str) -> (bool, bool) {
 
 /// Ends it by a signal, and waits until no process is left that it started.
 async fn interrupted(mut run: Child, signal: Signal, folder: &Path) -> Option<i32> {
-    kill(Pid::from_raw(run.id().try_into().unwrap()), signal).unwrap();
-    let status = run.wait().unwrap();
+    kill(Pid::from_raw(run.id().unwrap().try_into().unwrap()), signal).unwrap();
+    let status = run.wait().await.unwrap();
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     // What was killed last may not be buried yet.
     while !variables(folder, "TMPDIR").is_empty() {
