@@ -13,6 +13,7 @@ use doorbuster::datadir;
 use loadtest::chaos::{self, Chaos};
 use loadtest::cluster::{Cluster, Layout, Services};
 use loadtest::crash::{self, Crash};
+use loadtest::files::writable;
 use loadtest::loopback::Target;
 use loadtest::outcome::NoOutcome;
 use loadtest::race::{self, Own, Race, Track};
@@ -56,7 +57,7 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
         retries_max: arguments.retry,
         time_limit_seconds: arguments.time_limit,
     };
-    writable(arguments.load.json.as_deref())?;
+    writable_json(arguments.load.json.as_deref())?;
     let targets: Vec<Target> = arguments.url.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
     let stage = Stage::new()?;
     let operators = arguments.admin.map(|url| url.parse()).transpose()?;
@@ -136,7 +137,7 @@ pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {
         buyers: arguments.buyers as usize,
         connections: arguments.connections as usize,
     };
-    writable(arguments.json.as_deref())?;
+    writable_json(arguments.json.as_deref())?;
     println!("seed {}", crash.seed);
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
@@ -156,7 +157,7 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
         patience_ms: arguments.patience_ms,
         history: arguments.history,
     };
-    writable(arguments.json.as_deref())?;
+    writable_json(arguments.json.as_deref())?;
     println!("seed {}", chaos.seed);
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
@@ -186,11 +187,9 @@ fn conclude(
     }
 }
 
-/// Whether the figures can be written into that file: better known before the run than after it.
-fn writable(json: Option<&Path>) -> anyhow::Result<()> {
-    let Some(file) = json else { return Ok(()) };
-    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-    opened.map(drop).with_context(|| format!("cannot write {}", file.display()))
+/// Whether the figures can be written into that file.
+fn writable_json(json: Option<&Path>) -> anyhow::Result<()> {
+    json.map_or(Ok(()), writable)
 }
 
 fn write_json(file: Option<&Path>, value: &impl serde::Serialize) -> anyhow::Result<()> {

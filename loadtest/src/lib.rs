@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod compare;
 pub mod crash;
 pub mod drain;
+pub mod files;
 pub mod ledger;
 pub mod loopback;
 pub mod machine;

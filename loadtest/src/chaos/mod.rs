@@ -29,6 +29,7 @@ pub use report::{ChaosReport, TurnReport};
 pub use scenario::Scenario;
 
 use crate::cluster::{Cluster, Isolation, Services, Special};
+use crate::files::writable;
 use crate::outcome::NoOutcome;
 use crate::plan::Pace;
 use crate::server::Launcher;
@@ -98,10 +99,8 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
 /// All that the turns need, running.
 async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher, mint: Mint, folder: &Path) -> anyhow::Result<Scene<'a>> {
     ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
-    if let Some(file) = &chaos.history {
-        // Better known now than when there is something to write.
-        record::write(file, &[])?;
-    }
+    // Better known now than when there is something to write.
+    chaos.history.as_deref().map_or(Ok(()), writable)?;
     let terms = chaos.scenario.terms();
     let mut server = match terms.server {
         Some(kind) => Some(PrivateServer::start(kind, folder).await?),

@@ -15,7 +15,7 @@ use loadtest::plan;
 use loadtest::sale::{Desk, Offer, order_shape};
 use loadtest::server::{Kind, ServerProcess};
 
-use super::{Stage, own_config, writable, write_json};
+use super::{Stage, own_config, writable_json, write_json};
 use crate::arguments::{CompareArguments, Through};
 
 /// Buyers that orders are signed for; the commodities have no limit per user.
@@ -57,7 +57,7 @@ impl Sales {
 }
 
 pub async fn compare(arguments: CompareArguments) -> anyhow::Result<ExitCode> {
-    writable(arguments.load.json.as_deref())?;
+    writable_json(arguments.load.json.as_deref())?;
     let stage = Stage::new()?;
     let settings = Settings {
         connections: arguments.load.connections as usize,

@@ -59,6 +59,18 @@ fn a_server_that_is_away_is_no_violation() {
 }
 
 #[test]
+fn a_run_that_cannot_start_leaves_the_last_ones_files_and_no_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (history, json) = (folder.path().join("history"), folder.path().join("json"));
+    std::fs::write(&history, "the last run").unwrap();
+    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["chaos", "--scenario", "spike-killed"]).env("DOORBUSTER_TEST_AMQP_URL", format!("amqp://guest:guest@{away}/%2f"));
+    came_to_nothing(command.arg("--history").arg(&history).arg("--json").arg(&json), "start RabbitMQ");
+    assert_eq!((std::fs::read(&history).unwrap(), json.exists()), (b"the last run".to_vec(), false));
+}
+
+#[test]
 fn queues_that_are_left_behind_are_a_failure() {
     let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("amqp://guest:guest@{away}/%2f");
