@@ -30,7 +30,7 @@ pub use scenario::Scenario;
 
 use crate::cluster::{Cluster, Isolation, Services, Special};
 use crate::files::writable;
-use crate::outcome::NoOutcome;
+use crate::outcome::{Doubt, NoOutcome};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
@@ -82,27 +82,37 @@ impl Chaos {
 /// Does it on a cluster of its own, whose logs go into `folder`. `say` gets a line a turn.
 ///
 /// # Errors
-/// The first violation, with the seed that repeats it; or, marked with [`NoOutcome`], whatever kept the run from finding anything out.
+/// The first violation, with the seed that repeats it, or whatever failed once the cluster was to start; or, marked with
+/// [`NoOutcome`], what was missing before, and why a run proves nothing in which all else held.
 pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<ChaosReport> {
-    let mut services = Services::from_environment();
-    let mut scene = set(chaos, &mut services, launcher, mint, folder).await.map_err(NoOutcome::mark)?;
+    let surroundings = surroundings(chaos, folder).await.map_err(NoOutcome::mark)?;
+    let services = surroundings.services.clone();
+    let mut scene = set(chaos, surroundings, launcher, mint, folder).await?;
     let turns = turns(&mut scene, say).await;
     let written = chaos.history.as_ref().map_or(Ok(()), |file| record::write(file, &scene.records));
     let turns = match turns {
-        Err(error) if scene.server.is_none() => Err(without_services(error, &services).await),
+        Err(error) if scene.server.is_none() => Err(with_what_is_away(error, &services).await),
         turns => turns,
     }?;
     written.map_err(NoOutcome::mark)?;
     Ok(ChaosReport { machine: crate::machine::Machine::here(), chaos: chaos.clone(), turns })
 }
 
-/// All that the turns need, running.
-async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher, mint: Mint, folder: &Path) -> anyhow::Result<Scene<'a>> {
+/// What the cluster is to be in: nothing of it is the project's own.
+struct Surroundings {
+    services: Services,
+    isolation: Option<Isolation>,
+    proxy: Option<Proxy>,
+    server: Option<PrivateServer>,
+}
+
+async fn surroundings(chaos: &Chaos, folder: &Path) -> anyhow::Result<Surroundings> {
     ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
     // Better known now than when there is something to write.
     chaos.history.as_deref().map_or(Ok(()), writable)?;
+    let mut services = Services::from_environment();
     let terms = chaos.scenario.terms();
-    let mut server = match terms.server {
+    let server = match terms.server {
         Some(kind) => Some(PrivateServer::start(kind, folder).await?),
         None => None,
     };
@@ -122,10 +132,23 @@ async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher,
         Scenario::NetworkCut => Some(Isolation::new(&services.mysql, &services.amqp).await?),
         _ => None,
     };
+    Ok(Surroundings { services, isolation, proxy, server })
+}
+
+/// All that the turns need, running.
+async fn set<'a>(
+    chaos: &'a Chaos,
+    surroundings: Surroundings,
+    launcher: &Launcher,
+    mint: Mint,
+    folder: &Path,
+) -> anyhow::Result<Scene<'a>> {
+    let Surroundings { services, isolation, proxy, mut server } = surroundings;
+    let terms = chaos.scenario.terms();
     let patience = ("DOORBUSTER__PARTITION__COMMAND_TIMEOUT_MS", chaos.patience_ms.to_string());
     let own = terms.environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
     let special = Special { isolation, environment: own.chain([patience]).collect() };
-    let cluster = Cluster::start_with(terms.layout, services, launcher, folder, special).await?;
+    let cluster = Cluster::start_with(terms.layout, &services, launcher, folder, special).await.context("the cluster does not start")?;
     if let (Scenario::BrokerKilled, Some(server)) = (chaos.scenario, &mut server) {
         // RabbitMQ 3.10 may forget queues that were declared some seconds before a kill. An orderly stop writes them down.
         server.end(Signal::SIGTERM).await?;
@@ -133,14 +156,15 @@ async fn set<'a>(chaos: &'a Chaos, services: &mut Services, launcher: &Launcher,
     }
     let nodes = (1..=cluster.spikes.len() + 1).map(|number| format!("spike-{number}")).collect();
     let clock = Clock { start: Instant::now(), nodes };
-    Ok(Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new() })
+    Ok(Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default() })
 }
 
-/// An error of a turn. If a server that is not ours has gone away meanwhile, it says nothing about the promises.
-async fn without_services(error: anyhow::Error, services: &Services) -> anyhow::Error {
+/// An error of a turn, and what may be the reason: a server that is not ours and has gone away meanwhile. It stays what it is: of
+/// what was promised before, nobody can say any more that it held.
+async fn with_what_is_away(error: anyhow::Error, services: &Services) -> anyhow::Error {
     match services.reach().await {
         Ok(()) => error,
-        Err(away) => NoOutcome::mark(error.context(format!("{away:#}"))),
+        Err(away) => error.context(format!("{away:#}")),
     }
 }
 
@@ -150,6 +174,11 @@ async fn turns(scene: &mut Scene<'_>, say: impl Fn(String)) -> anyhow::Result<Ve
     for turn in 1..=chaos.times {
         let seed = chaos.seed.wrapping_add(u64::from(turn - 1));
         let done = scene.turn(seed).await.with_context(|| format!("turn {turn}: seed {seed} repeats it"))?;
+        if let Some(doubt) = scene.doubt.take() {
+            // Nothing was wrong in this turn. Before that is all that is said, all turns are looked at once more.
+            scene.end().await.with_context(|| format!("after the end, seed {}", chaos.seed))?;
+            return Err(doubt.context(format!("turn {turn}: seed {seed} repeats it")));
+        }
         say(format!("turn {turn:>2}: {done}"));
         turns.push(done);
     }

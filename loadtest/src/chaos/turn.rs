@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, bail, ensure};
 use doorbuster::domain::{CommodityId, Epoch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::demands::{accepted, accepted_while, load_went_on, nothing_of_the_paused, sold_in_each_quarter};
+use super::demands::{
+    accepted, accepted_while, load_went_on, nobody_noticed, nothing_of_the_paused, sold_in_each_quarter, sold_meanwhile, within_contract,
+};
 use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
 use super::proxy::{Manner, Proxy};
@@ -20,7 +22,7 @@ use super::{Chaos, Scenario, TurnReport};
 use crate::audit::{Audit, Sale, Told};
 use crate::cluster::Cluster;
 use crate::ledger::Ledger;
-use crate::outcome::NoOutcome;
+use crate::outcome::{Doubt, NoOutcome};
 use crate::plan::{self, Buyer, Pace};
 use crate::sale::{Desk, Offer, order_shape};
 use crate::tally::Tally;
@@ -52,6 +54,8 @@ pub(super) struct Scene<'a> {
     pub(super) clock: Clock,
     /// One for each turn.
     pub(super) records: Vec<Record>,
+    /// Why the last turn proves nothing, though nothing in it was wrong.
+    pub(super) doubt: Doubt,
 }
 
 impl Scene<'_> {
@@ -72,22 +76,27 @@ impl Scene<'_> {
         let commodity = self.open_sale().await?;
         let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
-        let (attempts, tally, mut done, answers_before) = self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random)).await?;
-        record.note(&self.clock, &attempts, commodity, &buyers)?;
-        load_went_on(&attempts, &done, terms.lasts)?;
-        let pause = self.pause(&attempts, epoch, &done)?;
+        let (attempts, tally, mut done, answers_before) =
+            self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random), record).await?;
+        ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
         if terms.is_silent {
-            let failed = tally.unanswered() + tally.server_errors() + tally.with_code("pending");
-            let answers = (&tally.answers, &tally.transport);
-            ensure!(failed == 0 && tally.failed_attempts.is_empty(), "no request may fail: {:?}, {answers:?}", tally.failed_attempts);
+            nobody_noticed(&attempts)?;
+            ensure!(tally.unanswered() == 0, "no request may fail: {:?}", tally.transport);
         }
+        self.doubt.unless(done.doubt.take().map_or(Ok(()), Err))?;
+        let is_felt = self.doubt.unless(load_went_on(&attempts, done.gone, terms.lasts))?.is_some();
+        // Who asks for nothing any more does not see it sold again.
+        let pause = if is_felt { self.pause(&attempts, epoch, &done)? } else { None };
         let accepted_while_gone = accepted_while(&attempts, done.gone);
-        ensure!(!terms.is_silent || terms.lasts.is_zero() || accepted_while_gone > 0, "nothing was accepted while it was away");
+        let stock = self.chaos.stock.into();
+        if terms.is_silent && !terms.lasts.is_zero() {
+            self.doubt.unless(sold_meanwhile(&attempts, done.gone, stock))?;
+        }
         if scenario == Scenario::OwnerPaused {
             nothing_of_the_paused(&attempts, epoch, done.gone)?;
         }
         if scenario == Scenario::DatabaseAway {
-            sold_in_each_quarter(&attempts, done.gone)?;
+            self.doubt.unless(sold_in_each_quarter(&attempts, done.gone, stock))?;
             let a_second = accepted_while_gone as f64 / done.gone.1.duration_since(done.gone.0).as_secs_f64();
             done.figures.insert("accepted while the database was away, a second", a_second as u64);
         }
@@ -143,7 +152,7 @@ impl Scene<'_> {
                 return Ok(commodity);
             }
         }
-        Err(NoOutcome::mark(anyhow!("none of {OFFERS_MAX} commodities is in a partition that the damage concerns")))
+        bail!("none of {OFFERS_MAX} commodities is in a partition that the damage concerns")
     }
 
     /// Stops everything in order; then every sale, and all that was told of it, is held against the rows once more.
@@ -167,13 +176,15 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Buyers at an even pace, and damage after a number of answers, and some microseconds, that the seed decides.
+    /// Buyers at an even pace, and damage after a number of answers, and some microseconds, that the seed decides. What they were
+    /// told is noted whatever comes of it.
     async fn sell_and_hurt(
         &mut self,
         commodity: CommodityId,
         buyers: &Arc<[Buyer]>,
         owner: usize,
         (seed, random): (u64, &mut StdRng),
+        record: &mut Record,
     ) -> anyhow::Result<(Vec<Attempt>, Tally, Done, u64)> {
         let stock = u64::from(self.chaos.stock);
         let milestone = random.random_range(1..=stock.div_ceil(self.chaos.damage_within().into()));
@@ -183,7 +194,7 @@ impl Scene<'_> {
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
         let mint = &self.mint;
-        let mut victims = Victims { cluster, server, proxy, mint, progress: &progress, commodity, owner, seed, random };
+        let mut victims = Victims { cluster, server, proxy, mint, progress: &progress, stock, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
@@ -192,9 +203,18 @@ impl Scene<'_> {
             inflict(scenario, &mut victims).await.map(|done| (done, answers)).context("the damage")
         };
         // Whichever fails ends the other: what comes of damage without a sale, or of a sale without damage, is nothing.
-        let (tally, (done, answers)) = tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt)?;
-        ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
-        Ok((progress.take_attempts(), tally, done, answers))
+        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt) }.await;
+        let attempts = progress.take_attempts();
+        record.note(&self.clock, &attempts, commodity, buyers)?;
+        if sold.as_ref().is_err_and(NoOutcome::is_of) {
+            // What cannot be hurt proves nothing, but whatever was wrong until then was wrong.
+            within_contract(&attempts)?;
+            if scenario.terms().is_silent {
+                nobody_noticed(&attempts)?;
+            }
+        }
+        let (tally, (done, answers)) = sold?;
+        Ok((attempts, tally, done, answers))
     }
 
     /// What the consumer has met so far, where every message is published twice.

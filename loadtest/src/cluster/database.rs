@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 
 use super::reach::ANSWER_TIMEOUT;
 use super::services::beside;
+use crate::outcome::NoOutcome;
 
 /// How long dropping it may take.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,13 +25,14 @@ pub(super) struct OwnDatabase {
 }
 
 impl OwnDatabase {
-    /// Makes it. On a server that `ends_with_us` it is left where it is.
+    /// Makes it. On a server that `ends_with_us` it is left where it is. A server that does not allow it is no outcome.
     pub(super) async fn create(server: &str, name: &str, ends_with_us: bool) -> anyhow::Result<Self> {
-        let (server, url) = beside(server, name)?;
-        let connection = connect(&server).await?;
+        let (server, url) = beside(server, name).map_err(NoOutcome::mark)?;
+        let connection = connect(&server).await.map_err(NoOutcome::mark)?;
         // Before it is made: who is stopped in the middle of that must not leave it behind.
         let database = Self { server, url, name: name.to_owned(), is_left: ends_with_us };
-        connection.execute_unprepared(&format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await?;
+        let made = connection.execute_unprepared(&format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await;
+        made.map_err(|error| NoOutcome::mark(error.into()))?;
         connection.close().await?;
         let settings = config::Database { url: None, connections_max: 2, acquire_timeout_ms: 10_000 };
         Store::migrate(&database.url, &settings, Partitions::DEFAULT).await?;

@@ -25,6 +25,7 @@ pub use ports::spare_port;
 pub use services::Services;
 
 use crate::loopback::Target;
+use crate::outcome::NoOutcome;
 use crate::server::Launcher;
 use database::OwnDatabase;
 use member::Setting;
@@ -70,7 +71,7 @@ impl Cluster {
     /// Starts one and waits until every process is ready and every partition has an owner. Logs go into `folder`.
     ///
     /// # Errors
-    /// If a server is not there, or a process is not ready in time.
+    /// Marked with [`NoOutcome`] if a server is not there, and without it if a process is not ready in time.
     pub async fn start(layout: Layout, services: &Services, launcher: &Launcher, folder: &Path) -> anyhow::Result<Self> {
         Self::start_with(layout, services, launcher, folder, Special::default()).await
     }
@@ -78,7 +79,7 @@ impl Cluster {
     /// The same, with what only some need.
     ///
     /// # Errors
-    /// If a server is not there, or a process is not ready in time.
+    /// Marked with [`NoOutcome`] if a server is not there, and without it if a process is not ready in time.
     pub async fn start_with(
         layout: Layout,
         services: &Services,
@@ -88,7 +89,9 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let name = format!("loadtest-{:08x}", rand::random::<u32>());
         let Special { isolation, environment } = special;
-        services.reach().await?;
+        // The processes have this environment too: what is wrong in it is not theirs.
+        Config::load(None).map_err(|error| NoOutcome::mark(error.into()))?;
+        services.reach().await.map_err(NoOutcome::mark)?;
         let database = OwnDatabase::create(&services.mysql, &name.replace('-', "_"), services.mysql_is_ours).await?;
         let queues = (!services.amqp_is_ours).then(|| OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT));
         let (services, prefix, folder) = (services.clone(), name, folder.to_owned());

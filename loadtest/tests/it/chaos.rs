@@ -6,9 +6,10 @@ use doorbuster::domain::{OrderId, Timestamp, UserId};
 use doorbuster::history::{Asked, OrderRow, Told, Violation};
 use loadtest::chaos::record::{self, Noted, Record};
 use loadtest::chaos::{Chaos, ChaosReport, Scenario, TurnReport, chaos};
-use loadtest::tokens::Mint;
-
 use loadtest::cluster::Unable;
+use loadtest::outcome::NoOutcome;
+use loadtest::server::Launcher;
+use loadtest::tokens::Mint;
 
 use crate::{SECRET, launcher};
 
@@ -114,6 +115,39 @@ async fn a_row_that_is_lost_is_found_missing() {
     let error = tried(Scenario::RowLost, 1, folder.path()).await.unwrap_err();
     let words = format!("{error:#}");
     assert!(words.contains("missing: 1") && words.contains("repeats it"), "{words}");
+}
+
+/// A sale of one unit to two buyers who ask at once: it is over before anything can be done.
+async fn over_at_once(scenario: Scenario, folder: &Path) -> anyhow::Error {
+    let history = Some(folder.join(HISTORY));
+    let (stock, buyers, rate, connections, patience_ms) = (1, 2, 1_000_000, 2, 8_000);
+    let plan = Chaos { scenario, times: 1, seed: 1, stock, buyers, rate, connections, patience_ms, history };
+    chaos(&plan, &launcher(), Mint::with_secret(SECRET).unwrap(), folder, |_| {}).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_sale_that_was_over_too_early_is_audited_before_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = over_at_once(Scenario::MessagesDoubled, folder.path()).await;
+    assert!(NoOutcome::is_of(&error) && format!("{error:#}").contains("over before the damage"), "{error:#}");
+    let record = record::read(&folder.path().join(HISTORY)).unwrap().remove(0);
+    assert!(record.rest_us < u64::MAX && record.rows.orders.len() == 1, "{record:?}");
+}
+
+#[tokio::test]
+async fn a_row_that_is_lost_is_a_violation_though_the_sale_was_over_too_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = over_at_once(Scenario::RowLost, folder.path()).await;
+    assert!(!NoOutcome::is_of(&error) && format!("{error:#}").contains("missing: 1"), "{error:#}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_start_is_no_run_that_came_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (scenario, launcher) = (Scenario::SpikeKilled, Launcher::new(Path::new("/bin/false"), SECRET));
+    let plan = Chaos { scenario, times: 1, seed: 1, stock: 1, buyers: 2, rate: 1, connections: 1, patience_ms: 1, history: None };
+    let error = chaos(&plan, &launcher, Mint::with_secret(SECRET).unwrap(), folder.path(), |_| {}).await.unwrap_err();
+    assert!(!NoOutcome::is_of(&error) && format!("{error:#}").contains("the server ended before it listened"), "{error:#}");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use super::Scenario;
 use super::proxy::Proxy;
 use super::servers::PrivateServer;
 use crate::cluster::Cluster;
+use crate::outcome::NoOutcome;
 use crate::tokens::Mint;
 use crate::volley::Progress;
 
@@ -36,6 +37,8 @@ pub(super) struct Victims<'a> {
     pub(super) mint: &'a Mint,
     /// How far the sale is.
     pub(super) progress: &'a Progress,
+    /// How many units.
+    pub(super) stock: u64,
     /// What is on sale.
     pub(super) commodity: CommodityId,
     /// The node it is sold by.
@@ -47,7 +50,7 @@ pub(super) struct Victims<'a> {
 }
 
 /// What was done and when.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Done {
     /// The moment before it.
     pub(super) at: Instant,
@@ -57,18 +60,25 @@ pub(super) struct Done {
     pub(super) ready: Duration,
     /// What was seen of the damage, by what it is.
     pub(super) figures: BTreeMap<&'static str, u64>,
+    /// Why it proves nothing, if everything else holds.
+    pub(super) doubt: Option<anyhow::Error>,
 }
 
 impl Done {
     /// Begun `at`, in force from `gone` until it began to be mended at `began`, and all is well again now.
     fn now(at: Instant, gone: Instant, began: Instant) -> Self {
-        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new() }
+        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new(), doubt: None }
     }
 
     /// With one more figure.
     fn with(mut self, what: &'static str, figure: u64) -> Self {
         self.figures.insert(what, figure);
         self
+    }
+
+    /// Done in a way that proves nothing.
+    fn in_vain(self, why: anyhow::Error) -> Self {
+        Self { doubt: Some(NoOutcome::mark(why)), ..self }
     }
 }
 
