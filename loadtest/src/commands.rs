@@ -13,14 +13,17 @@ use doorbuster::datadir;
 use loadtest::chaos::{self, Chaos};
 use loadtest::cluster::{Cluster, Layout, Services};
 use loadtest::crash::{self, Crash};
-use loadtest::files::writable;
+use loadtest::files::{has_files, writable};
 use loadtest::loopback::Target;
-use loadtest::outcome::NoOutcome;
+use loadtest::outcome::{NoOutcome, VIOLATION, exit_code};
 use loadtest::race::{self, Own, Race, Track};
 use loadtest::server::{Kind, Launcher};
 use loadtest::tokens::Mint;
 
 use crate::arguments::{ChaosArguments, CrashArguments, RaceArguments};
+
+/// What is said of a folder that stays.
+const LOGS: &str = "the logs are kept";
 
 /// A folder and a secret for servers of our own.
 struct Stage {
@@ -42,6 +45,13 @@ impl Stage {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+
+    /// The folder stays, if anything is in it, and is named; `kept` says what of it.
+    fn keep(self, kept: &str) {
+        if has_files(self.folder.path()) {
+            eprintln!("loadtest: {kept} in {}", self.folder.keep().display());
+        }
+    }
 }
 
 pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
@@ -62,16 +72,29 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
     let stage = Stage::new()?;
     let operators = arguments.admin.map(|url| url.parse()).transpose()?;
     let track = match (arguments.spikes, arguments.data) {
-        (Some(spikes), _) => own_cluster(&stage, Layout { spikes: spikes.into(), consumers: arguments.consumers.into() }).await?,
-        (None, Some(data)) if !targets.is_empty() => running(targets, operators, data)?,
-        (None, None) if !targets.is_empty() => running_cluster(targets, operators)?,
-        (None, data) => own(&stage, data).await?,
+        (Some(spikes), _) => own_cluster(&stage, Layout { spikes: spikes.into(), consumers: arguments.consumers.into() }).await,
+        (None, Some(data)) if !targets.is_empty() => running(targets, operators, data).map_err(NoOutcome::mark),
+        (None, None) if !targets.is_empty() => running_cluster(targets, operators).map_err(NoOutcome::mark),
+        (None, data) => own(&stage, data).await,
     };
-    println!("{} buyers race for {} units at {}\n", race.buyers, race.stock, track.targets[0]);
-    let report = race::race(&race, track).await?;
+    let raced = match track {
+        Ok(track) => {
+            println!("{} buyers race for {} units at {}\n", race.buyers, race.stock, track.targets[0]);
+            race::race(&race, track).await
+        }
+        Err(error) => Err(error),
+    };
+    let report = match raced {
+        Ok(report) => report,
+        Err(error) => return Ok(failed(stage, &error, LOGS)),
+    };
     println!("{report}");
     write_json(arguments.load.json.as_deref(), &report)?;
-    Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if report.violations.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    stage.keep(LOGS);
+    Ok(ExitCode::from(VIOLATION))
 }
 
 /// A server that runs already: its secret and database are found as it found them.
@@ -110,21 +133,23 @@ async fn own_cluster(stage: &Stage, layout: Layout) -> anyhow::Result<Track> {
     })
 }
 
-/// A server of our own, on a folder of our own unless one is named.
-async fn own(stage: &Stage, data: Option<PathBuf>) -> anyhow::Result<Track> {
-    let data = match data {
-        Some(data) => std::path::absolute(data)?,
+/// A server of our own, on a folder of our own unless one is named: what is in that is not ours.
+async fn own(stage: &Stage, named: Option<PathBuf>) -> anyhow::Result<Track> {
+    let (config, is_named) = (own_config()?, named.is_some());
+    let data = match named {
+        Some(data) => std::path::absolute(data).map_err(|error| NoOutcome::mark(error.into()))?,
         None => stage.path("data"),
     };
-    let server = stage.launcher.start(&Kind::Embedded { data: data.clone() }, &stage.path("server.log")).await?;
+    let started = stage.launcher.start(&Kind::Embedded { data: data.clone() }, &stage.path("server.log")).await;
+    let server = started.map_err(|error| if is_named { NoOutcome::mark(error) } else { error })?;
     let target = server.target().clone();
     let mint = stage.mint.clone();
-    Ok(Track { targets: vec![target.clone()], operators: target, mint, config: own_config()?, data, own: Own::Server(Box::new(server)) })
+    Ok(Track { targets: vec![target.clone()], operators: target, mint, config, data, own: Own::Server(Box::new(server)) })
 }
 
 /// The configuration of servers of our own, as far as it says how to read their database.
 fn own_config() -> anyhow::Result<Config> {
-    let mut config = Config::load(None)?;
+    let mut config = Config::load(None).map_err(|error| NoOutcome::mark(error.into()))?;
     config.database.url = None;
     Ok(config)
 }
@@ -162,10 +187,10 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
     let stage = Stage::new()?;
     let say = |line| println!("  {line}");
     let outcome = chaos::chaos(&chaos, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await;
-    conclude(stage, outcome, arguments.json.as_deref(), "the logs are kept")
+    conclude(stage, outcome, arguments.json.as_deref(), LOGS)
 }
 
-/// The report and its figures; or what was violated, and where to look: the folder stays, and `kept` says what of it.
+/// The report and its figures; or what was violated, or why nothing was found out, and where to look.
 fn conclude(
     stage: Stage,
     outcome: anyhow::Result<impl std::fmt::Display + serde::Serialize>,
@@ -178,13 +203,17 @@ fn conclude(
             write_json(json, &report)?;
             Ok(ExitCode::SUCCESS)
         }
-        // Nothing was found out, so nothing is wrong.
-        Err(error) if NoOutcome::is_of(&error) => Err(error),
-        Err(error) => {
-            eprintln!("loadtest: VIOLATION: {error:#}\nloadtest: {kept} in {}", stage.folder.keep().display());
-            Ok(ExitCode::FAILURE)
-        }
+        Err(error) => Ok(failed(stage, &error, kept)),
     }
+}
+
+/// Says what came in place of a report, and where to look.
+fn failed(stage: Stage, error: &anyhow::Error, kept: &str) -> ExitCode {
+    let code = exit_code(error);
+    let what = if code == VIOLATION { "VIOLATION: " } else { "" };
+    eprintln!("loadtest: {what}{error:#}");
+    stage.keep(kept);
+    ExitCode::from(code)
 }
 
 /// Whether the figures can be written into that file.

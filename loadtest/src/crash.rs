@@ -91,7 +91,8 @@ struct Scene<'a> {
 /// Crashes a server of its own in `folder` and checks. `say` gets a line a turn.
 ///
 /// # Errors
-/// The first violation, or, marked with [`NoOutcome`], whatever kept the run from finding anything out; the seed is part of it.
+/// The first violation, or whatever else failed once the server was to start; marked with [`NoOutcome`], what is wrong before that.
+/// The seed is part of it.
 pub async fn crash(crash: &Crash, launcher: &Launcher, mint: Mint, folder: &Path, say: impl Fn(String)) -> anyhow::Result<CrashReport> {
     run(crash, launcher, mint, folder, say).await.with_context(|| format!("seed {}", crash.seed))
 }
@@ -116,7 +117,7 @@ async fn run(crash: &Crash, launcher: &Launcher, mint: Mint, folder: &Path, say:
     let mut random = StdRng::seed_from_u64(crash.seed);
     let mut report = CrashReport::default();
     let mut finished = Vec::new();
-    let mut server = launcher.start(&scene.kind, &scene.log).await.map_err(NoOutcome::mark)?;
+    let mut server = launcher.start(&scene.kind, &scene.log).await?;
     for turn in 1..=crash.times {
         let (next, sale, line) = scene.turn(server, &mut random, &mut report).await.with_context(|| format!("turn {turn}"))?;
         say(format!("turn {turn:>2}: {line}"));

@@ -19,6 +19,16 @@ pub fn writable(file: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// Whether anything was written into that folder or one in it.
+#[must_use]
+pub fn has_files(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => has_files(&entry.path()),
+        Ok(_) | Err(_) => true,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +41,15 @@ mod tests {
         assert!(writable(&old).is_ok() && writable(&new).is_ok());
         assert_eq!((std::fs::read(&old).unwrap(), new.exists()), (b"the last run".to_vec(), false));
         assert!(writable(&folder.path().join("nowhere/file")).is_err() && writable(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_folder_of_empty_folders_has_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        assert!(!has_files(folder.path()));
+        std::fs::write(inner.join("log"), "").unwrap();
+        assert!(has_files(folder.path()));
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use futures_util::future::select_all;
+use loadtest::outcome::NOTHING;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("loadtest: {error:#}");
-        ExitCode::from(2)
+        ExitCode::from(NOTHING)
     })
 }
 

@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::loopback::Target;
 use crate::machine::Machine;
 use crate::meters::{Confirms, Reading};
+use crate::outcome::NoOutcome;
 use crate::plan::{self, Buyer, Pace};
 use crate::report;
 use crate::sale::{Desk, Known, Offer, order_shape};
@@ -130,11 +131,13 @@ pub struct RaceReport {
 /// Runs a race and audits it.
 ///
 /// # Errors
-/// If the race could not be held at all. What went wrong in it is in the report.
+/// If the race could not be held or judged to its end; marked with [`NoOutcome`] if that is because of a server that is not our own, and
+/// was not there when it was to begin. What went wrong in it otherwise is in the report.
 pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
-    let mut desk = Desk::of(track.operators.clone(), track.targets[0].clone(), &track.mint)?;
-    let offer = Offer { stock: race.stock, limit_per_user: Some(race.quantity), hold_seconds: race.hold_seconds };
-    let commodity = desk.open_sale(offer).await?;
+    let Start { mut desk, commodity, ledger, before } = match (start(race, &track).await, &track.own) {
+        (Err(error), Own::Nothing | Own::NothingOfCluster) => return Err(NoOutcome::mark(error)),
+        (start, _) => start?,
+    };
     let buyers = plan::buyers(&track.mint, race.buyers, race.seed, race.retries_max > 0)?;
     let volley = Volley {
         targets: track.targets.clone(),
@@ -148,9 +151,7 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         request_timeout: REQUEST_TIMEOUT,
         time_limit: Duration::from_secs(race.time_limit_seconds),
     };
-    let ledger = Ledger::open(&track.config, &track.data).await?;
     let sale = Sale { stock: i64::from(race.stock), quantity: i64::from(race.quantity) };
-    let before = Reading::of_all(&track.targets).await?;
     let (mut tally, drain) = match track.own {
         Own::Cluster(_) | Own::NothingOfCluster => drained(&ledger, commodity, sale.quantity, volley).await?,
         Own::Nothing | Own::Server(_) => (fire_with_bar(volley).await?, None),
@@ -183,15 +184,32 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
     Ok(RaceReport { shares, drain, confirm_latency, ..RaceReport::of(race, tally, audit, audit_after_stop) })
 }
 
+/// All that there is before anybody buys.
+struct Start {
+    desk: Desk,
+    commodity: CommodityId,
+    ledger: Ledger,
+    before: Vec<Reading>,
+}
+
+async fn start(race: &Race, track: &Track) -> anyhow::Result<Start> {
+    let mut desk = Desk::of(track.operators.clone(), track.targets[0].clone(), &track.mint)?;
+    let offer = Offer { stock: race.stock, limit_per_user: Some(race.quantity), hold_seconds: race.hold_seconds };
+    let commodity = desk.open_sale(offer).await?;
+    let ledger = Ledger::open(&track.config, &track.data).await?;
+    Ok(Start { desk, commodity, ledger, before: Reading::of_all(&track.targets).await? })
+}
+
 /// Fires the volley and follows the projection until what was accepted is in it. No figure of that where orders may be pending.
 async fn drained(ledger: &Ledger, commodity: CommodityId, quantity: i64, volley: Volley) -> anyhow::Result<(Tally, Option<Drain>)> {
     let mut follower = Follower::of(ledger, commodity, quantity);
     let tally = follower.during(fire_with_bar(volley)).await??;
     let Some(last) = tally.last_accept() else { return Ok((tally, None)) };
     let accepted = tally.with_code("accepted") + tally.with_code("replayed");
+    // Rows that never come are the audit's to find.
     let drain = follower.level(accepted, last, DRAIN_TIMEOUT).await?;
     // Rows are counted, and one of an order that is pending counts like any other: then nobody knows how many were behind.
-    let drain = (tally.undecided() == 0).then_some(drain);
+    let drain = drain.filter(|_| tally.undecided() == 0);
     Ok((tally, drain))
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -68,6 +69,18 @@ fn a_run_that_cannot_start_leaves_the_last_ones_files_and_no_new_ones() {
     command.args(["chaos", "--scenario", "spike-killed"]).env("DOORBUSTER_TEST_AMQP_URL", format!("amqp://guest:guest@{away}/%2f"));
     came_to_nothing(command.arg("--history").arg(&history).arg("--json").arg(&json), "start RabbitMQ");
     assert_eq!((std::fs::read(&history).unwrap(), json.exists()), (b"the last run".to_vec(), false));
+}
+
+#[test]
+fn the_logs_of_a_run_that_came_to_nothing_are_kept_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::write(&data, "no folder").unwrap();
+    let output = Command::new(PROGRAM).arg("race").arg("--data").arg(&data).env("TMPDIR", folder.path()).output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    let kept = complaint.lines().find_map(|line| line.strip_prefix("loadtest: the logs are kept in ")).expect(&complaint);
+    assert!(Path::new(kept).join("server.log").is_file(), "{complaint}");
 }
 
 #[test]

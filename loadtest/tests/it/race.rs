@@ -1,6 +1,11 @@
 //! Races against the whole of doorbuster, held against the database.
 
+use std::time::{Duration, Instant};
+
+use loadtest::drain::Follower;
+use loadtest::ledger::Ledger;
 use loadtest::race::{Own, Race, RaceReport, Track, race};
+use loadtest::sale::{Desk, Offer};
 use loadtest::server::Kind;
 use loadtest::tokens::Mint;
 
@@ -67,4 +72,16 @@ async fn fewer_buyers_than_units_leave_the_rest() {
     let report = held(&Race { buyers: 40, ..RACE }).await;
     assert_eq!(report.violations, Vec::<String>::new(), "{report}");
     assert_eq!((count(&report, 201, "accepted"), report.audit.counters.available), (40, 60), "{report}");
+}
+
+#[tokio::test]
+async fn rows_that_never_come_leave_out_the_drain_and_are_for_the_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = launcher().start(&Kind::Embedded { data: data.clone() }, &folder.path().join("log")).await.unwrap();
+    let mut desk = Desk::new(server.target().clone(), &Mint::with_secret(SECRET).unwrap()).unwrap();
+    let commodity = desk.open_sale(Offer { stock: 1, limit_per_user: None, hold_seconds: None }).await.unwrap();
+    let ledger = Ledger::open(&config(), &data).await.unwrap();
+    let drain = Follower::of(&ledger, commodity, 1).level(1, Instant::now(), Duration::from_millis(50)).await.unwrap();
+    assert_eq!(drain, None);
 }
