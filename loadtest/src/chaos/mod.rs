@@ -68,12 +68,13 @@ impl Chaos {
     fn damage_within(&self) -> u32 {
         let terms = self.scenario.terms();
         // Early, where it takes its time or waits for a publish: units must be left after it.
-        if terms.lasts.is_zero() && terms.proxy != Some(Manner::Resetting) { 2 } else { 10 }
+        if terms.lasts.max(terms.takes).is_zero() && terms.proxy != Some(Manner::Resetting) { 2 } else { 10 }
     }
 
     /// A pace at which units are left when the damage is over.
     fn pace(&self) -> Pace {
-        let lasts = self.scenario.terms().lasts.as_secs_f64();
+        let terms = self.scenario.terms();
+        let lasts = terms.lasts.max(terms.takes).as_secs_f64();
         let left = f64::from(self.stock) * 0.7;
         Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate })
     }

@@ -77,6 +77,8 @@ pub(super) struct Terms {
     pub(super) is_silent: bool,
     /// How long the damage lasts, or takes to be done, while selling goes on and must not come to its end; zero where that is no time.
     pub(super) lasts: Duration,
+    /// How long it may take to do it, again and again until it is done, before the units are sold.
+    pub(super) takes: Duration,
     /// Settings of its processes that are not the usual ones.
     pub(super) environment: &'static [(&'static str, &'static str)],
 }
@@ -92,6 +94,7 @@ impl Terms {
             sells_again: SellsAgain::InLaterEpoch,
             is_silent: false,
             lasts: Duration::ZERO,
+            takes: Duration::ZERO,
             environment: &[],
         }
     }
@@ -123,7 +126,8 @@ impl Scenario {
             Self::NetworkCut => Terms { environment: NERVOUS, sells_again: SellsAgain::InLaterEpochMeanwhile, ..Terms::new_epoch(3, 2) },
             Self::NodeJoins => Terms::in_order(2, 1, Duration::from_secs(10)),
             Self::RollingRestart => Terms::in_order(3, 2, Duration::from_secs(20)),
-            Self::ConsumerKilled => Terms::silent(1, 2),
+            // They are started again after each attempt to kill them with something in hand.
+            Self::ConsumerKilled => Terms { takes: Duration::from_secs(3), ..Terms::silent(1, 2) },
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
             // `rabbitmqctl` takes seconds to start, and longer where the processors are busy.
