@@ -11,6 +11,8 @@ use crate::domain::{NodeId, Reach};
 pub(super) struct Aside {
     hold: Duration,
     members: BTreeMap<NodeId, Seen>,
+    /// When each was last without a broker for good.
+    away: BTreeMap<NodeId, Instant>,
     aside: BTreeSet<NodeId>,
 }
 
@@ -29,7 +31,7 @@ impl Aside {
     /// Nobody seen yet. When a broker comes back to all, the last has its session some time after the first: others stand aside for a
     /// member only when it has been back for `hold`, which is longer than a connect may hang.
     pub(super) const fn new(hold: Duration) -> Self {
-        Self { hold, members: BTreeMap::new(), aside: BTreeSet::new() }
+        Self { hold, members: BTreeMap::new(), away: BTreeMap::new(), aside: BTreeSet::new() }
     }
 
     /// Takes in how the members reach the broker now, as far as is known. Whether others stand aside than before.
@@ -44,20 +46,29 @@ impl Aside {
                 (Some(Reach::Down | Reach::Away) | None, _) => Seen::Without,
             };
             self.members.insert(id.clone(), seen);
+            if *told == Some(Reach::Away) {
+                self.away.insert(id.clone(), now);
+            }
         }
         self.members.retain(|id, _| members.iter().any(|(member, _)| member == id));
+        self.away.retain(|id, _| self.members.contains_key(id));
         let is_steady = members.iter().any(|(id, _)| self.is_steady(id, now));
         // A reconnect of the one that took over brings nobody back. Only when nobody has a broker nobody stands aside.
         let is_hoped_for = members.iter().any(|(_, told)| matches!(told, Some(Reach::Up | Reach::Down)));
         let stands = |(id, told): &&(NodeId, Option<Reach>)| match told {
             Some(Reach::Away) => is_steady || is_hoped_for && self.aside.contains(id),
-            // Whose broker comes and goes takes nothing from those that keep theirs.
-            Some(Reach::Up) => is_steady && self.aside.contains(id) && !self.is_steady(id, now),
-            Some(Reach::Down) => is_steady && self.aside.contains(id),
+            // Whose broker comes and goes takes nothing from those that keep theirs; but not for long, as a newcomer has not seen it.
+            Some(Reach::Up) => is_steady && self.was_just_away(id, now) && !self.is_steady(id, now),
+            Some(Reach::Down) => is_steady && self.was_just_away(id, now),
             None => false,
         };
         let aside = members.iter().filter(stands).map(|(id, _)| id.clone()).collect();
         std::mem::replace(&mut self.aside, aside) != self.aside
+    }
+
+    /// Whether it stood aside, and was away not much longer ago than a member that has its broker for good takes to come back.
+    fn was_just_away(&self, id: &NodeId, now: Instant) -> bool {
+        self.aside.contains(id) && self.away.get(id).is_some_and(|away| now.duration_since(*away) < self.hold * 2)
     }
 
     fn is_steady(&self, id: &NodeId, now: Instant) -> bool {
@@ -128,6 +139,19 @@ mod tests {
         }
         assert_eq!(seen.heed(SECOND, [Some(Up), Some(Up)]), "a");
         assert_eq!(seen.heed(SECOND, [Some(Up), Some(Down)]), "", "the other may need it");
+    }
+
+    #[test]
+    fn a_newcomer_agrees_soon_with_who_has_seen_a_broker_go_and_come() {
+        let (mut seen, mut newcomer) = (Seen::steady(), Seen::nobody());
+        assert_eq!(seen.heed(SECOND, [Some(Away), Some(Up), None]), "a");
+        let flaps = [[Some(Up), Some(Up), Some(Up)], [Some(Down), Some(Up), Some(Up)]];
+        for told in flaps.into_iter().cycle().take(12) {
+            let _ = (seen.heed(SECOND, told), newcomer.heed(SECOND, told));
+        }
+        for told in flaps.into_iter().cycle().take(12) {
+            assert_eq!((seen.heed(SECOND, told), newcomer.heed(SECOND, told)), (String::new(), String::new()));
+        }
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) async fn follow<T>(mut link: watch::Receiver<T>, reach: impl Fn(&T) -
             changes.await
         };
         if !changed {
+            // Nobody connects any more.
+            tell(Reach::Away);
             return;
         }
     }
