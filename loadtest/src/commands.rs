@@ -89,9 +89,12 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(failed(stage, &error, LOGS)),
     };
     println!("{report}");
-    write_json(arguments.load.json.as_deref(), &report)?;
+    let written = write_json(arguments.load.json.as_deref(), &report);
     if report.violations.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+        return written.map(|()| ExitCode::SUCCESS);
+    }
+    if let Err(error) = written {
+        eprintln!("loadtest: {error:#}");
     }
     stage.keep(LOGS);
     Ok(ExitCode::from(VIOLATION))

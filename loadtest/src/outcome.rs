@@ -1,7 +1,7 @@
 //! A run that came to nothing, told apart from a promise that was broken. Never decides by words: an error carries the mark or not.
 //!
 //! The mark is for what comes before anybody is asked to buy, and for a run whose every other check held. Once buyers have asked,
-//! whatever fails is taken for a promise that was broken.
+//! whatever fails is taken for a promise that was broken, except a private server or a cable that could not be damaged or mended.
 
 use crate::cluster::Unable;
 

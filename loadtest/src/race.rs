@@ -159,7 +159,7 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
     let after = Reading::of_all(&track.targets).await?;
     // Before what was pending is asked for: a node has not accepted what it could not say.
     let shares = Share::of_all(&track.targets, &after, ledger.owner(commodity).await?.as_deref(), &tally.shots);
-    settle(&mut tally.shots, &buyers, &mut desk).await?;
+    let unsettled = settle(&mut tally.shots, &buyers, &mut desk).await?;
     let told = Told::by(&tally.shots, &buyers);
     let audit = ledger.audit(commodity, sale, &told, SETTLE_TIMEOUT).await?;
     ledger.close().await?;
@@ -181,7 +181,9 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         }
     };
     let confirm_latency = Confirms::between(&before, &after);
-    Ok(RaceReport { shares, drain, confirm_latency, ..RaceReport::of(race, tally, audit, audit_after_stop) })
+    let mut report = RaceReport { shares, drain, confirm_latency, ..RaceReport::of(race, tally, audit, audit_after_stop) };
+    report.violations.extend(unsettled);
+    Ok(report)
 }
 
 /// All that there is before anybody buys.
@@ -313,24 +315,31 @@ async fn fire_with_bar(volley: Volley) -> anyhow::Result<Tally> {
     }
 }
 
-/// Asks for every pending order until it is known, within a bound. What stays pending stays in doubt.
-async fn settle(shots: &mut [Shot], buyers: &[Buyer], desk: &mut Desk) -> anyhow::Result<()> {
+/// Asks for every pending order until it is known, within a bound. What is broken: orders that stay pending, and ids that were given to
+/// their buyers and that nobody knows.
+async fn settle(shots: &mut [Shot], buyers: &[Buyer], desk: &mut Desk) -> anyhow::Result<Vec<String>> {
+    let mut broken = Vec::new();
     let began = Instant::now();
     let mut pause = tokio::time::interval(Duration::from_millis(100));
     for shot in shots {
         let Ok(answer) = &mut shot.result else { continue };
         while let Verdict::Pending(Some(id)) = answer.verdict {
             if began.elapsed() >= SETTLE_TIMEOUT {
-                return Ok(());
+                broken.push(format!("order {id} is still pending after {SETTLE_TIMEOUT:?}"));
+                break;
             }
             match desk.order(id, &buyers[shot.buyer]).await? {
                 Known::Order(acceptance) => answer.verdict = Verdict::Accepted(acceptance),
-                Known::Refused | Known::Nothing => answer.verdict = Verdict::Refused,
+                Known::Refused => answer.verdict = Verdict::Refused,
+                Known::Nothing => {
+                    broken.push(format!("order {id} was given to its buyer, and the server knows no such id"));
+                    answer.verdict = Verdict::Refused;
+                }
                 Known::Pending => drop(pause.tick().await),
             }
         }
     }
-    Ok(())
+    Ok(broken)
 }
 
 #[cfg(test)]
