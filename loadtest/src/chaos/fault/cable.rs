@@ -29,7 +29,7 @@ pub(super) async fn cut(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
         ensure!(gone.elapsed() < SOLD_TIMEOUT, "nothing was sold within {SOLD_TIMEOUT:?} while the cable was cut");
         pause.tick().await;
     }
-    // The time it is cut is the damage.
+    // Selling while it is cut is what is looked for: there is nothing to wait for.
     tokio::time::sleep(SELLS_FOR).await;
     let elsewhere = sold().await?;
     ledger.close().await?;

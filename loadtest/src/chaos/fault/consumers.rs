@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use rand::RngExt;
+use tokio::time::MissedTickBehavior;
 
 use super::{Done, Victims};
 use crate::ledger::Ledger;
@@ -52,7 +53,10 @@ pub(super) async fn both_killed(victims: &mut Victims<'_>) -> anyhow::Result<Don
 /// Waits until orders were accepted that are not in the database; false if there will be none, because everything is sold.
 async fn until_behind(victims: &Victims<'_>, ledger: &Ledger) -> anyhow::Result<bool> {
     let began = Instant::now();
+    let mut look = tokio::time::interval(Duration::from_millis(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        look.tick().await;
         let rows = rows(victims, ledger).await?;
         let accepted = victims.progress.accepted();
         match Hand::of(accepted, rows, victims.stock) {
@@ -63,7 +67,6 @@ async fn until_behind(victims: &Victims<'_>, ledger: &Ledger) -> anyhow::Result<
         // As long as there are units somebody asks for them, so this may be because nothing is sold any more.
         let (waited, seconds) = (began.elapsed(), BEHIND_TIMEOUT.as_secs());
         ensure!(waited < BEHIND_TIMEOUT, "nothing was in hand for {seconds} s, and {accepted} of {} units are sold", victims.stock);
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
