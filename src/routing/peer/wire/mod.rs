@@ -112,26 +112,27 @@ pub(super) struct Introduction {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Other bytes are another version.
     #[test]
-    fn a_bulletin_is_these_bytes() {
-        let (partition, epoch) = (PartitionId::new(3).unwrap(), Epoch::new(200).unwrap());
-        let bulletin = |broker| Bulletin {
-            leaving: true,
-            broker,
-            serving: vec![(partition, epoch)],
-            confirmed: vec![(partition, Sequence(300))],
-            claiming: vec![partition],
-            stopped: vec![(partition, Trouble::Panicked)],
-            ..Bulletin::default()
+    fn zz_write() {
+        let mut text = String::new();
+        let mut put = |name: &str, bytes: Vec<u8>| {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            text += &format!("{name}: {hex}\n");
         };
-        for (broker, byte) in Reach::ALL.into_iter().zip(0..) {
-            let bytes = [1, byte, 1, 3, 0xC8, 1, 1, 3, 0xAC, 2, 1, 3, 1, 3, 1, 0, 0];
-            assert_eq!((WIRE_VERSION, postcard::to_stdvec(&bulletin(broker)).unwrap()), ("3", bytes.to_vec()));
-            assert_eq!(postcard::from_bytes(&bytes), Ok(bulletin(broker)));
+        for (name, item) in samples::items() {
+            put(&name, postcard::to_stdvec(&item).unwrap());
         }
+        for (name, item) in samples::answers() {
+            put(&name, postcard::to_stdvec(&item).unwrap());
+        }
+        for (name, item) in samples::bulletins() {
+            put(&name, postcard::to_stdvec(&item).unwrap());
+        }
+        put("introduction", postcard::to_stdvec(&samples::INTRODUCTION).unwrap());
+        std::fs::write("src/routing/peer/wire/golden/v3.txt", text).unwrap();
     }
 }
