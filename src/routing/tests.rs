@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, greet, serve};
+use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, PeerVersion, Speech, greet, serve};
 use super::*;
 use crate::domain::{
     Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units,
@@ -204,9 +204,13 @@ async fn pair(total: i64) -> (Node, Node) {
 async fn ask(address: SocketAddr, secret: &str) -> (Reply, Duration) {
     let peer = Peer { id: "b".parse().unwrap(), address };
     let look_again = Arc::new(tokio::sync::Notify::new());
-    let link = peer::PeerLink::open(&"a".parse().unwrap(), &peer, &credential(secret), SETTINGS, look_again);
+    let link = peer::PeerLink::open(&"a".parse().unwrap(), &peer, &credential(secret), SETTINGS, (speech(), look_again));
     let since = Instant::now();
     (link.inbox.command(place(1)).await, since.elapsed())
+}
+
+fn speech() -> Arc<Speech> {
+    Arc::new(Speech::new(PeerVersion::NEWEST))
 }
 
 /// A listener that reads a little, answers every connection with these bytes, and closes it; or never answers.
@@ -263,7 +267,7 @@ async fn a_node_answers_misdirected_and_never_forwards() {
 /// The way of one request to a node under its own name.
 async fn ask_as(peer: &Peer) -> (Reply, Duration) {
     let look_again = Arc::new(tokio::sync::Notify::new());
-    let link = peer::PeerLink::open(&"c".parse().unwrap(), peer, &credential(SECRET), SETTINGS, Arc::clone(&look_again));
+    let link = peer::PeerLink::open(&"c".parse().unwrap(), peer, &credential(SECRET), SETTINGS, (speech(), Arc::clone(&look_again)));
     let since = Instant::now();
     let reply = link.inbox.command(place(1)).await;
     look_again.notified().await;
@@ -318,15 +322,15 @@ async fn a_body_that_is_too_large_or_no_batch_is_refused() {
 async fn a_greeting_tells_a_friend_from_nobody_and_from_one_with_another_secret() {
     let (a, b) = pair(1).await;
     let friend = Greeting::Friend { instance: 7, partitions: PARTITIONS };
-    assert_eq!(greet(&a.local.id, &b.peer, &credential(SECRET)).await, Ok(friend));
-    let wrong = greet(&a.local.id, &b.peer, &credential("another secret that is long enough to be one")).await;
+    assert_eq!(greet(&a.local.id, &b.peer, &credential(SECRET), PeerVersion::NEWEST).await, Ok(friend));
+    let wrong = greet(&a.local.id, &b.peer, &credential("another secret that is long enough to be one"), PeerVersion::NEWEST).await;
     assert_eq!(wrong, Err(HelloError::Secret(b.peer.id.clone())));
     let renamed = Peer { id: "c".parse().unwrap(), ..b.peer.clone() };
-    assert_eq!(greet(&a.local.id, &renamed, &credential(SECRET)).await, Ok(Greeting::Nobody));
+    assert_eq!(greet(&a.local.id, &renamed, &credential(SECRET), PeerVersion::NEWEST).await, Ok(Greeting::Nobody));
     let gone = Peer { address: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(), ..b.peer.clone() };
-    assert_eq!(greet(&a.local.id, &gone, &credential(SECRET)).await, Ok(Greeting::Nobody));
+    assert_eq!(greet(&a.local.id, &gone, &credential(SECRET), PeerVersion::NEWEST).await, Ok(Greeting::Nobody));
     let silent = Peer { address: stub(None).await, ..b.peer.clone() };
-    assert_eq!(greet(&a.local.id, &silent, &credential(SECRET)).await, Ok(Greeting::Silent));
+    assert_eq!(greet(&a.local.id, &silent, &credential(SECRET), PeerVersion::NEWEST).await, Ok(Greeting::Silent));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,28 @@
-//! What travels between nodes, in postcard's format. Never a token and never a secret.
+//! What travels between nodes, and its bytes in every version that this release speaks. Never a token and never a secret.
 //!
-//! Both ends say [`WIRE_VERSION`] in a header, and a node that speaks another one refuses: nothing is ever guessed.
+//! Each version is a module of frozen types in postcard's format; which one two nodes use, they tell each other in headers (see
+//! [`PeerVersion`]). What is read is checked like everything from outside: what is no message is [`Garbage`].
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+mod v3;
+mod v4;
+mod version;
 
 use serde::{Deserialize, Serialize};
 
+pub use version::PeerVersion;
+pub(crate) use version::Speech;
+
+use crate::domain::Invalid;
 use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions, Reach, Sequence};
 use crate::engine::Command;
+use crate::form::FormError;
 use crate::partition::{Busy, Reply, Sighting, Trouble};
 use crate::ring::partition_of;
 use crate::trace::Context;
-
-/// The version of everything in this file. It grows with any change of it or of the types in it.
-pub(super) const WIRE_VERSION: &str = "3";
 
 /// Requests in one batch, at most.
 pub(super) const BATCH_ITEMS_MAX: usize = 1_024;
@@ -26,7 +37,7 @@ pub(super) const BATCH_BYTES_MAX: usize = BATCH_BYTES + 256 * 1_024;
 pub(super) const FRAME_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// One request in a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     /// How long it may still wait in the owner's inbox, in milliseconds.
     pub(super) budget_ms: u32,
@@ -37,7 +48,7 @@ pub(super) struct Item {
 }
 
 /// A question to an owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     /// Something for the engine to decide.
     Command(Command),
@@ -67,7 +78,7 @@ impl Ask {
 }
 
 /// What became of one request of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// Of a command.
     Reply(Reply),
@@ -81,7 +92,7 @@ pub(super) enum Told {
 pub(super) type Answers = Vec<(u16, Told)>;
 
 /// What a node says of itself, again and again. Each bulletin is whole but for its listings, which are those that changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bulletin {
     /// Whether it is about to give up its partitions.
     pub leaving: bool,
@@ -103,7 +114,7 @@ pub struct Bulletin {
 }
 
 /// What a node says of itself when it is greeted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Introduction {
     /// Its process: another one under the same id has another number.
     pub(super) instance: u64,
@@ -111,28 +122,108 @@ pub(super) struct Introduction {
     pub(super) partitions: u16,
 }
 
-#[cfg(test)]
-mod samples;
-#[cfg(test)]
-mod tests {
-    use super::*;
-    #[test]
-    fn zz_write() {
-        let mut text = String::new();
-        let mut put = |name: &str, bytes: Vec<u8>| {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            text += &format!("{name}: {hex}\n");
-        };
-        for (name, item) in samples::items() {
-            put(&name, postcard::to_stdvec(&item).unwrap());
-        }
-        for (name, item) in samples::answers() {
-            put(&name, postcard::to_stdvec(&item).unwrap());
-        }
-        for (name, item) in samples::bulletins() {
-            put(&name, postcard::to_stdvec(&item).unwrap());
-        }
-        put("introduction", postcard::to_stdvec(&samples::INTRODUCTION).unwrap());
-        std::fs::write("src/routing/peer/wire/golden/v3.txt", text).unwrap();
+/// The other end sent what no node sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer answers garbage")]
+pub(super) struct Garbage;
+
+impl From<Invalid> for Garbage {
+    fn from(_: Invalid) -> Self {
+        Self
     }
+}
+
+impl From<FormError> for Garbage {
+    fn from(_: FormError) -> Self {
+        Self
+    }
+}
+
+impl Item {
+    /// Appends a request.
+    pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
+        match version {
+            PeerVersion::V3 => put(out, &v3::Item::from(self)),
+            PeerVersion::V4 => put(out, &v4::Item::from(self)),
+        }
+    }
+
+    /// Takes a request from the front.
+    pub(super) fn read(version: PeerVersion, bytes: &mut &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 => take::<v3::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 => take::<v4::Item<'_>>(bytes)?.try_into(),
+        }
+    }
+}
+
+/// Appends answers.
+pub(super) fn write_answers(answers: &Answers, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
+    let out = put(out, &answers.len());
+    answers.iter().fold(out, |out, (index, told)| match version {
+        PeerVersion::V3 => put(out, &(index, v3::Told::from(told))),
+        PeerVersion::V4 => put(out, &(index, v4::Told::from(told))),
+    })
+}
+
+/// Reads answers.
+pub(super) fn read_answers(version: PeerVersion, mut bytes: &[u8]) -> Result<Answers, Garbage> {
+    let count: usize = take(&mut bytes)?;
+    let mut answers = Answers::new();
+    for _ in 0..count {
+        answers.push(match version {
+            PeerVersion::V3 => take::<(u16, v3::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
+            PeerVersion::V4 => take::<(u16, v4::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
+        });
+    }
+    if bytes.is_empty() { Ok(answers) } else { Err(Garbage) }
+}
+
+impl Bulletin {
+    /// Appends a bulletin.
+    pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
+        match version {
+            PeerVersion::V3 => put(out, &v3::Bulletin::from(self)),
+            PeerVersion::V4 => put(out, &v4::Bulletin::from(self)),
+        }
+    }
+
+    /// Reads a bulletin.
+    pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 => whole::<v3::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
+        }
+    }
+}
+
+impl Introduction {
+    /// The bytes of an introduction: the same in all versions there are.
+    pub(super) fn write(self, version: PeerVersion) -> Vec<u8> {
+        match version {
+            PeerVersion::V3 | PeerVersion::V4 => put(Vec::new(), &v3::Introduction::from(self)),
+        }
+    }
+
+    /// Reads an introduction.
+    pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 | PeerVersion::V4 => Ok(whole::<v3::Introduction>(bytes)?.into()),
+        }
+    }
+}
+
+fn put(out: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(value, out).expect("a frozen type has nothing that postcard cannot write")
+}
+
+fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, Garbage> {
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(|_| Garbage)?;
+    *bytes = rest;
+    Ok(value)
+}
+
+fn whole<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Result<T, Garbage> {
+    let value = take(&mut bytes)?;
+    if bytes.is_empty() { Ok(value) } else { Err(Garbage) }
 }
