@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,7 +16,7 @@ use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
 /// Why a request was certainly not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
     /// The inbox is full, or the request's time passed while it waited there: `503 overloaded`.
     Overloaded,
@@ -37,7 +36,7 @@ impl Busy {
 }
 
 /// What a partition's owner says of an order id. Given only when all it rests on is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sighting {
     /// The engine knows the order.
     Known(Order),

@@ -1,6 +1,8 @@
 //! Nodes on loopback, each with its listener, its feeds and its links, over logs in memory that confirm at once. Never a
 //! proof of durability or of ownership: those have real servers.
 
+mod mixed;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -117,9 +119,16 @@ fn lamp(id: i64, total: i64) -> Commodity {
 
 impl Node {
     fn start(name: &str, locks: &Arc<Locks>, total: i64) -> Self {
+        Self::start_speaking(name, locks, total, PeerVersion::NEWEST)
+    }
+
+    /// One that speaks versions of the peer link up to that one.
+    fn start_speaking(name: &str, locks: &Arc<Locks>, total: i64, speaks: PeerVersion) -> Self {
         let board = Arc::new(Board::default());
         let id: NodeId = name.parse().unwrap();
-        let local = Arc::new(Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board));
+        let mut local = Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board);
+        local.speaks = speaks;
+        let local = Arc::new(local);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = Peer { id: id.clone(), address: listener.local_addr().unwrap() };
         let server = serve(listener, Arc::clone(&local)).unwrap();
@@ -192,7 +201,11 @@ fn place(user: i64) -> Command {
 /// Two nodes that know each other; the second has the partition.
 async fn pair(total: i64) -> (Node, Node) {
     let locks = Arc::new(Locks::default());
-    let (a, mut b) = (Node::start("a", &locks, total), Node::start("b", &locks, total));
+    introduce(Node::start("a", &locks, total), Node::start("b", &locks, total)).await
+}
+
+/// The two know each other from now on; the second has the partition.
+async fn introduce(a: Node, mut b: Node) -> (Node, Node) {
     a.neighbours.set_peers(std::slice::from_ref(&b.peer));
     b.neighbours.set_peers(std::slice::from_ref(&a.peer));
     b.run(home());

@@ -65,23 +65,23 @@ impl Speech {
     }
 
     /// The newest version this process speaks.
-    pub(in crate::routing::peer) const fn newest(&self) -> PeerVersion {
+    pub(crate) const fn newest(&self) -> PeerVersion {
         self.newest
     }
 
     /// What to use now.
-    pub(in crate::routing::peer) fn version(&self) -> PeerVersion {
+    pub(crate) fn version(&self) -> PeerVersion {
         PeerVersion::new(self.agreed.load(Ordering::Relaxed)).expect("the number of a version was stored")
     }
 
     /// The peer says that this is the newest version it speaks; nothing, if it is of a release that doesn't say so.
-    pub(in crate::routing::peer) fn heard(&self, theirs: Option<u8>) {
+    pub(crate) fn heard(&self, theirs: Option<u8>) {
         let agreed = theirs.and_then(|theirs| self.newest.common(theirs)).unwrap_or(PeerVersion::OLDEST);
         self.agreed.store(agreed.get(), Ordering::Relaxed);
     }
 
     /// The process that said so may be gone.
-    pub(in crate::routing::peer) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.heard(None);
     }
 }
