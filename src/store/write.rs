@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
+};
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
@@ -225,6 +227,8 @@ impl Transaction for Write {
             ended_at: Set(ended_at.map(Timestamp::millis)),
             version: Set((*version).into()),
             removed_at: Set(new.removed_at.map(Timestamp::millis)),
+            closed_at: NotSet,
+            sealed_at: NotSet,
         };
         Entity::insert(row).exec_without_returning(&self.transaction).await?;
         Ok(())
