@@ -91,7 +91,7 @@ fn none(offences: Vec<String>) {
 #[test]
 fn the_reader_finds_the_source() {
     let sources = sources();
-    for expected in ["src/lib.rs", "src/engine/mod.rs", "src/event.rs", "src/ring/mod.rs", "src/domain/ids.rs"] {
+    for expected in ["src/lib.rs", "src/engine/mod.rs", "src/event/mod.rs", "src/ring/mod.rs", "src/domain/ids.rs"] {
         assert!(sources.iter().any(|source| source.path == expected), "{expected}");
     }
     let pure: Vec<bool> = ["src/event.rs", "src/event/tests.rs", "src/ring.rs", "src/engine/mod.rs", "src/eventful.rs", "src/log/mod.rs"]

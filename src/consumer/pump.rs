@@ -19,7 +19,7 @@ use super::round::{Halt, Round};
 use super::traces;
 use crate::broker::{BrokerError, DeadLetters, Session};
 use crate::domain::{PartitionId, Timestamp};
-use crate::event::{self, Batch, DecodeError};
+use crate::event::{self, Batch};
 use crate::log::SENT_AT_HEADER;
 use crate::projection::{self, Outcome, Report, Stop};
 
@@ -270,8 +270,8 @@ fn read(partition: PartitionId, delivery: &Delivery) -> Result<Batch, Unreadable
     match event::decode(&delivery.data) {
         Ok(batch) if batch.partition == partition => Ok(batch),
         Ok(batch) => Err(Unreadable::Poison(format!("a batch of partition {} in the log of partition {partition}", batch.partition))),
-        Err(error @ DecodeError::Newer(_)) => Err(Unreadable::Newer(error.to_string())),
-        Err(error @ (DecodeError::Foreign | DecodeError::Broken(_))) => Err(Unreadable::Poison(error.to_string())),
+        Err(error) if error.is_of_a_newer_release() => Err(Unreadable::Newer(error.to_string())),
+        Err(error) => Err(Unreadable::Poison(error.to_string())),
     }
 }
 

@@ -10,6 +10,12 @@ use super::{Invalid, Quantity};
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// The three letters, as ASCII.
+    #[must_use]
+    pub const fn letters(&self) -> &[u8; 3] {
+        &self.0
+    }
+
     /// The three letters.
     #[must_use]
     pub fn code(&self) -> &str {

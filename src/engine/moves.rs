@@ -75,7 +75,7 @@ impl Engine {
             self.ended.remove(slot, &mut self.orders);
         }
         let order = self.unpack(slot);
-        events.push(Event::Moved { order: order.id, commodity: order.commodity, quantity, from, to, at: now });
+        events.push(Event::Moved { order: order.id, commodity: order.commodity, buyer: Some(order.user), quantity, from, to, at: now });
         if is_forgettable(to) {
             self.ended.push(Ended { slot, at: now.millis() }, &mut self.orders);
             self.forget_oldest(events);

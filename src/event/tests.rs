@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use serde::Serialize;
+
 use super::*;
-use crate::domain::{Currency, Price, Stock, UserId};
+use crate::domain::{Currency, Order, Price, Stock};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -13,8 +15,17 @@ fn commodity(id: i64) -> CommodityId {
     CommodityId::new(id).unwrap()
 }
 
+fn partition(index: u16) -> PartitionId {
+    PartitionId::new(index).unwrap()
+}
+
+fn epoch(number: u32) -> Epoch {
+    Epoch::new(number).unwrap()
+}
+
+/// An order of the epoch that [`batch_of`] writes in for version 2.
 fn order_id(number: u64) -> OrderId {
-    OrderId::new(at(1_795_600_000_123), PartitionId::new(13).unwrap(), Epoch::new(5).unwrap(), number)
+    OrderId::new(at(1_795_600_000_123), partition(13), epoch(5), number)
 }
 
 fn euro() -> Currency {
@@ -60,10 +71,11 @@ fn placed(key: Option<IdempotencyKey>, status: OrderStatus, pay_by: Option<Times
 }
 
 /// One step into each status, so that the number of every status is pinned.
-fn moves() -> Vec<Event> {
+fn moves(buyer: Option<UserId>) -> Vec<Event> {
     let moved = |(number, to)| Event::Moved {
         order: order_id(number),
         commodity: commodity(3),
+        buyer,
         quantity: Quantity::ONE,
         from: OrderStatus::Reserved,
         to,
@@ -72,9 +84,9 @@ fn moves() -> Vec<Event> {
     (0..).zip(OrderStatus::ALL).map(moved).collect()
 }
 
-/// Events of every variant, by the name of their golden file. A new variant does not compile until it has one.
-fn golden_events() -> Vec<(&'static str, Vec<Event>)> {
-    let all = vec![
+/// Events of every variant that the version has, by the name of their golden file. A new variant does not compile until it has one.
+fn golden_events(version: LogVersion) -> Vec<(&'static str, Vec<Event>)> {
+    let mut all = vec![
         listed(full_terms(), true, Some(at(5))),
         listed(bare_terms(), false, None),
         Event::Changed { commodity: commodity(3), terms: Box::new(full_terms()), version: 2 },
@@ -87,8 +99,22 @@ fn golden_events() -> Vec<(&'static str, Vec<Event>)> {
         placed(None, OrderStatus::Confirmed, None),
         Event::KeyForgotten { order: order_id(OrderId::NUMBER_MAX) },
     ];
+    // Version 2 leaves out what a request without a key asked for.
+    if let (LogVersion::V2, Event::Placed { fingerprint, .. }) = (version, &mut all[9]) {
+        *fingerprint = RequestFingerprint(0);
+    }
+    match version {
+        LogVersion::V1 => all.extend(moves(None)),
+        LogVersion::V2 => {
+            let before = OrderId::new(at(1_795_599_000_000), partition(13), epoch(3), 77);
+            all.extend(moves(UserId::new(4_711).ok()));
+            all.extend(moves(None).pop());
+            all.push(Event::KeyForgotten { order: before });
+            all.push(Event::Closed { commodity: commodity(3), at: at(1_798_000_000_000), version: 7 });
+        }
+    }
     let mut files: Vec<(&'static str, Vec<Event>)> = Vec::new();
-    for event in all.into_iter().chain(moves()) {
+    for event in all {
         let name = match event {
             Event::Listed(_) => "listed",
             Event::Changed { .. } => "changed",
@@ -99,6 +125,7 @@ fn golden_events() -> Vec<(&'static str, Vec<Event>)> {
             Event::Placed { .. } => "placed",
             Event::Moved { .. } => "moved",
             Event::KeyForgotten { .. } => "key_forgotten",
+            Event::Closed { .. } => "closed",
         };
         match files.iter_mut().find(|(file, _)| *file == name) {
             Some((_, events)) => events.push(event),
@@ -109,32 +136,56 @@ fn golden_events() -> Vec<(&'static str, Vec<Event>)> {
 }
 
 /// What the golden file of that name holds.
-fn golden_bytes(name: &str) -> Vec<u8> {
-    let text = match name {
-        "fence" => include_str!("golden/fence.v1.hex"),
-        "listed" => include_str!("golden/listed.v1.hex"),
-        "changed" => include_str!("golden/changed.v1.hex"),
-        "restocked" => include_str!("golden/restocked.v1.hex"),
-        "paused" => include_str!("golden/paused.v1.hex"),
-        "ended" => include_str!("golden/ended.v1.hex"),
-        "removed" => include_str!("golden/removed.v1.hex"),
-        "placed" => include_str!("golden/placed.v1.hex"),
-        "moved" => include_str!("golden/moved.v1.hex"),
-        "key_forgotten" => include_str!("golden/key_forgotten.v1.hex"),
-        other => panic!("no golden file for {other}"),
+fn golden_bytes(name: &str, version: LogVersion) -> Vec<u8> {
+    let text = match (name, version) {
+        ("fence", LogVersion::V1) => include_str!("golden/fence.v1.hex"),
+        ("listed", LogVersion::V1) => include_str!("golden/listed.v1.hex"),
+        ("changed", LogVersion::V1) => include_str!("golden/changed.v1.hex"),
+        ("restocked", LogVersion::V1) => include_str!("golden/restocked.v1.hex"),
+        ("paused", LogVersion::V1) => include_str!("golden/paused.v1.hex"),
+        ("ended", LogVersion::V1) => include_str!("golden/ended.v1.hex"),
+        ("removed", LogVersion::V1) => include_str!("golden/removed.v1.hex"),
+        ("placed", LogVersion::V1) => include_str!("golden/placed.v1.hex"),
+        ("moved", LogVersion::V1) => include_str!("golden/moved.v1.hex"),
+        ("key_forgotten", LogVersion::V1) => include_str!("golden/key_forgotten.v1.hex"),
+        ("fence", LogVersion::V2) => include_str!("golden/fence.v2.hex"),
+        ("listed", LogVersion::V2) => include_str!("golden/listed.v2.hex"),
+        ("changed", LogVersion::V2) => include_str!("golden/changed.v2.hex"),
+        ("restocked", LogVersion::V2) => include_str!("golden/restocked.v2.hex"),
+        ("paused", LogVersion::V2) => include_str!("golden/paused.v2.hex"),
+        ("ended", LogVersion::V2) => include_str!("golden/ended.v2.hex"),
+        ("removed", LogVersion::V2) => include_str!("golden/removed.v2.hex"),
+        ("placed", LogVersion::V2) => include_str!("golden/placed.v2.hex"),
+        ("moved", LogVersion::V2) => include_str!("golden/moved.v2.hex"),
+        ("key_forgotten", LogVersion::V2) => include_str!("golden/key_forgotten.v2.hex"),
+        ("closed", LogVersion::V2) => include_str!("golden/closed.v2.hex"),
+        (other, _) => panic!("no golden file for {other} in version {version}"),
     };
     let digits: String = text.split_whitespace().collect();
     (0..digits.len()).step_by(2).map(|index| u8::from_str_radix(&digits[index..index + 2], 16).unwrap()).collect()
 }
 
-/// Every golden batch by name.
-fn golden_batches() -> Vec<(&'static str, Batch)> {
-    let (partition, epoch) = (PartitionId::new(4095).unwrap(), Epoch::MAX);
-    let mut batches = vec![("fence", Batch::fence(partition, epoch))];
-    let of = |(name, events)| (name, Batch { partition, epoch, sequence: Sequence(u64::MAX), events });
-    batches.extend(golden_events().into_iter().map(of));
+/// A batch that the version can hold with the events of [`golden_events`]: in version 2 a batch's orders are of its partition.
+fn batch_of(events: Vec<Event>, version: LogVersion) -> Batch {
+    let (partition, epoch) = match version {
+        LogVersion::V1 => (partition(4095), Epoch::MAX),
+        LogVersion::V2 => (partition(13), epoch(5)),
+    };
+    Batch { partition, epoch, sequence: Sequence(u64::MAX), events }
+}
+
+/// Every golden batch of every version by name.
+fn golden_batches() -> Vec<(&'static str, LogVersion, Batch)> {
+    let mut batches = Vec::new();
+    for version in VERSIONS {
+        batches.push(("fence", version, Batch::fence(partition(4095), Epoch::MAX)));
+        let of = |(name, events)| (name, version, batch_of(events, version));
+        batches.extend(golden_events(version).into_iter().map(of));
+    }
     batches
 }
+
+const VERSIONS: [LogVersion; 2] = [LogVersion::V1, LogVersion::V2];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.chunks(40).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect()
@@ -142,27 +193,40 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn the_wire_form_of_every_event_is_the_golden_one() {
-    for (name, batch) in golden_batches() {
-        let bytes = encode(&batch);
-        assert_eq!(hex(&bytes), hex(&golden_bytes(name)), "{name}.v1.hex");
+    for (name, version, batch) in golden_batches() {
+        let bytes = encode(&batch, version).unwrap();
+        assert_eq!(hex(&bytes), hex(&golden_bytes(name, version)), "{name}.v{version}.hex");
     }
 }
 
 #[test]
-fn what_version_1_wrote_is_read_back() {
-    for (name, batch) in golden_batches() {
-        assert_eq!(decode(&golden_bytes(name)), Ok(batch), "{name}.v1.hex");
+fn what_any_version_wrote_is_read_back() {
+    for (name, version, batch) in golden_batches() {
+        assert_eq!(decode(&golden_bytes(name, version)), Ok(batch), "{name}.v{version}.hex");
     }
 }
 
 #[test]
 fn a_newer_version_is_kept_for_a_newer_release() {
-    for (name, _) in golden_batches() {
-        let mut bytes = golden_bytes(name);
-        bytes[2] = 2;
-        assert_eq!(decode(&bytes), Err(DecodeError::Newer(2)));
+    for (name, version, _) in golden_batches() {
+        let mut bytes = golden_bytes(name, version);
+        bytes[2] = 3;
+        assert_eq!(decode(&bytes), Err(DecodeError::Newer { version: 3, newest: LogVersion::V2 }));
     }
-    assert_eq!(decode(b"DB\xFF"), Err(DecodeError::Newer(255)));
+    let error = decode(b"DB\xFF").unwrap_err();
+    assert_eq!(error, DecodeError::Newer { version: 255, newest: LogVersion::NEWEST });
+    assert!(error.is_of_a_newer_release());
+}
+
+#[test]
+fn a_process_held_to_version_1_keeps_what_is_of_version_2() {
+    for (name, version, batch) in golden_batches() {
+        let expected = match version {
+            LogVersion::V1 => Ok(batch),
+            LogVersion::V2 => Err(DecodeError::Newer { version: 2, newest: LogVersion::V1 }),
+        };
+        assert_eq!(decode_up_to(&golden_bytes(name, version), LogVersion::V1), expected, "{name}.v{version}.hex");
+    }
 }
 
 #[test]
@@ -170,42 +234,85 @@ fn what_is_no_batch_is_foreign() {
     for bytes in [&b""[..], b"D", b"DB", b"DB\x00", b"BD\x01", b"{\"partition\":1}"] {
         assert_eq!(decode(bytes), Err(DecodeError::Foreign), "{bytes:?}");
     }
+    assert!(!DecodeError::Foreign.is_of_a_newer_release());
 }
 
 #[test]
-fn a_batch_cut_short_anywhere_or_too_long_is_an_error() {
-    for (name, _) in golden_batches() {
-        let bytes = golden_bytes(name);
+fn a_batch_cut_short_anywhere_or_too_long_is_broken() {
+    for (name, version, _) in golden_batches() {
+        let bytes = golden_bytes(name, version);
         for length in 0..bytes.len() {
-            assert!(decode(&bytes[..length]).is_err(), "{name} cut to {length} bytes");
+            let error = decode(&bytes[..length]).expect_err(name);
+            assert!(!error.is_of_a_newer_release(), "{name}.v{version} cut to {length} bytes: {error}");
         }
         let longer = [&bytes[..], &[0]].concat();
         assert_eq!(decode(&longer), Err(DecodeError::Broken("1 bytes too many".into())), "{name}");
     }
 }
 
-/// A batch of anything postcard can write, with the right mark and version.
-fn decode_raw(body: impl Serialize) -> Result<Batch, DecodeError> {
-    decode(&postcard::to_extend(&body, vec![b'D', b'B', 1]).unwrap())
+#[test]
+fn version_1_cannot_say_that_a_commodity_is_closed() {
+    let closed = Event::Closed { commodity: commodity(3), at: at(5), version: 2 };
+    let error = encode(&batch_of(vec![closed], LogVersion::V1), LogVersion::V1).unwrap_err();
+    assert_eq!(error.to_string(), "version 1 of the log cannot hold that a commodity is closed");
+}
+
+#[test]
+fn version_2_has_no_room_for_an_order_of_elsewhere() {
+    let batch = |event| Batch { epoch: epoch(4), ..batch_of(vec![event], LogVersion::V2) };
+    let refused = |batch: &Batch| encode(batch, LogVersion::V2).unwrap_err().what;
+    assert_eq!(refused(&batch(placed(None, OrderStatus::Confirmed, None))), "the placing of an order of another epoch");
+    let elsewhere = Batch { partition: partition(1), ..batch(Event::KeyForgotten { order: order_id(1) }) };
+    assert_eq!(refused(&elsewhere), "an order of another partition");
+}
+
+#[test]
+fn an_order_takes_less_of_the_log_in_version_2() {
+    let per_order = |version, key: Option<IdempotencyKey>, hold: Option<i64>| {
+        let order = |number: u64| {
+            let status = if hold.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed };
+            let Event::Placed { mut order, fingerprint, .. } = placed(key, status, None) else { unreachable!("it is placed") };
+            order.id = OrderId::new(at(1_795_600_000_123), partition(13), epoch(5), 70_000 + number);
+            (order.user, order.quantity, order.unit_price) = (UserId::new(500_000).unwrap(), Quantity::ONE, Price::new(1_999).unwrap());
+            order.pay_by = hold.map(|hold_ms| at(1_795_600_000_123 + hold_ms));
+            Event::Placed { order, key, fingerprint: RequestFingerprint(fingerprint.0 << 60) }
+        };
+        let bytes = |count| encode(&batch_of((0..count).map(order).collect(), version), version).unwrap().len();
+        (bytes(101) - bytes(1)) / 100
+    };
+    // Near the longest there are: most keys' 128 bits take 19 bytes in version 1.
+    let key = Some(IdempotencyKey::from_bytes([0xFF; 16]));
+    let of = |version| [per_order(version, None, None), per_order(version, key, None), per_order(version, key, Some(900_000))];
+    assert_eq!((of(LogVersion::V1), of(LogVersion::V2)), ([41, 60, 66], [18, 42, 45]));
+}
+
+/// A batch of anything postcard can write, with the right mark and that version.
+fn decode_raw(version: LogVersion, body: impl Serialize) -> Result<Batch, DecodeError> {
+    decode(&postcard::to_extend(&body, vec![b'D', b'B', version.get()]).unwrap())
 }
 
 fn is_broken(decoded: &Result<Batch, DecodeError>) -> bool {
     matches!(decoded, Err(DecodeError::Broken(_)))
 }
 
+fn is_unknown(decoded: &Result<Batch, DecodeError>) -> bool {
+    matches!(decoded, Err(error @ DecodeError::Unknown(_)) if error.is_of_a_newer_release())
+}
+
 #[test]
 fn a_batch_of_an_impossible_partition_or_epoch_is_broken() {
-    let none: Vec<u8> = Vec::new();
-    assert!(decode_raw((4095u16, (1u32 << 26) - 1, 0u64, &none)).is_ok());
-    assert!(is_broken(&decode_raw((4096u16, 1u32, 0u64, &none))));
-    assert!(is_broken(&decode_raw((1u16, 1u32 << 26, 0u64, &none))));
+    let v1 = |partition: u16, epoch: u32| decode_raw(LogVersion::V1, (partition, epoch, 0u64, 0u64));
+    let v2 = |partition: u16, epoch: u32| decode_raw(LogVersion::V2, (partition, epoch, 0u64, 0i64, 0u64));
+    assert!(v1(4095, (1 << 26) - 1).is_ok() && v2(4095, (1 << 26) - 1).is_ok());
+    assert!(is_broken(&v1(4096, 1)) && is_broken(&v2(4096, 1)));
+    assert!(is_broken(&v1(1, 1 << 26)) && is_broken(&v2(1, 1 << 26)));
 }
 
 #[test]
 fn values_outside_their_domain_are_broken() {
     // `Moved` is variant 7: order, commodity, quantity, from, to, at.
     let moved = |order: [u8; 16], commodity: i64, quantity: i64, to: u32, at: i64| {
-        decode_raw((1u16, 1u32, 1u64, [(7u32, &order[..], commodity, quantity, 0u32, to, at)].as_slice()))
+        decode_raw(LogVersion::V1, (1u16, 1u32, 1u64, [(7u32, &order[..], commodity, quantity, 0u32, to, at)].as_slice()))
     };
     let id = *order_id(1).uuid().as_bytes();
     let version_4 = *b"\x01\x23\x45\x67\x89\xab\x4a\xbc\x95\x55\x55\x51\x23\x45\x67\x89";
@@ -216,33 +323,81 @@ fn values_outside_their_domain_are_broken() {
     assert!(is_broken(&moved(id, -1, 1, 2, 5)), "a negative commodity id");
     assert!(is_broken(&moved(id, 1, 0, 2, 5)), "a quantity of 0");
     assert!(is_broken(&moved(id, 1, 1_000_001, 2, 5)), "a quantity above the most");
-    assert!(is_broken(&moved(id, 1, 1, 7, 5)), "a status nobody knows");
     assert!(is_broken(&moved(id, 1, 1, 2, -1)), "a time before 1970");
+    assert!(is_unknown(&moved(id, 1, 1, 7, 5)), "a status of a newer release");
     // `Restocked` is variant 2: commodity, total, version.
-    assert!(is_broken(&decode_raw((1u16, 1u32, 1u64, [(2u32, 1i64, 1_000_000_001i64, 1u32)].as_slice()))), "units above the most");
-    assert!(is_broken(&decode_raw((1u16, 1u32, 1u64, [(9u32, 1i64)].as_slice()))), "an event nobody knows");
+    let restocked = [(2u32, 1i64, 1_000_000_001i64, 1u32)];
+    assert!(is_broken(&decode_raw(LogVersion::V1, (1u16, 1u32, 1u64, restocked.as_slice()))), "units above the most");
+}
+
+#[test]
+fn values_outside_their_domain_are_broken_in_version_2_too() {
+    // `Moved` is variant 7: when placed, number, epochs back; commodity, buyer, quantity, from, to, after.
+    let moved = |(placed, number, back): (i64, u64, i32), (commodity, buyer): (u64, u64), quantity: u32, to: u32, after: i64| {
+        let event = (7u32, (placed, number, back), commodity, buyer, quantity, 0u32, to, after);
+        decode_raw(LogVersion::V2, (1u16, 5u32, 1u64, 1_000i64, [event].as_slice()))
+    };
+    let id = (-1_000, OrderId::NUMBER_MAX, 5);
+    assert!(moved(id, (1, 1), 1, 2, 5).is_ok());
+    assert!(is_broken(&moved((-1_001, 1, 0), (1, 1), 1, 2, 5)), "placed before 1970");
+    assert!(is_broken(&moved((i64::MAX, 1, 0), (1, 1), 1, 2, 5)), "placed beyond all times");
+    assert!(is_broken(&moved((0, OrderId::NUMBER_MAX + 1, 0), (1, 1), 1, 2, 5)), "a number above the most");
+    assert!(is_broken(&moved((0, 1, 6), (1, 1), 1, 2, 5)), "an epoch below 0");
+    assert!(is_broken(&moved((0, 1, i32::MIN), (1, 1), 1, 2, 5)), "an epoch above the most");
+    assert!(is_broken(&moved(id, (0, 1), 1, 2, 5)), "a commodity id of 0");
+    assert!(is_broken(&moved(id, (1 << 63, 1), 1, 2, 5)), "a commodity id above the most");
+    assert!(is_broken(&moved(id, (1, u64::MAX), 1, 2, 5)), "a user id above the most");
+    assert!(is_broken(&moved(id, (1, 1), 0, 2, 5)), "a quantity of 0");
+    assert!(is_broken(&moved(id, (1, 1), 1_000_001, 2, 5)), "a quantity above the most");
+    assert!(is_broken(&moved(id, (1, 1), 1, 2, -1_001)), "a time before 1970");
+    assert!(is_unknown(&moved(id, (1, 1), 1, 7, 5)), "a status of a newer release");
+}
+
+#[test]
+fn what_a_newer_release_may_have_added_is_kept() {
+    for (version, variants) in [(LogVersion::V1, 9u32), (LogVersion::V2, 10u32)] {
+        let events = [(variants, 1i64)];
+        let decoded = match version {
+            LogVersion::V1 => decode_raw(version, (1u16, 1u32, 1u64, events.as_slice())),
+            LogVersion::V2 => decode_raw(version, (1u16, 1u32, 1u64, 0i64, events.as_slice())),
+        };
+        assert_eq!(decoded, Err(DecodeError::Unknown(format!("an event of kind {variants}"))), "{version}");
+        let in_currency = |code: &[u8; 3]| {
+            let mut bytes = golden_bytes("placed", version);
+            let place = bytes.windows(3).position(|three| three == b"EUR").unwrap();
+            bytes[place..place + 3].copy_from_slice(code);
+            decode(&bytes)
+        };
+        assert_eq!(in_currency(b"QQQ"), Err(DecodeError::Unknown("the currency QQQ".into())));
+        assert!(is_broken(&in_currency(b"e9!")) && is_broken(&in_currency(b"\xFF\xFF\xFF")));
+    }
 }
 
 #[test]
 fn a_fence_with_events_is_broken() {
-    let (_, mut batch) = golden_batches().pop().unwrap();
-    batch.sequence = Sequence::FENCE;
-    assert_eq!(decode(&encode(&batch)), Err(DecodeError::Broken("a fence with events".into())));
+    for version in VERSIONS {
+        let mut batch = batch_of(vec![placed(None, OrderStatus::Confirmed, None)], version);
+        batch.sequence = Sequence::FENCE;
+        assert_eq!(decode(&encode(&batch, version).unwrap()), Err(DecodeError::Broken("a fence with events".into())));
+    }
 }
 
 #[test]
 fn a_length_the_bytes_do_not_have_reserves_no_memory() {
     // A vector of 2^62 events would panic with "capacity overflow" if its length were believed.
-    assert!(is_broken(&decode_raw((1u16, 1u32, 1u64, 1u64 << 62))));
-    // `Removed` is variant 5; `Listed`, variant 0, begins with its id and then the length of its name.
-    assert!(is_broken(&decode_raw((1u16, 1u32, 1u64, 1u64, 0u32, 1i64, 1u64 << 62))));
+    assert!(is_broken(&decode_raw(LogVersion::V1, (1u16, 1u32, 1u64, 1u64 << 62))));
+    assert!(is_broken(&decode_raw(LogVersion::V2, (1u16, 1u32, 1u64, 0i64, 1u64 << 62))));
+    // `Listed`, variant 0, begins with its id and then the length of its name.
+    assert!(is_broken(&decode_raw(LogVersion::V1, (1u16, 1u32, 1u64, 1u64, 0u32, 1i64, 1u64 << 62))));
 }
 
 proptest! {
     #[test]
     fn random_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&body);
-        let _ = decode(&[&[b'D', b'B', 1][..], &body].concat());
+        for version in VERSIONS {
+            let _ = decode(&[&[b'D', b'B', version.get()][..], &body].concat());
+        }
     }
 
     #[test]
@@ -251,13 +406,15 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let batches = golden_batches();
-        let mut bytes = golden_bytes(batches[pick.index(batches.len())].0);
+        let (name, version, _) = batches[pick.index(batches.len())];
+        let mut bytes = golden_bytes(name, version);
         for (place, byte) in damage {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        if let Ok(batch) = decode(&bytes) {
-            prop_assert_eq!(decode(&encode(&batch)), Ok(batch));
+        // The damage may have changed the version, too.
+        if let (Ok(batch), Ok(version)) = (decode(&bytes), bytes.get(2).map_or(Ok(version), |number| LogVersion::new(*number))) {
+            prop_assert_eq!(decode(&encode(&batch, version).unwrap()), Ok(batch));
         }
     }
 }

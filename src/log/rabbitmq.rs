@@ -16,7 +16,7 @@ use super::{InDoubt, Log, traceparents};
 use crate::broker::{BATCH_CONTENT_TYPE, PERSISTENT, Session, Topology};
 use crate::clock::Clock;
 use crate::domain::{Epoch, PartitionId};
-use crate::event::{self, Batch, WIRE_VERSION};
+use crate::event::{self, Batch, LogVersion};
 use crate::trace::Context;
 
 /// The header that says which version of the wire form the body is, for people and their tools: the body says so too.
@@ -30,6 +30,7 @@ pub struct RabbitLog {
     channel: Channel,
     partition: PartitionId,
     epoch: Epoch,
+    version: LogVersion,
     exchange: ShortString,
     key: ShortString,
     lost: CancellationToken,
@@ -39,19 +40,19 @@ pub struct RabbitLog {
 
 impl RabbitLog {
     /// Takes a channel with confirms on the session that holds the lock. `lost` is the end of the claim: nothing is published
-    /// after it.
+    /// after it. All it publishes is of one version.
     #[must_use]
     pub fn new(
         session: Arc<Session>,
         channel: Channel,
         topology: &Topology,
-        (partition, epoch): (PartitionId, Epoch),
+        (partition, epoch, version): (PartitionId, Epoch, LogVersion),
         lost: CancellationToken,
         confirm_timeout: Duration,
         clock: Clock,
     ) -> Self {
         let (exchange, key) = (topology.exchange(), topology.log(partition));
-        Self { session, channel, partition, epoch, exchange, key, lost, confirm_timeout, clock }
+        Self { session, channel, partition, epoch, version, exchange, key, lost, confirm_timeout, clock }
     }
 
     async fn publish(&self, batch: Batch, traces: Vec<Context>) -> Result<(), InDoubt> {
@@ -64,9 +65,13 @@ impl RabbitLog {
             self.lost.cancel();
             return Err(InDoubt(format!("a batch of partition {} in epoch {} is not this claim's", batch.partition, batch.epoch)));
         }
+        let body = event::encode(&batch, self.version).map_err(|error| {
+            // Our bug too: what the version cannot hold must not be decided under it.
+            self.lost.cancel();
+            InDoubt(error.to_string())
+        })?;
         let in_flight = InFlight { session: &self.session, armed: true };
         let target = (self.exchange.clone(), self.key.clone());
-        let body = event::encode(&batch);
         match self.session.publish(&self.channel, target, self.properties(&batch, &traces), &body, self.confirm_timeout).await {
             Ok(()) => {
                 in_flight.landed();
@@ -84,7 +89,7 @@ impl RabbitLog {
 
     fn properties(&self, batch: &Batch, traces: &[Context]) -> BasicProperties {
         let mut headers = FieldTable::default();
-        headers.insert(VERSION_HEADER.into(), i32::from(WIRE_VERSION).into());
+        headers.insert(VERSION_HEADER.into(), i32::from(self.version.get()).into());
         headers.insert(SENT_AT_HEADER.into(), (self.clock)().millis().into());
         traceparents::write(&mut headers, traces);
         BasicProperties::default()

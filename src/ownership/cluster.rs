@@ -23,6 +23,7 @@ use crate::broker::{Broker, BrokerError, Session};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{PartitionId, Reach};
+use crate::event::LogVersion;
 use crate::log::RabbitLog;
 use crate::store::Store;
 
@@ -163,7 +164,7 @@ impl ClusterOwnership {
                 Arc::clone(&held.session),
                 held.channel.clone(),
                 self.broker.topology(),
-                (partition, epoch),
+                (partition, epoch, LogVersion::NEWEST),
                 held.lost.clone(),
                 self.confirm_timeout,
                 self.clock,

@@ -156,6 +156,7 @@ fn commodity_of(event: &Event) -> Option<CommodityId> {
         | Event::Restocked { commodity, .. }
         | Event::Paused { commodity, .. }
         | Event::Ended { commodity, .. }
+        | Event::Closed { commodity, .. }
         | Event::Removed { commodity, .. }
         | Event::Moved { commodity, .. } => Some(*commodity),
         Event::Placed { order, .. } => Some(order.commodity),

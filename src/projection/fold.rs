@@ -120,9 +120,13 @@ impl Fold {
                 let update = self.update(*commodity);
                 (update.ended_at, update.version) = (Some(*at), Some(*version));
             }
+            Event::Closed { commodity, at, version } => {
+                let update = self.update(*commodity);
+                (update.closed_at, update.version) = (Some(*at), Some(*version));
+            }
             Event::Removed { commodity, at } => self.update(*commodity).removed_at = Some(*at),
             Event::Placed { order, key, fingerprint } => return self.placed(partition, *order, *key, *fingerprint),
-            Event::Moved { order, commodity, quantity, from, to, at } => {
+            Event::Moved { order, commodity, buyer: _, quantity, from, to, at } => {
                 self.moved(*order, *from, *to, *at)?;
                 self.units(*commodity, *quantity, Place::of(*from), Place::of(*to));
             }

@@ -106,6 +106,8 @@ impl Auditor {
             }
             Event::Paused { commodity, paused, .. } => self.ledger(*commodity)?.paused = *paused,
             Event::Ended { commodity, .. } => self.ledger(*commodity)?.ended = true,
+            // Nobody decides it yet.
+            Event::Closed { commodity, .. } => return Err(format!("commodity {commodity} is closed")),
             Event::Removed { commodity, .. } => {
                 let claimed = self.claimed(*commodity);
                 self.ledger(*commodity)?.removed = true;

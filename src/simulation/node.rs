@@ -11,7 +11,7 @@ use super::world::Env;
 use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
 use crate::engine::Snapshot;
-use crate::event::{self, Batch, Event};
+use crate::event::{self, Batch, Event, LogVersion};
 use crate::ownership::protocol::{Action, Input, Protocol};
 use crate::partition::{Bounds, Busy, Hear, Reply, Sighting, Term};
 
@@ -335,7 +335,7 @@ impl Seat {
                 }
             }
             Action::Fence(fence) => {
-                env.broker.send(session, Frame::Publish(partition, event::encode(&fence)));
+                env.broker.send(session, Frame::Publish(partition, bytes(&fence)));
                 *asked_at = Some(env.now);
             }
             Action::ReadApplied | Action::ReadAppliedLater | Action::Load if fails => self.give_up(session, env),
@@ -391,7 +391,7 @@ impl Seat {
         }
         if let Some(batch) = term.next_batch() {
             env.trail.note(env.now, || sends(node, &batch));
-            env.broker.send(session, Frame::Publish(self.partition, event::encode(&batch)));
+            env.broker.send(session, Frame::Publish(self.partition, bytes(&batch)));
             *sent_at = env.now;
         }
         if !wanted && self.inbox.is_empty() && !term.is_waiting() {
@@ -404,6 +404,12 @@ impl Seat {
 
 fn sends(node: usize, batch: &Batch) -> String {
     format!("node {node}: sends {}/{}/{}: {:?}", batch.partition, batch.epoch, batch.sequence, batch.events)
+}
+
+/// A batch on the wire. Releases are mixed: one claim writes the oldest version and the next the newest.
+fn bytes(batch: &Batch) -> Vec<u8> {
+    let version = if batch.epoch.get() % 2 == 1 { LogVersion::OLDEST } else { LogVersion::NEWEST };
+    event::encode(batch, version).expect("nothing is decided that the oldest version cannot hold")
 }
 
 /// R4: an order is placed at the time it is decided, on the clock of the one who decides it.

@@ -60,6 +60,7 @@ pub(crate) struct CommodityUpdate {
     pub(crate) total: Option<Units>,
     pub(crate) paused: Option<bool>,
     pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) closed_at: Option<Timestamp>,
     pub(crate) removed_at: Option<Timestamp>,
     pub(crate) version: Option<u32>,
     pub(crate) available: i64,
@@ -77,6 +78,7 @@ impl CommodityUpdate {
             || self.total.is_some()
             || self.paused.is_some()
             || self.ended_at.is_some()
+            || self.closed_at.is_some()
             || self.removed_at.is_some()
             || self.version.is_some()
     }

@@ -2,14 +2,14 @@
 
 use doorbuster::broker::Topology;
 use doorbuster::domain::{OrderStatus, Partitions};
-use doorbuster::event::{self, Batch};
+use doorbuster::event::Batch;
 use doorbuster::projection;
 use doorbuster::store::OrderFilter;
 
 use crate::support::cluster::{Cluster, PARTITIONS, eventually, partitions};
 use crate::support::history::History;
 use crate::support::proxy::Proxy;
-use crate::support::{Backend, partition, position};
+use crate::support::{Backend, bytes, partition, position};
 
 const ORDERS: i64 = 60;
 
@@ -40,7 +40,7 @@ async fn declare(cluster: &Cluster) {
 async fn publish(cluster: &Cluster, batches: impl IntoIterator<Item = &Batch>) {
     let raw = cluster.broker.raw().await;
     for batch in batches {
-        raw.publish(cluster.broker.log(batch.partition), &event::encode(batch)).await;
+        raw.publish(cluster.broker.log(batch.partition), &bytes(batch)).await;
     }
 }
 

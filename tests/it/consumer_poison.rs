@@ -2,12 +2,12 @@
 
 use doorbuster::broker::{DeadLetter, Why};
 use doorbuster::domain::{OrderStatus, PartitionId, Sequence};
-use doorbuster::event::{self, Batch};
+use doorbuster::event::{Batch, LogVersion};
 use doorbuster::tools::dead;
 
 use crate::support::cluster::{Cluster, TestConsumer, claim};
 use crate::support::history::History;
-use crate::support::{Backend, partition, position};
+use crate::support::{Backend, bytes, partition, position};
 
 const BAD: u16 = 1;
 const GOOD: u16 = 2;
@@ -33,14 +33,14 @@ async fn consuming(bad: Vec<Vec<u8>>) -> (Cluster, TestConsumer) {
         raw.publish(cluster.broker.log(partition(BAD)), &body).await;
     }
     for batch in log(GOOD) {
-        raw.publish(cluster.broker.log(partition(GOOD)), &event::encode(&batch)).await;
+        raw.publish(cluster.broker.log(partition(GOOD)), &bytes(&batch)).await;
     }
     cluster.applied(partition(GOOD), position(1, 4)).await;
     (cluster, consumer)
 }
 
 fn encoded(batches: &[Batch]) -> Vec<Vec<u8>> {
-    batches.iter().map(event::encode).collect()
+    batches.iter().map(bytes).collect()
 }
 
 async fn stopped(consumer: &TestConsumer, index: PartitionId, why: &str) {
@@ -84,9 +84,9 @@ async fn a_truncated_batch_goes_to_the_dead_letters_and_what_it_leaves_out_stops
 #[tokio::test]
 async fn a_message_of_a_newer_version_stays_in_the_log_and_stops_its_partition() {
     let mut bodies = encoded(&log(BAD));
-    bodies[3][2] = event::WIRE_VERSION + 1;
+    bodies[3][2] = LogVersion::NEWEST.get() + 1;
     let (cluster, consumer) = consuming(bodies).await;
-    stopped(&consumer, partition(BAD), "event batch of version 2").await;
+    stopped(&consumer, partition(BAD), "event batch of version 3; this process reads up to 2").await;
     consumer.stop().await;
     assert_eq!(depth(&cluster, BAD).await, 2);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));
@@ -124,7 +124,7 @@ async fn an_order_of_a_commodity_that_is_not_there_stops_its_partition() {
 #[tokio::test]
 async fn a_batch_in_the_log_of_another_partition_goes_to_the_dead_letters() {
     let mut bodies = encoded(&log(BAD));
-    bodies.insert(1, event::encode(&Batch::fence(partition(0), position(9, 0).0)));
+    bodies.insert(1, bytes(&Batch::fence(partition(0), position(9, 0).0)));
     let (cluster, consumer) = consuming(bodies).await;
     cluster.applied(partition(BAD), position(1, 4)).await;
     assert_eq!(cluster.store.applied(partition(0)).await.unwrap(), position(0, 0));
@@ -141,8 +141,8 @@ async fn a_batch_that_was_put_back_goes_to_its_place_and_the_partition_goes_on()
     stopped(&consumer, partition(BAD), "gap in the log: expected batch 1/2, found 1/3").await;
     let raw = cluster.broker.raw().await;
     raw.publish(cluster.broker.dead(), b"hello?").await;
-    raw.publish(cluster.broker.dead(), &event::encode(&missing)).await;
-    raw.publish(cluster.broker.dead(), &event::encode(&batches[0])).await;
+    raw.publish(cluster.broker.dead(), &bytes(&missing)).await;
+    raw.publish(cluster.broker.dead(), &bytes(&batches[0])).await;
     let broker = cluster.broker.broker(&cluster.database);
     let mut printed = Vec::new();
     dead::list(&broker, &mut printed).await.unwrap();
@@ -171,7 +171,7 @@ async fn nothing_is_put_back_into_the_log_of_a_partition_that_is_owned() {
     let node = cluster.node("one");
     let owner = claim(&node, partition(BAD)).await;
     let late = Batch { partition: partition(BAD), epoch: owner.epoch, sequence: Sequence(9), events: Vec::new() };
-    cluster.broker.raw().await.publish(cluster.broker.dead(), &event::encode(&late)).await;
+    cluster.broker.raw().await.publish(cluster.broker.dead(), &bytes(&late)).await;
     let error = dead::put_back(&cluster.broker.broker(&cluster.database), &cluster.store, 1).await.unwrap_err();
     assert!(error.to_string().contains("a node owns partition 1"), "{error}");
     assert!(!owner.lost.is_cancelled());

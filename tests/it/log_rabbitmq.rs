@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use doorbuster::domain::{Epoch, OrderStatus, PartitionId, Partitions, Sequence};
-use doorbuster::event::{self, Batch};
+use doorbuster::event::Batch;
 use doorbuster::log::InDoubt;
 use doorbuster::ownership::{Claim, ClusterOwnership, Ownership};
 use doorbuster::store::{OrderFilter, Store};
@@ -13,7 +13,7 @@ use crate::log_conformance::{Fixture, conformance};
 use crate::support::broker::TestBroker;
 use crate::support::cluster::{Cluster, TestConsumer, behind_the_fence, claim};
 use crate::support::history::History;
-use crate::support::{Backend, partition, position};
+use crate::support::{Backend, bytes, partition, position};
 
 struct Rabbit {
     cluster: Cluster,
@@ -101,7 +101,7 @@ async fn what_an_older_epoch_writes_behind_a_newer_fence_does_not_count() {
     // What was under way when the first owner lost its lock comes late.
     let raw = cluster.broker.raw().await;
     for batch in &history[2..] {
-        raw.publish(cluster.broker.log(partition(1)), &event::encode(batch)).await;
+        raw.publish(cluster.broker.log(partition(1)), &bytes(batch)).await;
     }
     let mut own = History::begin(partition(1), next.epoch);
     own.list(7, 10).cut();

@@ -85,6 +85,7 @@ fn faults() -> Vec<Vec<Event>> {
     let wrong_status = vec![Event::Moved {
         order: id,
         commodity: order.commodity,
+        buyer: Some(order.user),
         quantity: order.quantity,
         from: OrderStatus::Paid,
         to: OrderStatus::Cancelled,

@@ -43,13 +43,15 @@ impl Projection {
                 self.orders.push(KnownOrder { order, key, fingerprint, changed_at: order.id.placed_at() });
                 self.count(order.commodity);
             }
-            Event::Moved { order, commodity, quantity, from, to, at } => {
+            Event::Moved { order, commodity, buyer, quantity, from, to, at } => {
                 let row = self.order(order);
                 assert_eq!((row.order.commodity, row.order.quantity, row.order.status), (commodity, quantity, from));
+                assert_eq!(buyer, Some(row.order.user));
                 assert_ne!(from, to);
                 (row.order.status, row.changed_at) = (to, at);
                 self.count(commodity);
             }
+            Event::Closed { commodity, .. } => panic!("commodity {commodity} is closed"),
             Event::KeyForgotten { order } => {
                 let forgotten = self.order(order).key.take();
                 assert!(forgotten.is_some(), "a key is forgotten once, and only if there was one");

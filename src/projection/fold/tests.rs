@@ -36,7 +36,7 @@ fn placed(number: u64, quantity: i64, status: OrderStatus) -> Event {
 }
 
 fn moved(number: u64, quantity: i64, from: OrderStatus, to: OrderStatus, millis: i64) -> Event {
-    Event::Moved { order: id(number), commodity: lamp(), quantity: Quantity::new(quantity).unwrap(), from, to, at: at(millis) }
+    Event::Moved { order: id(number), commodity: lamp(), buyer: None, quantity: Quantity::new(quantity).unwrap(), from, to, at: at(millis) }
 }
 
 fn listed(total: i64) -> Event {

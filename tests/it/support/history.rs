@@ -132,7 +132,8 @@ impl History {
             let stock = &mut self.commodities.iter_mut().find(|c| c.id == order.commodity).expect("it was listed").stock;
             stock.available = Units::new(i64::from(stock.available) + i64::from(order.quantity)).expect("units");
         }
-        self.events.push(Event::Moved { order: order.id, commodity: order.commodity, quantity: order.quantity, from, to, at: now });
+        let Order { id, commodity, user, quantity, .. } = *order;
+        self.events.push(Event::Moved { order: id, commodity, buyer: Some(user), quantity, from, to, at: now });
     }
 
     /// Makes one thing happen that is possible now.

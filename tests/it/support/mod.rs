@@ -11,6 +11,7 @@ pub mod proxy;
 pub use database::{Backend, TestDatabase};
 
 use doorbuster::domain::{CommodityId, Epoch, PartitionId, Sequence, Timestamp, UserId};
+use doorbuster::event::{self, Batch, LogVersion};
 
 /// A commodity id.
 pub fn commodity(id: i64) -> CommodityId {
@@ -30,6 +31,11 @@ pub fn partition(index: u16) -> PartitionId {
 /// A position in a log.
 pub fn position(epoch: u32, sequence: u64) -> (Epoch, Sequence) {
     (Epoch::new(epoch).expect("an epoch below 2^26"), Sequence(sequence))
+}
+
+/// A batch as the newest release writes it.
+pub fn bytes(batch: &Batch) -> Vec<u8> {
+    event::encode(batch, LogVersion::NEWEST).expect("the newest version has a form for everything")
 }
 
 /// So many milliseconds after a fixed time.

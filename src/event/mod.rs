@@ -1,20 +1,23 @@
-//! What is in the log: batches of events, and their versioned wire form.
+//! What is in the log: batches of events. Their bytes are [`encode`]'s and [`decode`]'s, in one frozen form a version.
 //!
 //! Events are facts the engine decided; each carries all that the projection needs, so that nothing has to be looked up
 //! to apply one. This module never decides, never reads a clock and never talks to a broker or a database.
 
 #[cfg(test)]
 mod tests;
+mod v1;
+mod v2;
+mod wire;
 
-use serde::{Deserialize, Serialize};
+pub use wire::{DecodeError, LogVersion, Unwritable, decode, decode_up_to, encode};
 
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Quantity, RequestFingerprint, Sequence, Terms,
-    Timestamp, Units,
+    Timestamp, Units, UserId,
 };
 
 /// One entry of a partition's log: what one append makes durable, whole or not at all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The partition whose log this is.
     pub partition: PartitionId,
@@ -46,8 +49,8 @@ impl Batch {
     }
 }
 
-/// A fact. Variants and fields are append-only: the wire form counts them in this order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A fact. What is added here is added to the newest version of the wire form, or to one after it: see [`LogVersion`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A commodity went on sale (or will, when its window opens).
     Listed(Box<Commodity>),
@@ -100,7 +103,7 @@ pub enum Event {
         order: Order,
         /// The key it was placed under.
         key: Option<IdempotencyKey>,
-        /// What the request asked for.
+        /// What the request asked for. Of use together with the key alone: without one it may be 0.
         fingerprint: RequestFingerprint,
     },
     /// An order went from one status to another; whether units moved follows from the two.
@@ -109,6 +112,8 @@ pub enum Event {
         order: OrderId,
         /// Its commodity.
         commodity: CommodityId,
+        /// Whose order it is; none only in what version 1 wrote.
+        buyer: Option<UserId>,
         /// Its units.
         quantity: Quantity,
         /// What it was.
@@ -123,54 +128,13 @@ pub enum Event {
         /// Which order.
         order: OrderId,
     },
-}
-
-/// The version [`encode`] writes.
-pub const WIRE_VERSION: u8 = 1;
-
-/// Why bytes are no batch.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Nothing, or not begun with the two bytes `DB`.
-    #[error("not an event batch (it does not begin with the mark)")]
-    Foreign,
-    /// Written by a newer release: to be kept, not thrown away.
-    #[error("event batch of version {0}; this release reads up to {WIRE_VERSION}")]
-    Newer(u8),
-    /// The mark and the version are right and the rest is not.
-    #[error("broken event batch: {0}")]
-    Broken(String),
-}
-
-/// The wire form: the mark `DB`, one byte of version, then the batch in postcard's format
-/// (<https://postcard.jamesmunns.com/wire-format>).
-#[must_use]
-pub fn encode(batch: &Batch) -> Vec<u8> {
-    let header = vec![b'D', b'B', WIRE_VERSION];
-    postcard::to_extend(batch, header).expect("a batch has no type that postcard cannot write")
-}
-
-/// Reads the wire form of any version up to [`WIRE_VERSION`]. Every value read is in its type's range; what is allocated is
-/// bounded by the bytes that are there, whatever lengths they claim.
-///
-/// # Errors
-/// [`DecodeError`], which says whether to keep the bytes for a newer release.
-pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
-    match bytes {
-        [b'D', b'B', 1, body @ ..] => match postcard::take_from_bytes(body) {
-            Ok((batch, [])) => sound(batch),
-            Ok((_, rest)) => Err(DecodeError::Broken(format!("{} bytes too many", rest.len()))),
-            Err(error) => Err(DecodeError::Broken(error.to_string())),
-        },
-        [b'D', b'B', version, ..] if *version > WIRE_VERSION => Err(DecodeError::Newer(*version)),
-        _ => Err(DecodeError::Foreign),
-    }
-}
-
-/// Holds a batch to what its fields promise each other.
-fn sound(batch: Batch) -> Result<Batch, DecodeError> {
-    if batch.is_fence() && !batch.events.is_empty() {
-        return Err(DecodeError::Broken("a fence with events".to_owned()));
-    }
-    Ok(batch)
+    /// A commodity became history: the engine forgot it, its buyers, orders and keys.
+    Closed {
+        /// Which commodity.
+        commodity: CommodityId,
+        /// When.
+        at: Timestamp,
+        /// The version after the change.
+        version: u32,
+    },
 }
