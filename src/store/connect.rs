@@ -24,6 +24,8 @@ use crate::domain::Partitions;
 pub(super) struct Connections {
     pub(super) writer: DatabaseConnection,
     pub(super) reader: DatabaseConnection,
+    /// Apart from the others: what loads a partition must not keep heartbeats, logins and lists waiting.
+    pub(super) loader: DatabaseConnection,
     pub(super) answer_timeout: Duration,
 }
 
@@ -54,6 +56,7 @@ impl Connections {
 
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         self.reader.close_by_ref().await?;
+        self.loader.close_by_ref().await?;
         self.writer.close_by_ref().await?;
         Ok(())
     }
@@ -170,7 +173,12 @@ async fn open_sqlite(path: &Path, settings: &config::Database, missing: Missing)
         SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
     };
     let reader = options.clone().pragma("query_only", "ON");
-    Ok(Connections { writer: pool(1, options), reader: pool(settings.connections_max, reader), answer_timeout: timeout })
+    Ok(Connections {
+        writer: pool(1, options),
+        loader: pool(settings.loads_max, reader.clone()),
+        reader: pool(settings.connections_max, reader),
+        answer_timeout: timeout,
+    })
 }
 
 /// Whether a connection may be used again. After a full disk or a failing one SQLite has rolled back by itself: the ROLLBACK
@@ -195,7 +203,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// MySQL and MariaDB: one pool for everything.
+/// MySQL and MariaDB: one pool for loads, one for everything else.
 async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -> Result<Connections, StoreError> {
     let timeout = Duration::from_millis(settings.acquire_timeout_ms);
     // The session's modes are set below, as a whole, so that the server's defaults have no say.
@@ -217,22 +225,27 @@ async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -
             drop(connection.close().await);
         }
     }
-    let pool = MySqlPoolOptions::new()
-        .max_connections(settings.connections_max)
-        .acquire_timeout(timeout)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // Strict: what does not fit a column is an error and never cut to size.
-                connection.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'").await?;
-                // No gap locks: consumers of different partitions insert beside each other without deadlocks. What needs
-                // one snapshot for several reads asks for REPEATABLE READ itself.
-                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-                Ok(())
+    let pool = |connections: u32| {
+        let pool = MySqlPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(timeout)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // Strict: what does not fit a column is an error and never cut to size.
+                    connection
+                        .execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'")
+                        .await?;
+                    // No gap locks: consumers of different partitions insert beside each other without deadlocks. What needs
+                    // one snapshot for several reads asks for REPEATABLE READ itself.
+                    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                    Ok(())
+                })
             })
-        })
-        .connect_lazy_with(options);
-    let connection = SqlxMySqlConnector::from_sqlx_mysql_pool(pool);
-    Ok(Connections { writer: connection.clone(), reader: connection, answer_timeout: timeout })
+            .connect_lazy_with(options.clone());
+        SqlxMySqlConnector::from_sqlx_mysql_pool(pool)
+    };
+    let connection = pool(settings.connections_max);
+    Ok(Connections { writer: connection.clone(), reader: connection, loader: pool(settings.loads_max), answer_timeout: timeout })
 }
 
 /// What is acknowledged to the log after a commit must survive the server's loss of power too.

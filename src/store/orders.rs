@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::entity::order::{Column, Entity};
 use super::{OrderFilter, Store, StoreError};
 use crate::domain::{Epoch, Order, OrderId, PartitionId, Timestamp};
+use crate::engine::Recalled;
 
 impl Store {
     /// One order of the projection.
@@ -14,6 +15,21 @@ impl Store {
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         Entity::find_by_id(id.uuid()).one(self.reader()).await?.map(|row| row.order()).transpose()
+    }
+
+    /// An order for an engine that has forgotten it, with its commodity if that is over.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn recalled(&self, id: OrderId) -> Result<Option<Recalled>, StoreError> {
+        // The position first: the row is then at least as new.
+        let applied = self.applied(id.partition()).await?;
+        let Some(row) = Entity::find_by_id(id.uuid()).one(self.reader()).await? else { return Ok(None) };
+        let order = row.order()?;
+        let commodity =
+            self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
+        let commodity = commodity.map(|stored| Box::new(stored.commodity));
+        Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), applied, commodity }))
     }
 
     /// Orders in falling order of id (newest first), at most `limit`, older than `before`.

@@ -23,7 +23,7 @@ use crate::domain::{
 };
 
 /// Where the projection of a partition is.
-pub(crate) type Position = (Epoch, Sequence);
+pub type Position = (Epoch, Sequence);
 
 /// A row for the orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,17 @@ pub(crate) struct Move {
     pub(crate) at: Timestamp,
     /// Each once.
     pub(crate) orders: Vec<OrderId>,
+}
+
+/// What a transaction adds to what a claim loads of a partition, as a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delta {
+    pub(crate) partition: PartitionId,
+    /// Where the projection was.
+    pub(crate) previous: Position,
+    /// Where it is then.
+    pub(crate) position: Position,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What changes in a commodity's row. Counters change by a difference, all else is what it will be.
@@ -100,7 +111,9 @@ pub(crate) trait Transaction: Send + Sync {
     fn positions(&self, partitions: &[PartitionId]) -> impl Future<Output = Result<BTreeMap<PartitionId, Position>, StoreError>> + Send;
     /// Sets them.
     fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Adds rows. A refusal if one of their keys is there already.
+    /// Adds rows.
+    fn append_deltas(&self, deltas: Vec<Delta>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds rows. A refusal if one of their ids is there already.
     fn insert_orders(&self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault.
     fn move_orders(&self, orders: &Move) -> impl Future<Output = Result<u64, StoreError>> + Send;
@@ -174,6 +187,19 @@ impl Transaction for Write {
         Ok(())
     }
 
+    async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
+        for Delta { partition, previous, position, body } in deltas {
+            let sql = "INSERT INTO checkpoint_deltas (partition_id, epoch, sequence, previous_epoch, previous_sequence, body) \
+                       VALUES (?, ?, ?, ?, ?, ?)";
+            let column = |sequence: Sequence| i64::try_from(sequence.0).map_err(|_| StoreError::Corrupt(format!("sequence {sequence}")));
+            let [epoch, previous_epoch] = [position.0, previous.0].map(|epoch| Value::from(i64::from(epoch.get())));
+            let (sequence, previous_sequence) = (column(position.1)?, column(previous.1)?);
+            let id = i32::from(partition.get()).into();
+            self.execute(sql, vec![id, epoch, sequence.into(), previous_epoch, previous_sequence.into(), body.into()]).await?;
+        }
+        Ok(())
+    }
+
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
         let mut orders = orders;
         for (size, sql) in INSERTS.iter() {
@@ -208,7 +234,7 @@ impl Transaction for Write {
     }
 
     async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
-        let Commodity { id, terms, stock, paused, ended_at, version } = &new.commodity;
+        let Commodity { id, terms, stock, paused, ended_at, closed_at, version } = &new.commodity;
         let row = ActiveModel {
             id: Set(id.get()),
             partition_id: Set(new.partition.get().into()),
@@ -229,7 +255,7 @@ impl Transaction for Write {
             ended_at: Set(ended_at.map(Timestamp::millis)),
             version: Set((*version).into()),
             removed_at: Set(new.removed_at.map(Timestamp::millis)),
-            closed_at: NotSet,
+            closed_at: Set(closed_at.map(Timestamp::millis)),
             sealed_at: NotSet,
         };
         Entity::insert(row).exec_without_returning(&self.transaction).await?;
@@ -289,6 +315,9 @@ impl Write {
         }
         if let Some(at) = update.ended_at {
             query = query.col_expr(Column::EndedAt, Expr::val(at.millis()));
+        }
+        if let Some(at) = update.closed_at {
+            query = query.col_expr(Column::ClosedAt, Expr::val(at.millis()));
         }
         if let Some(at) = update.removed_at {
             query = query.col_expr(Column::RemovedAt, Expr::val(at.millis()));

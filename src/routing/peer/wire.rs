@@ -55,12 +55,16 @@ impl Ask {
                 Command::List { commodity, .. } | Command::Change { commodity, .. } | Command::Restock { commodity, .. } => {
                     Some(of(*commodity))
                 }
-                Command::Pause(commodity) | Command::Resume(commodity) | Command::End(commodity) | Command::Remove(commodity) => {
-                    Some(of(*commodity))
-                }
+                Command::Pause(commodity)
+                | Command::Resume(commodity)
+                | Command::End(commodity)
+                | Command::Close(commodity)
+                | Command::Remove(commodity) => Some(of(*commodity)),
                 Command::Place(place) => Some(of(place.commodity)),
-                Command::ConfirmPayment(order) | Command::ConfirmRefund(order) | Command::Cancel { order, .. } => Some(order.partition()),
-                Command::Expire { .. } => None,
+                Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. } => {
+                    Some(order.partition())
+                }
+                Command::Expire { .. } | Command::CloseEnded { .. } => None,
             },
         }
     }
