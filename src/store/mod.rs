@@ -11,6 +11,8 @@ mod entity;
 mod nodes;
 mod orders;
 mod partitions;
+mod runs;
+mod walk;
 mod write;
 
 use std::sync::Arc;

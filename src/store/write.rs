@@ -7,7 +7,8 @@
 //! checked change every row they find, so found and changed are the same number whoever counts.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -16,7 +17,7 @@ use sea_orm::{
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
-use super::{Store, StoreError};
+use super::{Store, StoreError, runs};
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
     Timestamp, Units,
@@ -133,13 +134,18 @@ pub(crate) trait Transaction: Send + Sync {
 pub(crate) struct Write {
     transaction: DatabaseTransaction,
     backend: DbBackend,
+    /// The run its orders belong to, read along with the positions.
+    run: OnceLock<i32>,
+    /// How far its orders move the runs on.
+    steps: AtomicI64,
 }
 
 impl Tables for Store {
     type Transaction = Write;
 
     async fn begin(&self) -> Result<Write, StoreError> {
-        Ok(Write { transaction: self.begin_write().await?, backend: self.backend() })
+        let transaction = self.begin_write().await?;
+        Ok(Write { transaction, backend: self.backend(), run: OnceLock::new(), steps: AtomicI64::new(0) })
     }
 }
 
@@ -148,8 +154,10 @@ impl Transaction for Write {
         let lock = if self.backend == DbBackend::MySql { " FOR UPDATE" } else { "" };
         let mut positions = BTreeMap::new();
         for chunk in partitions.chunks(LIST_MAX) {
+            // The row of a subquery is not locked: consumers wait for each other at their partitions only.
             let sql = format!(
-                "SELECT id, applied_epoch, applied_sequence FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
+                "SELECT id, applied_epoch, applied_sequence, (SELECT order_run FROM meta WHERE id = 1) FROM partitions \
+                 WHERE id IN ({}) ORDER BY id{lock}",
                 places(padded(chunk.len()))
             );
             let ids = pad(chunk.iter().map(|partition| Value::from(i32::from(partition.get()))).collect());
@@ -160,6 +168,8 @@ impl Transaction for Write {
                 let epoch = u32::try_from(epoch).ok().and_then(|epoch| Epoch::new(epoch).ok()).ok_or_else(corrupt)?;
                 let sequence = Sequence(u64::try_from(sequence).map_err(|_| corrupt())?);
                 positions.insert(partition, (epoch, sequence));
+                let steps = row.try_get_by_index(3)?;
+                self.run.get_or_init(|| runs::run_after(steps));
             }
         }
         Ok(positions)
@@ -201,12 +211,16 @@ impl Transaction for Write {
     }
 
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        let Some(run) = self.run.get() else {
+            return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
+        };
+        self.steps.fetch_add(runs::steps_of(orders), Ordering::Relaxed);
         let mut orders = orders;
         for (size, sql) in INSERTS.iter() {
             while orders.len() >= *size {
                 let (chunk, rest) = orders.split_at(*size);
                 let mut values = Vec::with_capacity(size * ORDER_COLUMNS);
-                chunk.iter().for_each(|order| order.push_values(&mut values));
+                chunk.iter().for_each(|order| order.push_values(*run, &mut values));
                 self.execute(sql, values).await?;
                 orders = rest;
             }
@@ -275,6 +289,11 @@ impl Transaction for Write {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
+        let steps = self.steps.load(Ordering::Relaxed);
+        if steps > 0 {
+            // The last statement, because others wait for the row from here on.
+            self.execute("UPDATE meta SET order_run = order_run + ? WHERE id = 1", vec![steps.into()]).await?;
+        }
         Ok(self.transaction.commit().await?)
     }
 
@@ -338,7 +357,7 @@ impl Write {
 }
 
 impl NewOrder {
-    fn push_values(&self, values: &mut Vec<Value>) {
+    fn push_values(&self, run: i32, values: &mut Vec<Value>) {
         let order = &self.order;
         values.extend([
             Value::from(order.id.uuid()),
@@ -352,11 +371,12 @@ impl NewOrder {
             self.key.map(|key| uuid::Uuid::from_bytes(key.to_bytes())).into(),
             self.fingerprint.0.into(),
             self.changed_at.millis().into(),
+            run.into(),
         ]);
     }
 }
 
-const ORDER_COLUMNS: usize = 11;
+const ORDER_COLUMNS: usize = 12;
 
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
@@ -365,7 +385,8 @@ const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
     let row = format!("({})", places(ORDER_COLUMNS));
     let insert = |size: usize| {
-        let columns = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at";
+        let columns =
+            "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run";
         (size, format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(",")))
     };
     INSERT_SIZES.into_iter().map(insert).collect()
