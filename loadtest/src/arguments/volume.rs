@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, value_parser};
 use doorbuster::domain::PartitionId;
-use loadtest::volume::Fill;
+use loadtest::volume::{Fill, On};
+
+use super::LoadArguments;
 
 /// The most orders of each kind.
 const ORDERS_MAX: u64 = 50_000_000;
@@ -19,6 +21,10 @@ pub enum VolumeCommand {
     Restart(RestartArguments),
     /// From the kill of a commodity's owner to the next order, on a cluster (MariaDB or MySQL and RabbitMQ as for `race --spikes`).
     Failover(FailoverArguments),
+    /// Durable orders a second on the embedded server.
+    Accepts(AcceptsArguments),
+    /// Pages of lists of orders, with every combination of filters, and exports.
+    Lists(ListsArguments),
 }
 
 /// What a database is filled with.
@@ -116,6 +122,43 @@ pub struct FailoverArguments {
     /// Kills on each cluster.
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=1_000))]
     pub turns: u32,
+    #[command(flatten)]
+    pub measure: MeasureArguments,
+}
+
+#[derive(Args)]
+pub struct AcceptsArguments {
+    #[command(flatten)]
+    pub fill: FillArguments,
+    /// How long a round lasts, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// Rounds on each file.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Runs `doorbuster` of that folder, which knows this schema, in place of this build.
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+    #[command(flatten)]
+    pub load: LoadArguments,
+}
+
+#[derive(Args)]
+pub struct ListsArguments {
+    /// The database.
+    #[arg(long, value_enum, default_value_t = On::Sqlite)]
+    pub on: On,
+    #[command(flatten)]
+    pub fill: FillArguments,
+    /// So many of the live orders are one buyer's, whose own list is asked for.
+    #[arg(long, value_name = "ORDERS", default_value_t = 1_000, value_parser = value_parser!(u64).range(1..=ORDERS_MAX))]
+    pub own: u64,
+    /// How often each page and export is asked for; fewer times if it is slow.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub repeats: u32,
+    /// How long an export may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = value_parser!(u64).range(1..=3_600))]
+    pub export_seconds: u64,
     #[command(flatten)]
     pub measure: MeasureArguments,
 }

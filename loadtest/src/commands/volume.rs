@@ -13,10 +13,12 @@ use loadtest::outcome::NoOutcome;
 use loadtest::report::thousands;
 use loadtest::sale::Desk;
 use loadtest::tokens::Mint;
-use loadtest::volume::{self, Failover, Fill, Filled, Restart};
+use loadtest::volume::{self, Accepts, Failover, Fill, Filled, Lists, Restart};
 
 use super::{LOGS, Stage, conclude, writable_json};
-use crate::arguments::volume::{CloseArguments, FailoverArguments, MeasureArguments, RestartArguments, SeedArguments, VolumeCommand};
+use crate::arguments::volume::{
+    AcceptsArguments, CloseArguments, FailoverArguments, ListsArguments, MeasureArguments, RestartArguments, SeedArguments, VolumeCommand,
+};
 
 pub async fn volume(command: VolumeCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -24,6 +26,8 @@ pub async fn volume(command: VolumeCommand) -> anyhow::Result<ExitCode> {
         VolumeCommand::Close(arguments) => close(arguments).await,
         VolumeCommand::Restart(arguments) => restart(arguments).await,
         VolumeCommand::Failover(arguments) => failover(arguments).await,
+        VolumeCommand::Accepts(arguments) => accepts(arguments).await,
+        VolumeCommand::Lists(arguments) => lists(arguments).await,
     }
 }
 
@@ -65,10 +69,10 @@ async fn close(arguments: CloseArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// A folder for it, with the programs that are to be measured.
-fn stage(measure: &MeasureArguments) -> anyhow::Result<Stage> {
-    writable_json(measure.json.as_deref())?;
+fn stage(programs: Option<&Path>, json: Option<&Path>) -> anyhow::Result<Stage> {
+    writable_json(json)?;
     let mut stage = Stage::new()?;
-    if let Some(programs) = &measure.programs {
+    if let Some(programs) = programs {
         let programs = std::path::absolute(programs).map_err(|error| NoOutcome::mark(error.into()))?;
         println!("  programs of {}", programs.display());
         stage.launcher = stage.launcher.with_programs(&programs);
@@ -82,14 +86,44 @@ fn say(line: String) {
 
 async fn restart(arguments: RestartArguments) -> anyhow::Result<ExitCode> {
     let restart = Restart { fill: arguments.fill.fill()?, rounds: arguments.rounds, sale: arguments.sale };
-    let stage = stage(&arguments.measure)?;
+    let MeasureArguments { programs, json } = &arguments.measure;
+    let stage = stage(programs.as_deref(), json.as_deref())?;
     let report = volume::restart(&restart, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
-    conclude(stage, report, arguments.measure.json.as_deref(), LOGS)
+    conclude(stage, report, json.as_deref(), LOGS)
 }
 
 async fn failover(arguments: FailoverArguments) -> anyhow::Result<ExitCode> {
     let failover = Failover { fill: arguments.fill.fill()?, turns: arguments.turns };
-    let stage = stage(&arguments.measure)?;
+    let MeasureArguments { programs, json } = &arguments.measure;
+    let stage = stage(programs.as_deref(), json.as_deref())?;
     let report = volume::failover(&failover, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
-    conclude(stage, report, arguments.measure.json.as_deref(), LOGS)
+    conclude(stage, report, json.as_deref(), LOGS)
+}
+
+async fn accepts(arguments: AcceptsArguments) -> anyhow::Result<ExitCode> {
+    let accepts = Accepts {
+        fill: arguments.fill.fill()?,
+        rounds: arguments.rounds as usize,
+        seconds: arguments.seconds,
+        connections: arguments.load.connections as usize,
+        threads: arguments.load.threads as usize,
+    };
+    let json = arguments.load.json.as_deref();
+    let stage = stage(arguments.programs.as_deref(), json)?;
+    let report = volume::accepts(&accepts, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
+    conclude(stage, report, json, LOGS)
+}
+
+async fn lists(arguments: ListsArguments) -> anyhow::Result<ExitCode> {
+    let fill = arguments.fill.fill()?;
+    let lists = Lists {
+        on: arguments.on,
+        fill: Fill { regular: arguments.own.min(fill.live), ..fill },
+        repeats: arguments.repeats as usize,
+        export_seconds_max: arguments.export_seconds,
+    };
+    let MeasureArguments { programs, json } = &arguments.measure;
+    let stage = stage(programs.as_deref(), json.as_deref())?;
+    let report = volume::lists(&lists, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
+    conclude(stage, report, json.as_deref(), LOGS)
 }

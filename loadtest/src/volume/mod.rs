@@ -2,12 +2,17 @@
 //!
 //! Fills only databases of its own, or one that it is given and that nobody sells from. Never judges a figure.
 
+mod accepts;
+mod cases;
 mod close;
+mod download;
 mod failover;
 mod fill;
 mod filled;
+mod lists;
 mod restart;
 mod seed;
+mod shop;
 mod spread;
 
 use std::path::Path;
@@ -18,12 +23,15 @@ use doorbuster::embedded;
 use doorbuster::store::Store;
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub use accepts::{Accepts, AcceptsReport, accepts};
 pub use close::{Closing, close_listed};
 pub use failover::{Failover, FailoverReport, failover};
 pub use fill::Fill;
 pub use filled::{Filled, Made, Place};
+pub use lists::{Exported, Listed, Lists, ListsReport, lists};
 pub use restart::{Restart, RestartReport, restart};
 pub use seed::seed;
+pub use shop::On;
 pub use spread::Spread;
 
 /// Fills a database, and shows a bar meanwhile, if standard error is a terminal.

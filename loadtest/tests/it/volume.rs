@@ -139,3 +139,39 @@ fn failovers_are_measured_beside_those_of_an_empty_cluster() {
         assert!(figures[side]["orders"] == orders && is_spread(&figures[side]["pause_us"], 1), "{figures}");
     }
 }
+
+#[test]
+fn accepts_are_measured_beside_those_of_an_empty_file() {
+    let figures = figures("accepts", &["--live", "200", "--over", "60", "--rounds", "1", "--seconds", "1", "--connections", "8"]);
+    for spread in ["empty", "filled", "ratio_basis_points"] {
+        assert!(is_spread(&figures[spread], 1), "{figures}");
+    }
+    assert_eq!(figures["rounds"].as_array().unwrap().len(), 2, "{figures}");
+}
+
+fn lists_are_measured(on: &str) {
+    let fill = ["--live", "400", "--over", "60", "--commodities", "2", "--own", "130", "--cancelled", "20"];
+    let figures = figures("lists", &[&["--on", on, "--repeats", "2"], &fill[..]].concat());
+    let pages = figures["pages"].as_array().unwrap();
+    for listed in pages {
+        assert!(["first_us", "middle_us", "last_us"].iter().all(|page| is_spread(&listed[*page], 2)), "{listed}");
+    }
+    let orders = |list: &str| pages.iter().find(|listed| listed["list"] == list).map(|listed| listed["orders"].as_u64().unwrap());
+    assert_eq!(
+        (pages.len(), orders("operators: all"), orders("operators: buyer"), orders("own: all")),
+        (30, Some(460), Some(130), Some(130))
+    );
+    let exports: Vec<_> =
+        figures["exports"].as_array().unwrap().iter().map(|export| (export["orders"].as_u64(), &export["is_whole"])).collect();
+    assert_eq!(exports, [(Some(460), &true.into()), (Some(200), &true.into())], "{figures}");
+}
+
+#[test]
+fn lists_are_measured_on_sqlite() {
+    lists_are_measured("sqlite");
+}
+
+#[test]
+fn lists_are_measured_on_mysql() {
+    lists_are_measured("mysql");
+}
