@@ -21,6 +21,8 @@ pub(crate) enum Break {
     LookBack,
     /// A refused lock is taken for a granted one.
     Lock,
+    /// An engine believes a row that is older than what it has forgotten.
+    StaleRow,
 }
 
 #[cfg(not(test))]

@@ -124,8 +124,8 @@ pub struct Partition {
     pub command_timeout_ms: u64,
     /// When a partition whose tables contradict themselves is looked at again, in milliseconds.
     pub stopped_retry_ms: u64,
-    /// Ended orders one partition remembers (for retries under their keys), at most.
-    pub ended_orders_max: usize,
+    /// How long after its sale a commodity is closed, in seconds.
+    pub retention_seconds: u64,
 }
 
 /// The database.
@@ -134,8 +134,10 @@ pub struct Partition {
 pub struct Database {
     /// `sqlite:PATH` or `mysql://...`. None: SQLite in the data folder.
     pub url: Option<SecretString>,
-    /// Connections at most.
+    /// Connections at most, besides those of loads.
     pub connections_max: u32,
+    /// Partitions loaded at one time, each over a connection of its own.
+    pub loads_max: u32,
     /// How long to wait for a connection, in milliseconds.
     pub acquire_timeout_ms: u64,
 }

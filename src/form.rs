@@ -138,6 +138,7 @@ impl TryFrom<Commodity<'_>> for domain::Commodity {
             },
             paused: commodity.paused,
             ended_at: commodity.ended_at.map(Timestamp::from_millis).transpose()?,
+            closed_at: None,
             version: commodity.version,
         })
     }

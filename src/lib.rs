@@ -4,6 +4,7 @@ pub mod admin;
 pub mod auth;
 mod breaks;
 pub mod broker;
+pub mod checkpoint;
 pub mod clock;
 pub mod cluster;
 pub mod config;

@@ -1,9 +1,12 @@
 //! The command line.
 
+pub mod volume;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use loadtest::chaos::Scenario;
+use volume::VolumeCommand;
 
 /// Races buyers against a Doorbuster server on this machine and audits the outcome.
 ///
@@ -27,6 +30,9 @@ pub enum Command {
     /// Faults in the middle of sales on a cluster of its own (MariaDB or MySQL and RabbitMQ as for `race --spikes`), with an
     /// audit after each.
     Chaos(ChaosArguments),
+    /// What much of a past costs: starts, failovers, accepts and lists on databases with many sold orders, beside empty ones.
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// The bare endpoint of `compare`, on a free port.
     #[command(hide = true)]
     ServeBare,

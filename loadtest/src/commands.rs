@@ -1,11 +1,13 @@
 //! What each subcommand does: sets the scene, makes the library call, prints, writes the JSON file.
 
 mod compare;
+mod volume;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use compare::compare;
+pub use volume::volume;
 
 use anyhow::{Context, bail};
 use doorbuster::config::Config;

@@ -123,7 +123,8 @@ pub async fn compare(contenders: &[Contender<'_>], settings: &Settings) -> anyho
     })
 }
 
-async fn one_round(round: usize, contender: &Contender<'_>, settings: &Settings, duration: Duration) -> anyhow::Result<Round> {
+/// One round of one contender; all of its answers must have the contender's code.
+pub(crate) async fn one_round(round: usize, contender: &Contender<'_>, settings: &Settings, duration: Duration) -> anyhow::Result<Round> {
     let server_before = contender.server.processor_time();
     let volley = Volley {
         targets: vec![contender.server.target().clone()],

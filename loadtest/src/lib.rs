@@ -1,7 +1,8 @@
 //! The load generator: races of many buyers for few units, and an audit that holds every answer against the database.
 //!
 //! It only ever talks to loopback addresses, starts and stops only processes of its own, and every wait has a bound.
-//! It never touches the server's state other than through HTTP; the database it merely reads.
+//! It never touches the server's state other than through HTTP, and merely reads the database; only [`volume`] fills one, before a
+//! server works on it.
 
 pub mod answer;
 pub mod audit;
@@ -28,3 +29,4 @@ pub mod shares;
 pub mod tally;
 pub mod tokens;
 pub mod volley;
+pub mod volume;

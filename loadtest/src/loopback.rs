@@ -87,6 +87,16 @@ impl FromStr for Target {
     }
 }
 
+/// Whether that is the URL of a MySQL or MariaDB database on this machine.
+#[must_use]
+pub fn database_is_here(url: &str) -> bool {
+    let Some(("mysql" | "mariadb", rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let server = authority.rsplit_once('@').map_or(authority, |(_, server)| server);
+    let server = if server.ends_with(']') || !server.contains(':') { format!("{server}:3306") } else { server.to_owned() };
+    format!("http://{server}").parse::<Target>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +132,16 @@ mod tests {
         ] {
             let refusal = url.parse::<Target>().expect_err(url).to_string();
             assert_eq!(refusal.lines().count(), 1, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_database_is_here_at_a_loopback_address_only() {
+        for url in ["mysql://root@127.0.0.1:3306/shop", "mariadb://root:p@ss@localhost/shop?ssl-mode=DISABLED", "mysql://[::1]/shop"] {
+            assert!(database_is_here(url), "{url}");
+        }
+        for url in ["mysql://root@192.0.2.1/shop", "mysql://127.0.0.1@db.example.com/shop", "sqlite:data/x", "http://127.0.0.1:3306"] {
+            assert!(!database_is_here(url), "{url}");
         }
     }
 }

@@ -94,13 +94,21 @@ impl Desk {
             "starts_at": starts_at, "ends_at": now.plus_millis(24 * hour as u64),
         });
         let shape = Shape::post("/admin/v1/commodities", serde_json::to_vec(&body)?.into());
-        let operator = self.operator.clone();
-        let response = call(&mut self.operators, &shape, &operator).await?;
+        let response = self.operate(&shape).await?;
         if response.status != StatusCode::CREATED {
             bail!("the sale could not be opened: {} {}", response.status, String::from_utf8_lossy(&response.body));
         }
         let commodity: CommodityBody = serde_json::from_slice(&response.body).context("the new commodity has no id")?;
         Ok(commodity.id)
+    }
+
+    /// Does something as the operator, whatever comes of it.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn operate(&mut self, shape: &Shape) -> anyhow::Result<Response> {
+        let operator = self.operator.clone();
+        call(&mut self.operators, shape, &operator).await
     }
 
     /// Buys one unit.
@@ -144,8 +152,8 @@ pub fn order_shape(commodity: CommodityId, quantity: u32) -> Shape {
     Shape::post(&format!("/v1/commodities/{commodity}/orders"), format!(r#"{{"quantity":{quantity}}}"#).into())
 }
 
-/// One call, tried again while the server is not there or says 503. Opening a sale twice would do no harm either:
-/// a sale nobody knows the id of sells nothing.
+/// One call, tried again while the server is not there or says 503. Opening or closing a sale twice does no harm either:
+/// a sale nobody knows the id of sells nothing, and one that is closed stays so.
 async fn call(client: &mut Client, shape: &Shape, authorization: &HeaderValue) -> anyhow::Result<Response> {
     let mut pause = tokio::time::interval(Duration::from_millis(250));
     for attempt in 1.. {

@@ -12,10 +12,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::{Client, Shape};
+use crate::cluster::spare_port;
 use crate::loopback::Target;
 
 /// How long a server may take from its start to its first `200` on `/readyz`.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is asked for that. Starts are measured by it.
+const READY_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a server may take from SIGTERM to its end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the threads of a server may take from SIGSTOP until they stand still.
@@ -65,20 +68,90 @@ impl Role {
             Self::Admin => "serve-admin",
         }
     }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Spike => "spike",
+            Self::Consumer => "consumer",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The setting that says where it listens.
+    #[must_use]
+    pub const fn listen_variable(self) -> &'static str {
+        match self {
+            Self::Spike => "DOORBUSTER__HTTP__LISTEN",
+            Self::Consumer => "DOORBUSTER__CONSUMER__LISTEN",
+            Self::Admin => "DOORBUSTER__ADMIN__LISTEN",
+        }
+    }
 }
 
 /// How to start servers: which program (one that has the hidden `serve-*` subcommands) and with which secret.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     program: PathBuf,
+    programs: Option<PathBuf>,
     secret: String,
+}
+
+/// A program that is ready to run, and where it will listen, if that is known before it says so.
+struct Prepared {
+    program: PathBuf,
+    command: Command,
+    address: Option<SocketAddr>,
 }
 
 impl Launcher {
     /// Starts servers by running `program` again; `secret` signs the tokens they accept.
     #[must_use]
     pub fn new(program: &Path, secret: &str) -> Self {
-        Self { program: program.to_owned(), secret: secret.to_owned() }
+        Self { program: program.to_owned(), programs: None, secret: secret.to_owned() }
+    }
+
+    /// The same, but `doorbuster`, `spike`, `consumer` and `admin` in that folder are run: those of another release, say.
+    #[must_use]
+    pub fn with_programs(self, folder: &Path) -> Self {
+        Self { programs: Some(folder.to_owned()), ..self }
+    }
+
+    fn prepared(&self, kind: &Kind) -> anyhow::Result<Prepared> {
+        let own = |arguments: &[&str]| {
+            let mut command = Command::new(&self.program);
+            command.args(arguments);
+            Prepared { program: self.program.clone(), command, address: None }
+        };
+        let of_release = |folder: &Path, name: &str, address: SocketAddr| {
+            let program = folder.join(name);
+            Prepared { command: Command::new(&program), program, address: Some(address) }
+        };
+        Ok(match (kind, &self.programs) {
+            (Kind::Bare, _) => own(&["serve-bare"]),
+            (Kind::Embedded { data }, None) => {
+                let mut prepared = own(&["serve-embedded", "--data"]);
+                prepared.command.arg(data);
+                prepared
+            }
+            (Kind::Embedded { data }, Some(folder)) => {
+                let address = SocketAddr::from(([127, 0, 0, 1], spare_port()?));
+                let mut prepared = of_release(folder, "doorbuster", address);
+                prepared.command.arg("--data").arg(data).env(Role::Spike.listen_variable(), address.to_string());
+                prepared
+            }
+            (Kind::Member { role, namespace: Some(namespace), .. }, _) => {
+                // It becomes the program: the process is the server's.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.program).arg(role.subcommand());
+                Prepared { program: self.program.clone(), command, address: None }
+            }
+            (Kind::Member { role, .. }, None) => own(&[role.subcommand()]),
+            (Kind::Member { role, environment, .. }, Some(folder)) => {
+                let address = environment.iter().rfind(|(name, _)| *name == role.listen_variable());
+                let (_, address) = address.context("a process of a cluster is told where to listen")?;
+                of_release(folder, role.program(), address.parse()?)
+            }
+        })
     }
 
     /// Starts a server, on a free loopback port unless its settings name one, and waits until it is ready. What it logs goes into `log`.
@@ -87,20 +160,7 @@ impl Launcher {
     /// If it ends early or is not ready within a minute; the end of its log is part of the error.
     pub async fn start(&self, kind: &Kind, log: &Path) -> anyhow::Result<ServerProcess> {
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(log).context("cannot open the server's log")?;
-        let mut command = match kind {
-            Kind::Member { namespace: Some(namespace), .. } => {
-                // It becomes the program: the process is the server's.
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(&self.program);
-                command
-            }
-            Kind::Bare | Kind::Embedded { .. } | Kind::Member { .. } => Command::new(&self.program),
-        };
-        match kind {
-            Kind::Bare => command.arg("serve-bare"),
-            Kind::Embedded { data } => command.arg("serve-embedded").arg("--data").arg(data),
-            Kind::Member { role, .. } => command.arg(role.subcommand()),
-        };
+        let Prepared { program, mut command, address } = self.prepared(kind)?;
         // A server of our own lives in its own folder: no database, broker or issuer of the caller's environment.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
@@ -120,8 +180,8 @@ impl Launcher {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         // A terminal's Ctrl-C is for this process, which ends its children itself.
         command.process_group(0);
-        let child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
-        let mut server = Starting { child, log: log.to_owned() };
+        let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        let mut server = Starting { child, log: log.to_owned(), address };
         let ready = tokio::time::timeout(READY_TIMEOUT, server.ready()).await;
         match ready.unwrap_or_else(|_| bail!("the server was not ready within {} s", READY_TIMEOUT.as_secs())) {
             Ok(target) => Ok(ServerProcess { child: server.child, target, log: server.log }),
@@ -133,12 +193,21 @@ impl Launcher {
 struct Starting {
     child: Child,
     log: PathBuf,
+    address: Option<SocketAddr>,
 }
 
 impl Starting {
     async fn ready(&mut self) -> anyhow::Result<Target> {
         let stdout = self.child.stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines();
+        if let Some(address) = self.address {
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            let target = Target::of_our_own(address);
+            return tokio::select! {
+                ready = wait_ready(&target, READY_TIMEOUT) => ready.map(|()| target.clone()),
+                status = self.child.wait() => bail!("the server ended before it was ready: {}", status?),
+            };
+        }
         let address: SocketAddr = loop {
             let line = lines.next_line().await?.context("the server ended before it listened")?;
             if let Some((_, address)) = line.split_once(LISTENING) {
@@ -151,6 +220,15 @@ impl Starting {
         wait_ready(&target, READY_TIMEOUT).await?;
         Ok(target)
     }
+}
+
+/// The memory of a process that is in use, in units of 1,024 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// Now (`VmRSS`).
+    pub resident_kib: u64,
+    /// At the worst so far (`VmHWM`).
+    pub peak_kib: u64,
 }
 
 /// A server that is ready. Dropped, it is killed.
@@ -178,6 +256,14 @@ impl ServerProcess {
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
         let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+    }
+
+    /// How much memory it has; none if the system does not say.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let kib = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Some(Memory { resident_kib: kib("VmRSS:")?, peak_kib: kib("VmHWM:")? })
     }
 
     /// Sends it a signal.
@@ -244,7 +330,7 @@ pub async fn wait_ready(target: &Target, bound: Duration) -> anyhow::Result<()> 
     let shape = Shape::get("/readyz");
     let mut client = Client::new(target.clone());
     let asked = tokio::time::timeout(bound, async {
-        let mut pause = tokio::time::interval(Duration::from_millis(20));
+        let mut pause = tokio::time::interval(READY_LOOK_INTERVAL);
         loop {
             pause.tick().await;
             let answer = client.send(&shape, None, None, Duration::from_secs(5)).await;

@@ -89,7 +89,7 @@ pub(crate) async fn cancel(
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "cancel order", id.0);
-    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None }).await
+    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }).await
 }
 
 problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);

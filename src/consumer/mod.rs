@@ -27,6 +27,7 @@ pub use status::{Health, Status};
 use crate::broker::{Broker, BrokerError, DeadLetters};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
+use crate::projection;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
 use crate::trace::Tracer;
@@ -113,7 +114,10 @@ async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: Can
     // Whether the broker's URL is one is known before anything is waited for.
     Broker::new(&config.broker)?;
     let Some(store) = connect(config, &status, &stop).await? else { return Ok(()) };
+    let keeper = tokio::spawn(projection::keep_checkpoints(store.clone(), clock::system, stop.clone()));
     Consumer::new(config, store.clone(), clock::system, status)?.traced(tracer).run(stop).await;
+    // It ends with the same token; a panic in it has been reported by the runtime.
+    let _ = keeper.await;
     Ok(store.close().await?)
 }
 

@@ -145,6 +145,8 @@ pub enum CommodityState {
     Paused,
     /// The sale is over.
     Ended,
+    /// Sale and money are over: it is history.
+    Closed,
 }
 
 /// A commodity: its id, terms, stock, and what operators did to it.
@@ -160,15 +162,25 @@ pub struct Commodity {
     pub paused: bool,
     /// When an operator ended the sale before its window did.
     pub ended_at: Option<Timestamp>,
+    /// When it became history.
+    pub closed_at: Option<Timestamp>,
     /// Grows by one with each change an operator makes (not with orders): the ETag.
     pub version: u32,
 }
 
 impl Commodity {
-    /// What a buyer may expect at that time: ended, then paused, then not started, then sold out, then open.
+    /// Whether the sale is over at that time, by its window or by an operator.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ended_at.is_some_and(|at| at <= now) || now >= self.terms.ends_at
+    }
+
+    /// What a buyer may expect at that time: closed, ended, then paused, then not started, then sold out, then open.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> CommodityState {
-        if self.ended_at.is_some() || now >= self.terms.ends_at {
+        if self.closed_at.is_some() {
+            CommodityState::Closed
+        } else if self.ended_at.is_some() || now >= self.terms.ends_at {
             CommodityState::Ended
         } else if self.paused {
             CommodityState::Paused

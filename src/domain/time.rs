@@ -40,6 +40,13 @@ impl Timestamp {
         let sum = self.0.saturating_add(i64::try_from(millis).unwrap_or(i64::MAX));
         Self(sum.min(Self::MAX.0))
     }
+
+    /// This time less so many milliseconds, at least [`Timestamp::ZERO`].
+    #[must_use]
+    pub fn minus_millis(self, millis: u64) -> Self {
+        let rest = self.0.saturating_sub(i64::try_from(millis).unwrap_or(i64::MAX));
+        Self(rest.max(Self::ZERO.0))
+    }
 }
 
 impl std::fmt::Display for Timestamp {

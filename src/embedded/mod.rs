@@ -24,6 +24,7 @@ use crate::http::{self, AppState};
 use crate::limits::Limiter;
 use crate::ownership::embedded::EmbeddedOwnership;
 use crate::partition::{self, Board, Runner};
+use crate::projection;
 use crate::routing::Router;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
@@ -116,10 +117,13 @@ impl App {
         Store::migrate(url.expose_secret(), &config.database, partitions_wanted(config)).await?;
         let store = Store::connect(url.expose_secret(), &config.database).await?;
 
+        // This process is all there is: none of an older release runs beside it.
+        store.raise_log_version().await?;
+
         let stop = CancellationToken::new();
         // Whatever ends this start early also ends the tasks it has begun.
         let began = stop.clone().drop_guard();
-        let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), config.node.id.clone(), &config.partition));
+        let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), config.node.id.clone(), &config.partition, clock::system));
         let board = Arc::new(Board::default());
         let settings = partition::Settings::from(&config.partition);
         let partitions = store.partitions();
@@ -140,6 +144,7 @@ impl App {
             async move { limiter.run_upkeep(stop).await }
         });
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
+        tokio::spawn(projection::keep_checkpoints(store.clone(), clock::system, stop.clone()));
         let state = web::Data::new(AppState {
             router: Arc::clone(&router),
             store: store.clone(),

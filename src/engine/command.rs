@@ -1,7 +1,8 @@
 //! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
 
 use crate::domain::{
-    Commodity, CommodityId, IdempotencyKey, Order, OrderId, Quantity, RequestFingerprint, Terms, TermsChange, Units, UserId,
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, Quantity, RequestFingerprint, Sequence, Terms, TermsChange, Timestamp,
+    Units, UserId,
 };
 
 /// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
@@ -38,29 +39,62 @@ pub enum Command {
     Resume(CommodityId),
     /// End the sale for good. Ending what was ended changes nothing and is no refusal.
     End(CommodityId),
-    /// Take a commodity off the list that nobody holds or bought units of, and of which no refund is due. Its ended
-    /// orders are forgotten with it.
+    /// Make a commodity history whose sale is over, of which nothing is held and no refund is due. Closing what was closed changes
+    /// nothing and is no refusal, as long as it is known here.
+    Close(CommodityId),
+    /// Close what ended before a time and can be closed.
+    CloseEnded {
+        /// The time.
+        before: Timestamp,
+        /// The bound, at least 1.
+        at_most: usize,
+    },
+    /// Take a commodity off the list that nobody holds or bought units of, and of which no refund is due.
     Remove(CommodityId),
     /// Claim units for a buyer.
     Place(Place),
     /// The payment of an order arrived. A reserved order is paid, even after its `pay_by` while its hold was not ended yet;
-    /// an expired or cancelled one is due a refund. Told again, it changes nothing and is no refusal. An ended order the
-    /// engine has forgotten is [`Refusal::OrderNotFound`]: whoever asks consults the projection then.
-    ConfirmPayment(OrderId),
+    /// an expired or cancelled one is due a refund. Told again, it changes nothing and is no refusal.
+    ConfirmPayment {
+        /// Which order.
+        order: OrderId,
+        /// Its row, for an engine that has forgotten it: without, such an order is [`Refusal::OrderNotFound`].
+        row: Option<Box<Recalled>>,
+    },
     /// The money of an order that was due a refund went back. Told again, it changes nothing and is no refusal.
-    ConfirmRefund(OrderId),
+    ConfirmRefund {
+        /// Which order.
+        order: OrderId,
+        /// As above.
+        row: Option<Box<Recalled>>,
+    },
     /// Call an order off.
     Cancel {
         /// Which order.
         order: OrderId,
         /// The buyer who asks; none = an operator. An order of another buyer is not found.
         user: Option<UserId>,
+        /// As above.
+        row: Option<Box<Recalled>>,
     },
     /// End the holds whose time is over, at most so many, earliest `pay_by` first.
     Expire {
         /// The bound, at least 1.
         at_most: usize,
     },
+}
+
+/// An order as its row has it, for an engine that has forgotten it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// The order.
+    pub order: Order,
+    /// The key it was placed under, if it had one.
+    pub key: Option<IdempotencyKey>,
+    /// The last batch in the tables, and its epoch, when the row was read or before.
+    pub applied: (Epoch, Sequence),
+    /// Its commodity, if that is closed or removed.
+    pub commodity: Option<Box<Commodity>>,
 }
 
 /// A buyer's claim.
@@ -88,6 +122,8 @@ pub enum Answer {
     Placed(Order),
     /// The order that was placed under this key before, as it stands now.
     Replayed(Order),
+    /// The id of the order that was placed under this key before: the tables have it, as it stands now.
+    PlacedBefore(OrderId),
     /// An order after it was paid, cancelled, refunded; or as it was, where that had happened before.
     Order(Order),
     /// A commodity after the change.
@@ -96,6 +132,8 @@ pub enum Answer {
     Removed,
     /// So many holds ended.
     Expired(usize),
+    /// So many commodities were closed.
+    Closed(usize),
 }
 
 /// Why a command changed nothing. The codes are part of the HTTP contract and append-only.
@@ -103,7 +141,7 @@ pub enum Answer {
 pub enum Refusal {
     /// No such commodity.
     CommodityNotFound,
-    /// No such order, or one of another buyer, or one that ended so long ago that the engine has forgotten it.
+    /// No such order, or one of another buyer, or one that the engine has forgotten and whose row did not come along.
     OrderNotFound,
     /// The id was used before.
     CommodityExists,
@@ -137,4 +175,14 @@ pub enum Refusal {
     HasOrders,
     /// The epoch has numbered all the orders it can; a new epoch begins at the next claim.
     EpochExhausted,
+    /// The sale is not over.
+    NotEnded,
+    /// Units are held, or a refund is due.
+    HasOpenOrders,
+    /// The commodity is closed: nothing of it changes any more.
+    Closed,
+    /// The row that came along is older than what the engine has forgotten: read it again.
+    StaleRow,
+    /// Older releases still take part, which would not understand what this leads to.
+    UpgradeUnfinished,
 }

@@ -3,17 +3,34 @@
 
 use hashbrown::HashTable;
 
+use super::buyers::Buyers;
 use super::hash;
+use super::keys::Keys;
 use crate::domain::{Commodity, CommodityId, OrderStatus, Quantity, Stock, Units};
 
-/// A commodity, and what only the engine counts of it.
+/// A commodity, and what only the engine knows of it.
 #[derive(Debug)]
-struct Listing {
-    commodity: Commodity,
+pub(super) struct Listing {
+    pub(super) commodity: Commodity,
+    /// Taken off the list.
+    pub(super) removed: bool,
+    /// Who has live units; of one that is over, nobody is remembered.
+    pub(super) buyers: Buyers,
+    /// Keys of its orders; of one that is over, none.
+    pub(super) keys: Keys,
     refunds_due: u32,
+    /// Orders of it that the engine knows.
+    orders: u32,
 }
 
-/// All commodities of a partition, each in a slot for as long as it is listed.
+impl Listing {
+    /// Closed or removed: it is kept only for what is owed, or not in the tables yet, of its orders.
+    pub(super) const fn is_over(&self) -> bool {
+        self.removed || self.commodity.closed_at.is_some()
+    }
+}
+
+/// All commodities of a partition, each in a slot for as long as it is on the list or one of its orders is known.
 #[derive(Debug)]
 pub(super) struct Commodities {
     listings: Vec<Option<Listing>>,
@@ -26,11 +43,12 @@ impl Commodities {
         Self { listings: Vec::new(), free: Vec::new(), by_id: HashTable::new() }
     }
 
-    /// Adds a commodity whose id is not listed.
-    pub(super) fn insert(&mut self, commodity: Commodity) -> u32 {
+    /// Adds a commodity whose id is not there.
+    pub(super) fn insert(&mut self, commodity: Commodity, removed: bool) -> u32 {
         assert_balanced(&commodity);
         let hash = hash_of(commodity.id);
-        let listing = Some(Listing { commodity, refunds_due: 0 });
+        let (buyers, keys) = (Buyers::default(), Keys::default());
+        let listing = Some(Listing { commodity, removed, buyers, keys, refunds_due: 0, orders: 0 });
         let slot = if let Some(slot) = self.free.pop() {
             self.listings[slot as usize] = listing;
             slot
@@ -43,9 +61,30 @@ impl Commodities {
         slot
     }
 
-    /// Drops a commodity of which no order is remembered.
-    pub(super) fn remove(&mut self, slot: u32) {
-        let hash = hash_of(self.get(slot).id);
+    /// Forgets who bought and under which keys, as of now; and the commodity, as soon as no order of it is known.
+    pub(super) fn finish(&mut self, slot: u32) {
+        let listing = self.listing_mut(slot);
+        (listing.buyers, listing.keys) = (Buyers::default(), Keys::default());
+        self.drop_if_done(slot);
+    }
+
+    /// Counts one more order that the engine knows.
+    pub(super) fn count_order(&mut self, slot: u32) {
+        self.listing_mut(slot).orders += 1;
+    }
+
+    /// Counts one less.
+    pub(super) fn forget_order(&mut self, slot: u32) {
+        self.listing_mut(slot).orders -= 1;
+        self.drop_if_done(slot);
+    }
+
+    fn drop_if_done(&mut self, slot: u32) {
+        let listing = self.listing(slot);
+        if !listing.is_over() || listing.orders > 0 {
+            return;
+        }
+        let hash = hash_of(listing.commodity.id);
         if let Ok(entry) = self.by_id.find_entry(hash, |found| *found == slot) {
             entry.remove();
             self.listings[slot as usize] = None;
@@ -61,8 +100,15 @@ impl Commodities {
         &self.listing(slot).commodity
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Commodity> {
-        self.listings.iter().flatten().map(|listing| &listing.commodity)
+    /// What is on the list, each with its slot.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (u32, &Commodity)> {
+        let listings = (0..).zip(&self.listings).filter_map(|(slot, listing)| Some((slot, listing.as_ref()?)));
+        listings.filter(|(_, listing)| !listing.is_over()).map(|(slot, listing)| (slot, &listing.commodity))
+    }
+
+    /// Whether there is something in that slot.
+    pub(super) fn is_there(&self, slot: u32) -> bool {
+        self.listings.get(slot as usize).is_some_and(Option::is_some)
     }
 
     /// Orders of it whose money has to go back.
@@ -102,14 +148,17 @@ impl Commodities {
 
     /// Bytes allocated, without the texts of the terms.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.listings.capacity() * size_of::<Option<Listing>>() + self.free.capacity() * size_of::<u32>() + self.by_id.allocation_size()
+        let of_orders: usize =
+            self.listings.iter().flatten().map(|listing| listing.buyers.memory_bytes() + listing.keys.memory_bytes()).sum();
+        let slots = self.listings.capacity() * size_of::<Option<Listing>>() + self.free.capacity() * size_of::<u32>();
+        of_orders + slots + self.by_id.allocation_size()
     }
 
-    fn listing(&self, slot: u32) -> &Listing {
+    pub(super) fn listing(&self, slot: u32) -> &Listing {
         self.listings[slot as usize].as_ref().expect("slots are given back when nothing refers to them")
     }
 
-    fn listing_mut(&mut self, slot: u32) -> &mut Listing {
+    pub(super) fn listing_mut(&mut self, slot: u32) -> &mut Listing {
         self.listings[slot as usize].as_mut().expect("slots are given back when nothing refers to them")
     }
 }

@@ -1,86 +1,144 @@
-//! Idempotency keys of remembered orders: the order a buyer placed under a key, and what that request asked for. Orders
-//! without a key cost nothing here. Never forgets by itself: a key goes with its order.
+//! Idempotency keys of one commodity: the order a buyer placed under a key, and what that request asked for. A key outlives what
+//! the engine knows of its order. Never reads a clock: whoever asks says what time it is.
 
 use hashbrown::HashTable;
 
 use super::hash;
-use super::orders::{NONE, Orders};
+use super::packed::{pack, unpack};
 use super::slab::Slab;
-use crate::domain::{IdempotencyKey, RequestFingerprint};
+use crate::domain::{Epoch, IdempotencyKey, OrderId, PartitionId, RequestFingerprint, Timestamp, UserId};
 
-/// What only an order with a key has: 24 bytes.
+/// How long a key is kept after its order has ended, in milliseconds: 24 hours. That of a live order is kept.
+pub(super) const KEPT_AFTER_END_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// `ended_at` of a key whose order is live, or owed money: beyond every time.
+const LIVE: u64 = (1 << 48) - 1;
+
+/// A key: 52 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Keyed {
     key: [u8; 16],
+    user: [u8; 8],
     fingerprint: [u8; 8],
+    number: [u8; 8],
+    placed_at: [u8; 6],
+    ended_at: [u8; 6],
 }
 
-/// All remembered keys of a partition.
-#[derive(Debug)]
+/// All remembered keys of one commodity, each in a slot.
+#[derive(Debug, Default)]
 pub(super) struct Keys {
     keyed: Slab<Keyed>,
-    /// Slots of orders, by buyer and key.
+    /// Slots, by buyer and key.
     index: HashTable<u32>,
 }
 
 impl Keys {
-    pub(super) const fn new() -> Self {
-        Self { keyed: Slab::new(), index: HashTable::new() }
+    /// Room for so many, so that filling it copies nothing.
+    pub(super) fn with_capacity(keys: usize) -> Self {
+        Self { keyed: Slab::new(), index: HashTable::with_capacity(keys) }
     }
 
-    /// The order that buyer placed under that key.
-    pub(super) fn find(&self, buyer: u32, key: IdempotencyKey, orders: &Orders) -> Option<u32> {
-        let key = key.to_bytes();
-        let same = |slot: &u32| {
-            let record = orders.get(*slot);
-            record.buyer() == buyer && self.keyed.get(record.keyed()).key == key
-        };
-        self.index.find(hash_of(buyer, key), same).copied()
+    /// The slot of that buyer's key, unless the order ended so long ago that the key is free again.
+    pub(super) fn find(&self, user: UserId, key: IdempotencyKey, now: Timestamp) -> Option<u32> {
+        self.slot(user, key).filter(|slot| !self.is_over(*slot, now))
     }
 
-    /// Stores a key for an order to come; the result goes into the order's record, then [`Keys::index`] is called.
-    pub(super) fn store(&mut self, key: IdempotencyKey, fingerprint: RequestFingerprint) -> u32 {
-        self.keyed.insert(Keyed { key: key.to_bytes(), fingerprint: fingerprint.0.to_le_bytes() })
+    /// The slot of that buyer's key, if it is that order's.
+    pub(super) fn of_order(&self, user: UserId, key: IdempotencyKey, number: u64) -> Option<u32> {
+        self.slot(user, key).filter(|slot| self.number(*slot) == number)
     }
 
-    /// Makes an order with a stored key findable by it.
-    pub(super) fn index(&mut self, order: u32, orders: &Orders) {
+    /// Keeps a key; the same buyer's same key is that of the later order from then on.
+    pub(super) fn store(&mut self, user: UserId, key: IdempotencyKey, fingerprint: RequestFingerprint, order: OrderId) -> u32 {
+        if let Some(before) = self.slot(user, key) {
+            self.remove(before);
+        }
+        let slot = self.keyed.insert(Keyed {
+            key: key.to_bytes(),
+            user: user.get().to_le_bytes(),
+            fingerprint: fingerprint.0.to_le_bytes(),
+            number: super::orders::number_of(order).to_le_bytes(),
+            placed_at: pack(order.placed_at().millis() as u64),
+            ended_at: pack(LIVE),
+        });
         let keyed = &self.keyed;
-        let hash = |order: u32| {
-            let record = orders.get(order);
-            hash_of(record.buyer(), keyed.get(record.keyed()).key)
-        };
-        self.index.insert_unique(hash(order), order, |order| hash(*order));
+        self.index.insert_unique(hash_of(keyed.get(slot)), slot, |slot| hash_of(keyed.get(*slot)));
+        slot
     }
 
-    /// Forgets the key of an order that is still in its slot. Says whether it had one.
-    pub(super) fn remove(&mut self, order: u32, orders: &Orders) -> bool {
-        let record = orders.get(order);
-        if record.keyed() == NONE {
-            return false;
-        }
-        let hash = hash_of(record.buyer(), self.keyed.get(record.keyed()).key);
-        if let Ok(entry) = self.index.find_entry(hash, |found| *found == order) {
+    /// Notes when the order of a key ended; none = it is live again, or money is owed for it.
+    pub(super) fn set_ended(&mut self, slot: u32, at: Option<Timestamp>) {
+        self.keyed.get_mut(slot).ended_at = pack(at.map_or(LIVE, |at| at.millis() as u64));
+    }
+
+    /// Whether the order of a key is live, or its refund is due.
+    pub(super) fn is_live(&self, slot: u32) -> bool {
+        unpack(self.keyed.get(slot).ended_at) == LIVE
+    }
+
+    /// Whether the key is free again at that time.
+    pub(super) fn is_over(&self, slot: u32, now: Timestamp) -> bool {
+        let ended_at = unpack(self.keyed.get(slot).ended_at);
+        ended_at != LIVE && now.millis() - ended_at as i64 > KEPT_AFTER_END_MS
+    }
+
+    /// Forgets a key.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let hash = hash_of(self.keyed.get(slot));
+        if let Ok(entry) = self.index.find_entry(hash, |found| *found == slot) {
             entry.remove();
-            self.keyed.free(record.keyed());
+            self.keyed.free(slot);
         }
-        true
     }
 
-    /// What the request of an order with a key asked for.
-    pub(super) fn fingerprint(&self, order: u32, orders: &Orders) -> RequestFingerprint {
-        RequestFingerprint(i64::from_le_bytes(self.keyed.get(orders.get(order).keyed()).fingerprint))
+    /// Whether that slot has the key of that order.
+    pub(super) fn is_of(&self, slot: u32, number: u64) -> bool {
+        let Some(keyed) = self.keyed.try_get(slot) else { return false };
+        u64::from_le_bytes(keyed.number) == number && self.index.find(hash_of(keyed), |found| *found == slot).is_some()
+    }
+
+    /// The order's number (see [`super::orders::number_of`]).
+    pub(super) fn number(&self, slot: u32) -> u64 {
+        u64::from_le_bytes(self.keyed.get(slot).number)
+    }
+
+    /// The order's id.
+    pub(super) fn order(&self, slot: u32, partition: PartitionId) -> OrderId {
+        let (number, placed_at) = (self.number(slot), unpack(self.keyed.get(slot).placed_at));
+        let epoch = Epoch::new((number >> 36) as u32).expect("packed from an epoch");
+        let placed_at = Timestamp::from_millis(placed_at as i64).expect("packed from a timestamp");
+        OrderId::new(placed_at, partition, epoch, number & OrderId::NUMBER_MAX)
+    }
+
+    /// What the request asked for.
+    pub(super) fn fingerprint(&self, slot: u32) -> RequestFingerprint {
+        RequestFingerprint(i64::from_le_bytes(self.keyed.get(slot).fingerprint))
     }
 
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
         self.keyed.memory_bytes() + self.index.allocation_size()
     }
+
+    /// The slot of that buyer's key, free again or not.
+    pub(super) fn slot(&self, user: UserId, key: IdempotencyKey) -> Option<u32> {
+        let (user, key) = (user.get().to_le_bytes(), key.to_bytes());
+        let same = |slot: &u32| {
+            let keyed = self.keyed.get(*slot);
+            keyed.key == key && keyed.user == user
+        };
+        self.index.find(hash_of_pair(user, key), same).copied()
+    }
 }
 
-fn hash_of(buyer: u32, key: [u8; 16]) -> u64 {
-    let mut bytes = [0; 20];
+fn hash_of(keyed: &Keyed) -> u64 {
+    hash_of_pair(keyed.user, keyed.key)
+}
+
+fn hash_of_pair(user: [u8; 8], key: [u8; 16]) -> u64 {
+    let mut bytes = [0; 24];
     bytes[..16].copy_from_slice(&key);
-    bytes[16..].copy_from_slice(&buyer.to_le_bytes());
+    bytes[16..].copy_from_slice(&user);
     hash::of_bytes(&bytes)
 }

@@ -2,22 +2,23 @@
 //!
 //! It never reads a clock, draws a random number, awaits, logs or does I/O; time arrives as an argument.
 //!
-//! What it remembers: every commodity, every live order, every order whose refund is due, and the last
-//! `ended_orders_max` orders that ended otherwise (by the time of their last change, then by number). A forgotten order
-//! is [`Refusal::OrderNotFound`] here though the projection still has it: whoever asks about an old order asks there.
+//! What it knows: every commodity that is not closed, how many live units each buyer has, the idempotency keys, every reserved order and
+//! every one whose refund is due; and of all others those whose last change is not in the tables yet. What else there is of an order
+//! lies in the tables, and its row comes along with a command that is about it (R10).
 //!
-//! What that costs, with a million buyers of one order each: 85 bytes an order that is confirmed and has no key, 124 bytes
-//! one that is reserved and has a key (`cargo bench --bench engine` prints it).
+//! What that costs, with a million buyers of one order each: `cargo bench --bench engine` prints it.
 
 mod buyers;
 mod command;
 mod commodities;
+mod forget;
 mod hash;
-mod heap;
+mod holds;
 mod keys;
 mod moves;
 mod operate;
 mod orders;
+mod packed;
 mod place;
 mod restore;
 mod slab;
@@ -25,16 +26,16 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Answer, Command, Outcome, Place, Refusal};
-pub use restore::RestoreError;
-pub use snapshot::{KnownOrder, Snapshot};
+use std::collections::VecDeque;
 
-use self::buyers::Buyers;
+pub use command::{Answer, Command, Outcome, Place, Recalled, Refusal};
+pub use restore::RestoreError;
+pub use snapshot::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
+
 use self::commodities::Commodities;
-use self::heap::{Ended, Heap, Held};
-use self::keys::Keys;
+use self::holds::Holds;
 use self::orders::{Orders, number_of};
-use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Timestamp};
+use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
 use crate::event::Event;
 
 /// The state machine. One per partition, one writer.
@@ -42,23 +43,41 @@ pub struct Engine {
     partition: PartitionId,
     epoch: Epoch,
     next_number: u64,
-    ended_orders_max: usize,
+    with_older_releases: bool,
     commodities: Commodities,
-    buyers: Buyers,
     orders: Orders,
-    keys: Keys,
-    holds: Heap<Held>,
-    ended: Heap<Ended>,
+    holds: Holds,
+    /// The batch that is being gathered.
+    gathering: Sequence,
+    /// Changes of orders, oldest first: the batch and the order's slot.
+    unsettled: VecDeque<(Sequence, u32)>,
+    /// The last batch with a change of an order that was forgotten.
+    forgotten_up_to: Sequence,
+    /// Keys of ended orders, those that ended first before the others.
+    ended_keys: VecDeque<EndedKey>,
+}
+
+/// Where the key of an ended order is.
+#[derive(Clone, Copy, Debug)]
+struct EndedKey {
+    commodity: u32,
+    keyed: u32,
+    number: u64,
 }
 
 impl Engine {
-    /// Builds the engine of an epoch from what the projection has. It remembers at most `ended_orders_max` ended orders
-    /// (refunds due not counted), once it has worked off what the snapshot brings beyond that.
+    /// Builds the engine of an epoch from what the projection has. While older releases take part it forgets no live order and closes
+    /// nothing: they count on the one and would not understand the other.
     ///
     /// # Errors
     /// [`RestoreError`] when the snapshot contradicts itself, its partition or its epoch.
-    pub fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, ended_orders_max: usize) -> Result<Self, RestoreError> {
-        restore::restore(partition, epoch, snapshot, ended_orders_max)
+    pub fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, with_older_releases: bool) -> Result<Self, RestoreError> {
+        restore::restore(partition, epoch, snapshot, with_older_releases)
+    }
+
+    /// What is decided from here on goes into that batch.
+    pub fn gather_into(&mut self, sequence: Sequence) {
+        self.gathering = sequence;
     }
 
     /// Carries out one command at one instant. Events are appended to `events`; a refusal appends none.
@@ -72,11 +91,13 @@ impl Engine {
             Command::Pause(commodity) => self.set_paused(commodity, true, events),
             Command::Resume(commodity) => self.set_paused(commodity, false, events),
             Command::End(commodity) => self.end(now, commodity, events),
+            Command::Close(commodity) => self.close(now, commodity, events),
+            Command::CloseEnded { before, at_most } => self.close_ended(now, before, at_most, events),
             Command::Remove(commodity) => self.remove(now, commodity, events),
             Command::Place(place) => self.place(now, place, events),
-            Command::ConfirmPayment(order) => self.confirm_payment(now, order, events),
-            Command::ConfirmRefund(order) => self.confirm_refund(now, order, events),
-            Command::Cancel { order, user } => self.cancel(now, order, user, events),
+            Command::ConfirmPayment { order, row } => self.confirm_payment(now, order, row, events),
+            Command::ConfirmRefund { order, row } => self.confirm_refund(now, order, row, events),
+            Command::Cancel { order, user, row } => self.cancel(now, order, user, row, events),
             Command::Expire { at_most } => self.expire(now, at_most, events),
         }
     }
@@ -84,24 +105,30 @@ impl Engine {
     /// When the earliest hold ends, if there is one: the shell sends [`Command::Expire`] then.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.orders.get(self.holds.first()?.0).pay_by()
+        self.orders.get(self.holds.first()?).pay_by()
     }
 
-    /// An order the engine still knows: every live one, every refund due, and the last ended ones.
+    /// An order the engine knows.
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<Order> {
         self.find_order(id).map(|slot| self.unpack(slot))
     }
 
-    /// A commodity as it stands.
-    #[must_use]
-    pub fn commodity(&self, id: CommodityId) -> Option<&Commodity> {
-        self.commodities.find(id).map(|slot| self.commodities.get(slot))
+    /// Every order the engine knows, in no particular order.
+    pub fn orders(&self) -> impl Iterator<Item = Order> {
+        self.orders.slots().map(|slot| self.unpack(slot))
     }
 
-    /// All commodities, in no particular order.
+    /// A commodity as it stands, unless it is closed or removed.
+    #[must_use]
+    pub fn commodity(&self, id: CommodityId) -> Option<&Commodity> {
+        let listing = self.commodities.listing(self.commodities.find(id)?);
+        (!listing.is_over()).then_some(&listing.commodity)
+    }
+
+    /// All commodities that are neither closed nor removed, in no particular order.
     pub fn commodities(&self) -> impl Iterator<Item = &Commodity> {
-        self.commodities.iter()
+        self.commodities.listed().map(|(_, commodity)| commodity)
     }
 
     /// The partition this engine decides for.
@@ -123,7 +150,7 @@ impl Engine {
         self.next_number
     }
 
-    /// How many orders the engine remembers, live and ended.
+    /// How many orders the engine knows.
     #[must_use]
     pub fn orders_len(&self) -> usize {
         self.orders.len()
@@ -132,12 +159,8 @@ impl Engine {
     /// Bytes allocated for orders, buyers, keys and their indexes, spare capacity included; without the commodities' texts.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.commodities.memory_bytes()
-            + self.buyers.memory_bytes()
-            + self.orders.memory_bytes()
-            + self.keys.memory_bytes()
-            + self.holds.memory_bytes()
-            + self.ended.memory_bytes()
+        let queues = self.unsettled.capacity() * size_of::<(Sequence, u32)>() + self.ended_keys.capacity() * size_of::<EndedKey>();
+        self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues
     }
 
     /// The slot of an order; none unless every part of the id is what was given.
@@ -152,22 +175,14 @@ impl Engine {
         let epoch = Epoch::new(epoch as u32).expect("packed from an epoch");
         Order {
             id: OrderId::new(record.placed_at(), self.partition, epoch, number),
-            commodity: self.commodities.get(self.buyers.commodity(record.buyer())).id,
-            user: self.buyers.user(record.buyer()),
+            commodity: self.commodities.get(record.commodity()).id,
+            user: record.user(),
             quantity: record.quantity(),
             unit_price: record.unit_price(),
             currency: record.currency(),
             status: record.status(),
             pay_by: record.pay_by(),
         }
-    }
-
-    /// Drops an order and what was kept for it. Says whether it had a key.
-    fn forget(&mut self, slot: u32) -> bool {
-        let had_key = self.keys.remove(slot, &self.orders);
-        self.buyers.leave(self.orders.get(slot).buyer());
-        self.orders.remove(slot);
-        had_key
     }
 }
 

@@ -1,31 +1,35 @@
-//! Orders going from one status to another: paid, refunded, cancelled, expired; and ended ones being forgotten.
+//! Orders going from one status to another: paid, refunded, cancelled, expired.
 
-use super::{Answer, Ended, Engine, Outcome, Refusal};
-use crate::domain::{OrderId, OrderStatus, Timestamp, UserId};
+use super::{Answer, EndedKey, Engine, Outcome, Recalled, Refusal};
+use crate::domain::{Order, OrderId, OrderStatus, Timestamp, UserId};
 use crate::event::Event;
 
-/// How many ended orders are forgotten at most when one more ends. One keeps the bound; two also work off what a
-/// snapshot brought beyond it, without ever making one command's events grow with that.
-const FORGOTTEN_PER_ENDING_MAX: usize = 2;
+/// An order that a command is about.
+enum Found {
+    /// The engine knows it, in that slot.
+    Known(u32),
+    /// It had forgotten it: this is its row.
+    Recalled(Box<Recalled>),
+}
 
 impl Engine {
     /// A payment arrived. A hold whose time is over but was not ended yet still gets its units: they are still held.
-    pub(super) fn confirm_payment(&mut self, now: Timestamp, id: OrderId, events: &mut Vec<Event>) -> Outcome {
-        let slot = self.find_order(id).ok_or(Refusal::OrderNotFound)?;
-        match self.orders.get(slot).status() {
-            OrderStatus::Reserved => Ok(self.shift(now, slot, OrderStatus::Paid, events)),
-            OrderStatus::Cancelled | OrderStatus::Expired => Ok(self.shift(now, slot, OrderStatus::RefundDue, events)),
-            OrderStatus::Paid | OrderStatus::RefundDue | OrderStatus::Refunded => Ok(Answer::Order(self.unpack(slot))),
+    pub(super) fn confirm_payment(&mut self, now: Timestamp, id: OrderId, row: Option<Box<Recalled>>, events: &mut Vec<Event>) -> Outcome {
+        let (found, order) = self.find_or_recall(id, row)?;
+        match order.status {
+            OrderStatus::Reserved => self.shift(now, &found, OrderStatus::Paid, events),
+            OrderStatus::Cancelled | OrderStatus::Expired => self.shift(now, &found, OrderStatus::RefundDue, events),
+            OrderStatus::Paid | OrderStatus::RefundDue | OrderStatus::Refunded => Ok(Answer::Order(order)),
             OrderStatus::Confirmed => Err(Refusal::NotPayable),
         }
     }
 
     /// The money of an order went back.
-    pub(super) fn confirm_refund(&mut self, now: Timestamp, id: OrderId, events: &mut Vec<Event>) -> Outcome {
-        let slot = self.find_order(id).ok_or(Refusal::OrderNotFound)?;
-        match self.orders.get(slot).status() {
-            OrderStatus::RefundDue => Ok(self.shift(now, slot, OrderStatus::Refunded, events)),
-            OrderStatus::Refunded => Ok(Answer::Order(self.unpack(slot))),
+    pub(super) fn confirm_refund(&mut self, now: Timestamp, id: OrderId, row: Option<Box<Recalled>>, events: &mut Vec<Event>) -> Outcome {
+        let (found, order) = self.find_or_recall(id, row)?;
+        match order.status {
+            OrderStatus::RefundDue => self.shift(now, &found, OrderStatus::Refunded, events),
+            OrderStatus::Refunded => Ok(Answer::Order(order)),
             OrderStatus::Reserved | OrderStatus::Confirmed | OrderStatus::Paid | OrderStatus::Cancelled | OrderStatus::Expired => {
                 Err(Refusal::NotRefundable)
             }
@@ -33,14 +37,23 @@ impl Engine {
     }
 
     /// Calls an order off. To another buyer it does not exist.
-    pub(super) fn cancel(&mut self, now: Timestamp, id: OrderId, user: Option<UserId>, events: &mut Vec<Event>) -> Outcome {
-        let slot = self.find_order(id).ok_or(Refusal::OrderNotFound)?;
-        let record = self.orders.get(slot);
-        if user.is_some_and(|user| user != self.buyers.user(record.buyer())) {
+    pub(super) fn cancel(
+        &mut self,
+        now: Timestamp,
+        id: OrderId,
+        user: Option<UserId>,
+        row: Option<Box<Recalled>>,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        let (found, order) = self.find_or_recall(id, row)?;
+        if user.is_some_and(|user| user != order.user) {
             return Err(Refusal::OrderNotFound);
         }
-        match record.status() {
-            OrderStatus::Reserved | OrderStatus::Confirmed => Ok(self.shift(now, slot, OrderStatus::Cancelled, events)),
+        if self.is_closed(&found, &order) {
+            return Err(Refusal::Closed);
+        }
+        match order.status {
+            OrderStatus::Reserved | OrderStatus::Confirmed => self.shift(now, &found, OrderStatus::Cancelled, events),
             OrderStatus::Paid | OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => {
                 Err(Refusal::NotCancellable)
             }
@@ -52,52 +65,83 @@ impl Engine {
         let mut expired = 0;
         while expired < at_most && self.next_expiry().is_some_and(|pay_by| pay_by <= now) {
             let held = self.holds.first().expect("an expiry is that of a hold");
-            self.shift(now, held.0, OrderStatus::Expired, events);
+            self.shift_known(now, held, OrderStatus::Expired, events);
             expired += 1;
         }
         Ok(Answer::Expired(expired))
     }
 
-    /// Gives an order another status, and carries its units, its buyer's count and its place in the heaps along.
-    fn shift(&mut self, now: Timestamp, slot: u32, to: OrderStatus, events: &mut Vec<Event>) -> Answer {
+    /// The order as it stands; its row counts only where the engine does not know better.
+    fn find_or_recall(&self, id: OrderId, row: Option<Box<Recalled>>) -> Result<(Found, Order), Refusal> {
+        if let Some(slot) = self.find_order(id) {
+            return Ok((Found::Known(slot), self.unpack(slot)));
+        }
+        let row = row.filter(|row| row.order.id == id && id.partition() == self.partition).ok_or(Refusal::OrderNotFound)?;
+        self.check_row(row.applied)?;
+        // These are known for as long as they are in such a status: the row is not of this engine's past.
+        let is_always_known = matches!(row.order.status, OrderStatus::Reserved | OrderStatus::RefundDue);
+        if is_always_known || self.orders.find(super::orders::number_of(id)).is_some() {
+            return Err(Refusal::StaleRow);
+        }
+        let order = row.order;
+        Ok((Found::Recalled(row), order))
+    }
+
+    fn is_closed(&self, found: &Found, order: &Order) -> bool {
+        let commodity = match (self.commodities.find(order.commodity), found) {
+            (Some(slot), _) => Some(self.commodities.get(slot)),
+            (None, Found::Recalled(row)) => row.commodity.as_deref(),
+            (None, Found::Known(_)) => unreachable!("the commodity of a known order is there"),
+        };
+        commodity.is_some_and(|commodity| commodity.closed_at.is_some())
+    }
+
+    fn shift(&mut self, now: Timestamp, found: &Found, to: OrderStatus, events: &mut Vec<Event>) -> Outcome {
+        let slot = match found {
+            Found::Known(slot) => *slot,
+            Found::Recalled(row) if row.order.status.is_live() && !self.has_units(&row.order) => return Err(Refusal::StaleRow),
+            Found::Recalled(row) => {
+                let slot = self.take_up(row)?;
+                self.unsettled.push_back((self.gathering, slot));
+                slot
+            }
+        };
+        Ok(self.shift_known(now, slot, to, events))
+    }
+
+    /// Gives an order another status, and carries its units, its buyer's count, its hold and its key along.
+    fn shift_known(&mut self, now: Timestamp, slot: u32, to: OrderStatus, events: &mut Vec<Event>) -> Answer {
+        let gathering = self.gathering;
         let record = self.orders.get_mut(slot);
-        let (from, quantity, buyer) = (record.status(), record.quantity(), record.buyer());
+        let (from, quantity, user, commodity, keyed) =
+            (record.status(), record.quantity(), record.user(), record.commodity(), record.keyed());
+        let (number, is_first_change) = (record.number(), record.changed_in() != gathering);
         record.set_status(to);
-        let commodity = self.buyers.commodity(buyer);
+        record.set_changed_in(gathering);
+        if is_first_change {
+            self.unsettled.push_back((gathering, slot));
+        }
         self.commodities.shift(commodity, from, to, quantity);
-        if from.is_live() && !to.is_live() {
-            self.buyers.take_units(buyer, quantity.get());
+        let listing = self.commodities.listing_mut(commodity);
+        if from.is_live() && !to.is_live() && !listing.is_over() {
+            listing.buyers.take(user, quantity.get()).expect("units are taken back once per order");
+        }
+        if keyed != super::orders::NONE && !listing.is_over() && listing.keys.is_of(keyed, number) {
+            let ended = has_ended(to).then_some(now);
+            listing.keys.set_ended(keyed, ended);
+            self.ended_keys.extend(ended.map(|_| EndedKey { commodity, keyed, number }));
         }
         if from == OrderStatus::Reserved {
             self.holds.remove(slot, &mut self.orders);
         }
-        if is_forgettable(from) {
-            self.ended.remove(slot, &mut self.orders);
-        }
         let order = self.unpack(slot);
-        events.push(Event::Moved { order: order.id, commodity: order.commodity, buyer: Some(order.user), quantity, from, to, at: now });
-        if is_forgettable(to) {
-            self.ended.push(Ended { slot, at: now.millis() }, &mut self.orders);
-            self.forget_oldest(events);
-        }
+        events.push(Event::Moved { order: order.id, commodity: order.commodity, quantity, from, to, at: now, buyer: Some(user) });
         Answer::Order(order)
-    }
-
-    /// Forgets ended orders beyond the bound, the one that ended first before the others.
-    fn forget_oldest(&mut self, events: &mut Vec<Event>) {
-        for _ in 0..FORGOTTEN_PER_ENDING_MAX {
-            let Some(oldest) = self.ended.first().filter(|_| self.ended.len() > self.ended_orders_max) else { return };
-            self.ended.remove(oldest.slot, &mut self.orders);
-            let order = self.unpack(oldest.slot).id;
-            if self.forget(oldest.slot) {
-                events.push(Event::KeyForgotten { order });
-            }
-        }
     }
 }
 
-/// Whether an order of that status may be forgotten: it has ended, and no money is owed for it.
-pub(super) const fn is_forgettable(status: OrderStatus) -> bool {
+/// Whether nothing is owed for an order of that status any more, in units or in money.
+pub(super) const fn has_ended(status: OrderStatus) -> bool {
     match status {
         OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded => true,
         OrderStatus::Reserved | OrderStatus::Confirmed | OrderStatus::Paid | OrderStatus::RefundDue => false,

@@ -1,4 +1,4 @@
-//! What operators do to commodities: list, change, restock, pause, resume, end, remove.
+//! What operators do to commodities: list, change, restock, pause, resume, end, close, remove.
 
 use super::{Answer, Engine, Outcome, Refusal};
 use crate::domain::{Commodity, CommodityId, Stock, Terms, TermsChange, Timestamp, Units};
@@ -16,8 +16,9 @@ impl Engine {
         if !terms.faults().is_empty() {
             return Err(Refusal::TermsConflict);
         }
-        let commodity = Commodity { id, terms, stock: Stock::fresh(total), paused: false, ended_at: None, version: FIRST_VERSION };
-        self.commodities.insert(commodity.clone());
+        let commodity =
+            Commodity { id, terms, stock: Stock::fresh(total), paused: false, ended_at: None, closed_at: None, version: FIRST_VERSION };
+        self.commodities.insert(commodity.clone(), false);
         events.push(Event::Listed(Box::new(commodity.clone())));
         Ok(Answer::Commodity(Box::new(commodity)))
     }
@@ -93,27 +94,71 @@ impl Engine {
         Ok(self.answer(slot))
     }
 
-    /// Takes a commodity off the list; its ended orders are forgotten with it, keys too, and only [`Event::Removed`]
-    /// says so. Refused while units are held or sold, and while a refund is due: that order is still needed.
+    /// Makes a commodity history: its sale is over, and nothing of it is held or owed. It is forgotten with its buyers and keys.
+    pub(super) fn close(&mut self, now: Timestamp, id: CommodityId, events: &mut Vec<Event>) -> Outcome {
+        let slot = match self.find_commodity(id) {
+            // Not quite forgotten yet.
+            Err(Refusal::Closed) => return Ok(self.answer(self.commodities.find(id).ok_or(Refusal::CommodityNotFound)?)),
+            found => found?,
+        };
+        if self.with_older_releases {
+            return Err(Refusal::UpgradeUnfinished);
+        }
+        if !self.commodities.get(slot).has_ended(now) {
+            return Err(Refusal::NotEnded);
+        }
+        if !self.owes_nothing(slot) {
+            return Err(Refusal::HasOpenOrders);
+        }
+        Ok(self.close_in(now, slot, events))
+    }
+
+    /// Closes what ended before a time and owes nothing, at most so many.
+    pub(super) fn close_ended(&mut self, now: Timestamp, before: Timestamp, at_most: usize, events: &mut Vec<Event>) -> Outcome {
+        let is_due = |slot: u32, commodity: &Commodity| commodity.has_ended(before) && commodity.has_ended(now) && self.owes_nothing(slot);
+        let at_most = if self.with_older_releases { 0 } else { at_most };
+        let due: Vec<u32> =
+            self.commodities.listed().filter(|(slot, commodity)| is_due(*slot, commodity)).map(|(slot, _)| slot).take(at_most).collect();
+        for slot in &due {
+            self.close_in(now, *slot, events);
+        }
+        Ok(Answer::Closed(due.len()))
+    }
+
+    fn close_in(&mut self, now: Timestamp, slot: u32, events: &mut Vec<Event>) -> Answer {
+        let closed = self.commodities.amend(slot, |commodity| commodity.closed_at = Some(now)).clone();
+        events.push(Event::Closed { commodity: closed.id, at: now, version: closed.version });
+        self.commodities.finish(slot);
+        Answer::Commodity(Box::new(closed))
+    }
+
+    /// Whether no unit of it is held and no refund is due.
+    fn owes_nothing(&self, slot: u32) -> bool {
+        self.commodities.get(slot).stock.held == Units::ZERO && self.commodities.refunds_due(slot) == 0
+    }
+
+    /// Takes a commodity off the list; its keys are forgotten with it, and only [`Event::Removed`] says so. Refused while units are
+    /// held or sold, and while a refund is due.
     pub(super) fn remove(&mut self, now: Timestamp, id: CommodityId, events: &mut Vec<Event>) -> Outcome {
         let slot = self.find_commodity(id)?;
-        let stock = self.commodities.get(slot).stock;
-        if stock.held > Units::ZERO || stock.sold > Units::ZERO || self.commodities.refunds_due(slot) > 0 {
+        if !self.owes_nothing(slot) || self.commodities.get(slot).stock.sold > Units::ZERO {
             return Err(Refusal::HasOrders);
         }
-        let of_it = |order: u32| self.buyers.commodity(self.orders.get(order).buyer()) == slot;
-        let orders: Vec<u32> = self.ended.entries().iter().map(|ended| ended.slot).filter(|order| of_it(*order)).collect();
-        for order in orders {
-            self.ended.remove(order, &mut self.orders);
-            self.forget(order);
-        }
-        self.commodities.remove(slot);
+        self.commodities.listing_mut(slot).removed = true;
+        self.commodities.finish(slot);
         events.push(Event::Removed { commodity: id, at: now });
         Ok(Answer::Removed)
     }
 
+    /// The slot of a commodity that can be changed.
     fn find_commodity(&self, id: CommodityId) -> Result<u32, Refusal> {
-        self.commodities.find(id).ok_or(Refusal::CommodityNotFound)
+        let slot = self.commodities.find(id).ok_or(Refusal::CommodityNotFound)?;
+        let listing = self.commodities.listing(slot);
+        match listing.is_over() {
+            false => Ok(slot),
+            true if listing.removed => Err(Refusal::CommodityNotFound),
+            true => Err(Refusal::Closed),
+        }
     }
 
     fn answer(&self, slot: u32) -> Answer {

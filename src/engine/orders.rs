@@ -1,10 +1,11 @@
-//! The orders an engine remembers, 44 bytes each, found by number. Never decides about one.
+//! The orders an engine knows, 60 bytes each, found by number. Never decides about one.
 
 use hashbrown::HashTable;
 
 use super::hash;
+use super::packed::{pack, unpack};
 use super::slab::Slab;
-use crate::domain::{Currency, Order, OrderId, OrderStatus, Price, Quantity, Timestamp};
+use crate::domain::{Currency, Order, OrderId, OrderStatus, Price, Quantity, Sequence, Timestamp, UserId};
 
 /// "No slot", where a slot is optional.
 pub(super) const NONE: u32 = u32::MAX;
@@ -12,35 +13,40 @@ pub(super) const NONE: u32 = u32::MAX;
 /// `pay_by` of an order that has none: beyond every time.
 const NEVER: u64 = (1 << 48) - 1;
 
-/// An order packed. Its commodity and its user are the buyer's; its partition is the engine's.
+/// An order packed. Its partition is the engine's.
 ///
-/// Numbers are kept in just the bytes their ranges need, which keeps the record at 44 bytes without padding.
+/// Numbers are kept in just the bytes their ranges need, which keeps the record at 60 bytes without padding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     number: [u8; 8],
+    user: [u8; 8],
     placed_at: [u8; 6],
     pay_by: [u8; 6],
     unit_price: [u8; 5],
+    changed_in: [u8; 5],
     currency: Currency,
     quantity: [u8; 3],
     status: OrderStatus,
-    buyer: u32,
+    commodity: u32,
     keyed: u32,
     position: u32,
 }
 
 impl Record {
-    /// Packs an order. `keyed` is the slot of its key, or [`NONE`].
-    pub(super) fn pack(order: &Order, buyer: u32, keyed: u32) -> Self {
+    /// Packs an order of the commodity in that slot. `keyed` is the slot of its key, or [`NONE`]; `changed_in` the batch that
+    /// changed it last.
+    pub(super) fn pack(order: &Order, commodity: u32, keyed: u32, changed_in: Sequence) -> Self {
         Self {
             number: number_of(order.id).to_le_bytes(),
+            user: order.user.get().to_le_bytes(),
             placed_at: pack(order.id.placed_at().millis() as u64),
             pay_by: pack(order.pay_by.map_or(NEVER, |at| at.millis() as u64)),
             unit_price: pack(order.unit_price.minor() as u64),
+            changed_in: pack(changed_in.0),
             currency: order.currency,
             quantity: pack(u64::from(order.quantity.get())),
             status: order.status,
-            buyer,
+            commodity,
             keyed,
             position: NONE,
         }
@@ -80,9 +86,22 @@ impl Record {
         self.status = status;
     }
 
-    /// The slot of the buyer.
-    pub(super) const fn buyer(&self) -> u32 {
-        self.buyer
+    pub(super) fn user(&self) -> UserId {
+        UserId::new(i64::from_le_bytes(self.user)).expect("packed from a user id")
+    }
+
+    /// The batch that changed it last.
+    pub(super) fn changed_in(&self) -> Sequence {
+        Sequence(unpack(self.changed_in))
+    }
+
+    pub(super) fn set_changed_in(&mut self, sequence: Sequence) {
+        self.changed_in = pack(sequence.0);
+    }
+
+    /// The slot of its commodity.
+    pub(super) const fn commodity(&self) -> u32 {
+        self.commodity
     }
 
     /// The slot of the key it was placed under, or [`NONE`].
@@ -112,6 +131,12 @@ impl Orders {
         Self { records: Slab::new(), by_number: HashTable::new() }
     }
 
+    /// Room for so many, so that filling it copies nothing.
+    pub(super) fn reserve(&mut self, orders: usize) {
+        let records = &self.records;
+        self.by_number.reserve(orders, |slot| hash::of_number(records.get(*slot).number()));
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_number.len()
@@ -139,6 +164,11 @@ impl Orders {
         self.by_number.find(hash::of_number(number), |slot| self.records.get(*slot).number() == number).copied()
     }
 
+    /// The slots of all of them, in no particular order.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
+        self.by_number.iter().copied()
+    }
+
     pub(super) fn get(&self, slot: u32) -> &Record {
         self.records.get(slot)
     }
@@ -156,19 +186,6 @@ impl Orders {
 /// The epoch and the number of an id as one number, unique within the partition.
 pub(super) fn number_of(id: OrderId) -> u64 {
     u64::from(id.epoch().get()) << 36 | id.number()
-}
-
-/// The low bytes of a number that fits them.
-fn pack<const N: usize>(value: u64) -> [u8; N] {
-    let bytes = value.to_le_bytes();
-    debug_assert!(bytes[N..].iter().all(|byte| *byte == 0), "{value} needs more than {N} bytes");
-    std::array::from_fn(|index| bytes[index])
-}
-
-fn unpack<const N: usize>(packed: [u8; N]) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..N].copy_from_slice(&packed);
-    u64::from_le_bytes(bytes)
 }
 
 #[cfg(test)]
@@ -190,25 +207,26 @@ mod tests {
     }
 
     #[test]
-    fn a_record_takes_44_bytes() {
-        assert_eq!(size_of::<Record>(), 44);
+    fn a_record_takes_60_bytes() {
+        assert_eq!(size_of::<Record>(), 60);
     }
 
     #[test]
     fn the_widest_values_survive_packing() {
         let order = widest();
-        let record = Record::pack(&order, 7, NONE);
+        let record = Record::pack(&order, 7, NONE, Sequence((1 << 40) - 1));
         assert_eq!(record.number(), (1 << 62) - 1);
         assert_eq!(
             (record.placed_at(), record.pay_by(), record.unit_price(), record.currency(), record.quantity(), record.status()),
             (Timestamp::MAX, order.pay_by, order.unit_price, order.currency, order.quantity, order.status)
         );
-        assert_eq!((record.buyer(), record.keyed(), record.position()), (7, NONE, NONE));
+        assert_eq!((record.user(), record.changed_in()), (order.user, Sequence((1 << 40) - 1)));
+        assert_eq!((record.commodity(), record.keyed(), record.position()), (7, NONE, NONE));
     }
 
     #[test]
     fn an_order_without_a_hold_has_no_pay_by() {
-        let record = Record::pack(&Order { pay_by: None, ..widest() }, 0, NONE);
+        let record = Record::pack(&Order { pay_by: None, ..widest() }, 0, NONE, Sequence::FENCE);
         assert_eq!(record.pay_by(), None);
     }
 }

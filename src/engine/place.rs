@@ -1,7 +1,7 @@
 //! Placing an order: the one step in which window, stock and limit are checked and units are taken (R4).
 
 use super::orders::{NONE, Record};
-use super::{Answer, Engine, Held, Outcome, Place, Refusal};
+use super::{Answer, Engine, Outcome, Place, Refusal};
 use crate::domain::{CommodityState, Order, OrderId, OrderStatus, Timestamp};
 use crate::event::Event;
 
@@ -10,7 +10,7 @@ impl Engine {
     /// order whatever has happened to the sale since.
     pub(super) fn place(&mut self, now: Timestamp, place: Place, events: &mut Vec<Event>) -> Outcome {
         let commodity = self.commodities.find(place.commodity).ok_or(Refusal::CommodityNotFound)?;
-        if let Some(replay) = self.replay(commodity, &place) {
+        if let Some(replay) = self.replay(now, commodity, &place) {
             return replay;
         }
         self.check(now, commodity, &place)?;
@@ -20,26 +20,33 @@ impl Engine {
     }
 
     /// What a key that was used before answers; none for a new one.
-    fn replay(&self, commodity: u32, place: &Place) -> Option<Outcome> {
-        let buyer = place.key.and_then(|_| self.buyers.find(commodity, place.user))?;
-        let order = self.keys.find(buyer, place.key?, &self.orders)?;
-        if self.keys.fingerprint(order, &self.orders) != place.fingerprint {
+    fn replay(&self, now: Timestamp, commodity: u32, place: &Place) -> Option<Outcome> {
+        let keys = &self.commodities.listing(commodity).keys;
+        let keyed = keys.find(place.user, place.key?, now)?;
+        if keys.fingerprint(keyed) != place.fingerprint {
             return Some(Err(Refusal::IdempotencyMismatch));
         }
-        Some(Ok(Answer::Replayed(self.unpack(order))))
+        Some(Ok(match self.orders.find(keys.number(keyed)) {
+            Some(order) => Answer::Replayed(self.unpack(order)),
+            None => Answer::PlacedBefore(keys.order(keyed, self.partition)),
+        }))
     }
 
     fn check(&self, now: Timestamp, slot: u32, place: &Place) -> Result<(), Refusal> {
-        let commodity = self.commodities.get(slot);
+        let listing = self.commodities.listing(slot);
+        if listing.removed {
+            return Err(Refusal::CommodityNotFound);
+        }
+        let commodity = &listing.commodity;
         match commodity.state(now) {
-            CommodityState::Ended => return Err(Refusal::Ended),
+            CommodityState::Ended | CommodityState::Closed => return Err(Refusal::Ended),
             CommodityState::Paused => return Err(Refusal::Paused),
             CommodityState::NotStarted => return Err(Refusal::NotStarted),
             CommodityState::SoldOut => return Err(Refusal::SoldOut),
             CommodityState::Open => {}
         }
         if let Some(limit) = commodity.terms.limit_per_user {
-            let has = self.buyers.find(slot, place.user).map_or(0, |buyer| self.buyers.units(buyer));
+            let has = listing.buyers.units(place.user);
             if u64::from(has) + u64::from(place.quantity.get()) > u64::from(limit) {
                 return Err(Refusal::LimitReached);
             }
@@ -69,16 +76,21 @@ impl Engine {
         };
         self.next_number += 1;
         self.commodities.take(slot, order.status, order.quantity);
-        let buyer = self.buyers.join(slot, place.user);
-        self.buyers.add_units(buyer, order.quantity.get());
-        let keyed = place.key.map_or(NONE, |key| self.keys.store(key, place.fingerprint));
-        let record = self.orders.insert(Record::pack(&order, buyer, keyed));
-        if place.key.is_some() {
-            self.keys.index(record, &self.orders);
-        }
+        let listing = self.commodities.listing_mut(slot);
+        listing.buyers.add(place.user, order.quantity.get()).expect("one buyer has at most all units of a commodity");
+        let keyed = place.key.map_or(NONE, |key| listing.keys.store(place.user, key, place.fingerprint, order.id));
+        let record = self.insert(&order, slot, keyed);
+        self.unsettled.push_back((self.gathering, record));
         if hold.is_some() {
-            self.holds.push(Held(record), &mut self.orders);
+            self.holds.push(record, &mut self.orders);
         }
+        self.free_old_keys(now);
         order
+    }
+
+    /// Makes an order one that this engine knows.
+    pub(super) fn insert(&mut self, order: &Order, commodity: u32, keyed: u32) -> u32 {
+        self.commodities.count_order(commodity);
+        self.orders.insert(Record::pack(order, commodity, keyed, self.gathering))
     }
 }

@@ -1,10 +1,13 @@
 //! Building an engine from a snapshot. Never repairs: a snapshot that contradicts itself is refused with a sentence.
 
+use std::collections::VecDeque;
+
+use super::buyers::Buyers;
 use super::commodities::Shelf;
-use super::moves::is_forgettable;
+use super::keys::Keys;
 use super::orders::{NONE, Record, number_of};
-use super::{Buyers, Commodities, Ended, Engine, Heap, Held, Keys, KnownOrder, Orders, Snapshot};
-use crate::domain::{Commodity, Epoch, OrderStatus, PartitionId};
+use super::{Commodities, EndedKey, Engine, Holds, KnownCommodity, KnownKey, KnownOrder, Orders, Snapshot};
+use crate::domain::{Epoch, OrderId, OrderStatus, PartitionId, Sequence};
 
 /// A snapshot that contradicts itself: the tables were tampered with, or we have a bug. The partition must not serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,122 +19,156 @@ pub struct RestoreError {
     pub what: String,
 }
 
-pub(super) fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, ended_orders_max: usize) -> Result<Engine, RestoreError> {
+pub(super) fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, with_older_releases: bool) -> Result<Engine, RestoreError> {
     let mut engine = Engine {
         partition,
         epoch,
         next_number: 0,
-        ended_orders_max,
+        with_older_releases,
         commodities: Commodities::new(),
-        buyers: Buyers::new(),
         orders: Orders::new(),
-        keys: Keys::new(),
-        holds: Heap::new(),
-        ended: Heap::new(),
+        holds: Holds::new(),
+        gathering: Sequence::FENCE.next(),
+        unsettled: VecDeque::new(),
+        forgotten_up_to: Sequence::FENCE,
+        ended_keys: VecDeque::new(),
     };
     fill(&mut engine, snapshot).map_err(|what| RestoreError { partition, what })?;
     Ok(engine)
 }
 
 fn fill(engine: &mut Engine, snapshot: Snapshot) -> Result<(), String> {
-    let mut claims = Claims { of: vec![(0, 0); snapshot.commodities.len()] };
-    for commodity in snapshot.commodities {
-        add_commodity(engine, commodity)?;
+    engine.orders.reserve(snapshot.commodities.iter().map(|known| known.orders.len()).sum());
+    let mut ended = Vec::new();
+    for known in snapshot.commodities {
+        let slot = add_commodity(engine, &known)?;
+        add_buyers(engine, slot, &known)?;
+        for key in &known.keys {
+            add_key(engine, slot, key, &mut ended)?;
+        }
+        let mut held = 0;
+        for order in &known.orders {
+            held += add_order(engine, slot, order)?;
+        }
+        check(engine, slot, held)?;
     }
-    for known in snapshot.orders {
-        add_order(engine, known, &mut claims)?;
-    }
-    claims.check(engine)
+    // They are freed in this order.
+    ended.sort_unstable_by_key(|(at, key): &(i64, EndedKey)| (*at, key.number));
+    engine.ended_keys.extend(ended.into_iter().map(|(_, key)| key));
+    Ok(())
 }
 
-fn add_commodity(engine: &mut Engine, commodity: Commodity) -> Result<(), String> {
+fn add_commodity(engine: &mut Engine, known: &KnownCommodity) -> Result<u32, String> {
+    let commodity = &known.commodity;
     if engine.commodities.find(commodity.id).is_some() {
         return Err(format!("commodity {} comes twice", commodity.id));
     }
     if !commodity.stock.balances() {
         return Err(format!("the stock of commodity {} does not balance: {:?}", commodity.id, commodity.stock));
     }
-    engine.commodities.insert(commodity);
+    Ok(engine.commodities.insert(commodity.clone(), known.removed))
+}
+
+fn add_buyers(engine: &mut Engine, slot: u32, known: &KnownCommodity) -> Result<(), String> {
+    let listing = engine.commodities.listing_mut(slot);
+    if listing.is_over() {
+        return Ok(());
+    }
+    listing.buyers = Buyers::with_capacity(known.buyers.len());
+    listing.keys = Keys::with_capacity(known.keys.len());
+    for buyer in &known.buyers {
+        let too_many = || format!("user {} has too many units of commodity {}", buyer.user, known.commodity.id);
+        listing.buyers.add(buyer.user, buyer.units).ok_or_else(too_many)?;
+    }
     Ok(())
 }
 
-fn add_order(engine: &mut Engine, known: KnownOrder, claims: &mut Claims) -> Result<(), String> {
-    let order = known.order;
+fn add_key(engine: &mut Engine, slot: u32, known: &KnownKey, ended: &mut Vec<(i64, EndedKey)>) -> Result<(), String> {
+    check_id(engine, known.order)?;
+    let listing = engine.commodities.listing_mut(slot);
+    if listing.is_over() {
+        return Ok(());
+    }
+    let number = number_of(known.order);
+    // Of two orders under one key the later counts: the key was free again when it was placed.
+    if let Some(other) = listing.keys.slot(known.user, known.key) {
+        let (live, other_number) = (known.ended_at.is_none(), listing.keys.number(other));
+        if live && listing.keys.is_live(other) || other_number == number {
+            return Err(format!("two orders of user {} and commodity {} have the same key", known.user, listing.commodity.id));
+        }
+        if other_number > number {
+            return Ok(());
+        }
+    }
+    let keyed = listing.keys.store(known.user, known.key, known.fingerprint, known.order);
+    if let Some(at) = known.ended_at {
+        listing.keys.set_ended(keyed, Some(at));
+        ended.push((at.millis(), EndedKey { commodity: slot, keyed, number }));
+    }
+    Ok(())
+}
+
+/// Returns the units that are held for it.
+fn add_order(engine: &mut Engine, slot: u32, known: &KnownOrder) -> Result<u64, String> {
+    let order = &known.order;
     let (id, status) = (order.id, order.status);
-    if id.partition() != engine.partition {
-        return Err(format!("order {id} is of partition {}", id.partition()));
-    }
-    if id.epoch() >= engine.epoch {
-        return Err(format!("order {id} is of epoch {}, and epoch {} only begins", id.epoch(), engine.epoch));
-    }
+    check_id(engine, id)?;
     if engine.orders.find(number_of(id)).is_some() {
         return Err(format!("order {id} comes twice"));
     }
     if status == OrderStatus::Reserved && order.pay_by.is_none() {
         return Err(format!("order {id} is reserved and has no time to pay by"));
     }
-    let Some(commodity) = engine.commodities.find(order.commodity) else {
-        // The commodity was removed: what had ended of it was forgotten then.
-        return if is_forgettable(status) { Ok(()) } else { Err(format!("order {id} is of unknown commodity {}", order.commodity)) };
-    };
-    claims.add(commodity, &known);
-    let buyer = engine.buyers.join(commodity, order.user);
-    if status.is_live() {
-        let units = u64::from(engine.buyers.units(buyer)) + u64::from(order.quantity.get());
-        u32::try_from(units).map_err(|_| format!("user {} has too many units of commodity {}", order.user, order.commodity))?;
-        engine.buyers.add_units(buyer, order.quantity.get());
+    let listing = engine.commodities.listing(slot);
+    if order.commodity != listing.commodity.id {
+        return Err(format!("order {id} is of commodity {} and stands with {}", order.commodity, listing.commodity.id));
     }
-    if let Some(key) = known.key
-        && let Some(other) = engine.keys.find(buyer, key, &engine.orders)
-    {
-        return Err(format!("orders {} and {id} have the same key", engine.unpack(other).id));
+    if status.is_live() && (listing.is_over() || listing.buyers.units(order.user) < order.quantity.get()) {
+        return Err(format!("order {id} claims {} units, and its buyer has fewer", order.quantity.get()));
     }
-    let keyed = known.key.map_or(NONE, |key| engine.keys.store(key, known.fingerprint));
-    let slot = engine.orders.insert(Record::pack(&order, buyer, keyed));
-    if known.key.is_some() {
-        engine.keys.index(slot, &engine.orders);
-    }
-    match status {
-        OrderStatus::Reserved => engine.holds.push(Held(slot), &mut engine.orders),
-        OrderStatus::Confirmed | OrderStatus::Paid => {}
-        OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded => {
-            engine.ended.push(Ended { slot, at: known.changed_at.millis() }, &mut engine.orders);
+    let keyed = known.key.and_then(|key| listing.keys.of_order(order.user, key, number_of(id))).unwrap_or(NONE);
+    engine.commodities.count_order(slot);
+    let record = engine.orders.insert(Record::pack(order, slot, keyed, Sequence::FENCE));
+    match Shelf::of(status) {
+        Shelf::Held => {
+            engine.holds.push(record, &mut engine.orders);
+            return Ok(u64::from(order.quantity.get()));
         }
-        OrderStatus::RefundDue => engine.commodities.count_refund_due(commodity),
+        Shelf::Available if status == OrderStatus::RefundDue => engine.commodities.count_refund_due(slot),
+        Shelf::Available => return Err(format!("order {id} is {}: nothing is owed for it", status.word())),
+        Shelf::Sold => {}
+    }
+    Ok(0)
+}
+
+fn check_id(engine: &Engine, id: OrderId) -> Result<(), String> {
+    if id.partition() != engine.partition {
+        return Err(format!("order {id} is of partition {}", id.partition()));
+    }
+    if id.epoch() >= engine.epoch {
+        return Err(format!("order {id} is of epoch {}, and epoch {} only begins", id.epoch(), engine.epoch));
     }
     Ok(())
 }
 
-/// What the orders claim of each commodity, by slot: held and sold units.
-struct Claims {
-    of: Vec<(u64, u64)>,
-}
-
-impl Claims {
-    fn add(&mut self, commodity: u32, known: &KnownOrder) {
-        let (held, sold) = &mut self.of[commodity as usize];
-        let units = u64::from(known.order.quantity.get());
-        match Shelf::of(known.order.status) {
-            Shelf::Available => {}
-            Shelf::Held => *held += units,
-            Shelf::Sold => *sold += units,
-        }
+/// Holds a commodity's stock against what its buyers have and its orders hold.
+fn check(engine: &Engine, slot: u32, held: u64) -> Result<(), String> {
+    let listing = engine.commodities.listing(slot);
+    let (id, stock) = (listing.commodity.id, listing.commodity.stock);
+    if listing.is_over() {
+        return if engine.commodities.refunds_due(slot) > 0 {
+            Ok(())
+        } else {
+            Err(format!("commodity {id} is over, and nothing is owed of it"))
+        };
     }
-
-    /// Holds the commodities' stock against what the orders claim.
-    fn check(&self, engine: &Engine) -> Result<(), String> {
-        for (slot, (held, sold)) in (0..).zip(&self.of) {
-            let commodity = engine.commodities.get(slot);
-            let stock = commodity.stock;
-            if (u64::from(stock.held.get()), u64::from(stock.sold.get())) != (*held, *sold) {
-                return Err(format!(
-                    "commodity {} has {} units held and {} sold, but its orders claim {held} and {sold}",
-                    commodity.id,
-                    stock.held.get(),
-                    stock.sold.get()
-                ));
-            }
-        }
-        Ok(())
+    let (in_stock, of_buyers) = (u64::from(stock.held.get()) + u64::from(stock.sold.get()), listing.buyers.total());
+    if u64::from(stock.held.get()) != held || in_stock != of_buyers {
+        return Err(format!(
+            "commodity {id} has {} units held and {} sold, but its orders hold {held} and its buyers have {of_buyers} in all",
+            stock.held.get(),
+            stock.sold.get()
+        ));
     }
+    Ok(())
 }

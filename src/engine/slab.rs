@@ -1,5 +1,5 @@
-//! Storage with stable 32-bit slots. Grows by fixed chunks and never moves what it holds, so a million orders cost a
-//! million records and no growth step copies them. Never shrinks; freed slots are used again.
+//! Storage with stable 32-bit slots. Grows by fixed chunks, so a million orders cost a million records and no growth step copies
+//! more than the first chunk, which begins small: there is one for each commodity. Never shrinks; freed slots are used again.
 
 /// Slots in one chunk: a power of two.
 const CHUNK: usize = 1024;
@@ -9,6 +9,12 @@ const CHUNK: usize = 1024;
 pub(super) struct Slab<T> {
     chunks: Vec<Vec<T>>,
     free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T> Slab<T> {
@@ -22,8 +28,10 @@ impl<T> Slab<T> {
             *self.get_mut(slot) = value;
             return slot;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        match self.chunks.last() {
+            None => self.chunks.push(Vec::new()),
+            Some(last) if last.len() == CHUNK => self.chunks.push(Vec::with_capacity(CHUNK)),
+            Some(_) => {}
         }
         let before = (self.chunks.len() - 1) * CHUNK;
         let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
@@ -40,13 +48,19 @@ impl<T> Slab<T> {
         &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
+    /// What is in that slot, or was before it was freed; none if it was never given.
+    pub(super) fn try_get(&self, slot: u32) -> Option<&T> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)
+    }
+
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut T {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>() + self.free.capacity() * size_of::<u32>()
+        let values: usize = self.chunks.iter().map(Vec::capacity).sum();
+        values * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>() + self.free.capacity() * size_of::<u32>()
     }
 }
 

@@ -1,30 +1,67 @@
 //! What an engine starts from: the state of a partition as the projection has it.
 
-use crate::domain::{Commodity, IdempotencyKey, Order, RequestFingerprint, Timestamp};
+use crate::domain::{Commodity, IdempotencyKey, Order, OrderId, RequestFingerprint, Timestamp, UserId};
 
 /// Everything an engine must know of its partition's past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Every commodity that was not removed.
-    pub commodities: Vec<Commodity>,
-    /// Every live order, every order whose refund is due, and every ended one whose key is not forgotten. In any order.
-    ///
-    /// Ended orders without a key may be left out: all that is lost is that a payment which comes too late for one is
-    /// "not found" rather than "refund due". A loader that can gives the last ones. Ended orders of removed commodities
-    /// are passed over.
+    /// Every commodity that is neither removed nor closed; and each other one of which a refund is due. In any order.
+    pub commodities: Vec<KnownCommodity>,
+}
+
+/// A commodity with what an engine must know of its orders. What was sold is known by its buyers' units: the orders themselves lie
+/// in the tables, and come along with a command that is about one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCommodity {
+    /// The commodity.
+    pub commodity: Commodity,
+    /// Taken off the list: nothing is sold of it, only money is owed.
+    pub removed: bool,
+    /// Every buyer with live units, each once.
+    pub buyers: Vec<BuyerUnits>,
+    /// Every key of a live order, of one whose refund is due, and of those that ended in the last 24 hours.
+    pub keys: Vec<KnownKey>,
+    /// Every reserved order and every one whose refund is due; while older releases take part, every live one.
     pub orders: Vec<KnownOrder>,
 }
 
-/// An order with what only the engine needs of it.
+/// Units of one buyer in live orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BuyerUnits {
+    /// Whose.
+    pub user: UserId,
+    /// How many, at least one.
+    pub units: u32,
+}
+
+/// An idempotency key and the order that was placed under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Whose key.
+    pub user: UserId,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// What the request asked for.
+    pub fingerprint: RequestFingerprint,
+    /// The order.
+    pub order: OrderId,
+    /// When the order ended; none if it is live or its refund is due.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// An order with the key it was placed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownOrder {
     /// The order.
     pub order: Order,
-    /// The key it was placed under, if it is not forgotten.
+    /// The key, if it had one.
     pub key: Option<IdempotencyKey>,
-    /// What the request asked for.
-    pub fingerprint: RequestFingerprint,
-    /// When its status last changed (the `at` of its last [`Moved`](crate::event::Event::Moved)): the order in which
-    /// ended orders are forgotten. Of no matter for others.
-    pub changed_at: Timestamp,
+}
+
+impl KnownCommodity {
+    /// A commodity nobody ordered anything of.
+    #[must_use]
+    pub const fn fresh(commodity: Commodity) -> Self {
+        Self { commodity, removed: false, buyers: Vec::new(), keys: Vec::new(), orders: Vec::new() }
+    }
 }

@@ -200,7 +200,7 @@ pub(crate) async fn cancel(
     id: Id<OrderId>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let command = Command::Cancel { order: id.0, user: Some(caller.0.user) };
+    let command = Command::Cancel { order: id.0, user: Some(caller.0.user), row: None };
     cancelled(&state, id.0, traced(&state.tracer, &request, command)).await
 }
 
@@ -276,7 +276,7 @@ fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refu
         Some(CommodityState::SoldOut) => Err(Refusal::SoldOut),
         Some(CommodityState::NotStarted) => Err(Refusal::NotStarted),
         Some(CommodityState::Paused) => Err(Refusal::Paused),
-        Some(CommodityState::Ended) => Err(Refusal::Ended),
+        Some(CommodityState::Ended | CommodityState::Closed) => Err(Refusal::Ended),
     }
 }
 

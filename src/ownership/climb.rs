@@ -8,31 +8,39 @@ use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
 
 use super::ClaimError;
 use super::protocol::{Action, Input, Protocol};
+use crate::clock::Clock;
 use crate::domain::{Epoch, PartitionId, Sequence};
 use crate::engine::Snapshot;
+use crate::event::LogVersion;
 use crate::log::Log;
-use crate::store::{Store, StoreError};
+use crate::store::{Load, Store, StoreError};
 
 /// How long the database may take for a step of a claim that touches one row.
 const ROW_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to load a partition: millions of rows.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often the applied epoch is looked at while a claim drains: at first, and at last.
 const DRAIN_LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 /// How often a claim that still drains says what it waits for.
 const DRAIN_WORD: Duration = Duration::from_secs(5);
 
-/// Becomes the owner named `owner`: what it may serve, and where it appends. The drain lasts as long as the consumer needs; the
-/// caller may stop waiting at any time.
+/// What a claim came to.
+pub(super) struct Climbed<L> {
+    pub(super) epoch: Epoch,
+    pub(super) version: LogVersion,
+    pub(super) snapshot: Snapshot,
+    pub(super) log: Arc<L>,
+}
+
+/// Becomes the owner named `owner`: what it may serve, and where it appends, in which version. The drain lasts as long as the consumer
+/// needs, and the load as long as rows come; the caller may stop waiting at any time.
 pub(super) async fn climb<L: Log>(
-    store: &Store,
-    owner: &str,
+    (store, owner, clock): (&Store, &str, Clock),
     partition: PartitionId,
-    log_of: impl Fn(Epoch) -> Arc<L> + Send,
-) -> Result<(Epoch, Snapshot, Arc<L>), ClaimError> {
+    log_of: impl Fn(Epoch, LogVersion) -> Arc<L> + Send,
+) -> Result<Climbed<L>, ClaimError> {
     let mut protocol = Protocol::new(partition);
     let mut action = protocol.step(Input::LockGranted);
     let (mut log, mut snapshot, mut drain) = (None, None, Drain::new());
+    let version = timely(ROW_TIMEOUT, store.log_version()).await?;
     loop {
         let input = match action {
             Action::TakeEpoch => {
@@ -40,7 +48,7 @@ pub(super) async fn climb<L: Log>(
                 Input::EpochTaken(drain.epoch)
             }
             Action::Fence(fence) => {
-                let log = log.insert(log_of(fence.epoch));
+                let log = log.insert(log_of(fence.epoch, version));
                 log.append(fence).await.map_err(|doubt| ClaimError::Unavailable(doubt.to_string()))?;
                 Input::FenceConfirmed
             }
@@ -50,12 +58,14 @@ pub(super) async fn climb<L: Log>(
                 drain.look(store, partition).await?
             }
             Action::Load => {
-                snapshot = Some(timely(LOAD_TIMEOUT, store.snapshot(partition)).await?);
+                let load = Load { now: clock(), with_live_orders: version < LogVersion::V2 };
+                let loaded = store.snapshot(partition, load).await;
+                snapshot = Some(loaded.map_err(|error| ClaimError::Unavailable(error.to_string()))?);
                 Input::Loaded
             }
             Action::Serve(epoch) => {
                 let (snapshot, log) = snapshot.zip(log).expect("what is served is loaded, behind a fence");
-                return Ok((epoch, snapshot, log));
+                return Ok(Climbed { epoch, version, snapshot, log });
             }
             Action::Overtaken { epoch, applied } => {
                 let why = format!("epoch {epoch} of partition {partition} was overtaken by epoch {applied}");

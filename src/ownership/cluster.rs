@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::climb::climb;
+use super::applied::Positions;
+use super::climb::{Climbed, climb};
 use super::keeper::{Keeper, Link};
 use super::reach::{follow, reach};
 use super::scout::Scout;
@@ -37,6 +38,7 @@ pub struct ClusterOwnership {
     link: watch::Receiver<Link>,
     held: Mutex<HashMap<PartitionId, Held>>,
     scout: Scout,
+    positions: Positions,
     stop: DropGuard,
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
@@ -65,7 +67,9 @@ impl ClusterOwnership {
         };
         let (sender, link) = watch::channel(Link::Opening);
         let task = tokio::spawn(keeper.run(sender, stop.clone()));
+        let positions = Positions::watch(store.clone(), stop.clone());
         Ok(Self {
+            positions,
             scout: Scout::new(broker.clone(), format!("doorbuster node {} (asks)", config.node.id)),
             broker,
             store,
@@ -159,19 +163,27 @@ impl ClusterOwnership {
 
     /// Everything after the lock.
     async fn climb(&self, partition: PartitionId, held: &Held) -> Result<Claim, ClaimError> {
-        let log_of = |epoch| {
+        let log_of = |epoch, version| {
             Arc::new(RabbitLog::new(
                 Arc::clone(&held.session),
                 held.channel.clone(),
                 self.broker.topology(),
-                (partition, epoch, LogVersion::NEWEST),
+                (partition, epoch, version),
                 held.lost.clone(),
                 self.confirm_timeout,
                 self.clock,
             ))
         };
-        let (epoch, snapshot, log) = climb(&self.store, &self.node, partition, log_of).await?;
-        Ok(Claim { epoch, snapshot, log, lost: held.lost.clone() })
+        let who = (&self.store, self.node.as_str(), self.clock);
+        let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
+        Ok(Claim {
+            epoch,
+            snapshot,
+            log,
+            lost: held.lost.clone(),
+            with_older_releases: version < LogVersion::V2,
+            applied: Some(self.positions.of(partition)),
+        })
     }
 
     fn lost(&self, session: &Session) -> ClaimError {

@@ -12,10 +12,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::climb::climb;
+use super::climb::{Climbed, climb};
 use super::{Claim, ClaimError, Ownership};
+use crate::clock::Clock;
 use crate::config;
 use crate::domain::PartitionId;
+use crate::event::LogVersion;
 use crate::log::embedded::{EmbeddedLog, Writer};
 use crate::store::Store;
 
@@ -24,6 +26,7 @@ use crate::store::Store;
 pub struct EmbeddedOwnership {
     store: Store,
     owner: String,
+    clock: Clock,
     log: EmbeddedLog,
     writer: Mutex<Option<Writer>>,
     /// The last claim of each partition, at most one for each.
@@ -33,9 +36,9 @@ pub struct EmbeddedOwnership {
 impl EmbeddedOwnership {
     /// Starts the writer of the log. `owner` is the name in the partitions table.
     #[must_use]
-    pub fn start(store: Store, owner: String, config: &config::Partition) -> Self {
+    pub fn start(store: Store, owner: String, config: &config::Partition, clock: Clock) -> Self {
         let (log, writer) = EmbeddedLog::start(store.clone(), Duration::from_millis(config.append_timeout_ms));
-        Self { store, owner, log, writer: Mutex::new(Some(writer)), claims: Mutex::default() }
+        Self { store, owner, clock, log, writer: Mutex::new(Some(writer)), claims: Mutex::default() }
     }
 
     /// Commits what was appended and ends the writer; every claim is lost then. Safe to call again.
@@ -51,9 +54,10 @@ impl EmbeddedOwnership {
         self.remember(partition, Some(lost.clone()));
         // The lock is the data folder's. The writer keeps the order of appends, so there is nothing to drain: once the fence
         // is in, so is all that earlier claims got confirmed.
-        let log_of = |epoch| Arc::new(self.log.of_claim(partition, epoch, lost.clone()));
-        let (epoch, snapshot, log) = climb(&self.store, &self.owner, partition, log_of).await?;
-        Ok(Claim { epoch, snapshot, log, lost })
+        let log_of = |epoch, _| Arc::new(self.log.of_claim(partition, epoch, lost.clone()));
+        let Climbed { epoch, version, snapshot, log } = climb((&self.store, &self.owner, self.clock), partition, log_of).await?;
+        // A confirm is the commit of the rows.
+        Ok(Claim { epoch, snapshot, log, lost, with_older_releases: version < LogVersion::V2, applied: None })
     }
 
     /// Ends the claim before, if there is one.

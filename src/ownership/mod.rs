@@ -1,5 +1,6 @@
 //! Who runs a partition's engine: claim, serve, release. Never uses a clock or a time-out to decide who owns (promise 4).
 
+mod applied;
 mod climb;
 mod cluster;
 pub mod embedded;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Epoch, PartitionId};
 use crate::engine::Snapshot;
 use crate::log::Log;
+use crate::partition::Applied;
 
 /// How a process becomes and stops being the owner of partitions.
 pub trait Ownership: Send + Sync {
@@ -38,6 +40,10 @@ pub struct Claim {
     pub log: Arc<dyn Log>,
     /// Cancelled when the claim is lost: nothing more will be confirmed.
     pub lost: CancellationToken,
+    /// Whether releases take part that know nothing of the newest form of the log, nor of what came with it.
+    pub with_older_releases: bool,
+    /// Where the projection is, whenever that changes; none where a confirm says that the batch is in the tables.
+    pub applied: Option<Applied>,
 }
 
 /// Why a partition could not be taken now. The caller tries again later.

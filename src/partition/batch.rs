@@ -1,6 +1,7 @@
 //! Who waits for which batch, and what they hear when it is confirmed, in doubt, or never sent (R1, R2). Never awaits.
 
-use super::{Busy, Reply, Sighting};
+use super::{Busy, Reply};
+use crate::domain::Order;
 use crate::engine::Answer;
 use crate::event::Event;
 
@@ -10,47 +11,39 @@ pub(crate) trait Hear<T> {
     fn hear(self, what: T);
 }
 
-/// The events of one batch and everyone whose answer rests on it.
-pub(super) struct Gathered<C, L> {
+/// The events of one batch, what they come to, and everyone whose answer rests on it.
+pub(super) struct Gathered<C> {
     pub(super) events: Vec<Event>,
-    pub(super) waiting: Vec<Waiter<C, L>>,
+    /// Orders as they stand after the event that changed them, in the order of the events.
+    pub(super) changed: Vec<Order>,
+    /// The number that the next order gets.
+    pub(super) next_number: u64,
+    pub(super) waiting: Vec<Waiter<C>>,
 }
 
-impl<C, L> Default for Gathered<C, L> {
+impl<C> Default for Gathered<C> {
     fn default() -> Self {
-        Self { events: Vec::new(), waiting: Vec::new() }
+        Self { events: Vec::new(), changed: Vec::new(), next_number: 0, waiting: Vec::new() }
     }
 }
 
 /// Somebody whose answer is known and not yet true.
-pub(super) enum Waiter<C, L> {
-    Command(C, Reply),
-    Lookup(L, Sighting),
-}
+pub(super) struct Waiter<C>(pub(super) C, pub(super) Reply);
 
-impl<C: Hear<Reply>, L: Hear<Sighting>> Waiter<C, L> {
+impl<C: Hear<Reply>> Waiter<C> {
     /// The batch is confirmed: the answer is true now.
     pub(super) fn confirmed(self) {
-        match self {
-            Self::Command(caller, reply) => caller.hear(reply),
-            Self::Lookup(caller, sighting) => caller.hear(sighting),
-        }
+        self.0.hear(self.1);
     }
 
     /// The batch was sent and may be durable or not.
     pub(super) fn in_doubt(self) {
-        match self {
-            Self::Command(caller, reply) => caller.hear(doubtful(reply)),
-            Self::Lookup(caller, _) => caller.hear(Sighting::InDoubt),
-        }
+        self.0.hear(doubtful(self.1));
     }
 
     /// The batch was never sent and never will be: what it would have decided did not happen.
     pub(super) fn never_sent(self) {
-        match self {
-            Self::Command(caller, reply) => caller.hear(undone(reply)),
-            Self::Lookup(caller, _) => caller.hear(Sighting::InDoubt),
-        }
+        self.0.hear(undone(self.1));
     }
 }
 
@@ -58,7 +51,11 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Waiter<C, L> {
 fn doubtful(reply: Reply) -> Reply {
     match reply {
         Reply::Done(Answer::Placed(order) | Answer::Replayed(order) | Answer::Order(order)) => Reply::Pending(Some(order.id)),
-        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_)) | Reply::Pending(_) => Reply::Pending(None),
+        // Its order is in the tables, whatever becomes of this batch.
+        Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
+        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) | Reply::Pending(_) => {
+            Reply::Pending(None)
+        }
         // A refused command changed nothing, but the state it was refused for may turn out never to have been.
         Reply::Refused(_) | Reply::Busy(_) => Reply::Busy(Busy::Unavailable),
     }
@@ -69,6 +66,8 @@ fn doubtful(reply: Reply) -> Reply {
 fn undone(reply: Reply) -> Reply {
     match reply {
         Reply::Done(Answer::Replayed(order)) => Reply::Pending(Some(order.id)),
+        // Its order is in the tables, whatever becomes of this batch.
+        Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
         _ => Reply::Busy(Busy::Unavailable),
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::trouble::TroubleNote;
-use super::{Reply, Trouble};
-use crate::domain::{Epoch, Order, OrderId, Sequence};
+use super::{RecentOrders, Reply, Trouble};
+use crate::domain::{Epoch, Order, OrderId, PartitionId, Sequence, UserId};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
@@ -35,17 +35,20 @@ impl Busy {
     }
 }
 
-/// What a partition's owner says of an order id. Given only when all it rests on is confirmed.
+/// What a partition's owner says of an order id. All it rests on is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sighting {
     /// The engine knows the order.
     Known(Order),
-    /// It does not: the order ended and was forgotten, belongs to an earlier epoch, or never was.
+    /// It does not: the order is in the tables, or never was.
     Unknown {
         /// The owner's epoch.
         epoch: Epoch,
-        /// The number the next order of this epoch gets: what is not below it was never given.
+        /// A number above those of all confirmed orders of this epoch: no other was told to anybody.
         next_number: u64,
+        /// Whether every confirmed order that the owner does not know is in the tables, as it stands. Owners of an older release know
+        /// every live order, and of ended ones not whether the tables have them.
+        in_tables: bool,
     },
     /// The batch that would tell is in doubt.
     InDoubt,
@@ -70,8 +73,10 @@ impl From<Command> for Traced {
 pub(crate) enum Request {
     /// Something for the engine to decide; the span began when it was sent.
     Command(Command, Option<Span>, Caller<Reply>),
-    /// A question about an order.
+    /// A question about an order, on its way to another node: a task is never asked, its orders are read.
     Lookup(OrderId, Caller<Result<Sighting, Busy>>),
+    /// As above, about a buyer's orders in a partition.
+    OrdersOf((PartitionId, UserId), Caller<Result<Vec<Order>, Busy>>),
 }
 
 impl Request {
@@ -80,6 +85,7 @@ impl Request {
         match self {
             Self::Command(_, _, caller) => drop(caller.take().map(|caller| caller.send(Reply::Busy(busy)))),
             Self::Lookup(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
+            Self::OrdersOf(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
         }
     }
 }
@@ -128,6 +134,8 @@ pub struct Inbox {
     serving: Arc<watch::Sender<Option<Epoch>>>,
     confirmed: Arc<AtomicU64>,
     trouble: Arc<TroubleNote>,
+    /// The orders of the task it leads to; none if it leads to another node.
+    recent: Option<Arc<RecentOrders>>,
     patience: Patience,
 }
 
@@ -136,7 +144,13 @@ impl Inbox {
     pub(crate) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(depth_max);
         let serving = Arc::new(watch::Sender::new(None));
-        (Self { sender, serving, confirmed: Arc::default(), trouble: Arc::default(), patience }, receiver)
+        (Self { sender, serving, confirmed: Arc::default(), trouble: Arc::default(), recent: None, patience }, receiver)
+    }
+
+    /// As [`new`](Self::new), of a task that shows these orders.
+    pub(crate) fn of_task(depth_max: usize, patience: Patience, recent: Arc<RecentOrders>) -> (Self, mpsc::Receiver<Request>) {
+        let (inbox, receiver) = Self::new(depth_max, patience);
+        (Self { recent: Some(recent), ..inbox }, receiver)
     }
 
     /// Whether an engine takes requests up right now.
@@ -167,6 +181,12 @@ impl Inbox {
     pub async fn served(&self) {
         // The sender lives as long as this inbox does, so that the wait cannot fail.
         let _ = self.serving.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Waits until that begins or ends.
+    async fn changed(&self) {
+        // As above.
+        let _ = self.serving.subscribe().changed().await;
     }
 
     /// Requests waiting now.
@@ -219,10 +239,44 @@ impl Inbox {
     /// # Errors
     /// [`Busy`] when nobody took the question up by then.
     pub async fn lookup_by(&self, deadline: Instant, order: OrderId) -> Result<Sighting, Busy> {
+        if let Some(recent) = &self.recent {
+            return self.read(recent, deadline, |recent| recent.look_up(order)).await;
+        }
         match self.ask(deadline, |caller| Request::Lookup(order, caller)).await {
             Asked::Answered(sighting) => sighting,
             Asked::Untouched(busy) => Err(busy),
             Asked::Silent => Ok(Sighting::InDoubt),
+        }
+    }
+
+    /// The orders of a buyer in a partition that the tables may not have yet, or not as they stand.
+    ///
+    /// # Errors
+    /// [`Busy`] when nobody serves the partition by the deadline, or its owner is of a release that cannot tell.
+    pub async fn orders_of_by(&self, deadline: Instant, partition: PartitionId, user: UserId) -> Result<Vec<Order>, Busy> {
+        if let Some(recent) = &self.recent {
+            return self.read(recent, deadline, |recent| recent.of_user(user)).await;
+        }
+        match self.ask(deadline, |caller| Request::OrdersOf((partition, user), caller)).await {
+            Asked::Answered(orders) => orders,
+            Asked::Untouched(busy) => Err(busy),
+            Asked::Silent => Err(Busy::Unavailable),
+        }
+    }
+
+    /// Reads what a task shows, as soon as it serves.
+    async fn read<T>(&self, recent: &RecentOrders, deadline: Instant, look: impl Fn(&RecentOrders) -> Option<T>) -> Result<T, Busy> {
+        loop {
+            if let Some(found) = look(recent) {
+                return Ok(found);
+            }
+            if self.sender.is_closed() || timeout_at(deadline, self.served()).await.is_err() {
+                return Err(Busy::Unavailable);
+            }
+            // It serves, or has just ceased to: in that moment the flag is up and there is nothing to be read.
+            if look(recent).is_none() && timeout_at(deadline, self.changed()).await.is_err() {
+                return Err(Busy::Unavailable);
+            }
         }
     }
 

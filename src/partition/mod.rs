@@ -2,8 +2,10 @@
 
 mod batch;
 mod board;
+mod chores;
 mod inbox;
 mod metrics;
+mod recent;
 mod supervisor;
 mod task;
 mod term;
@@ -12,8 +14,10 @@ mod trouble;
 
 pub(crate) use batch::Hear;
 pub use board::{Board, Listing};
+pub(crate) use chores::Applied;
 pub(crate) use inbox::Request;
 pub use inbox::{Busy, Inbox, Patience, Sighting, Traced};
+pub use recent::RecentOrders;
 pub use task::{Runner, Settings, spawn};
 pub(crate) use term::{Bounds, Term};
 pub use trouble::Trouble;

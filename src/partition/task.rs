@@ -14,12 +14,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Hear;
+use super::chores::Chores;
 use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
 use super::trouble::TroubleNote;
-use super::{Board, Busy, Reply, Sighting, Trouble};
+use super::{Board, Busy, RecentOrders, Reply, Trouble};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::{Epoch, PartitionId, Timestamp};
@@ -35,8 +36,8 @@ pub struct Settings {
     pub inbox_depth_max: usize,
     /// Requests drained into one batch, at most.
     pub batch_commands_max: usize,
-    /// Ended orders the engine remembers, at most.
-    pub ended_orders_max: usize,
+    /// How long after its sale a commodity is closed.
+    pub retention: Duration,
     /// How long a confirm may take before the batch is in doubt.
     pub append_timeout: Duration,
     /// How long a request may wait in the inbox.
@@ -50,7 +51,7 @@ impl From<&config::Partition> for Settings {
         Self {
             inbox_depth_max: config.inbox_depth_max,
             batch_commands_max: config.batch_commands_max,
-            ended_orders_max: config.ended_orders_max,
+            retention: Duration::from_secs(config.retention_seconds),
             append_timeout: Duration::from_millis(config.append_timeout_ms),
             command_timeout: Duration::from_millis(config.command_timeout_ms),
             stopped_retry: Duration::from_millis(config.stopped_retry_ms),
@@ -86,10 +87,12 @@ pub fn spawn(
     stop: CancellationToken,
 ) -> Runner {
     let patience = Patience { in_inbox: settings.command_timeout, in_task: settings.append_timeout * 3 };
-    let (inbox, requests) = Inbox::new(settings.inbox_depth_max, patience);
+    let recent = Arc::<RecentOrders>::default();
+    let (inbox, requests) = Inbox::of_task(settings.inbox_depth_max, patience, Arc::clone(&recent));
     let (serving, confirmed, trouble) = (inbox.serving_flag(), inbox.confirmed_note(), inbox.trouble_note());
     let meters = Meters::of(partition);
-    let task = Task { partition, settings, ownership, board, clock, stop, requests, serving, confirmed, trouble, meters, under_way: None };
+    let task =
+        Task { partition, settings, ownership, board, recent, clock, stop, requests, serving, confirmed, trouble, meters, under_way: None };
     task.note(None);
     Runner { inbox, task: tokio::spawn(task.run()) }
 }
@@ -99,6 +102,7 @@ pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) ownership: Arc<dyn Ownership>,
     board: Arc<Board>,
+    recent: Arc<RecentOrders>,
     clock: Clock,
     pub(super) stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
@@ -152,7 +156,7 @@ impl Task {
     pub(super) async fn serve_terms(&mut self) -> Terms {
         while let Some(claim) = self.claim().await {
             let epoch = claim.epoch;
-            let mut office = match Office::begin(self.partition, claim, &self.settings, &self.board, self.clock) {
+            let mut office = match self.begin(claim).await {
                 Ok(office) => office,
                 Err(error) => return Terms::Contradicted(error),
             };
@@ -178,6 +182,21 @@ impl Task {
     pub(super) fn note(&self, trouble: Option<Trouble>) {
         self.trouble.note(trouble);
         self.meters.stopped(trouble.is_some());
+    }
+
+    /// Builds the engine from what was loaded: a long piece of work, and not one for a thread that others wait for.
+    fn begin(&self, claim: Claim) -> impl Future<Output = Result<Office, RestoreError>> + use<> {
+        let Claim { epoch, snapshot, log, lost, with_older_releases, applied } = claim;
+        let bounds =
+            Bounds { batch_commands_max: self.settings.batch_commands_max, with_older_releases, confirm_is_applied: applied.is_none() };
+        let (partition, recent) = (self.partition, Arc::clone(&self.recent));
+        let chores = Chores::new(epoch, applied, self.settings.retention);
+        let (board, clock) = (Arc::clone(&self.board), self.clock);
+        async move {
+            let term = tokio::task::spawn_blocking(move || Term::begin((partition, epoch), snapshot, bounds, recent)).await;
+            let term = term.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+            Ok(Office { partition, term, log, lost, board, clock, chores, traces: Traces::default() })
+        }
     }
 
     fn begin_to_serve(&self, office: &Office, epoch: Epoch) -> Serving {
@@ -254,29 +273,24 @@ enum Wake {
     Requests(usize),
     LookAgain,
     Expiry,
+    Chore,
     Stop,
 }
 
 /// The shell around a term: its log, its clock and the board. Whoever still waits is answered when it ends, however it does.
 struct Office {
     partition: PartitionId,
-    term: Term<oneshot::Sender<Reply>, oneshot::Sender<Result<Sighting, Busy>>>,
+    term: Term<oneshot::Sender<Reply>>,
     log: Arc<dyn Log>,
     lost: CancellationToken,
     board: Arc<Board>,
     clock: Clock,
+    chores: Chores,
     /// Of the batch being gathered.
     traces: Traces,
 }
 
 impl Office {
-    fn begin(partition: PartitionId, claim: Claim, settings: &Settings, board: &Arc<Board>, clock: Clock) -> Result<Self, RestoreError> {
-        let Claim { epoch, snapshot, log, lost } = claim;
-        let bounds = Bounds { batch_commands_max: settings.batch_commands_max, ended_orders_max: settings.ended_orders_max };
-        let term = Term::begin(partition, epoch, snapshot, bounds)?;
-        Ok(Self { partition, term, log, lost, board: Arc::clone(board), clock, traces: Traces::default() })
-    }
-
     async fn serve(&mut self, task: &mut Task) -> End {
         let mut drained = Vec::with_capacity(task.settings.batch_commands_max);
         let mut inbox_open = true;
@@ -317,19 +331,26 @@ impl Office {
                     self.term.expire((self.clock)());
                     self.publish(first);
                 }
+                Wake::Chore => {
+                    let first = self.term.gathered().len();
+                    self.chores.work(&mut self.term, (self.clock)());
+                    self.publish(first);
+                }
                 Wake::Stop => task.requests.close(),
             }
         }
     }
 
-    async fn wake(&self, task: &mut Task, (drained, room): (&mut Vec<Request>, usize), look_again: Option<Instant>) -> Wake {
+    async fn wake(&mut self, task: &mut Task, (drained, room): (&mut Vec<Request>, usize), look_again: Option<Instant>) -> Wake {
         let Task { requests, stop, under_way, .. } = task;
         let expiry = self.term.engine().next_expiry().map(|at| self.nap_until(at));
+        let Self { lost, chores, .. } = self;
         tokio::select! {
             biased;
             result = async { under_way.as_mut().expect("checked").append.as_mut().await }, if under_way.is_some() => Wake::Confirm(result),
-            () = self.lost.cancelled() => Wake::Lost,
+            () = lost.cancelled() => Wake::Lost,
             () = async { sleep_until(expiry.expect("checked")).await }, if expiry.is_some() && room > 0 => Wake::Expiry,
+            () = chores.due(), if room > 0 => Wake::Chore,
             () = stop.cancelled(), if !requests.is_closed() => Wake::Stop,
             () = async { sleep_until(look_again.expect("checked")).await }, if look_again.is_some() => Wake::LookAgain,
             count = requests.recv_many(drained, room), if room > 0 && look_again.is_none() => Wake::Requests(count),
@@ -374,11 +395,9 @@ impl Office {
                     }
                 }
             }
-            Request::Lookup(order, caller) => {
-                if let Some(caller) = caller.take() {
-                    self.term.look_up(order, caller);
-                }
-            }
+            // Asked of links to other nodes alone.
+            Request::Lookup(_, caller) => drop(caller.take()),
+            Request::OrdersOf(_, caller) => drop(caller.take()),
         }
     }
 
@@ -397,13 +416,6 @@ impl Office {
 impl Hear<Reply> for oneshot::Sender<Reply> {
     fn hear(self, reply: Reply) {
         drop(self.send(reply));
-    }
-}
-
-/// As above.
-impl Hear<Sighting> for oneshot::Sender<Result<Sighting, Busy>> {
-    fn hear(self, sighting: Sighting) {
-        let _ = self.send(Ok(sighting));
     }
 }
 

@@ -2,11 +2,13 @@
 //! answered what, and when (R1, R2). It awaits nothing, reads no clock and sends nothing: the partition task is one shell
 //! around it, the simulator another.
 
+use std::sync::Arc;
+
 use super::batch::{Gathered, Hear, Waiter};
-use super::{Reply, Sighting};
+use super::{RecentOrders, Reply, Sighting};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Epoch, OrderId, PartitionId, Sequence, Timestamp};
-use crate::engine::{Answer, Command, Engine, Refusal, RestoreError, Snapshot};
+use crate::domain::{CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
+use crate::engine::{Answer, Command, Engine, Outcome, Refusal, RestoreError, Snapshot};
 use crate::event::{Batch, Event};
 
 /// The bounds a term works within.
@@ -14,30 +16,55 @@ use crate::event::{Batch, Event};
 pub(crate) struct Bounds {
     /// Requests in one batch, at most.
     pub(crate) batch_commands_max: usize,
-    /// Ended orders the engine remembers, at most.
-    pub(crate) ended_orders_max: usize,
+    /// Whether releases take part that count on what this one would forget.
+    pub(crate) with_older_releases: bool,
+    /// Whether a confirm says that the batch is in the tables: the append is their transaction.
+    pub(crate) confirm_is_applied: bool,
 }
 
-/// An owner's term of office. `C` hears what became of a command, `L` what is known of an order.
-pub(crate) struct Term<C, L> {
+/// One owner's epoch. `C` hears what became of a command.
+pub(crate) struct Term<C> {
     partition: PartitionId,
     epoch: Epoch,
     bounds: Bounds,
     engine: Engine,
+    recent: Arc<RecentOrders>,
     sequence: Sequence,
-    gathered: Gathered<C, L>,
+    gathered: Gathered<C>,
     /// Who waits for the batch in flight; none = nothing is in flight.
-    in_flight: Option<Vec<Waiter<C, L>>>,
+    in_flight: Option<Gathered<C>>,
+    /// The last batch of this epoch that the tables are known to have.
+    applied: Sequence,
+    /// What may be forgotten now: the tables have had it for a while, so that a row that is being read is not too old already.
+    forgettable: Sequence,
 }
 
-impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
-    /// Begins behind the fence of an epoch, with the state all earlier epochs left.
+impl<C: Hear<Reply>> Term<C> {
+    /// Begins behind the fence of an epoch, with the state all earlier epochs left. Takes as long as there is to load: not on a thread
+    /// that others wait for.
     ///
     /// # Errors
     /// [`RestoreError`] when the snapshot contradicts itself.
-    pub(crate) fn begin(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, bounds: Bounds) -> Result<Self, RestoreError> {
-        let engine = Engine::restore(partition, epoch, snapshot, bounds.ended_orders_max)?;
-        Ok(Self { partition, epoch, bounds, engine, sequence: Sequence::FENCE, gathered: Gathered::default(), in_flight: None })
+    pub(crate) fn begin(
+        (partition, epoch): (PartitionId, Epoch),
+        snapshot: Snapshot,
+        bounds: Bounds,
+        recent: Arc<RecentOrders>,
+    ) -> Result<Self, RestoreError> {
+        let engine = Engine::restore(partition, epoch, snapshot, bounds.with_older_releases)?;
+        recent.begin(epoch, bounds.with_older_releases, engine.orders());
+        Ok(Self {
+            partition,
+            epoch,
+            bounds,
+            engine,
+            recent,
+            sequence: Sequence::FENCE,
+            gathered: Gathered::default(),
+            in_flight: None,
+            applied: Sequence::FENCE,
+            forgettable: Sequence::FENCE,
+        })
     }
 
     /// The engine, to look at.
@@ -49,35 +76,48 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
     pub(crate) fn room(&self) -> usize {
         let most = self.bounds.batch_commands_max;
         let gathered = self.gathered.waiting.len().max(self.gathered.events.len());
-        let behind = self.in_flight.as_ref().map_or(0, Vec::len).saturating_sub(most);
+        let behind = self.in_flight.as_ref().map_or(0, |in_flight| in_flight.waiting.len()).saturating_sub(most);
         most.saturating_sub(gathered.max(behind))
     }
 
     /// Decides a command.
     pub(crate) fn command(&mut self, now: Timestamp, command: Command, caller: C) {
         let placing = matches!(command, Command::Place(_));
-        match self.engine.apply(now, command, &mut self.gathered.events) {
+        match self.apply(now, command) {
             // What a buyer was refused for may rest on orders in flight; the refusal of this request stays true anyway.
             Err(refusal) if placing && refusal != Refusal::IdempotencyMismatch => caller.hear(Reply::Refused(refusal)),
-            Err(refusal) => self.answer_when_true(Waiter::Command(caller, Reply::Refused(refusal))),
-            Ok(answer) => self.answer_when_true(Waiter::Command(caller, Reply::Done(answer))),
+            Err(refusal) => self.answer_when_true(Waiter(caller, Reply::Refused(refusal))),
+            Ok(answer) => self.answer_when_true(Waiter(caller, Reply::Done(answer))),
         }
     }
 
-    /// Says what is known of an order.
-    pub(crate) fn look_up(&mut self, order: OrderId, caller: L) {
-        let sighting = match self.engine.order(order) {
-            Some(order) => Sighting::Known(order),
-            None => Sighting::Unknown { epoch: self.epoch, next_number: self.engine.next_number() },
-        };
-        self.answer_when_true(Waiter::Lookup(caller, sighting));
+    /// Says what is known of an order, as far as it is confirmed.
+    pub(crate) fn look_up(&self, order: OrderId) -> Option<Sighting> {
+        self.recent.look_up(order)
     }
 
     /// Ends holds whose time is over, at most one batch of them.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         let at_most = self.bounds.batch_commands_max;
-        let expired = self.engine.apply(now, Command::Expire { at_most }, &mut self.gathered.events);
+        let expired = self.apply(now, Command::Expire { at_most });
         debug_assert!(matches!(expired, Ok(Answer::Expired(_))));
+    }
+
+    /// Closes commodities that ended before a time, at most so many.
+    pub(crate) fn close_ended(&mut self, now: Timestamp, before: Timestamp, at_most: usize) {
+        let closed = self.apply(now, Command::CloseEnded { before, at_most });
+        debug_assert!(matches!(closed, Ok(Answer::Closed(_))));
+    }
+
+    /// Has the engine decide, and notes how the orders stand that it changed.
+    fn apply(&mut self, now: Timestamp, command: Command) -> Outcome {
+        let Self { engine, gathered, bounds, .. } = self;
+        let first = gathered.events.len();
+        let outcome = engine.apply(now, command, &mut gathered.events);
+        if !bounds.confirm_is_applied {
+            gathered.changed.extend(gathered.events[first..].iter().filter_map(|event| order_of(event, engine)));
+        }
+        outcome
     }
 
     /// Makes what was gathered the batch in flight, to be appended now; none if there is nothing to send, or one is
@@ -86,10 +126,13 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
         if self.in_flight.is_some() || self.gathered.events.is_empty() {
             return None;
         }
-        let gathered = std::mem::take(&mut self.gathered);
+        let mut gathered = std::mem::take(&mut self.gathered);
         self.sequence = self.sequence.next();
-        self.in_flight = Some(gathered.waiting);
-        Some(Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events: gathered.events })
+        self.engine.gather_into(self.sequence.next());
+        gathered.next_number = self.engine.next_number();
+        let events = std::mem::take(&mut gathered.events);
+        self.in_flight = Some(gathered);
+        Some(Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events })
     }
 
     /// The last batch that was sent, or the fence.
@@ -104,13 +147,37 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
 
     /// The batch in flight is confirmed: what rests on it is true now.
     pub(crate) fn confirmed(&mut self) {
-        self.in_flight.take().into_iter().flatten().for_each(Waiter::confirmed);
+        let Some(confirmed) = self.in_flight.take() else { return };
+        // Before anybody is answered: who reads an order next reads what it was told.
+        self.recent.confirmed(self.sequence, &confirmed.changed, confirmed.next_number);
+        if self.bounds.confirm_is_applied {
+            self.applied(self.sequence);
+        }
+        confirmed.waiting.into_iter().for_each(Waiter::confirmed);
+    }
+
+    /// The tables have every batch of this epoch up to that one.
+    pub(crate) fn applied(&mut self, applied: Sequence) {
+        if applied > self.applied {
+            self.applied = applied;
+            self.recent.applied(applied);
+        }
+    }
+
+    /// Forgets what the tables had when this was last done to the end; at most so many orders. Returns whether there may be more.
+    pub(crate) fn forget(&mut self, at_most: usize) -> bool {
+        let more = self.engine.forget(self.forgettable, at_most);
+        if !more {
+            self.forgettable = self.applied;
+        }
+        more
     }
 
     /// Answers everyone who still waits: this term will confirm nothing more. It asks nothing of the engine, so that it can be
     /// done after a panic in there.
     pub(crate) fn end(&mut self) {
-        self.in_flight.take().into_iter().flatten().for_each(Waiter::in_doubt);
+        self.recent.end();
+        self.in_flight.take().into_iter().flat_map(|gathered| gathered.waiting).for_each(Waiter::in_doubt);
         std::mem::take(&mut self.gathered).waiting.into_iter().for_each(Waiter::never_sent);
     }
 
@@ -131,17 +198,18 @@ impl<C: Hear<Reply>, L: Hear<Sighting>> Term<C, L> {
     #[cfg(test)]
     pub(crate) fn carry_on(mut self, epoch: Epoch) -> Self {
         self.end();
-        Self { epoch, sequence: Sequence::FENCE, ..self }
+        self.recent.begin(epoch, self.bounds.with_older_releases, self.engine.orders());
+        Self { epoch, sequence: Sequence::FENCE, applied: Sequence::FENCE, forgettable: Sequence::FENCE, ..self }
     }
 
     /// Lets an answer wait for the newest batch that is not confirmed yet; answers now if there is none (R1).
-    fn answer_when_true(&mut self, waiter: Waiter<C, L>) {
+    fn answer_when_true(&mut self, waiter: Waiter<C>) {
         if breaks::is_broken(Break::ConfirmBeforeReply) {
             waiter.confirmed();
         } else if !self.gathered.events.is_empty() {
             self.gathered.waiting.push(waiter);
         } else if let Some(in_flight) = &mut self.in_flight {
-            in_flight.push(waiter);
+            in_flight.waiting.push(waiter);
         } else {
             waiter.confirmed();
         }
@@ -161,5 +229,21 @@ fn commodity_of(event: &Event) -> Option<CommodityId> {
         | Event::Moved { commodity, .. } => Some(*commodity),
         Event::Placed { order, .. } => Some(order.commodity),
         Event::KeyForgotten { .. } => None,
+    }
+}
+
+/// The order an event changed, as it stands in the engine that has just decided it.
+fn order_of(event: &Event, engine: &Engine) -> Option<Order> {
+    match event {
+        Event::Placed { order, .. } => Some(*order),
+        Event::Moved { order, .. } => engine.order(*order),
+        Event::Listed(_)
+        | Event::Changed { .. }
+        | Event::Restocked { .. }
+        | Event::Paused { .. }
+        | Event::Ended { .. }
+        | Event::Closed { .. }
+        | Event::Removed { .. }
+        | Event::KeyForgotten { .. } => None,
     }
 }

@@ -220,6 +220,7 @@ fn merge(new: &mut NewCommodity, update: CommodityUpdate) -> Result<(), String> 
     }
     commodity.paused = update.paused.unwrap_or(commodity.paused);
     commodity.ended_at = update.ended_at.or(commodity.ended_at);
+    commodity.closed_at = update.closed_at.or(commodity.closed_at);
     commodity.version = update.version.unwrap_or(commodity.version);
     new.removed_at = update.removed_at;
     Ok(())

@@ -4,14 +4,17 @@
 //! behind a batch that it could not apply: that partition stops, loudly, and the others go on.
 
 mod fold;
+mod keeper;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::breaks::{self, Break};
+use crate::checkpoint;
 use crate::domain::{Epoch, PartitionId, Sequence};
 use crate::event::Batch;
-use crate::store::{self, Store, StoreError, Tables, Transaction};
+use crate::store::{self, Delta, Store, StoreError, Tables, Transaction};
 use fold::{Changes, Fold};
+pub(crate) use keeper::keep as keep_checkpoints;
 
 /// Where a batch stands in its partition's log: shown as `epoch/sequence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,18 +178,37 @@ async fn apply_together(tables: &impl Tables, batches: &[Batch]) -> Result<Repor
 async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report, Failure> {
     let partitions: BTreeSet<PartitionId> = batches.iter().map(|batch| batch.partition).collect();
     let known = write.positions(&partitions.into_iter().collect::<Vec<_>>()).await?;
+    let before = known.clone();
     let mut admission = Admission { positions: known, moved: BTreeSet::new(), report: Report::default() };
     let mut fold = Fold::default();
+    let mut applied: BTreeMap<PartitionId, Vec<&Batch>> = BTreeMap::new();
     for batch in batches {
         if admission.admit(batch) {
             fold.batch(batch).map_err(Failure::Broken)?;
+            applied.entry(batch.partition).or_default().push(batch);
         }
     }
     let Admission { mut positions, moved, report } = admission;
     positions.retain(|partition, _| moved.contains(partition));
     write_changes(write, &fold.finish().map_err(Failure::Broken)?).await?;
     write.set_positions(&positions).await?;
+    write.append_deltas(deltas(&before, &positions, applied)).await?;
     Ok(report)
+}
+
+/// What these batches add to what a claim loads.
+fn deltas(
+    before: &BTreeMap<PartitionId, store::Position>,
+    after: &BTreeMap<PartitionId, store::Position>,
+    applied: BTreeMap<PartitionId, Vec<&Batch>>,
+) -> Vec<Delta> {
+    let delta = |(partition, batches): (PartitionId, Vec<&Batch>)| Delta {
+        partition,
+        previous: before[&partition],
+        position: after[&partition],
+        body: checkpoint::delta_of(batches),
+    };
+    applied.into_iter().map(delta).collect()
 }
 
 /// Forgotten keys go before new rows: a buyer may use a key again as soon as it is forgotten.

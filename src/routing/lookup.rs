@@ -1,6 +1,6 @@
 //! What is to be said of an order id, from what its owner and the projection know. Pure: whoever asks does the reading.
 
-use crate::domain::{Epoch, Order, OrderId, UserId};
+use crate::domain::{Epoch, Order, OrderId};
 use crate::engine::Refusal;
 use crate::partition::{Busy, Reply, Sighting};
 use crate::store::Epochs;
@@ -31,7 +31,11 @@ pub(crate) struct Lookup {
 enum Step {
     Answered(OrderLookup),
     /// The owner does not know the order. It serves that epoch.
-    ForgottenBy(Epoch),
+    ForgottenBy {
+        epoch: Epoch,
+        /// Whether the tables have what it does not know.
+        in_tables: bool,
+    },
     /// No owner can tell; the epochs come first, so that a row that is missing after them says something.
     Epochs,
     /// As above, with the epoch the projection was in.
@@ -55,10 +59,10 @@ impl Lookup {
         let step = match sighting {
             Ok(Sighting::Known(order)) => Step::Answered(OrderLookup::Known(order)),
             Ok(Sighting::InDoubt) => Step::Answered(OrderLookup::Pending),
-            Ok(Sighting::Unknown { epoch, next_number }) if id.epoch() == epoch && id.number() >= next_number => {
+            Ok(Sighting::Unknown { epoch, next_number, .. }) if id.epoch() == epoch && id.number() >= next_number => {
                 Step::Answered(OrderLookup::NotFound)
             }
-            Ok(Sighting::Unknown { epoch, .. }) if id.epoch() <= epoch => Step::ForgottenBy(epoch),
+            Ok(Sighting::Unknown { epoch, in_tables, .. }) if id.epoch() <= epoch => Step::ForgottenBy { epoch, in_tables },
             // An epoch the owner has not heard of: made up, or this owner is one no longer and does not know it yet.
             Ok(Sighting::Unknown { .. }) | Err(_) => Step::Epochs,
         };
@@ -74,7 +78,7 @@ impl Lookup {
         match &self.step {
             Step::Answered(answer) => Next::Answer(answer.clone()),
             Step::Epochs => Next::Epochs,
-            Step::ForgottenBy(_) | Step::WithoutOwner(_) => Next::Row,
+            Step::ForgottenBy { .. } | Step::WithoutOwner(_) => Next::Row,
         }
     }
 
@@ -89,7 +93,7 @@ impl Lookup {
     pub(crate) fn with_row(self, row: Option<Order>) -> Self {
         let answer = match self.step {
             Step::Answered(answer) => answer,
-            Step::ForgottenBy(epoch) => forgotten_by_engine(row, self.id.epoch() < epoch),
+            Step::ForgottenBy { epoch, in_tables } => forgotten_by_engine(row, self.id.epoch() < epoch, in_tables),
             Step::Epochs => without_owner(row, false),
             Step::WithoutOwner(applied) => without_owner(row, self.id.epoch() < applied),
         };
@@ -97,28 +101,27 @@ impl Lookup {
     }
 }
 
-/// What a cancellation comes to when the engine does not know the order: one that it has forgotten ended long ago; there is
-/// nothing left to cancel, but it is not unknown.
-pub(crate) fn after_not_found(id: OrderId, user: Option<UserId>, known: OrderLookup) -> Reply {
+/// What a command about an order comes to that its owner does not know and that has no row to send along.
+pub(crate) fn without_row(id: OrderId, known: &OrderLookup) -> Reply {
     match known {
-        OrderLookup::Known(order) if user.is_some_and(|user| user != order.user) => Reply::Refused(Refusal::OrderNotFound),
-        // Whoever said "not found" was its owner no more.
-        OrderLookup::Known(order) if order.status.is_live() => Reply::Busy(Busy::Unavailable),
-        OrderLookup::Known(_) => Reply::Refused(Refusal::NotCancellable),
+        // There is a row by now: whoever asks again finds it.
+        OrderLookup::Known(_) | OrderLookup::Unavailable => Reply::Busy(Busy::Unavailable),
         OrderLookup::Pending => Reply::Pending(Some(id)),
-        OrderLookup::Unavailable => Reply::Busy(Busy::Unavailable),
         OrderLookup::Refused | OrderLookup::NotFound => Reply::Refused(Refusal::OrderNotFound),
     }
 }
 
 /// What a row, or its absence, means for an order the engine of a later or the same epoch does not know. Every earlier epoch is
 /// in the projection as a whole (`drained`), or the later one would not serve.
-fn forgotten_by_engine(row: Option<Order>, drained: bool) -> OrderLookup {
+fn forgotten_by_engine(row: Option<Order>, drained: bool, in_tables: bool) -> OrderLookup {
     match row {
-        // The engine knows every live order: that this one ended is confirmed and still on its way to the projection.
+        Some(order) if in_tables => OrderLookup::Known(order),
+        // An engine of an older release knows every live order: that this one ended is confirmed and still on its way to the projection.
         Some(order) if order.status.is_live() => OrderLookup::Pending,
         Some(order) => OrderLookup::Known(order),
         None if drained => OrderLookup::Refused,
+        // Its number is another order's.
+        None if in_tables => OrderLookup::NotFound,
         None => OrderLookup::Pending,
     }
 }

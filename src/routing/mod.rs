@@ -14,17 +14,20 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, UserId};
-use crate::engine::{Command, Refusal};
+use crate::domain::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence};
+use crate::engine::{Answer, Command, Recalled, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, Traced};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
-pub(crate) use lookup::{Lookup, Next, after_not_found};
+pub(crate) use lookup::{Lookup, Next, without_row};
 pub use neighbours::{Neighbours, watch_tasks};
 pub use roads::Roads;
 use ways::Ways;
+
+/// How often the row of an order is read for one command, at most: each time because the engine has forgotten more meanwhile.
+const ROWS_READ_MAX: usize = 4;
 
 /// The way of commands to their engines.
 #[derive(Debug)]
@@ -112,30 +115,47 @@ impl Router {
     /// Sends a command about a commodity to its partition and waits for what it came to.
     pub async fn about_commodity(&self, commodity: CommodityId, command: impl Into<Traced>) -> Reply {
         let partition = partition_of(commodity, self.partitions);
-        self.ways.command(partition, command).await
+        match self.ways.command(partition, command).await {
+            Reply::Done(Answer::PlacedBefore(order)) => self.placed_before(order).await,
+            reply => reply,
+        }
     }
 
-    /// Sends a command about an order to its partition and waits for what it came to. An id of a partition that does
-    /// not exist is no order's.
+    /// An order that the engine knows by its key alone: as it stands now.
+    async fn placed_before(&self, id: OrderId) -> Reply {
+        match self.order(id).await {
+            OrderLookup::Known(order) => Reply::Done(Answer::Replayed(order)),
+            OrderLookup::Refused | OrderLookup::Pending | OrderLookup::NotFound | OrderLookup::Unavailable => Reply::Pending(Some(id)),
+        }
+    }
+
+    /// Sends a command about an order to its partition and waits for what it came to; with the order's row, if its engine has
+    /// forgotten it. An id of a partition that does not exist is no order's.
     pub async fn about_order(&self, order: OrderId, command: impl Into<Traced>) -> Reply {
-        let command = command.into();
         if order.partition().get() >= self.partitions.get() {
             return Reply::Refused(Refusal::OrderNotFound);
         }
-        let asked_by = match &command.command {
-            Command::Cancel { user, .. } => Some(*user),
-            _ => None,
-        };
-        let reply = self.ways.command(order.partition(), command).await;
-        match (&reply, asked_by) {
-            (Reply::Refused(Refusal::OrderNotFound), Some(user)) => self.cancel_of_forgotten(order, user).await,
-            _ => reply,
+        let mut command = command.into();
+        for _ in 0..ROWS_READ_MAX {
+            match self.ways.command(order.partition(), command.clone()).await {
+                Reply::Refused(Refusal::OrderNotFound) if takes_row(&mut command.command).is_some_and(|row| row.is_none()) => {}
+                // The engine has forgotten more since it was read.
+                Reply::Refused(Refusal::StaleRow) => {}
+                reply => return reply,
+            }
+            let recalled = match self.store.recalled(order).await {
+                Ok(recalled) => recalled,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read order {order}");
+                    return Reply::Busy(Busy::Unavailable);
+                }
+            };
+            let Some(recalled) = recalled else { return without_row(order, &self.order(order).await) };
+            if let Some(row) = takes_row(&mut command.command) {
+                *row = Some(Box::new(recalled));
+            }
         }
-    }
-
-    /// An order the engine has forgotten ended long ago: there is nothing left to cancel, but it is not unknown.
-    async fn cancel_of_forgotten(&self, id: OrderId, user: Option<UserId>) -> Reply {
-        after_not_found(id, user, self.order(id).await)
+        Reply::Busy(Busy::Unavailable)
     }
 
     /// What is known of an order: the engine's word first, the projection's where the engine has forgotten.
@@ -164,5 +184,23 @@ impl Router {
                 }
             };
         }
+    }
+}
+
+/// Where the row of the order goes that a command is about; none for other commands.
+pub(crate) const fn takes_row(command: &mut Command) -> Option<&mut Option<Box<Recalled>>> {
+    match command {
+        Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => Some(row),
+        Command::List { .. }
+        | Command::Change { .. }
+        | Command::Restock { .. }
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::End(_)
+        | Command::Close(_)
+        | Command::CloseEnded { .. }
+        | Command::Remove(_)
+        | Command::Place(_)
+        | Command::Expire { .. } => None,
     }
 }

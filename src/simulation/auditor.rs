@@ -13,6 +13,7 @@ struct Ledger {
     total: i64,
     paused: bool,
     ended: bool,
+    closed: bool,
     removed: bool,
 }
 
@@ -93,7 +94,7 @@ impl Auditor {
         match event {
             Event::Listed(listed) => {
                 let (terms, total) = (listed.terms.clone(), i64::from(listed.stock.total));
-                let ledger = Ledger { terms, total, paused: false, ended: false, removed: false };
+                let ledger = Ledger { terms, total, paused: false, ended: false, closed: false, removed: false };
                 return match self.commodities.insert(listed.id, ledger) {
                     Some(_) => Err(format!("commodity {} is listed twice", listed.id)),
                     None => Ok(()),
@@ -106,8 +107,18 @@ impl Auditor {
             }
             Event::Paused { commodity, paused, .. } => self.ledger(*commodity)?.paused = *paused,
             Event::Ended { commodity, .. } => self.ledger(*commodity)?.ended = true,
-            // Nobody decides it yet.
-            Event::Closed { commodity, .. } => return Err(format!("commodity {commodity} is closed")),
+            Event::Closed { commodity, at, .. } => {
+                let owed =
+                    |order: &Order| order.commodity == *commodity && matches!(order.status, OrderStatus::Reserved | OrderStatus::RefundDue);
+                if let Some((order, _)) = self.orders.values().find(|(order, _)| owed(order)) {
+                    return Err(format!("commodity {commodity} is closed, and order {} is {:?}", order.id, order.status));
+                }
+                let ledger = self.ledger(*commodity)?;
+                if ledger.closed || ledger.removed || !ledger.ended && *at < ledger.terms.ends_at {
+                    return Err(format!("commodity {commodity} is closed at {at}: {ledger:?}"));
+                }
+                ledger.closed = true;
+            }
             Event::Removed { commodity, .. } => {
                 let claimed = self.claimed(*commodity);
                 self.ledger(*commodity)?.removed = true;
@@ -139,7 +150,7 @@ impl Auditor {
         let ledger = self.ledger(commodity)?;
         let at = id.placed_at();
         let hold = ledger.terms.hold_seconds;
-        if at < ledger.terms.starts_at || at >= ledger.terms.ends_at || ledger.paused || ledger.ended || ledger.removed {
+        if at < ledger.terms.starts_at || at >= ledger.terms.ends_at || ledger.paused || ledger.ended || ledger.closed || ledger.removed {
             return Err(format!("order {id} was placed at {at}, when commodity {commodity} was not on sale: {ledger:?}"));
         }
         if ledger.terms.limit_per_user.is_some_and(|limit| has + i64::from(quantity) > i64::from(limit)) {
@@ -167,7 +178,13 @@ impl Auditor {
             return Err(format!("order {id} is {:?} and moves from {from:?} to {to:?} at {at}", order.status));
         }
         order.status = to;
-        Ok(())
+        let commodity = order.commodity;
+        match self.ledger(commodity)? {
+            ledger if ledger.closed && from.is_live() => {
+                Err(format!("order {id} of commodity {commodity}, which is closed, moves from {from:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn not_oversold(&mut self, commodity: CommodityId) -> Result<(), String> {

@@ -49,6 +49,9 @@ impl Consumer {
             }
         }
         let most = 1 + env.dice.below(PREFETCH);
+        if env.dice.one_in(20) && !env.tables.is_away() {
+            env.tables.write_checkpoint(self.lanes[which].partition);
+        }
         self.apply(most, env)
     }
 

@@ -55,12 +55,12 @@ impl Crowd {
             }
             65..80 => about_some_order(env, nodes, |order, _| (Ask::Lookup(order), Asked::Look(order))),
             80..90 => about_some_order(env, nodes, |order, user| {
-                (Ask::Command(Command::Cancel { order, user: Some(user) }), Asked::Cancel(order))
+                (Ask::Command(Command::Cancel { order, user: Some(user), row: None }), Asked::Cancel(order))
             }),
             90..97 => {
-                about_some_order(env, nodes, |order, _| (Ask::Command(Command::ConfirmPayment(order)), Asked::Money(order)));
+                about_some_order(env, nodes, |order, _| (Ask::Command(Command::ConfirmPayment { order, row: None }), Asked::Money(order)));
             }
-            _ => about_some_order(env, nodes, |order, _| (Ask::Command(Command::ConfirmRefund(order)), Asked::Money(order))),
+            _ => about_some_order(env, nodes, |order, _| (Ask::Command(Command::ConfirmRefund { order, row: None }), Asked::Money(order))),
         }
     }
 
@@ -83,6 +83,7 @@ impl Crowd {
                 (Command::Change { commodity: id, change: Box::new(change), expected_version: None }, asked)
             }
             96..98 => (Command::End(id), Asked::Operate),
+            98..99 => (Command::Close(id), Asked::Operate),
             _ => (Command::Remove(id), Asked::Operate),
         };
         tell(id, command, asked, env, nodes);

@@ -64,14 +64,15 @@ fn no_hold_is_over(world: &World) -> bool {
 fn check_tables(world: &World) -> Result<(), String> {
     world.env.auditor.compare(&world.env.tables)?;
     let orders = world.env.tables.orders();
-    for row in world.env.tables.commodities().iter().filter(|row| !row.removed) {
+    for row in world.env.tables.commodities().iter().filter(|row| !row.removed && row.commodity.closed_at.is_none()) {
         let owner = world.nodes.iter().find_map(|node| node.term(row.partition));
         let engine = owner.ok_or("every partition has an owner")?.engine();
         if engine.commodity(row.commodity.id) != Some(&row.commodity) {
             return Err(format!("the engine has {:?}, and the tables {:?}", engine.commodity(row.commodity.id), row.commodity));
         }
-        let of_it = orders.iter().filter(|order| order.order.commodity == row.commodity.id && order.order.status.is_live());
-        if let Some(other) = of_it.into_iter().find(|order| engine.order(order.order.id) != Some(order.order)) {
+        // What it does not know any more, the tables have.
+        let of_it = orders.iter().filter(|order| order.order.commodity == row.commodity.id);
+        if let Some(other) = of_it.into_iter().find(|order| engine.order(order.order.id).is_some_and(|known| known != order.order)) {
             return Err(format!("the engine has {:?}, and the tables {:?}", engine.order(other.order.id), other.order));
         }
     }
@@ -91,7 +92,7 @@ fn look_everywhere(world: &mut World) -> Result<(), String> {
 /// Everything that is left can be sold, to the last unit, and nothing beyond it.
 fn sweep(world: &mut World) -> Result<(), String> {
     for row in world.env.tables.commodities() {
-        if row.removed || row.commodity.ended_at.is_some() {
+        if row.removed || row.commodity.ended_at.is_some() || row.commodity.closed_at.is_some() {
             continue;
         }
         let id = row.commodity.id;

@@ -7,11 +7,12 @@ use super::Trail;
 use super::dice::Dice;
 use super::node::Node;
 use super::tables::Memory;
+use crate::checkpoint::Position;
 use crate::domain::{CommodityId, OrderId, PartitionId, UserId};
 use crate::engine::{Answer, Command, Refusal};
 use crate::history::{Asked, History, Told};
 use crate::partition::{Busy, Reply, Sighting};
-use crate::routing::{Lookup, Next, OrderLookup, after_not_found};
+use crate::routing::{Lookup, Next, OrderLookup, takes_row, without_row};
 
 /// The index of a call.
 pub(super) type CallId = usize;
@@ -38,6 +39,8 @@ struct Call {
     ask: Ask,
     /// The question in the history.
     noted: usize,
+    /// How often the row of its order was read.
+    rows_read: usize,
     stage: Stage,
 }
 
@@ -51,6 +54,8 @@ enum Stage {
     Back(Said),
     /// The node that was asked reads what it needs to answer.
     Reading(Lookup),
+    /// It reads the row of an order that the owner has forgotten: first the position of the tables, then the row.
+    Recalling(OrderId, Option<Position>),
     Over,
 }
 
@@ -79,7 +84,7 @@ impl Network {
     /// A buyer or an operator asks one node; that node believes another one, or itself, to be the owner.
     pub(super) fn ask(&mut self, now: u64, via: usize, to: usize, partition: PartitionId, ask: Ask, asked: Asked) -> CallId {
         let noted = self.history.asked(now, via as u32, asked);
-        self.calls.push(Call { via, partition, ask, noted, stage: Stage::Out(to) });
+        self.calls.push(Call { via, partition, ask, noted, rows_read: 0, stage: Stage::Out(to) });
         let id = self.calls.len() - 1;
         self.moving.push(id);
         id
@@ -153,27 +158,69 @@ impl Network {
                     false
                 }
             },
-            Stage::Back(said) => self.back(id, said, now, nodes, trail, dice),
+            Stage::Back(said) => self.back(id, said, now, trail),
             Stage::Reading(lookup) => {
                 let can_read = !nodes[call.via].isolated && !tables.is_away();
                 self.read(id, lookup, now, tables, can_read, trail)
+            }
+            Stage::Recalling(..) if nodes[call.via].isolated || tables.is_away() => {
+                self.tell(id, Told::Busy, now, trail);
+                true
+            }
+            Stage::Recalling(order, None) => {
+                call.stage = Stage::Recalling(order, Some(tables.position(call.partition)));
+                false
+            }
+            Stage::Recalling(order, Some(applied)) => {
+                let to = believed_owner(nodes, call.partition, self.stale_news_percent, dice);
+                match (tables.recalled(order, applied), &mut call.ask) {
+                    (Some(recalled), Ask::Command(command)) => {
+                        let row = takes_row(command).expect("only such a command is about an order");
+                        *row = Some(Box::new(recalled));
+                    }
+                    // Never known to it: asked once more, as a question.
+                    _ => call.ask = Ask::Lookup(order),
+                }
+                call.stage = Stage::Out(to);
+                false
             }
             Stage::Held | Stage::Over => true,
         }
     }
 
-    fn back(&mut self, id: CallId, said: Said, now: u64, nodes: &[Node], trail: &mut Trail, dice: &mut Dice) -> bool {
+    fn back(&mut self, id: CallId, said: Said, now: u64, trail: &mut Trail) -> bool {
+        /// As the router has it.
+        const ROWS_READ_MAX: usize = 4;
         let call = &mut self.calls[id];
+        let about = match &call.ask {
+            Ask::Command(
+                Command::Cancel { order, row, .. } | Command::ConfirmPayment { order, row } | Command::ConfirmRefund { order, row },
+            ) => Some((*order, row.is_none())),
+            _ => None,
+        };
         match (said, &call.ask) {
             (Said::Sighting(sighting), Ask::Lookup(order)) => {
                 call.stage = Stage::Reading(Lookup::of(*order, sighting));
                 false
             }
-            (Said::Reply(Reply::Refused(Refusal::OrderNotFound)), Ask::Command(Command::Cancel { order, .. })) => {
-                // Forgotten by the engine, or never known to it: asked once more, as a question.
-                let (to, order) = (believed_owner(nodes, call.partition, self.stale_news_percent, dice), *order);
+            (Said::Reply(Reply::Done(Answer::PlacedBefore(order))), _) => {
+                // Nothing but its id is known to the owner: the tables have it.
                 call.ask = Ask::Lookup(order);
-                call.stage = Stage::Out(to);
+                let sighting = Sighting::Unknown { epoch: order.epoch(), next_number: order.number() + 1, in_tables: true };
+                call.stage = Stage::Reading(Lookup::of(order, Ok(sighting)));
+                false
+            }
+            (Said::Reply(Reply::Refused(refusal)), _)
+                if about
+                    .is_some_and(|(_, without_row)| refusal == Refusal::StaleRow || refusal == Refusal::OrderNotFound && without_row) =>
+            {
+                call.rows_read += 1;
+                if call.rows_read > ROWS_READ_MAX {
+                    self.tell(id, Told::Busy, now, trail);
+                    return true;
+                }
+                let (order, _) = about.expect("it was just looked at");
+                call.stage = Stage::Recalling(order, None);
                 false
             }
             (Said::Reply(reply), _) => {
@@ -189,7 +236,8 @@ impl Network {
             Next::Answer(answer) => {
                 let asked = &self.history.calls[self.calls[id].noted].asked;
                 let told = match asked {
-                    Asked::Cancel(order) => told(&after_not_found(*order, self.owner_of(*order), answer)),
+                    Asked::Cancel(order) | Asked::Money(order) => told(&without_row(*order, &answer)),
+                    Asked::Place { .. } if !matches!(answer, OrderLookup::Known(_)) => Told::Pending(Some(lookup.id())),
                     _ => found(&answer),
                 };
                 self.tell(id, told, now, trail);
@@ -210,11 +258,6 @@ impl Network {
         };
         self.calls[id].stage = Stage::Reading(lookup);
         false
-    }
-
-    /// The user a buyer's own token would name.
-    fn owner_of(&self, order: OrderId) -> Option<UserId> {
-        self.known.iter().find(|(id, _)| *id == order).map(|(_, user)| *user)
     }
 
     fn tell(&mut self, id: CallId, told: Told, now: u64, trail: &mut Trail) {
@@ -258,7 +301,8 @@ fn told(reply: &Reply) -> Told {
     match reply {
         Reply::Done(Answer::Placed(order)) => Told::Accepted { order: order.id, status: order.status },
         Reply::Done(Answer::Replayed(order) | Answer::Order(order)) => Told::Order { order: order.id, status: order.status },
-        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_)) => Told::Done,
+        Reply::Done(Answer::PlacedBefore(order)) => Told::Pending(Some(*order)),
+        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) => Told::Done,
         Reply::Refused(Refusal::OrderNotFound) => Told::NotFound,
         Reply::Refused(_) => Told::Refused,
         Reply::Pending(order) => Told::Pending(*order),

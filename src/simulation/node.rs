@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::broker::{Frame, Notice};
 use super::network::{Ask, CallId, Said};
@@ -13,7 +14,7 @@ use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
 use crate::engine::Snapshot;
 use crate::event::{self, Batch, Event, LogVersion};
 use crate::ownership::protocol::{Action, Input, Protocol};
-use crate::partition::{Bounds, Busy, Hear, Reply, Sighting, Term};
+use crate::partition::{Bounds, Busy, Hear, RecentOrders, Reply, Term};
 
 /// The start of simulated time, in Unix milliseconds.
 const DAWN_MS: i64 = 1_800_000_000_000;
@@ -32,12 +33,6 @@ impl Hear<Reply> for Ear {
     }
 }
 
-impl Hear<Sighting> for Ear {
-    fn hear(self, sighting: Sighting) {
-        self.outbox.borrow_mut().push((self.call, Said::Sighting(Ok(sighting))));
-    }
-}
-
 struct Request {
     call: CallId,
     ask: Ask,
@@ -50,13 +45,16 @@ enum Stage {
     Claiming {
         protocol: Protocol,
         todo: Action,
+        /// In which version it will write, as was read when it began.
+        version: LogVersion,
         /// What was loaded, until the look back.
         loaded: Option<Snapshot>,
         /// When the broker was asked for something that it has not answered yet.
         asked_at: Option<u64>,
     },
     Serving {
-        term: Box<Term<Ear, Ear>>,
+        term: Box<Term<Ear>>,
+        version: LogVersion,
         sent_at: u64,
     },
 }
@@ -68,7 +66,7 @@ struct Seat {
     inbox: VecDeque<Request>,
     retry_at: u64,
     #[cfg(test)]
-    kept: Option<Box<Term<Ear, Ear>>>,
+    kept: Option<Box<Term<Ear>>>,
 }
 
 /// A process.
@@ -165,7 +163,7 @@ impl Node {
     }
 
     /// The engine that serves a partition here.
-    pub(super) fn term(&self, partition: PartitionId) -> Option<&Term<Ear, Ear>> {
+    pub(super) fn term(&self, partition: PartitionId) -> Option<&Term<Ear>> {
         match &self.seats[usize::from(partition.get())].stage {
             Stage::Serving { term, .. } => Some(term),
             Stage::Idle | Stage::Claiming { .. } => None,
@@ -266,8 +264,8 @@ impl Node {
         match seat.stage {
             Stage::Idle if wanted && env.now >= seat.retry_at => {
                 env.broker.send(session, Frame::Lock(seat.partition));
-                let (protocol, todo) = (Protocol::new(seat.partition), Action::Lock);
-                seat.stage = Stage::Claiming { protocol, todo, loaded: None, asked_at: Some(env.now) };
+                let (protocol, todo, version) = (Protocol::new(seat.partition), Action::Lock, env.tables.log_version());
+                seat.stage = Stage::Claiming { protocol, todo, version, loaded: None, asked_at: Some(env.now) };
             }
             Stage::Idle => seat.turn_away(env, &self.outbox, !wanted),
             Stage::Claiming { asked_at: Some(_), .. } if !wanted => self.end_session(env),
@@ -276,7 +274,12 @@ impl Node {
             // Nothing can be read or counted up from here.
             Stage::Claiming { .. } if self.isolated => seat.give_up(session, env),
             Stage::Claiming { .. } => seat.climb(self.index, session, env)?,
-            Stage::Serving { .. } => seat.serve(self.index, session, clock, wanted, env, &self.outbox)?,
+            Stage::Serving { .. } => {
+                if !self.isolated {
+                    seat.do_chores(clock, env);
+                }
+                seat.serve(self.index, session, clock, wanted, env, &self.outbox)?;
+            }
         }
         Ok(())
     }
@@ -298,7 +301,7 @@ impl Seat {
         match &self.stage {
             Stage::Idle => None,
             Stage::Claiming { asked_at, .. } => *asked_at,
-            Stage::Serving { term, sent_at } => term.is_waiting().then_some(*sent_at),
+            Stage::Serving { term, sent_at, .. } => term.is_waiting().then_some(*sent_at),
         }
     }
 
@@ -322,7 +325,8 @@ impl Seat {
     /// Does the next thing on the way to becoming the owner.
     fn climb(&mut self, node: usize, session: usize, env: &mut Env) -> Result<(), String> {
         let partition = self.partition;
-        let Stage::Claiming { protocol, todo, loaded, asked_at } = &mut self.stage else { return Ok(()) };
+        let Stage::Claiming { protocol, todo, version, loaded, asked_at } = &mut self.stage else { return Ok(()) };
+        let version = *version;
         let fails = env.tables.is_away() || env.weather.weights.fault > 0 && env.dice.one_in(60);
         match todo.clone() {
             Action::Lock | Action::Taken => {}
@@ -335,7 +339,7 @@ impl Seat {
                 }
             }
             Action::Fence(fence) => {
-                env.broker.send(session, Frame::Publish(partition, bytes(&fence)));
+                env.broker.send(session, Frame::Publish(partition, bytes(&fence, version)));
                 *asked_at = Some(env.now);
             }
             Action::ReadApplied | Action::ReadAppliedLater | Action::Load if fails => self.give_up(session, env),
@@ -344,7 +348,7 @@ impl Seat {
             }
             Action::Overtaken { .. } => self.give_up(session, env),
             Action::Load => {
-                *loaded = Some(env.tables.snapshot(partition));
+                *loaded = Some(env.tables.snapshot(partition, version < LogVersion::V2)?);
                 *todo = protocol.step(Input::Loaded);
             }
             Action::Serve(epoch) => {
@@ -353,8 +357,8 @@ impl Seat {
                     env.tables.force_position(partition, epoch);
                     env.auditor.forced(partition, epoch);
                 }
-                let term = self.begin(epoch, snapshot, env)?;
-                self.stage = Stage::Serving { term, sent_at: 0 };
+                let term = self.begin((epoch, version), snapshot, env)?;
+                self.stage = Stage::Serving { term, version, sent_at: 0 };
                 env.epochs += 1;
                 env.trail.note(env.now, || format!("node {node}: serves partition {partition} in epoch {epoch}"));
             }
@@ -362,19 +366,41 @@ impl Seat {
         Ok(())
     }
 
-    fn begin(&mut self, epoch: Epoch, snapshot: Snapshot, env: &Env) -> Result<Box<Term<Ear, Ear>>, String> {
+    fn begin(&mut self, (epoch, version): (Epoch, LogVersion), snapshot: Snapshot, env: &Env) -> Result<Box<Term<Ear>>, String> {
         #[cfg(test)]
         if let Some(kept) = self.kept.take() {
             return Ok(Box::new(kept.carry_on(epoch)));
         }
-        let bounds = Bounds { batch_commands_max: env.weather.batch_commands_max, ended_orders_max: env.weather.ended_orders_max };
-        Term::begin(self.partition, epoch, snapshot, bounds).map(Box::new).map_err(|error| error.to_string())
+        let bounds = Bounds {
+            batch_commands_max: env.weather.batch_commands_max,
+            with_older_releases: version < LogVersion::V2,
+            confirm_is_applied: false,
+        };
+        let recent = Arc::<RecentOrders>::default();
+        Term::begin((self.partition, epoch), snapshot, bounds, recent).map(Box::new).map_err(|error| error.to_string())
+    }
+
+    /// Hears how far the tables are, forgets what they have, closes what is over.
+    fn do_chores(&mut self, clock: Timestamp, env: &mut Env) {
+        let Stage::Serving { term, .. } = &mut self.stage else { return };
+        if env.tables.is_away() || !env.dice.percent(env.weather.chores_percent) {
+            return;
+        }
+        let (epoch, sequence) = env.tables.position(self.partition);
+        if epoch == term.engine().epoch() {
+            term.applied(sequence);
+        }
+        let at_most = *env.dice.pick(&[1, 3, 1_000]).unwrap_or(&3);
+        term.forget(at_most);
+        if term.room() > 0 && env.dice.percent(20) {
+            term.close_ended(clock, clock.minus_millis(env.weather.retention_ms), 1);
+        }
     }
 
     /// Takes calls up, ends holds, sends what was gathered; or leaves, when it has nothing left to do.
     fn serve(&mut self, node: usize, session: usize, clock: Timestamp, wanted: bool, env: &mut Env, outbox: &Outbox) -> Result<(), String> {
         self.turn_away(env, outbox, false);
-        let Stage::Serving { term, sent_at } = &mut self.stage else { return Ok(()) };
+        let Stage::Serving { term, version, sent_at } = &mut self.stage else { return Ok(()) };
         let first = term.gathered().len();
         for _ in 0..env.dice.below(term.room() + 1) {
             let Some(Request { call, ask, arrived, .. }) = self.inbox.pop_front() else { break };
@@ -382,7 +408,10 @@ impl Seat {
             let now = if breaks::is_broken(Break::WindowWithDecrement) { arrived } else { clock };
             match ask {
                 Ask::Command(command) => term.command(now, command, ear),
-                Ask::Lookup(order) => term.look_up(order, ear),
+                Ask::Lookup(order) => {
+                    let sighting = term.look_up(order).ok_or(Busy::Unavailable);
+                    outbox.borrow_mut().push((ear.call, Said::Sighting(sighting)));
+                }
             }
         }
         decided_at(&term.gathered()[first..], clock)?;
@@ -391,7 +420,7 @@ impl Seat {
         }
         if let Some(batch) = term.next_batch() {
             env.trail.note(env.now, || sends(node, &batch));
-            env.broker.send(session, Frame::Publish(self.partition, bytes(&batch)));
+            env.broker.send(session, Frame::Publish(self.partition, bytes(&batch, *version)));
             *sent_at = env.now;
         }
         if !wanted && self.inbox.is_empty() && !term.is_waiting() {
@@ -406,10 +435,9 @@ fn sends(node: usize, batch: &Batch) -> String {
     format!("node {node}: sends {}/{}/{}: {:?}", batch.partition, batch.epoch, batch.sequence, batch.events)
 }
 
-/// A batch on the wire. Releases are mixed: one claim writes the oldest version and the next the newest.
-fn bytes(batch: &Batch) -> Vec<u8> {
-    let version = if batch.epoch.get() % 2 == 1 { LogVersion::OLDEST } else { LogVersion::NEWEST };
-    event::encode(batch, version).expect("nothing is decided that the oldest version cannot hold")
+/// A batch on the wire.
+fn bytes(batch: &Batch, version: LogVersion) -> Vec<u8> {
+    event::encode(batch, version).expect("nothing is decided that the version cannot hold")
 }
 
 /// R4: an order is placed at the time it is decided, on the clock of the one who decides it.

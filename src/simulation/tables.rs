@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Unreadable};
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Stock,
     Timestamp, Units, UserId,
 };
-use crate::engine::{KnownOrder, Snapshot};
+use crate::engine::{KnownCommodity, KnownOrder, Recalled, Snapshot};
+use crate::event::LogVersion;
 use crate::history::{CommodityRow, OrderRow, Rows};
-use crate::store::{CommodityUpdate, Epochs, Move, NewCommodity, NewOrder, Position, StoreError, Tables, Transaction};
+use crate::store::{CommodityUpdate, Delta, Epochs, Move, NewCommodity, NewOrder, Position, StoreError, Tables, Transaction};
 
 /// How the database is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,68 @@ struct Inner {
     commodities: BTreeMap<CommodityId, Listed>,
     /// The claimed epoch and the position, by partition.
     partitions: BTreeMap<PartitionId, (Epoch, Position)>,
+    checkpoints: BTreeMap<PartitionId, Kept>,
+    is_mixed: bool,
+    was_mixed: bool,
+}
+
+/// The checkpoint of a partition, and what came after.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    position: Position,
+    parts: Vec<Vec<u8>>,
+    deltas: Vec<Delta>,
+}
+
+impl Inner {
+    fn rows(&self, partition: PartitionId) -> CommodityRows {
+        let of_it = self.commodities.values().filter(|row| row.partition == partition);
+        let (over, listed): (Vec<&Listed>, Vec<&Listed>) = of_it.partition(|row| row.removed || row.commodity.closed_at.is_some());
+        CommodityRows {
+            listed: listed.into_iter().map(|row| row.commodity.clone()).collect(),
+            over: over.into_iter().map(|row| (row.commodity.clone(), row.removed)).collect(),
+        }
+    }
+
+    fn from_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
+        let mut rows = FromRows::new(DAWN, with_live_orders);
+        let commodities = self.rows(partition);
+        let is_listed = |id: CommodityId| commodities.listed.iter().any(|commodity| commodity.id == id);
+        for row in self.orders.values().filter(|row| row.order.id.partition() == partition) {
+            if row.order.status == OrderStatus::RefundDue || is_listed(row.order.commodity) {
+                rows.row(row.order, row.key.map(|key| (key, row.fingerprint)), row.changed_at);
+            }
+        }
+        rows.snapshot(commodities)
+    }
+
+    fn from_checkpoint(&self, partition: PartitionId) -> Result<Snapshot, Unreadable> {
+        let nothing = Kept::default();
+        let kept = self.checkpoints.get(&partition).unwrap_or(&nothing);
+        let mut folded = Checkpoint::at(kept.position);
+        kept.parts.iter().try_for_each(|part| folded.part(part))?;
+        kept.deltas.iter().try_for_each(|delta| folded.delta(delta.previous, delta.position, &delta.body))?;
+        if folded.position() != self.partitions[&partition].1 {
+            return Err(Unreadable("a delta is missing at the end".into()));
+        }
+        let row = |id| self.orders.get(&id).map(|row: &Row| KnownOrder { order: row.order, key: row.key });
+        let recalled: Vec<KnownOrder> = folded.recalled().filter_map(row).collect();
+        folded.snapshot(self.rows(partition), &recalled, DAWN)
+    }
+}
+
+/// Keys are kept for longer than a run lasts.
+const DAWN: Timestamp = Timestamp::ZERO;
+
+/// In an order that does not depend on how it was made.
+fn sorted(mut snapshot: Snapshot) -> Snapshot {
+    for known in &mut snapshot.commodities {
+        known.buyers.sort_unstable();
+        known.keys.sort_unstable_by_key(|key| key.order);
+        known.orders.sort_unstable_by_key(|known| known.order.id);
+    }
+    snapshot.commodities.sort_unstable_by_key(|known| known.commodity.id);
+    snapshot
 }
 
 /// The database.
@@ -67,6 +131,7 @@ enum Undo {
     Order(OrderId, Option<Row>),
     Commodity(CommodityId, Option<Listed>),
     Position(PartitionId, Position),
+    Delta(PartitionId),
 }
 
 impl Memory {
@@ -111,17 +176,56 @@ impl Memory {
         self.lock().orders.get(&id).map(|row| row.order)
     }
 
-    /// What an engine starts from: the rows the real query finds.
-    pub(super) fn snapshot(&self, partition: PartitionId) -> Snapshot {
+    /// The newest form that may be in the log.
+    pub(super) fn log_version(&self) -> LogVersion {
+        if self.lock().is_mixed { LogVersion::OLDEST } else { LogVersion::NEWEST }
+    }
+
+    /// Whether processes of an older release take part.
+    pub(super) fn set_mixed(&self, is_mixed: bool) {
+        let mut inner = self.lock();
+        (inner.is_mixed, inner.was_mixed) = (is_mixed, inner.was_mixed || is_mixed);
+    }
+
+    /// An order's row, for an engine that has forgotten it.
+    pub(super) fn recalled(&self, id: OrderId, applied: Position) -> Option<Recalled> {
         let inner = self.lock();
-        let listed = |id: &CommodityId| inner.commodities.get(id).is_some_and(|row| row.partition == partition && !row.removed);
-        let known = |row: &&Row| row.order.status.is_live() || row.order.status == OrderStatus::RefundDue || row.key.is_some();
-        let orders = inner.orders.values().filter(known).filter(|row| listed(&row.order.commodity));
-        let known = |row: &Row| KnownOrder { order: row.order, key: row.key, fingerprint: row.fingerprint, changed_at: row.changed_at };
-        Snapshot {
-            commodities: inner.commodities.iter().filter(|(id, _)| listed(id)).map(|(_, row)| row.commodity.clone()).collect(),
-            orders: orders.map(known).collect(),
+        let row = inner.orders.get(&id)?;
+        let listed = &inner.commodities[&row.order.commodity];
+        let over = listed.removed || listed.commodity.closed_at.is_some();
+        let commodity = over.then(|| Box::new(listed.commodity.clone()));
+        Some(Recalled { order: row.order, key: row.key, applied, commodity })
+    }
+
+    /// What an engine starts from: made from the rows, and from checkpoint and deltas, which must come to the same.
+    pub(super) fn snapshot(&self, partition: PartitionId, with_live_orders: bool) -> Result<Snapshot, String> {
+        let inner = self.lock();
+        let from_rows = sorted(inner.from_rows(partition, with_live_orders));
+        if with_live_orders {
+            return Ok(from_rows);
         }
+        match inner.from_checkpoint(partition) {
+            Ok(snapshot) if sorted(snapshot.clone()) == from_rows => Ok(snapshot),
+            Ok(snapshot) => {
+                let snapshot = sorted(snapshot);
+                let differs = |(rows, checkpoint): (&KnownCommodity, &KnownCommodity)| rows != checkpoint;
+                let pair = from_rows.commodities.iter().zip(&snapshot.commodities).find(|pair| differs(*pair));
+                Err(format!("where the rows come to {:?}, the checkpoint comes to {:?}", pair.map(|pair| pair.0), pair.map(|pair| pair.1)))
+            }
+            // An older release was here.
+            Err(_) if inner.was_mixed => Ok(from_rows),
+            Err(unreadable) => Err(format!("the checkpoint cannot be used: {unreadable}")),
+        }
+    }
+
+    /// Writes a checkpoint of a partition as it is now.
+    pub(super) fn write_checkpoint(&self, partition: PartitionId) {
+        let mut inner = self.lock();
+        let snapshot = inner.from_checkpoint(partition).unwrap_or_else(|_| inner.from_rows(partition, false));
+        let position = inner.partitions[&partition].1;
+        let kept = inner.checkpoints.entry(partition).or_default();
+        (kept.position, kept.parts) = (position, checkpoint::parts_of(&snapshot));
+        kept.deltas.retain(|delta| delta.position > position);
     }
 
     /// Every commodity, for the checks.
@@ -209,6 +313,14 @@ impl Transaction for Change {
         Ok(())
     }
 
+    async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
+        for delta in deltas {
+            self.noted(Undo::Delta(delta.partition));
+            self.memory.lock().checkpoints.entry(delta.partition).or_default().deltas.push(delta);
+        }
+        Ok(())
+    }
+
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
         let mut inner = self.memory.lock();
         for NewOrder { order, key, fingerprint, changed_at } in orders {
@@ -286,6 +398,7 @@ impl Transaction for Change {
         }
         commodity.paused = update.paused.unwrap_or(commodity.paused);
         commodity.ended_at = update.ended_at.or(commodity.ended_at);
+        commodity.closed_at = update.closed_at.or(commodity.closed_at);
         commodity.version = update.version.unwrap_or(commodity.version);
         row.removed |= update.removed_at.is_some();
         Ok(true)
@@ -336,6 +449,7 @@ impl Drop for Change {
                 }
                 Undo::Commodity(id, Some(row)) => drop(inner.commodities.insert(id, row)),
                 Undo::Commodity(id, None) => drop(inner.commodities.remove(&id)),
+                Undo::Delta(id) => drop(inner.checkpoints.get_mut(&id).and_then(|kept| kept.deltas.pop())),
                 Undo::Position(id, position) => {
                     if let Some((_, found)) = inner.partitions.get_mut(&id) {
                         *found = position;

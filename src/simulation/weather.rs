@@ -23,7 +23,12 @@ pub(super) struct Weather {
     pub(super) command_timeout_ms: u64,
     pub(super) inbox_depth_max: usize,
     pub(super) batch_commands_max: usize,
-    pub(super) ended_orders_max: usize,
+    /// Whether an older release takes part, until somebody says that it is gone.
+    pub(super) begins_mixed: bool,
+    /// How often an owner forgets what the tables have, and closes what is over, in a hundred times.
+    pub(super) chores_percent: u64,
+    /// How long after its sale a commodity is closed.
+    pub(super) retention_ms: u64,
     /// How far a node's clock may be off, and jump.
     pub(super) clock_error_ms: u64,
     /// How often a node is wrong about who owns a partition, in a hundred times.
@@ -62,7 +67,9 @@ impl Weather {
             command_timeout_ms: dice.between(200, 4_000),
             inbox_depth_max: *dice.pick(&[2, 8, 64]).unwrap_or(&8),
             batch_commands_max: *dice.pick(&[1, 3, 16]).unwrap_or(&3),
-            ended_orders_max: *dice.pick(&[0, 2, 64]).unwrap_or(&64),
+            begins_mixed: dice.percent(30),
+            chores_percent: *dice.pick(&[0, 5, 40]).unwrap_or(&5),
+            retention_ms: *dice.pick(&[0, 1_000, 1 << 40]).unwrap_or(&1_000),
             clock_error_ms: *dice.pick(&[0, 50, 5_000]).unwrap_or(&0),
             stale_news_percent: *dice.pick(&[2, 30]).unwrap_or(&2),
             weights: Weights {
@@ -87,6 +94,8 @@ impl Weather {
             append_timeout_ms: 4_000,
             command_timeout_ms: 1 << 40,
             inbox_depth_max: 1 << 20,
+            // What is left is to be sold, not closed.
+            retention_ms: 1 << 40,
             stale_news_percent: 0,
             ..self.clone()
         }

@@ -68,6 +68,7 @@ impl World {
                 weather,
             },
         };
+        world.env.tables.set_mixed(world.env.weather.begins_mixed);
         world.count_members();
         for node in &mut world.nodes {
             node.view = world.env.members;
@@ -165,8 +166,10 @@ impl World {
         let Self { env, nodes, consumers, .. } = self;
         let which = env.dice.below(nodes.len());
         let node = &mut nodes[which];
-        match env.dice.below(7) {
+        match env.dice.below(8) {
             0 => node.up = true,
+            // The last process of the older release is gone.
+            7 => env.tables.set_mixed(false),
             // The longer it takes, the more an owner that is one no longer can say.
             1 if env.dice.percent(40) => {
                 (node.paused, node.isolated) = (false, false);

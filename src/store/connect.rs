@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use doorbuster_migrations::Migrator;
+use doorbuster_migrations::{Migrator, Widening};
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection, Executor};
@@ -24,6 +24,8 @@ use crate::domain::Partitions;
 pub(super) struct Connections {
     pub(super) writer: DatabaseConnection,
     pub(super) reader: DatabaseConnection,
+    /// Apart from the others: what loads a partition must not keep heartbeats, logins and lists waiting.
+    pub(super) loader: DatabaseConnection,
     pub(super) answer_timeout: Duration,
 }
 
@@ -54,6 +56,7 @@ impl Connections {
 
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         self.reader.close_by_ref().await?;
+        self.loader.close_by_ref().await?;
         self.writer.close_by_ref().await?;
         Ok(())
     }
@@ -73,22 +76,21 @@ impl Connections {
     }
 
     async fn upgrade(&self, partitions: Partitions) -> Result<usize, StoreError> {
-        let applied = applied_steps(&self.writer).await?;
-        refuse_newer(&applied)?;
-        let steps = Migrator::migrations().len() - applied.len();
+        let missing = Steps::applied(&self.writer).await?.missing()?;
         Migrator::up(&self.writer, None).await?;
+        Widening::up(&self.writer, None).await?;
         first_rows(&self.writer, partitions).await?;
-        Ok(steps)
+        Ok(missing)
     }
 
     /// The number of partitions, if the schema is exactly this release's.
     pub(super) async fn check_schema(&self) -> Result<Partitions, StoreError> {
-        let applied = applied_steps(&self.reader).await?;
-        refuse_newer(&applied)?;
-        if applied.is_empty() {
+        let applied = Steps::applied(&self.reader).await?;
+        let missing = applied.missing()?;
+        if applied.first.is_empty() {
             return Err(StoreError::Schema("the database has no Doorbuster schema: run `doorbuster migrate`".into()));
         }
-        if applied.len() < Migrator::migrations().len() {
+        if missing > 0 {
             return Err(StoreError::Schema("the schema is of an older release: run `doorbuster migrate` of this one".into()));
         }
         read_partitions(&self.reader)
@@ -171,7 +173,12 @@ async fn open_sqlite(path: &Path, settings: &config::Database, missing: Missing)
         SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
     };
     let reader = options.clone().pragma("query_only", "ON");
-    Ok(Connections { writer: pool(1, options), reader: pool(settings.connections_max, reader), answer_timeout: timeout })
+    Ok(Connections {
+        writer: pool(1, options),
+        loader: pool(settings.loads_max, reader.clone()),
+        reader: pool(settings.connections_max, reader),
+        answer_timeout: timeout,
+    })
 }
 
 /// Whether a connection may be used again. After a full disk or a failing one SQLite has rolled back by itself: the ROLLBACK
@@ -196,7 +203,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// MySQL and MariaDB: one pool for everything.
+/// MySQL and MariaDB: one pool for loads, one for everything else.
 async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -> Result<Connections, StoreError> {
     let timeout = Duration::from_millis(settings.acquire_timeout_ms);
     // The session's modes are set below, as a whole, so that the server's defaults have no say.
@@ -218,22 +225,27 @@ async fn open_mysql(options: MySqlConnectOptions, settings: &config::Database) -
             drop(connection.close().await);
         }
     }
-    let pool = MySqlPoolOptions::new()
-        .max_connections(settings.connections_max)
-        .acquire_timeout(timeout)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // Strict: what does not fit a column is an error and never cut to size.
-                connection.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'").await?;
-                // No gap locks: consumers of different partitions insert beside each other without deadlocks. What needs
-                // one snapshot for several reads asks for REPEATABLE READ itself.
-                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-                Ok(())
+    let pool = |connections: u32| {
+        let pool = MySqlPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(timeout)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // Strict: what does not fit a column is an error and never cut to size.
+                    connection
+                        .execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'")
+                        .await?;
+                    // No gap locks: consumers of different partitions insert beside each other without deadlocks. What needs
+                    // one snapshot for several reads asks for REPEATABLE READ itself.
+                    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                    Ok(())
+                })
             })
-        })
-        .connect_lazy_with(options);
-    let connection = SqlxMySqlConnector::from_sqlx_mysql_pool(pool);
-    Ok(Connections { writer: connection.clone(), reader: connection, answer_timeout: timeout })
+            .connect_lazy_with(options.clone());
+        SqlxMySqlConnector::from_sqlx_mysql_pool(pool)
+    };
+    let connection = pool(settings.connections_max);
+    Ok(Connections { writer: connection.clone(), reader: connection, loader: pool(settings.loads_max), answer_timeout: timeout })
 }
 
 /// What is acknowledged to the log after a commit must survive the server's loss of power too.
@@ -302,19 +314,39 @@ impl MigrationLock {
     }
 }
 
-async fn applied_steps(connection: &DatabaseConnection) -> Result<Vec<String>, StoreError> {
-    if !SchemaManager::new(connection).has_table("seaql_migrations").await? {
+/// The steps a schema has. They stand in two tables: the releases before this one read the first alone, and refuse what
+/// they do not know in it; they work on a schema with more of the later steps, which only widen.
+struct Steps {
+    first: Vec<String>,
+    widening: Vec<String>,
+}
+
+impl Steps {
+    async fn applied(connection: &DatabaseConnection) -> Result<Self, StoreError> {
+        let first = recorded::<Migrator>(connection).await?;
+        Ok(Self { first, widening: recorded::<Widening>(connection).await? })
+    }
+
+    /// How many steps of this release it lacks. One that this release does not know is a newer release's, and an error.
+    fn missing(&self) -> Result<usize, StoreError> {
+        Ok(missing_of::<Migrator>(&self.first)? + missing_of::<Widening>(&self.widening)?)
+    }
+}
+
+async fn recorded<M: MigratorTrait>(connection: &DatabaseConnection) -> Result<Vec<String>, StoreError> {
+    let table = M::migration_table_name().to_string();
+    if !SchemaManager::new(connection).has_table(table.as_str()).await? {
         return Ok(Vec::new());
     }
-    let query = Statement::from_string(connection.get_database_backend(), "SELECT version FROM seaql_migrations ORDER BY version");
+    let query = Statement::from_string(connection.get_database_backend(), format!("SELECT version FROM {table} ORDER BY version"));
     connection.query_all_raw(query).await?.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
 }
 
-fn refuse_newer(applied: &[String]) -> Result<(), StoreError> {
-    let known = Migrator::migrations();
+fn missing_of<M: MigratorTrait>(applied: &[String]) -> Result<usize, StoreError> {
+    let known = M::migrations();
     match applied.iter().find(|step| known.iter().all(|migration| migration.name() != *step)) {
         Some(step) => Err(StoreError::Schema(format!("the schema is of a newer release (it has the step {step}): use that release"))),
-        None => Ok(()),
+        None => Ok(known.len() - applied.len()),
     }
 }
 
@@ -329,7 +361,8 @@ async fn first_rows(connection: &DatabaseConnection, partitions: Partitions) -> 
         let sql = "INSERT INTO partitions (id, owner, epoch, applied_epoch, applied_sequence) VALUES (?, NULL, 0, 0, 0)";
         transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partition.get()))])).await?;
     }
-    let sql = "INSERT INTO meta (id, partitions, last_commodity_id) VALUES (1, ?, 0)";
+    // No process of an older release has written to its log, or will: it begins with the form of this one.
+    let sql = "INSERT INTO meta (id, partitions, last_commodity_id, log_version) VALUES (1, ?, 0, 2)";
     transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partitions.get()))])).await?;
     Ok(transaction.commit().await?)
 }

@@ -6,13 +6,16 @@ use crate::domain::{
     Commodity, CommodityId, Currency, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Stock,
     Terms, Timestamp, Units, UserId,
 };
-use crate::engine::KnownOrder;
 
 impl order::Model {
-    pub(super) fn known(&self) -> Result<KnownOrder, StoreError> {
-        let changed_at = Timestamp::from_millis(self.changed_at).map_err(|error| self.corrupt("changed_at", error))?;
-        let key = self.idempotency_key.map(|key| IdempotencyKey::from_bytes(key.into_bytes()));
-        Ok(KnownOrder { order: self.order()?, key, fingerprint: RequestFingerprint(self.fingerprint), changed_at })
+    /// The key it was placed under, and what the request asked for.
+    pub(super) fn key(&self) -> Option<(IdempotencyKey, RequestFingerprint)> {
+        self.idempotency_key.map(|key| (IdempotencyKey::from_bytes(key.into_bytes()), RequestFingerprint(self.fingerprint)))
+    }
+
+    /// When its status last changed.
+    pub(super) fn changed_at(&self) -> Result<Timestamp, StoreError> {
+        Timestamp::from_millis(self.changed_at).map_err(|error| self.corrupt("changed_at", error))
     }
 
     pub(super) fn order(&self) -> Result<Order, StoreError> {
@@ -66,6 +69,7 @@ impl commodity::Model {
             },
             paused: self.paused,
             ended_at: self.ended_at.map(|at| time("ended_at", at)).transpose()?,
+            closed_at: self.closed_at.map(|at| time("closed_at", at)).transpose()?,
             version: u32::try_from(self.version).map_err(|_| ("version", Invalid("out of range")))?,
         })
     }

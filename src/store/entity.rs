@@ -31,6 +31,8 @@ pub mod order {
         pub fingerprint: i64,
         /// Unix milliseconds of the last change of status.
         pub changed_at: i64,
+        /// Leads the index of buyers' lists, see the migrations.
+        pub run: i32,
     }
 
     /// None.
@@ -88,6 +90,10 @@ pub mod commodity {
         pub version: i64,
         /// Unix milliseconds; a removed commodity is not listed any more.
         pub removed_at: Option<i64>,
+        /// Unix milliseconds; a closed commodity is history.
+        pub closed_at: Option<i64>,
+        /// Unix milliseconds of the audit that found a closed commodity right.
+        pub sealed_at: Option<i64>,
     }
 
     /// None.
@@ -116,6 +122,16 @@ pub mod partition {
         pub applied_epoch: i64,
         /// The last batch of that epoch in the tables.
         pub applied_sequence: i64,
+        /// Which parts are the checkpoint's; 0 = there is none.
+        pub checkpoint_generation: i64,
+        /// The position the parts were written at.
+        pub checkpoint_epoch: i64,
+        /// See `checkpoint_epoch`.
+        pub checkpoint_sequence: i64,
+        /// How many parts it has.
+        pub checkpoint_parts: i32,
+        /// How large they are together.
+        pub checkpoint_bytes: i64,
     }
 
     /// None.
@@ -178,6 +194,8 @@ pub mod node {
         pub heartbeat_at: i64,
         /// 0 up, 1 down, 2 away.
         pub broker: i16,
+        /// The newest form of log batches it reads.
+        pub log_version: i16,
     }
 
     /// None.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod audit;
+mod checkpoints;
 mod commodities;
 mod connect;
 mod convert;
@@ -10,6 +11,8 @@ mod entity;
 mod nodes;
 mod orders;
 mod partitions;
+mod runs;
+mod walk;
 mod write;
 
 use std::sync::Arc;
@@ -18,10 +21,14 @@ use std::time::Duration;
 use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, Statement, TransactionTrait, Value};
 
 pub use audit::AuditRow;
+pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
 pub use nodes::{NodeRow, NodeState};
-pub use partitions::{Epochs, PartitionRow};
-pub(crate) use write::{CommodityUpdate, Move, NewCommodity, NewOrder, Position, Tables, Transaction};
+pub use partitions::{CheckpointRow, Epochs, PartitionRow};
+pub use write::Position;
+pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
+
+use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::domain::{CommodityId, OrderStatus, Partitions, Timestamp, UserId};
@@ -36,6 +43,8 @@ pub struct Store {
 struct Inner {
     connections: Connections,
     partitions: Partitions,
+    /// One for each load under way.
+    loads: Arc<Semaphore>,
 }
 
 /// What the database did not do.
@@ -146,7 +155,8 @@ impl Store {
     pub async fn connect(url: &str, settings: &config::Database) -> Result<Self, StoreError> {
         let connections = Connections::open(url, settings, Missing::Refuse).await?;
         let partitions = connections.check_schema().await?;
-        Ok(Self { inner: Arc::new(Inner { connections, partitions }) })
+        let loads = Arc::new(Semaphore::new(settings.loads_max.max(1) as usize));
+        Ok(Self { inner: Arc::new(Inner { connections, partitions, loads }) })
     }
 
     /// Creates the schema or brings it up to this release; returns how many steps that took (0 = it was). A SQLite file
@@ -225,6 +235,10 @@ impl Store {
 
     /// A transaction in which several reads see one snapshot.
     async fn read_snapshot(&self) -> Result<DatabaseTransaction, StoreError> {
+        self.snapshot_of(self.reader()).await
+    }
+
+    async fn snapshot_of(&self, connections: &sea_orm::DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
         let options = match self.backend() {
             DbBackend::MySql => sea_orm::TransactionOptions {
                 isolation_level: Some(IsolationLevel::RepeatableRead),
@@ -234,7 +248,7 @@ impl Store {
             // A reader of a WAL sees what its first read saw.
             _ => sea_orm::TransactionOptions::default(),
         };
-        Ok(self.reader().begin_with_options(options).await?)
+        Ok(connections.begin_with_options(options).await?)
     }
 
     /// A transaction that changes rows: on SQLite it has the write lock from its beginning.

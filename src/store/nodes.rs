@@ -1,6 +1,6 @@
 //! Nodes: who says that they live. Never decides who owns a partition.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, SqlErr, sea_query::Expr};
+use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, SqlErr, sea_query::Expr};
 
 use super::entity::node::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError};
@@ -87,6 +87,7 @@ impl Store {
             started_at: Set(node.started_at.millis()),
             heartbeat_at: Set(node.heartbeat_at.millis()),
             broker: Set(node.broker as i16),
+            log_version: NotSet,
         };
         let writer = &self.inner.connections.writer;
         match instead_of {

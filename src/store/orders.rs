@@ -1,11 +1,17 @@
 //! Reading orders. Never writes one.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ConnectionTrait, EntityTrait};
 use uuid::Uuid;
 
-use super::entity::order::{Column, Entity};
-use super::{OrderFilter, Store, StoreError};
-use crate::domain::{Epoch, Order, OrderId, PartitionId, Timestamp};
+use super::entity::order::Entity;
+use super::walk::{Ids, Walk};
+use super::{OrderFilter, Store, StoreError, runs};
+use crate::domain::{Epoch, Order, OrderId, PartitionId, Timestamp, UserId};
+use crate::engine::Recalled;
+
+/// How many rows the first step of a race takes from a walk, and how many a step takes at most.
+const STEP_FIRST: u64 = 256;
+const STEP_MAX: u64 = 2_048;
 
 impl Store {
     /// One order of the projection.
@@ -16,31 +22,77 @@ impl Store {
         Entity::find_by_id(id.uuid()).one(self.reader()).await?.map(|row| row.order()).transpose()
     }
 
+    /// An order for an engine that has forgotten it, with its commodity if that is over.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn recalled(&self, id: OrderId) -> Result<Option<Recalled>, StoreError> {
+        // The position first: the row is then at least as new.
+        let applied = self.applied(id.partition()).await?;
+        let Some(row) = Entity::find_by_id(id.uuid()).one(self.reader()).await? else { return Ok(None) };
+        let order = row.order()?;
+        let commodity =
+            self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
+        let commodity = commodity.map(|stored| Box::new(stored.commodity));
+        Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), applied, commodity }))
+    }
+
     /// Orders in falling order of id (newest first), at most `limit`, older than `before`.
     ///
-    /// Each page is one walk along an index, whatever its place in the list, unless `status` alone is asked for.
+    /// A page reads what is on it, wherever it is in the list. Where a buyer is asked for together with a commodity or a
+    /// status, it reads at most twice as many rows as the shorter of both lists has.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn orders(&self, filter: &OrderFilter, before: Option<OrderId>, limit: u64) -> Result<Vec<Order>, StoreError> {
-        let mut query = Entity::find().order_by_desc(Column::Id).limit(limit);
-        if let Some(commodity) = filter.commodity {
-            query = query.filter(Column::CommodityId.eq(commodity.get()));
+        let until = [filter.placed_until.map(first_id_at), before.map(OrderId::uuid)].into_iter().flatten().min();
+        let ids = Ids { from: filter.placed_from.map_or(Uuid::nil(), first_id_at), until: until.unwrap_or(Uuid::max()) };
+        if ids.from >= ids.until || limit == 0 {
+            return Ok(Vec::new());
         }
-        if let Some(user) = filter.user {
-            query = query.filter(Column::UserId.eq(user.get()));
+        let of_anybody = match (filter.commodity, filter.status) {
+            (None, None) => Walk::All,
+            (None, Some(status)) => Walk::Status(status),
+            (Some(commodity), None) => Walk::Commodity(commodity),
+            (Some(commodity), Some(status)) => Walk::CommodityStatus(commodity, status),
+        };
+        let Some(user) = filter.user else { return of_anybody.page(self.reader(), ids, limit).await };
+        let of_buyer = Walk::User(user, self.newest_run().await?);
+        if of_anybody == Walk::All {
+            return of_buyer.page(self.reader(), ids, limit).await;
         }
-        if let Some(status) = filter.status {
-            query = query.filter(Column::Status.eq(status.code()));
+        self.race(filter, user, [of_buyer, of_anybody], ids, limit).await
+    }
+
+    /// No index is of both. So both lists are walked in turns, each alone, and what does not fit is thrown away: whichever has
+    /// a page together first has won.
+    async fn race(&self, filter: &OrderFilter, user: UserId, walks: [Walk; 2], ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
+        let fits = |order: &Order| {
+            order.user == user
+                && filter.commodity.is_none_or(|commodity| order.commodity == commodity)
+                && filter.status.is_none_or(|status| order.status == status)
+        };
+        let mut racers = walks.map(|walk| (walk, ids, Vec::new()));
+        let mut step = STEP_FIRST;
+        loop {
+            for (walk, ids, found) in &mut racers {
+                let rows = walk.page(self.reader(), *ids, step).await?;
+                found.extend(rows.iter().copied().filter(fits));
+                if found.len() as u64 >= limit || (rows.len() as u64) < step {
+                    found.truncate(limit as usize);
+                    return Ok(std::mem::take(found));
+                }
+                ids.until = rows.last().map_or(ids.until, |order| order.id.uuid());
+            }
+            step = (2 * step).min(STEP_MAX);
         }
-        if let Some(from) = filter.placed_from {
-            query = query.filter(Column::Id.gte(first_id_at(from)));
-        }
-        let until = filter.placed_until.map(first_id_at);
-        if let Some(end) = [until, before.map(OrderId::uuid)].into_iter().flatten().min() {
-            query = query.filter(Column::Id.lt(end));
-        }
-        query.all(self.reader()).await?.iter().map(super::entity::order::Model::order).collect()
+    }
+
+    /// The run that orders are written under now. Whatever was committed before is of this or of an older one.
+    async fn newest_run(&self) -> Result<i32, StoreError> {
+        let row = self.reader().query_one_raw(self.statement("SELECT order_run FROM meta WHERE id = 1", [])).await?;
+        let row = row.ok_or_else(|| StoreError::Corrupt("meta has no row".into()))?;
+        Ok(runs::run_after(row.try_get_by_index(0)?))
     }
 }
 

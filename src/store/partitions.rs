@@ -1,12 +1,11 @@
-//! Partitions: their epochs, how far the projection is, and the state an engine starts from. Never decides who owns one.
+//! Partitions: their epochs, how far the projection is, and which checkpoint they have. Never decides who owns one.
 
-use futures_util::TryStreamExt;
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, StreamTrait};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
 
-use super::entity::{commodity, order, partition};
+use super::entity::partition;
 use super::{Store, StoreError};
-use crate::domain::{Epoch, OrderStatus, PartitionId, Sequence};
-use crate::engine::{KnownOrder, Snapshot};
+use crate::domain::{Epoch, PartitionId, Sequence};
+use crate::event::LogVersion;
 
 /// A partition as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +18,21 @@ pub struct PartitionRow {
     pub epoch: Epoch,
     /// The epoch and the sequence of the last batch in the tables.
     pub applied: (Epoch, Sequence),
+    /// What a claim can begin with.
+    pub checkpoint: CheckpointRow,
+}
+
+/// Where the checkpoint of a partition is, and what it stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// Which parts are its; 0 = there is none.
+    pub generation: i64,
+    /// The last batch that is in it, and its epoch.
+    pub position: (Epoch, Sequence),
+    /// How many parts it has.
+    pub parts: u32,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// How far a partition is in claiming and in applying epochs.
@@ -57,6 +71,30 @@ impl Store {
         Ok(Epochs { claimed: row.epoch, applied: row.applied.0 })
     }
 
+    /// The newest form that may be in the log: below the newest of this release, older ones take part.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], and [`StoreError::Schema`] if a newer release has raised it beyond this one.
+    pub async fn log_version(&self) -> Result<LogVersion, StoreError> {
+        let row = self.reader().query_one_raw(self.statement("SELECT log_version FROM meta WHERE id = 1", [])).await?;
+        let found: i16 = row.map(|row| row.try_get_by_index(0)).transpose()?.ok_or_else(|| StoreError::Corrupt("meta is empty".into()))?;
+        let known = u8::try_from(found).ok().and_then(|number| LogVersion::new(number).ok());
+        known.ok_or_else(|| {
+            StoreError::Schema(format!("the log is written in version {found}, which this release does not know: use a newer one"))
+        })
+    }
+
+    /// Lets the log be written in the newest form that this release knows: no process of an older one runs any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn raise_log_version(&self) -> Result<(), StoreError> {
+        let newest = i16::from(LogVersion::NEWEST.get());
+        let sql = "UPDATE meta SET log_version = ? WHERE id = 1 AND log_version < ?";
+        self.inner.connections.writer.execute_raw(self.statement(sql, [newest.into(), newest.into()])).await?;
+        Ok(())
+    }
+
     /// Begins a new epoch of a partition: the one before and one, with that owner.
     ///
     /// # Errors
@@ -76,46 +114,9 @@ impl Store {
             }
         }
     }
-
-    /// What an engine of the partition starts from, read in one snapshot, in no particular order.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`], [`StoreError::Corrupt`].
-    pub async fn snapshot(&self, partition: PartitionId) -> Result<Snapshot, StoreError> {
-        let transaction = self.read_snapshot().await?;
-        let commodities = commodity::Entity::find()
-            .filter(commodity::Column::PartitionId.eq(i32::from(partition.get())))
-            .filter(commodity::Column::RemovedAt.is_null())
-            .all(&transaction)
-            .await?;
-        let commodities = commodities.into_iter().map(commodity::Model::commodity).collect::<Result<_, _>>()?;
-        let orders = self.known_orders(&transaction, partition).await?;
-        transaction.rollback().await?;
-        Ok(Snapshot { commodities, orders })
-    }
-
-    /// Row by row, so that a partition of millions of orders is in memory once.
-    async fn known_orders(&self, transaction: &DatabaseTransaction, partition: PartitionId) -> Result<Vec<KnownOrder>, StoreError> {
-        let known: Vec<String> = OrderStatus::ALL
-            .into_iter()
-            .filter(|status| status.is_live() || *status == OrderStatus::RefundDue)
-            .map(|status| status.code().to_string())
-            .collect();
-        let sql = format!(
-            "SELECT o.* FROM commodities c JOIN orders o ON o.commodity_id = c.id \
-             WHERE c.partition_id = ? AND c.removed_at IS NULL AND (o.status IN ({}) OR o.idempotency_key IS NOT NULL)",
-            known.join(", ")
-        );
-        let mut rows = transaction.stream_raw(self.statement(&sql, [i32::from(partition.get()).into()])).await?;
-        let mut orders = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            orders.push(order::Model::from_query_result(&row, "")?.known()?);
-        }
-        Ok(orders)
-    }
 }
 
-async fn find(connection: &impl ConnectionTrait, partition: PartitionId) -> Result<PartitionRow, StoreError> {
+pub(super) async fn find(connection: &impl ConnectionTrait, partition: PartitionId) -> Result<PartitionRow, StoreError> {
     let row = partition::Entity::find_by_id(i32::from(partition.get())).one(connection).await?;
     row.ok_or_else(|| StoreError::Corrupt(format!("there is no partition {partition}")))?.row()
 }
@@ -125,8 +126,15 @@ impl partition::Model {
         let corrupt = |column: &str| StoreError::Corrupt(format!("partitions.{column} of {}", self.id));
         let epoch = |column, value: i64| u32::try_from(value).ok().and_then(|v| Epoch::new(v).ok()).ok_or_else(|| corrupt(column));
         let id = u16::try_from(self.id).ok().and_then(|index| PartitionId::new(index).ok()).ok_or_else(|| corrupt("id"))?;
-        let sequence = u64::try_from(self.applied_sequence).map_err(|_| corrupt("applied_sequence"))?;
-        let applied = (epoch("applied_epoch", self.applied_epoch)?, Sequence(sequence));
-        Ok(PartitionRow { id, epoch: epoch("epoch", self.epoch)?, applied, owner: self.owner })
+        let sequence = |column, value: i64| u64::try_from(value).map(Sequence).map_err(|_| corrupt(column));
+        let applied = (epoch("applied_epoch", self.applied_epoch)?, sequence("applied_sequence", self.applied_sequence)?);
+        let position = (epoch("checkpoint_epoch", self.checkpoint_epoch)?, sequence("checkpoint_sequence", self.checkpoint_sequence)?);
+        let checkpoint = CheckpointRow {
+            generation: self.checkpoint_generation,
+            position,
+            parts: u32::try_from(self.checkpoint_parts).map_err(|_| corrupt("checkpoint_parts"))?,
+            bytes: u64::try_from(self.checkpoint_bytes).map_err(|_| corrupt("checkpoint_bytes"))?,
+        };
+        Ok(PartitionRow { id, epoch: epoch("epoch", self.epoch)?, applied, checkpoint, owner: self.owner })
     }
 }

@@ -7,21 +7,24 @@
 //! checked change every row they find, so found and changed are the same number whoever counts.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
+};
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
-use super::{Store, StoreError};
+use super::{Store, StoreError, runs};
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
     Timestamp, Units,
 };
 
 /// Where the projection of a partition is.
-pub(crate) type Position = (Epoch, Sequence);
+pub type Position = (Epoch, Sequence);
 
 /// A row for the orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,17 @@ pub(crate) struct Move {
     pub(crate) at: Timestamp,
     /// Each once.
     pub(crate) orders: Vec<OrderId>,
+}
+
+/// What a transaction adds to what a claim loads of a partition, as a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delta {
+    pub(crate) partition: PartitionId,
+    /// Where the projection was.
+    pub(crate) previous: Position,
+    /// Where it is then.
+    pub(crate) position: Position,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What changes in a commodity's row. Counters change by a difference, all else is what it will be.
@@ -98,7 +112,9 @@ pub(crate) trait Transaction: Send + Sync {
     fn positions(&self, partitions: &[PartitionId]) -> impl Future<Output = Result<BTreeMap<PartitionId, Position>, StoreError>> + Send;
     /// Sets them.
     fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Adds rows. A refusal if one of their keys is there already.
+    /// Adds rows.
+    fn append_deltas(&self, deltas: Vec<Delta>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds rows. A refusal if one of their ids is there already.
     fn insert_orders(&self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault.
     fn move_orders(&self, orders: &Move) -> impl Future<Output = Result<u64, StoreError>> + Send;
@@ -118,13 +134,18 @@ pub(crate) trait Transaction: Send + Sync {
 pub(crate) struct Write {
     transaction: DatabaseTransaction,
     backend: DbBackend,
+    /// The run its orders belong to, read along with the positions.
+    run: OnceLock<i32>,
+    /// How far its orders move the runs on.
+    steps: AtomicI64,
 }
 
 impl Tables for Store {
     type Transaction = Write;
 
     async fn begin(&self) -> Result<Write, StoreError> {
-        Ok(Write { transaction: self.begin_write().await?, backend: self.backend() })
+        let transaction = self.begin_write().await?;
+        Ok(Write { transaction, backend: self.backend(), run: OnceLock::new(), steps: AtomicI64::new(0) })
     }
 }
 
@@ -133,8 +154,10 @@ impl Transaction for Write {
         let lock = if self.backend == DbBackend::MySql { " FOR UPDATE" } else { "" };
         let mut positions = BTreeMap::new();
         for chunk in partitions.chunks(LIST_MAX) {
+            // The row of a subquery is not locked: consumers wait for each other at their partitions only.
             let sql = format!(
-                "SELECT id, applied_epoch, applied_sequence FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
+                "SELECT id, applied_epoch, applied_sequence, (SELECT order_run FROM meta WHERE id = 1) FROM partitions \
+                 WHERE id IN ({}) ORDER BY id{lock}",
                 places(padded(chunk.len()))
             );
             let ids = pad(chunk.iter().map(|partition| Value::from(i32::from(partition.get()))).collect());
@@ -145,6 +168,8 @@ impl Transaction for Write {
                 let epoch = u32::try_from(epoch).ok().and_then(|epoch| Epoch::new(epoch).ok()).ok_or_else(corrupt)?;
                 let sequence = Sequence(u64::try_from(sequence).map_err(|_| corrupt())?);
                 positions.insert(partition, (epoch, sequence));
+                let steps = row.try_get_by_index(3)?;
+                self.run.get_or_init(|| runs::run_after(steps));
             }
         }
         Ok(positions)
@@ -172,13 +197,30 @@ impl Transaction for Write {
         Ok(())
     }
 
+    async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
+        for Delta { partition, previous, position, body } in deltas {
+            let sql = "INSERT INTO checkpoint_deltas (partition_id, epoch, sequence, previous_epoch, previous_sequence, body) \
+                       VALUES (?, ?, ?, ?, ?, ?)";
+            let column = |sequence: Sequence| i64::try_from(sequence.0).map_err(|_| StoreError::Corrupt(format!("sequence {sequence}")));
+            let [epoch, previous_epoch] = [position.0, previous.0].map(|epoch| Value::from(i64::from(epoch.get())));
+            let (sequence, previous_sequence) = (column(position.1)?, column(previous.1)?);
+            let id = i32::from(partition.get()).into();
+            self.execute(sql, vec![id, epoch, sequence.into(), previous_epoch, previous_sequence.into(), body.into()]).await?;
+        }
+        Ok(())
+    }
+
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        let Some(run) = self.run.get() else {
+            return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
+        };
+        self.steps.fetch_add(runs::steps_of(orders), Ordering::Relaxed);
         let mut orders = orders;
         for (size, sql) in INSERTS.iter() {
             while orders.len() >= *size {
                 let (chunk, rest) = orders.split_at(*size);
                 let mut values = Vec::with_capacity(size * ORDER_COLUMNS);
-                chunk.iter().for_each(|order| order.push_values(&mut values));
+                chunk.iter().for_each(|order| order.push_values(*run, &mut values));
                 self.execute(sql, values).await?;
                 orders = rest;
             }
@@ -206,7 +248,7 @@ impl Transaction for Write {
     }
 
     async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
-        let Commodity { id, terms, stock, paused, ended_at, version } = &new.commodity;
+        let Commodity { id, terms, stock, paused, ended_at, closed_at, version } = &new.commodity;
         let row = ActiveModel {
             id: Set(id.get()),
             partition_id: Set(new.partition.get().into()),
@@ -227,6 +269,8 @@ impl Transaction for Write {
             ended_at: Set(ended_at.map(Timestamp::millis)),
             version: Set((*version).into()),
             removed_at: Set(new.removed_at.map(Timestamp::millis)),
+            closed_at: Set(closed_at.map(Timestamp::millis)),
+            sealed_at: NotSet,
         };
         Entity::insert(row).exec_without_returning(&self.transaction).await?;
         Ok(())
@@ -245,6 +289,11 @@ impl Transaction for Write {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
+        let steps = self.steps.load(Ordering::Relaxed);
+        if steps > 0 {
+            // The last statement, because others wait for the row from here on.
+            self.execute("UPDATE meta SET order_run = order_run + ? WHERE id = 1", vec![steps.into()]).await?;
+        }
         Ok(self.transaction.commit().await?)
     }
 
@@ -286,6 +335,9 @@ impl Write {
         if let Some(at) = update.ended_at {
             query = query.col_expr(Column::EndedAt, Expr::val(at.millis()));
         }
+        if let Some(at) = update.closed_at {
+            query = query.col_expr(Column::ClosedAt, Expr::val(at.millis()));
+        }
         if let Some(at) = update.removed_at {
             query = query.col_expr(Column::RemovedAt, Expr::val(at.millis()));
         }
@@ -305,7 +357,7 @@ impl Write {
 }
 
 impl NewOrder {
-    fn push_values(&self, values: &mut Vec<Value>) {
+    fn push_values(&self, run: i32, values: &mut Vec<Value>) {
         let order = &self.order;
         values.extend([
             Value::from(order.id.uuid()),
@@ -319,11 +371,12 @@ impl NewOrder {
             self.key.map(|key| uuid::Uuid::from_bytes(key.to_bytes())).into(),
             self.fingerprint.0.into(),
             self.changed_at.millis().into(),
+            run.into(),
         ]);
     }
 }
 
-const ORDER_COLUMNS: usize = 11;
+const ORDER_COLUMNS: usize = 12;
 
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
@@ -332,7 +385,8 @@ const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
     let row = format!("({})", places(ORDER_COLUMNS));
     let insert = |size: usize| {
-        let columns = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at";
+        let columns =
+            "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run";
         (size, format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(",")))
     };
     INSERT_SIZES.into_iter().map(insert).collect()

@@ -17,5 +17,6 @@ mod sale;
 mod spikes;
 mod startup;
 mod store;
+mod store_upgrade;
 mod support;
 mod traces;

@@ -138,11 +138,6 @@ impl Setting {
         namespace: Option<String>,
         own: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Member> {
-        let listen = match role {
-            Role::Spike => "DOORBUSTER__HTTP__LISTEN",
-            Role::Consumer => "DOORBUSTER__CONSUMER__LISTEN",
-            Role::Admin => "DOORBUSTER__ADMIN__LISTEN",
-        };
         let amqp = match role {
             Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(&self.services.amqp),
             Role::Consumer | Role::Admin => &self.services.amqp,
@@ -152,7 +147,7 @@ impl Setting {
             ("AMQP_URL", amqp.clone()),
             ("DOORBUSTER__BROKER__PREFIX", self.prefix.clone()),
             ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
-            (listen, address.to_string()),
+            (role.listen_variable(), address.to_string()),
         ];
         environment.extend(self.environment.iter().cloned());
         // Later ones win.

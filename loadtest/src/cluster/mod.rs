@@ -87,6 +87,22 @@ impl Cluster {
         folder: &Path,
         special: Special,
     ) -> anyhow::Result<Self> {
+        let mut cluster = Self::prepare(layout, services, launcher, folder, special).await?;
+        cluster.run().await?;
+        Ok(cluster)
+    }
+
+    /// One of which nothing runs yet, on an empty database.
+    ///
+    /// # Errors
+    /// Marked with [`NoOutcome`] if a server is not there.
+    pub async fn prepare(
+        layout: Layout,
+        services: &Services,
+        launcher: &Launcher,
+        folder: &Path,
+        special: Special,
+    ) -> anyhow::Result<Self> {
         let name = format!("loadtest-{:08x}", rand::random::<u32>());
         let Special { isolation, environment } = special;
         // The processes have this environment too: what is wrong in it is not theirs.
@@ -96,7 +112,7 @@ impl Cluster {
         let queues = (!services.amqp_is_ours).then(|| OwnQueues::new(&services.amqp, &name, Partitions::DEFAULT));
         let (services, prefix, folder) = (services.clone(), name, folder.to_owned());
         let setting = Setting { database: database.url().to_owned(), services, prefix, secret: random_secret(), folder, environment };
-        let mut cluster = Self {
+        Ok(Self {
             spikes: (1..=layout.spikes).map(|number| setting.spike(number, isolation.as_ref())).collect::<Result<_, _>>()?,
             consumers: (1..=layout.consumers).map(|number| setting.consumer(number)).collect::<Result<_, _>>()?,
             admin: setting.admin()?,
@@ -105,12 +121,18 @@ impl Cluster {
             isolation,
             _queues: queues,
             database,
-        };
-        let members = cluster.consumers.iter_mut().chain(&mut cluster.spikes).chain([&mut cluster.admin]);
+        })
+    }
+
+    /// Starts all processes, and waits until each is ready and every partition has an owner.
+    ///
+    /// # Errors
+    /// If a process is not ready in time.
+    pub async fn run(&mut self) -> anyhow::Result<()> {
+        let members = self.consumers.iter_mut().chain(&mut self.spikes).chain([&mut self.admin]);
         // All at once: a node is ready only when its partitions are in the projection, and that takes a consumer.
-        futures_util::future::try_join_all(members.map(|member| member.start(launcher))).await?;
-        cluster.wait_owned().await?;
-        Ok(cluster)
+        futures_util::future::try_join_all(members.map(|member| member.start(&self.launcher))).await?;
+        self.wait_owned().await
     }
 
     /// Starts one more node that sells, and waits until it has its share.

@@ -303,7 +303,12 @@ fn code_of(refusal: Refusal) -> Code {
         Refusal::TermsConflict => Code::InvalidRequest,
         Refusal::VersionMismatch => Code::VersionMismatch,
         Refusal::HasOrders => Code::HasOrders,
-        Refusal::EpochExhausted => Code::Unavailable,
+        Refusal::NotEnded => Code::NotEnded,
+        Refusal::HasOpenOrders => Code::HasOpenOrders,
+        Refusal::Closed => Code::Closed,
+        Refusal::UpgradeUnfinished => Code::UpgradeUnfinished,
+        // Whoever asks the engine reads the row again, so many times.
+        Refusal::StaleRow | Refusal::EpochExhausted => Code::Unavailable,
     }
 }
 

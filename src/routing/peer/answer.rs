@@ -55,6 +55,7 @@ async fn one(index: u16, item: Item, inbox: Option<Inbox>, tracer: Tracer) -> (u
             Told::Reply(inbox.command_by(deadline, Traced { command, trace }).await)
         }
         Ask::Lookup(order) => Told::Sighting(inbox.lookup_by(deadline, order).await),
+        Ask::OrdersOf(partition, user) => Told::Orders(inbox.orders_of_by(deadline, partition, user).await),
     };
     (index, told)
 }

@@ -19,7 +19,7 @@ use super::hello::{WIRE, headers, newest_of, number};
 use super::meters::Meters;
 use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Garbage, Item, PeerVersion, Speech, Told, read_answers};
 use super::{Credential, Peer, is_refused};
-use crate::domain::NodeId;
+use crate::domain::{NodeId, Order};
 use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
 use crate::trace::{Context, Span, Step};
 
@@ -224,6 +224,7 @@ impl Link {
             match (waiting, told) {
                 (Waiting::Command(sender, _span), Told::Reply(reply)) => drop(sender.send(reply)),
                 (Waiting::Lookup(sender), Told::Sighting(sighting)) => drop(sender.send(sighting)),
+                (Waiting::OrdersOf(sender), Told::Orders(orders)) => drop(sender.send(orders)),
                 (waiting, Told::Misdirected) => {
                     self.look_again.notify_one();
                     self.meters.misdirected();
@@ -248,6 +249,7 @@ enum Waiting {
     /// The span ends with the answer.
     Command(oneshot::Sender<Reply>, Option<Span>),
     Lookup(oneshot::Sender<Result<Sighting, Busy>>),
+    OrdersOf(oneshot::Sender<Result<Vec<Order>, Busy>>),
 }
 
 impl Waiting {
@@ -259,6 +261,7 @@ impl Waiting {
                 (Ask::Command(command), caller.take().map(|sender| Self::Command(sender, span)))
             }
             Request::Lookup(order, caller) => (Ask::Lookup(order), caller.take().map(Self::Lookup)),
+            Request::OrdersOf((partition, user), caller) => (Ask::OrdersOf(partition, user), caller.take().map(Self::OrdersOf)),
         }
     }
 
@@ -266,7 +269,7 @@ impl Waiting {
     fn context(&self) -> Option<Context> {
         match self {
             Self::Command(_, span) => span.as_ref().map(Span::context),
-            Self::Lookup(_) => None,
+            Self::Lookup(_) | Self::OrdersOf(_) => None,
         }
     }
 
@@ -275,14 +278,16 @@ impl Waiting {
         match self {
             Self::Command(sender, _) => drop(sender.send(Reply::Busy(Busy::Unavailable))),
             Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
+            Self::OrdersOf(sender) => drop(sender.send(Err(Busy::Unavailable))),
         }
     }
 
-    /// Nobody here knows. A lookup changes nothing: it can be asked again.
+    /// Nobody here knows. A question changes nothing: it can be asked again.
     fn in_doubt(self) {
         match self {
             Self::Command(sender, _) => drop(sender.send(Reply::Pending(None))),
             Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
+            Self::OrdersOf(sender) => drop(sender.send(Err(Busy::Unavailable))),
         }
     }
 }
@@ -306,11 +311,16 @@ impl Batch {
             let deadline = match &request {
                 Request::Command(_, _, caller) => caller.deadline,
                 Request::Lookup(_, caller) => caller.deadline,
+                Request::OrdersOf(_, caller) => caller.deadline,
             };
             let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
             let (ask, Some(waiting)) = Waiting::take(request) else { continue };
             let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
-            batch.bytes = item.write(version, std::mem::take(&mut batch.bytes));
+            if item.write(version, &mut batch.bytes).is_err() {
+                // Its release has no word for it: it would take up nothing of it.
+                waiting.busy();
+                continue;
+            }
             batch.waiting.push(Some(waiting));
             batch.unanswered += 1;
             batch.longest_budget = batch.longest_budget.max(budget);

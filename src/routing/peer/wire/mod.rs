@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use version::PeerVersion;
 pub(crate) use version::Speech;
 
-use crate::domain::Invalid;
-use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Partitions, Reach, Sequence};
+use crate::domain::{Commodity, CommodityId, Epoch, Invalid, Order, OrderId, PartitionId, Partitions, Reach, Sequence, UserId};
 use crate::engine::Command;
 use crate::form::FormError;
 use crate::partition::{Busy, Reply, Sighting, Trouble};
@@ -54,6 +53,8 @@ pub(super) enum Ask {
     Command(Command),
     /// What is known of an order.
     Lookup(OrderId),
+    /// Which orders of a buyer in a partition the tables may not have yet.
+    OrdersOf(PartitionId, UserId),
 }
 
 impl Ask {
@@ -62,16 +63,21 @@ impl Ask {
         let of = |commodity: CommodityId| partition_of(commodity, partitions);
         match self {
             Self::Lookup(order) => Some(order.partition()),
+            Self::OrdersOf(partition, _) => Some(*partition),
             Self::Command(command) => match command {
                 Command::List { commodity, .. } | Command::Change { commodity, .. } | Command::Restock { commodity, .. } => {
                     Some(of(*commodity))
                 }
-                Command::Pause(commodity) | Command::Resume(commodity) | Command::End(commodity) | Command::Remove(commodity) => {
-                    Some(of(*commodity))
-                }
+                Command::Pause(commodity)
+                | Command::Resume(commodity)
+                | Command::End(commodity)
+                | Command::Close(commodity)
+                | Command::Remove(commodity) => Some(of(*commodity)),
                 Command::Place(place) => Some(of(place.commodity)),
-                Command::ConfirmPayment(order) | Command::ConfirmRefund(order) | Command::Cancel { order, .. } => Some(order.partition()),
-                Command::Expire { .. } => None,
+                Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. } => {
+                    Some(order.partition())
+                }
+                Command::Expire { .. } | Command::CloseEnded { .. } => None,
             },
         }
     }
@@ -84,6 +90,8 @@ pub(super) enum Told {
     Reply(Reply),
     /// Of a lookup.
     Sighting(Result<Sighting, Busy>),
+    /// Of a question about a buyer's orders.
+    Orders(Result<Vec<Order>, Busy>),
     /// This node runs no task of that partition: the request was not taken up.
     Misdirected,
 }
@@ -139,13 +147,19 @@ impl From<FormError> for Garbage {
     }
 }
 
+/// A version has no words for a request: whoever speaks it could not carry it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not known to nodes that speak this version")]
+pub(super) struct Unsayable;
+
 impl Item {
-    /// Appends a request.
-    pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
-        match version {
-            PeerVersion::V3 => put(out, &v3::Item::from(self)),
-            PeerVersion::V4 => put(out, &v4::Item::from(self)),
-        }
+    /// Appends a request; nothing of one that the version has no words for.
+    pub(super) fn write(&self, version: PeerVersion, out: &mut Vec<u8>) -> Result<(), Unsayable> {
+        *out = match version {
+            PeerVersion::V3 => v3::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V4 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+        };
+        Ok(())
     }
 
     /// Takes a request from the front.

@@ -1,19 +1,22 @@
 //! What is asked, to and from version 3.
 
 use super::{Ask, Cancel, Change, Command, Context, Item, List, Place, Restock};
-use crate::domain::{CommodityId, IdempotencyKey, Price, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId};
+use crate::domain::{self, CommodityId, IdempotencyKey, Price, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId};
 use crate::engine;
 use crate::form::currency_of;
-use crate::routing::peer::wire::{self, Garbage};
+use crate::routing::peer::wire::{self, Garbage, Unsayable};
 use crate::trace;
 
-impl<'a> From<&'a wire::Item> for Item<'a> {
-    fn from(item: &'a wire::Item) -> Self {
+impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
+    type Error = Unsayable;
+
+    fn try_from(item: &'a wire::Item) -> Result<Self, Unsayable> {
         let ask = match &item.ask {
-            wire::Ask::Command(command) => Ask::Command(command.into()),
+            wire::Ask::Command(command) => Ask::Command(command.try_into()?),
             wire::Ask::Lookup(order) => Ask::Lookup((*order).into()),
+            wire::Ask::OrdersOf(..) => return Err(Unsayable),
         };
-        Self { budget_ms: item.budget_ms, ask, trace: item.trace.map(Into::into) }
+        Ok(Self { budget_ms: item.budget_ms, ask, trace: item.trace.map(Into::into) })
     }
 }
 
@@ -29,26 +32,34 @@ impl TryFrom<Item<'_>> for wire::Item {
     }
 }
 
-impl<'a> From<&'a engine::Command> for Command<'a> {
-    fn from(command: &'a engine::Command) -> Self {
-        match command {
-            engine::Command::List { commodity, terms, total } => {
-                Self::List(List { commodity: commodity.get(), terms: (&**terms).into(), total: (*total).into() })
-            }
+impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
+    type Error = Unsayable;
+
+    fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
+        Ok(match command {
+            engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
             engine::Command::Change { commodity, change, expected_version } => {
                 Self::Change(Change::of(*commodity, change, *expected_version))
             }
-            engine::Command::Restock { commodity, units } => Self::Restock(Restock { commodity: commodity.get(), units: (*units).into() }),
+            engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
             engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
             engine::Command::End(commodity) => Self::End(commodity.get()),
             engine::Command::Remove(commodity) => Self::Remove(commodity.get()),
             engine::Command::Place(place) => Self::Place(place.into()),
-            engine::Command::ConfirmPayment(order) => Self::ConfirmPayment((*order).into()),
-            engine::Command::ConfirmRefund(order) => Self::ConfirmRefund((*order).into()),
-            engine::Command::Cancel { order, user } => Self::Cancel(Cancel { order: (*order).into(), user: user.map(UserId::get) }),
+            engine::Command::ConfirmPayment { order, row: None } => Self::ConfirmPayment((*order).into()),
+            engine::Command::ConfirmRefund { order, row: None } => Self::ConfirmRefund((*order).into()),
+            engine::Command::Cancel { order, user, row: None } => {
+                Self::Cancel(Cancel { order: (*order).into(), user: user.map(UserId::get) })
+            }
             engine::Command::Expire { at_most } => Self::Expire(*at_most as u64),
-        }
+            // Its engine takes up no order again that it has forgotten, and closes nothing.
+            engine::Command::ConfirmPayment { row: Some(_), .. }
+            | engine::Command::ConfirmRefund { row: Some(_), .. }
+            | engine::Command::Cancel { row: Some(_), .. }
+            | engine::Command::Close(_)
+            | engine::Command::CloseEnded { .. } => return Err(Unsayable),
+        })
     }
 }
 
@@ -57,24 +68,19 @@ impl TryFrom<Command<'_>> for engine::Command {
 
     fn try_from(command: Command<'_>) -> Result<Self, Garbage> {
         Ok(match command {
-            Command::List(List { commodity, terms, total }) => {
-                Self::List { commodity: CommodityId::new(commodity)?, terms: Box::new(terms.try_into()?), total: Units::new(total)? }
-            }
-            Command::Change(change) => {
-                let (commodity, change, expected_version) = change.read()?;
-                Self::Change { commodity, change: Box::new(change), expected_version }
-            }
-            Command::Restock(Restock { commodity, units }) => {
-                Self::Restock { commodity: CommodityId::new(commodity)?, units: Units::new(units)? }
-            }
+            Command::List(list) => list.try_into()?,
+            Command::Change(change) => change.try_into()?,
+            Command::Restock(restock) => restock.try_into()?,
             Command::Pause(commodity) => Self::Pause(CommodityId::new(commodity)?),
             Command::Resume(commodity) => Self::Resume(CommodityId::new(commodity)?),
             Command::End(commodity) => Self::End(CommodityId::new(commodity)?),
             Command::Remove(commodity) => Self::Remove(CommodityId::new(commodity)?),
             Command::Place(place) => Self::Place(place.try_into()?),
-            Command::ConfirmPayment(order) => Self::ConfirmPayment(order.try_into()?),
-            Command::ConfirmRefund(order) => Self::ConfirmRefund(order.try_into()?),
-            Command::Cancel(Cancel { order, user }) => Self::Cancel { order: order.try_into()?, user: user.map(UserId::new).transpose()? },
+            Command::ConfirmPayment(order) => Self::ConfirmPayment { order: order.try_into()?, row: None },
+            Command::ConfirmRefund(order) => Self::ConfirmRefund { order: order.try_into()?, row: None },
+            Command::Cancel(Cancel { order, user }) => {
+                Self::Cancel { order: order.try_into()?, user: user.map(UserId::new).transpose()?, row: None }
+            }
             Command::Expire(at_most) => Self::Expire { at_most: usize::try_from(at_most).map_err(|_| Garbage)? },
         })
     }
@@ -98,22 +104,57 @@ impl<'a> Change<'a> {
             expected_version,
         }
     }
+}
 
-    /// The change of a form.
-    pub(in crate::routing::peer::wire) fn read(self) -> Result<(CommodityId, TermsChange, Option<u32>), Garbage> {
-        let change = TermsChange {
-            name: self.name.map(str::to_owned),
-            description: self.description.map(str::to_owned),
-            image_url: self.image_url.map(|url| url.map(str::to_owned)),
-            price: self.price.map(Price::new).transpose()?,
-            currency: self.currency.map(currency_of).transpose()?,
-            limit_per_user: self.limit_per_user,
-            hold_seconds: self.hold_seconds,
-            starts_at: self.starts_at.map(Timestamp::from_millis).transpose()?,
-            ends_at: self.ends_at.map(Timestamp::from_millis).transpose()?,
-            total: self.total.map(Units::new).transpose()?,
+impl TryFrom<Change<'_>> for engine::Command {
+    type Error = Garbage;
+
+    fn try_from(change: Change<'_>) -> Result<Self, Garbage> {
+        let changes = TermsChange {
+            name: change.name.map(str::to_owned),
+            description: change.description.map(str::to_owned),
+            image_url: change.image_url.map(|url| url.map(str::to_owned)),
+            price: change.price.map(Price::new).transpose()?,
+            currency: change.currency.map(currency_of).transpose()?,
+            limit_per_user: change.limit_per_user,
+            hold_seconds: change.hold_seconds,
+            starts_at: change.starts_at.map(Timestamp::from_millis).transpose()?,
+            ends_at: change.ends_at.map(Timestamp::from_millis).transpose()?,
+            total: change.total.map(Units::new).transpose()?,
         };
-        Ok((CommodityId::new(self.commodity)?, change, self.expected_version))
+        let (commodity, expected_version) = (CommodityId::new(change.commodity)?, change.expected_version);
+        Ok(Self::Change { commodity, change: Box::new(changes), expected_version })
+    }
+}
+
+impl<'a> List<'a> {
+    /// The form of a listing.
+    pub(in crate::routing::peer::wire) fn of(commodity: CommodityId, terms: &'a domain::Terms, total: Units) -> Self {
+        Self { commodity: commodity.get(), terms: terms.into(), total: total.into() }
+    }
+}
+
+impl TryFrom<List<'_>> for engine::Command {
+    type Error = Garbage;
+
+    fn try_from(list: List<'_>) -> Result<Self, Garbage> {
+        let (commodity, total) = (CommodityId::new(list.commodity)?, Units::new(list.total)?);
+        Ok(Self::List { commodity, terms: Box::new(list.terms.try_into()?), total })
+    }
+}
+
+impl Restock {
+    /// The form of units that are added.
+    pub(in crate::routing::peer::wire) fn of(commodity: CommodityId, units: Units) -> Self {
+        Self { commodity: commodity.get(), units: units.into() }
+    }
+}
+
+impl TryFrom<Restock> for engine::Command {
+    type Error = Garbage;
+
+    fn try_from(restock: Restock) -> Result<Self, Garbage> {
+        Ok(Self::Restock { commodity: CommodityId::new(restock.commodity)?, units: Units::new(restock.units)? })
     }
 }
 

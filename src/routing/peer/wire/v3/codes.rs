@@ -6,9 +6,9 @@ use crate::engine::Refusal;
 use crate::partition::{Busy, Trouble};
 use crate::routing::peer::wire::Garbage;
 
-/// The number of a refusal.
-pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) -> u32 {
-    match refusal {
+/// The number of a refusal; none for one that is of a later version.
+pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) -> Option<u32> {
+    Some(match refusal {
         Refusal::CommodityNotFound => 0,
         Refusal::OrderNotFound => 1,
         Refusal::CommodityExists => 2,
@@ -27,7 +27,10 @@ pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) ->
         Refusal::VersionMismatch => 15,
         Refusal::HasOrders => 16,
         Refusal::EpochExhausted => 17,
-    }
+        // Its sale is over, that much was known before there was closing.
+        Refusal::Closed => 4,
+        Refusal::NotEnded | Refusal::HasOpenOrders | Refusal::StaleRow | Refusal::UpgradeUnfinished => return None,
+    })
 }
 
 /// The refusal with that number.

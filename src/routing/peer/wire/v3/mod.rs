@@ -47,10 +47,10 @@ enum Command<'a> {
 /// A command, apart.
 #[derive(Serialize, Deserialize)]
 pub(super) struct List<'a> {
-    pub(super) commodity: i64,
+    commodity: i64,
     #[serde(borrow)]
-    pub(super) terms: Terms<'a>,
-    pub(super) total: i64,
+    terms: Terms<'a>,
+    total: i64,
 }
 
 /// A command, apart. What is there changes; in the inner options is the new value.
@@ -73,8 +73,8 @@ pub(super) struct Change<'a> {
 /// A command, apart.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Restock {
-    pub(super) commodity: i64,
-    pub(super) units: i64,
+    commodity: i64,
+    units: i64,
 }
 
 /// A command, apart.

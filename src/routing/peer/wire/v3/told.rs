@@ -3,6 +3,7 @@
 use super::codes::{busy_of, code_of_busy, code_of_reach, code_of_refusal, code_of_trouble, reach_of, refusal_of, trouble_of};
 use super::{Answer, Bulletin, Introduction, Reply, Sighting, Told};
 use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Sequence};
+use crate::partition::Busy;
 use crate::routing::peer::wire::{self, Garbage};
 use crate::{engine, partition};
 
@@ -12,7 +13,8 @@ impl<'a> From<&'a wire::Told> for Told<'a> {
             wire::Told::Reply(reply) => Self::Reply(reply.into()),
             wire::Told::Sighting(Ok(sighting)) => Self::Sighting(Ok(sighting.into())),
             wire::Told::Sighting(Err(busy)) => Self::Sighting(Err(code_of_busy(*busy))),
-            wire::Told::Misdirected => Self::Misdirected,
+            // Nobody asks in this version.
+            wire::Told::Orders(_) | wire::Told::Misdirected => Self::Misdirected,
         }
     }
 }
@@ -33,8 +35,22 @@ impl TryFrom<Told<'_>> for wire::Told {
 impl<'a> From<&'a partition::Reply> for Reply<'a> {
     fn from(reply: &'a partition::Reply) -> Self {
         match reply {
-            partition::Reply::Done(answer) => Self::Done(answer.into()),
-            partition::Reply::Refused(refusal) => Self::Refused(code_of_refusal(*refusal)),
+            partition::Reply::Done(answer) => match answer {
+                engine::Answer::Placed(order) => Self::Done(Answer::Placed(order.into())),
+                engine::Answer::Replayed(order) => Self::Done(Answer::Replayed(order.into())),
+                // Who asks for the order by its id learns how it stands.
+                engine::Answer::PlacedBefore(order) => Self::Pending(Some((*order).into())),
+                engine::Answer::Order(order) => Self::Done(Answer::Order(order.into())),
+                engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
+                engine::Answer::Removed => Self::Done(Answer::Removed),
+                engine::Answer::Expired(count) => Self::Done(Answer::Expired(*count as u64)),
+                // No node asks another for it.
+                engine::Answer::Closed(_) => Self::Pending(None),
+            },
+            // A refusal changed nothing: to say that nothing was done is true, too.
+            partition::Reply::Refused(refusal) => {
+                code_of_refusal(*refusal).map_or(Self::Busy(code_of_busy(Busy::Unavailable)), Self::Refused)
+            }
             partition::Reply::Pending(order) => Self::Pending(order.map(Into::into)),
             partition::Reply::Busy(busy) => Self::Busy(code_of_busy(*busy)),
         }
@@ -51,19 +67,6 @@ impl TryFrom<Reply<'_>> for partition::Reply {
             Reply::Pending(order) => Self::Pending(order.map(OrderId::try_from).transpose()?),
             Reply::Busy(code) => Self::Busy(busy_of(code)?),
         })
-    }
-}
-
-impl<'a> From<&'a engine::Answer> for Answer<'a> {
-    fn from(answer: &'a engine::Answer) -> Self {
-        match answer {
-            engine::Answer::Placed(order) => Self::Placed(order.into()),
-            engine::Answer::Replayed(order) => Self::Replayed(order.into()),
-            engine::Answer::Order(order) => Self::Order(order.into()),
-            engine::Answer::Commodity(commodity) => Self::Commodity((&**commodity).into()),
-            engine::Answer::Removed => Self::Removed,
-            engine::Answer::Expired(count) => Self::Expired(*count as u64),
-        }
     }
 }
 
@@ -86,7 +89,10 @@ impl<'a> From<&'a partition::Sighting> for Sighting<'a> {
     fn from(sighting: &'a partition::Sighting) -> Self {
         match sighting {
             partition::Sighting::Known(order) => Self::Known(order.into()),
-            partition::Sighting::Unknown { epoch, next_number } => Self::Unknown { epoch: epoch.get(), next_number: *next_number },
+            // An owner that works with older releases knows every live order, as they expect of it.
+            partition::Sighting::Unknown { epoch, next_number, in_tables: _ } => {
+                Self::Unknown { epoch: epoch.get(), next_number: *next_number }
+            }
             partition::Sighting::InDoubt => Self::InDoubt,
         }
     }
@@ -98,7 +104,7 @@ impl TryFrom<Sighting<'_>> for partition::Sighting {
     fn try_from(sighting: Sighting<'_>) -> Result<Self, Garbage> {
         Ok(match sighting {
             Sighting::Known(order) => Self::Known(order.try_into()?),
-            Sighting::Unknown { epoch, next_number } => Self::Unknown { epoch: Epoch::new(epoch)?, next_number },
+            Sighting::Unknown { epoch, next_number } => Self::Unknown { epoch: Epoch::new(epoch)?, next_number, in_tables: false },
             Sighting::InDoubt => Self::InDoubt,
         })
     }

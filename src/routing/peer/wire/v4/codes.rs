@@ -24,6 +24,11 @@ pub(super) const fn code_of_refusal(refusal: Refusal) -> u32 {
         Refusal::VersionMismatch => 15,
         Refusal::HasOrders => 16,
         Refusal::EpochExhausted => 17,
+        Refusal::NotEnded => 18,
+        Refusal::HasOpenOrders => 19,
+        Refusal::Closed => 20,
+        Refusal::StaleRow => 21,
+        Refusal::UpgradeUnfinished => 22,
     }
 }
 
@@ -48,6 +53,11 @@ pub(super) const fn refusal_of(code: u32) -> Result<Refusal, Garbage> {
         15 => Refusal::VersionMismatch,
         16 => Refusal::HasOrders,
         17 => Refusal::EpochExhausted,
+        18 => Refusal::NotEnded,
+        19 => Refusal::HasOpenOrders,
+        20 => Refusal::Closed,
+        21 => Refusal::StaleRow,
+        22 => Refusal::UpgradeUnfinished,
         _ => return Err(Garbage),
     })
 }

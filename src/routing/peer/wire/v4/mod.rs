@@ -7,7 +7,7 @@ mod told;
 use serde::{Deserialize, Serialize};
 
 use super::v3::{Change, Context, List, Place, Restock};
-use crate::form::{Commodity, Id, Order};
+use crate::form::{self, Id, Order};
 
 /// A request in a batch.
 #[derive(Serialize, Deserialize)]
@@ -23,6 +23,7 @@ enum Ask<'a> {
     #[serde(borrow)]
     Command(Command<'a>),
     Lookup(Id),
+    OrdersOf(u16, i64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,18 +36,32 @@ enum Command<'a> {
     Pause(i64),
     Resume(i64),
     End(i64),
+    Close(i64),
     Remove(i64),
     Place(Place),
-    ConfirmPayment(Id),
-    ConfirmRefund(Id),
-    Cancel(Cancel),
-    Expire(u64),
+    ConfirmPayment(Id, #[serde(borrow)] Option<Recalled<'a>>),
+    ConfirmRefund(Id, #[serde(borrow)] Option<Recalled<'a>>),
+    Cancel(Id, Option<i64>, #[serde(borrow)] Option<Recalled<'a>>),
 }
 
+/// The row of an order that its engine has forgotten.
 #[derive(Serialize, Deserialize)]
-struct Cancel {
-    order: Id,
-    user: Option<i64>,
+struct Recalled<'a> {
+    #[serde(borrow)]
+    order: Order<'a>,
+    key: Option<u128>,
+    applied_epoch: u32,
+    applied_sequence: u64,
+    #[serde(borrow)]
+    commodity: Option<Commodity<'a>>,
+}
+
+/// A commodity, which may be closed.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Commodity<'a> {
+    #[serde(borrow)]
+    listed: form::Commodity<'a>,
+    closed_at: Option<i64>,
 }
 
 /// What became of a request.
@@ -56,6 +71,8 @@ pub(super) enum Told<'a> {
     Reply(Reply<'a>),
     #[serde(borrow)]
     Sighting(Result<Sighting<'a>, u32>),
+    #[serde(borrow)]
+    Orders(Result<Vec<Order<'a>>, u32>),
     Misdirected,
 }
 
@@ -76,12 +93,12 @@ pub(super) enum Answer<'a> {
     Placed(Order<'a>),
     #[serde(borrow)]
     Replayed(Order<'a>),
+    PlacedBefore(Id),
     #[serde(borrow)]
     Order(Order<'a>),
     #[serde(borrow)]
     Commodity(Commodity<'a>),
     Removed,
-    Expired(u64),
 }
 
 /// What an owner says of an order.
@@ -92,6 +109,7 @@ pub(super) enum Sighting<'a> {
     Unknown {
         epoch: u32,
         next_number: u64,
+        in_tables: bool,
     },
     InDoubt,
 }

@@ -13,6 +13,8 @@ impl<'a> From<&'a wire::Told> for Told<'a> {
             wire::Told::Reply(reply) => Self::Reply(reply.into()),
             wire::Told::Sighting(Ok(sighting)) => Self::Sighting(Ok(sighting.into())),
             wire::Told::Sighting(Err(busy)) => Self::Sighting(Err(code_of_busy(*busy))),
+            wire::Told::Orders(Ok(orders)) => Self::Orders(Ok(orders.iter().map(Into::into).collect())),
+            wire::Told::Orders(Err(busy)) => Self::Orders(Err(code_of_busy(*busy))),
             wire::Told::Misdirected => Self::Misdirected,
         }
     }
@@ -26,6 +28,11 @@ impl TryFrom<Told<'_>> for wire::Told {
             Told::Reply(reply) => Self::Reply(reply.try_into()?),
             Told::Sighting(Ok(sighting)) => Self::Sighting(Ok(sighting.try_into()?)),
             Told::Sighting(Err(busy)) => Self::Sighting(Err(busy_of(busy)?)),
+            Told::Orders(Ok(orders)) => {
+                let orders: Result<Vec<_>, Garbage> = orders.into_iter().map(|order| Ok(order.try_into()?)).collect();
+                Self::Orders(Ok(orders?))
+            }
+            Told::Orders(Err(busy)) => Self::Orders(Err(busy_of(busy)?)),
             Told::Misdirected => Self::Misdirected,
         })
     }
@@ -34,7 +41,16 @@ impl TryFrom<Told<'_>> for wire::Told {
 impl<'a> From<&'a partition::Reply> for Reply<'a> {
     fn from(reply: &'a partition::Reply) -> Self {
         match reply {
-            partition::Reply::Done(answer) => Self::Done(answer.into()),
+            partition::Reply::Done(answer) => match answer {
+                engine::Answer::Placed(order) => Self::Done(Answer::Placed(order.into())),
+                engine::Answer::Replayed(order) => Self::Done(Answer::Replayed(order.into())),
+                engine::Answer::PlacedBefore(order) => Self::Done(Answer::PlacedBefore((*order).into())),
+                engine::Answer::Order(order) => Self::Done(Answer::Order(order.into())),
+                engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
+                engine::Answer::Removed => Self::Done(Answer::Removed),
+                // No node asks another for these.
+                engine::Answer::Expired(_) | engine::Answer::Closed(_) => Self::Pending(None),
+            },
             partition::Reply::Refused(refusal) => Self::Refused(code_of_refusal(*refusal)),
             partition::Reply::Pending(order) => Self::Pending(order.map(Into::into)),
             partition::Reply::Busy(busy) => Self::Busy(code_of_busy(*busy)),
@@ -55,19 +71,6 @@ impl TryFrom<Reply<'_>> for partition::Reply {
     }
 }
 
-impl<'a> From<&'a engine::Answer> for Answer<'a> {
-    fn from(answer: &'a engine::Answer) -> Self {
-        match answer {
-            engine::Answer::Placed(order) => Self::Placed(order.into()),
-            engine::Answer::Replayed(order) => Self::Replayed(order.into()),
-            engine::Answer::Order(order) => Self::Order(order.into()),
-            engine::Answer::Commodity(commodity) => Self::Commodity((&**commodity).into()),
-            engine::Answer::Removed => Self::Removed,
-            engine::Answer::Expired(count) => Self::Expired(*count as u64),
-        }
-    }
-}
-
 impl TryFrom<Answer<'_>> for engine::Answer {
     type Error = Garbage;
 
@@ -75,10 +78,10 @@ impl TryFrom<Answer<'_>> for engine::Answer {
         Ok(match answer {
             Answer::Placed(order) => Self::Placed(order.try_into()?),
             Answer::Replayed(order) => Self::Replayed(order.try_into()?),
+            Answer::PlacedBefore(order) => Self::PlacedBefore(order.try_into()?),
             Answer::Order(order) => Self::Order(order.try_into()?),
             Answer::Commodity(commodity) => Self::Commodity(Box::new(commodity.try_into()?)),
             Answer::Removed => Self::Removed,
-            Answer::Expired(count) => Self::Expired(usize::try_from(count).map_err(|_| Garbage)?),
         })
     }
 }
@@ -87,7 +90,9 @@ impl<'a> From<&'a partition::Sighting> for Sighting<'a> {
     fn from(sighting: &'a partition::Sighting) -> Self {
         match sighting {
             partition::Sighting::Known(order) => Self::Known(order.into()),
-            partition::Sighting::Unknown { epoch, next_number } => Self::Unknown { epoch: epoch.get(), next_number: *next_number },
+            partition::Sighting::Unknown { epoch, next_number, in_tables } => {
+                Self::Unknown { epoch: epoch.get(), next_number: *next_number, in_tables: *in_tables }
+            }
             partition::Sighting::InDoubt => Self::InDoubt,
         }
     }
@@ -99,7 +104,7 @@ impl TryFrom<Sighting<'_>> for partition::Sighting {
     fn try_from(sighting: Sighting<'_>) -> Result<Self, Garbage> {
         Ok(match sighting {
             Sighting::Known(order) => Self::Known(order.try_into()?),
-            Sighting::Unknown { epoch, next_number } => Self::Unknown { epoch: Epoch::new(epoch)?, next_number },
+            Sighting::Unknown { epoch, next_number, in_tables } => Self::Unknown { epoch: Epoch::new(epoch)?, next_number, in_tables },
             Sighting::InDoubt => Self::InDoubt,
         })
     }

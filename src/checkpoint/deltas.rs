@@ -1,0 +1,251 @@
+//! A checkpoint, and the deltas on top of it, as they come to what a claim needs.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::form::{self, Unreadable};
+use super::{CommodityRows, Known, KnownByCommodity, Position, is_kept, keys_since};
+use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint, Timestamp, UserId};
+use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
+use crate::event::{self, Batch, Event, LogVersion};
+
+/// What of these batches a claim needs, as it lies in the tables: each behind its length, in the newest form of the log.
+pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<u8> {
+    let mut delta = Vec::new();
+    for batch in batches {
+        let events: Vec<Event> = batch.events.iter().filter(|event| is_needed(event)).cloned().collect();
+        if events.is_empty() {
+            continue;
+        }
+        let bytes = event::encode(&Batch { events, ..*batch }, LogVersion::NEWEST).expect("the newest form has every event");
+        let length = u32::try_from(bytes.len()).expect("a batch is bounded");
+        delta.extend_from_slice(&length.to_le_bytes());
+        delta.extend_from_slice(&bytes);
+    }
+    delta
+}
+
+/// Terms and stock are read from the commodities' own rows.
+const fn is_needed(event: &Event) -> bool {
+    match event {
+        Event::Placed { .. } | Event::Moved { .. } | Event::KeyForgotten { .. } | Event::Closed { .. } | Event::Removed { .. } => true,
+        Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => false,
+    }
+}
+
+/// What was known at a position, and what came after.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    position: Position,
+    known: KnownByCommodity,
+    since: BTreeMap<CommodityId, Since>,
+}
+
+/// What has happened to one commodity's orders since the checkpoint.
+#[derive(Debug, Default)]
+struct Since {
+    /// Closed or removed.
+    is_over: bool,
+    units: HashMap<UserId, i64>,
+    keys: Vec<KnownKey>,
+    orders: Vec<KnownOrder>,
+    /// Where orders went, by their ids: the last status, and when.
+    moved: HashMap<OrderId, (OrderStatus, Timestamp)>,
+    /// Orders whose refund is due though they had ended: only their rows say what they were.
+    recalled: Vec<OrderId>,
+}
+
+impl Checkpoint {
+    /// Begins at the position of a checkpoint: (0, 0) for none, before everything.
+    #[must_use]
+    pub fn at(position: Position) -> Self {
+        Self { position, ..Self::default() }
+    }
+
+    /// Takes in a part of the checkpoint.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn part(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
+        form::decode(bytes, &mut self.known)
+    }
+
+    /// Takes in the delta of a transaction that found the projection at `previous` and left it at `position`.
+    ///
+    /// # Errors
+    /// [`Unreadable`], also if it does not follow: an older release has applied batches in between, and wrote no delta.
+    pub fn delta(&mut self, previous: Position, position: Position, bytes: &[u8]) -> Result<(), Unreadable> {
+        if previous != self.position {
+            return Err(Unreadable(format!("a delta is missing between {:?} and {previous:?}", self.position)));
+        }
+        let mut rest = bytes;
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_le_bytes(*length) as usize;
+            let (batch, after) = after.split_at_checked(length).ok_or_else(|| Unreadable("a delta that is cut short".into()))?;
+            let batch = event::decode(batch).map_err(|error| Unreadable(error.to_string()))?;
+            batch.events.into_iter().try_for_each(|event| self.event(event))?;
+            rest = after;
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// The position it stands at.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Commodities that may owe a refund or a unit though they are over: their rows are needed, if they are.
+    pub fn owing(&self) -> impl Iterator<Item = CommodityId> {
+        let before = self.known.iter().filter(|(_, known)| !known.orders.is_empty()).map(|(id, _)| *id);
+        before.chain(self.since.iter().filter(|(_, since)| !since.recalled.is_empty()).map(|(id, _)| *id))
+    }
+
+    /// Orders whose rows are needed: pass them to [`snapshot`](Self::snapshot).
+    pub fn recalled(&self) -> impl Iterator<Item = OrderId> {
+        self.since.values().flat_map(|since| since.recalled.iter().copied())
+    }
+
+    /// What a claim begins with, together with the rows of the commodities, as they are at the same position.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if it does not fit them.
+    pub fn snapshot(self, rows: CommodityRows, recalled: &[KnownOrder], now: Timestamp) -> Result<Snapshot, Unreadable> {
+        let mut known = self.settle(recalled, now)?;
+        let mut commodities = Vec::with_capacity(rows.listed.len());
+        let listed = rows.listed.into_iter().map(|commodity| (commodity, None));
+        let over = rows.over.into_iter().map(|(commodity, removed)| (commodity, Some(removed)));
+        for (commodity, over) in listed.chain(over) {
+            let Known { buyers, keys, orders } = known.remove(&commodity.id).unwrap_or_default();
+            match over {
+                None => commodities.push(KnownCommodity { commodity, removed: false, buyers, keys, orders }),
+                Some(_) if orders.is_empty() => {}
+                Some(removed) => commodities.push(KnownCommodity { orders, removed, ..KnownCommodity::fresh(commodity) }),
+            }
+        }
+        match known.into_iter().find(|(_, known)| !known.orders.is_empty() || !known.buyers.is_empty()) {
+            Some((commodity, _)) => Err(Unreadable(format!("orders of commodity {commodity}, which has no row here"))),
+            None => Ok(Snapshot { commodities }),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), Unreadable> {
+        match event {
+            Event::Placed { order, key, fingerprint } => self.placed(order, key.map(|key| (key, fingerprint))),
+            Event::Moved { order, commodity, buyer, quantity, from, to, at } => {
+                let Some(buyer) = buyer else {
+                    return Err(Unreadable("a change of an order without its buyer, as version 1 has it".into()));
+                };
+                let since = self.since(commodity);
+                let units = i64::from(quantity);
+                match (from.is_live(), to.is_live()) {
+                    (true, false) => *since.units.entry(buyer).or_default() -= units,
+                    (false, true) => *since.units.entry(buyer).or_default() += units,
+                    (true, true) | (false, false) => {}
+                }
+                since.moved.insert(order, (to, at));
+                if to == OrderStatus::RefundDue && from != OrderStatus::Reserved {
+                    since.recalled.push(order);
+                }
+            }
+            // Only older releases write it, and it does not say whose order it is.
+            Event::KeyForgotten { order } => {
+                return Err(Unreadable(format!("the key of order {order} was forgotten, as version 1 has it")));
+            }
+            Event::Closed { commodity, .. } | Event::Removed { commodity, .. } => {
+                let recalled = std::mem::take(&mut self.since(commodity).recalled);
+                self.since.insert(commodity, Since { is_over: true, recalled, ..Since::default() });
+            }
+            Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn placed(&mut self, order: Order, key: Option<(crate::domain::IdempotencyKey, RequestFingerprint)>) {
+        let since = self.since(order.commodity);
+        *since.units.entry(order.user).or_default() += i64::from(order.quantity);
+        if let Some((key, fingerprint)) = key {
+            since.keys.push(KnownKey { user: order.user, key, fingerprint, order: order.id, ended_at: None });
+        }
+        if order.status == OrderStatus::Reserved {
+            since.orders.push(KnownOrder { order, key: key.map(|(key, _)| key) });
+        }
+    }
+
+    fn since(&mut self, commodity: CommodityId) -> &mut Since {
+        self.since.entry(commodity).or_default()
+    }
+
+    /// What is known now.
+    fn settle(mut self, recalled: &[KnownOrder], now: Timestamp) -> Result<KnownByCommodity, Unreadable> {
+        for (commodity, since) in std::mem::take(&mut self.since) {
+            let known = self.known.entry(commodity).or_default();
+            since.onto(known, recalled)?;
+        }
+        let since = keys_since(now);
+        for known in self.known.values_mut() {
+            known.keys.retain(|key| is_kept(key, since));
+        }
+        self.known.retain(|_, known| *known != Known::default());
+        Ok(self.known)
+    }
+}
+
+impl Since {
+    fn onto(mut self, known: &mut Known, recalled: &[KnownOrder]) -> Result<(), Unreadable> {
+        if self.is_over {
+            // Nothing was held or due of it then; what has come to be due since is recalled.
+            *known = Known::default();
+        }
+        known.buyers.retain_mut(|buyer| match self.units.remove(&buyer.user) {
+            None => true,
+            Some(change) => {
+                buyer.units = u32::try_from(i64::from(buyer.units) + change).unwrap_or(u32::MAX);
+                buyer.units > 0
+            }
+        });
+        for (user, units) in self.units.into_iter().filter(|(_, units)| *units != 0) {
+            let units = u32::try_from(units).map_err(|_| Unreadable(format!("user {user} gave back units it never had")))?;
+            known.buyers.push(BuyerUnits { user, units });
+        }
+        known.keys.append(&mut self.keys);
+        if !self.moved.is_empty() {
+            for key in &mut known.keys {
+                if let Some((to, at)) = self.moved.get(&key.order) {
+                    key.ended_at = (!to.is_live() && *to != OrderStatus::RefundDue).then_some(*at);
+                }
+            }
+            for known in known.orders.iter_mut().chain(&mut self.orders) {
+                if let Some((to, _)) = self.moved.get(&known.order.id) {
+                    known.order.status = *to;
+                }
+            }
+        }
+        keep_later(&mut known.keys);
+        known.orders.append(&mut self.orders);
+        for id in &self.recalled {
+            let is_due = self.moved.get(id).is_none_or(|(to, _)| *to == OrderStatus::RefundDue);
+            if is_due && !known.orders.iter().any(|known| known.order.id == *id) {
+                let row = recalled.iter().find(|row| row.order.id == *id).ok_or_else(|| Unreadable(format!("order {id} has no row")))?;
+                known.orders.push(*row);
+            }
+        }
+        known.orders.retain(|known| matches!(known.order.status, OrderStatus::Reserved | OrderStatus::RefundDue));
+        Ok(())
+    }
+}
+
+/// Of two orders under one key the later counts: the key was free again when it was placed.
+pub(super) fn keep_later(keys: &mut Vec<KnownKey>) {
+    let place = |key: &KnownKey| (key.order.epoch(), key.order.number());
+    let mut latest = HashMap::with_capacity(keys.len());
+    for key in keys.iter() {
+        let found = latest.entry((key.user, key.key)).or_insert(place(key));
+        *found = place(key).max(*found);
+    }
+    if latest.len() < keys.len() {
+        keys.retain(|key| latest[&(key.user, key.key)] == place(key));
+    }
+}

@@ -1,0 +1,92 @@
+//! What an engine need not know any more: orders that are in the tables, keys of orders that ended long ago.
+//!
+//! An order is forgotten when the tables have its last change and nothing is due of it (no hold to end, no refund to make). A
+//! command about it then brings its row along. The row counts only if it was read when the tables had all that this engine has
+//! forgotten: what changed later, this engine still knows.
+
+use super::{Engine, Refusal};
+use crate::breaks::{self, Break};
+use crate::domain::{Epoch, Order, OrderStatus, Sequence, Timestamp};
+use crate::engine::Recalled;
+use crate::engine::orders::NONE;
+
+/// Keys that are freed at most when an order is placed: two, so that their number falls while orders come.
+const KEYS_FREED_PER_ORDER_MAX: usize = 2;
+
+impl Engine {
+    /// Forgets orders whose last change is in a batch of this epoch up to `applied`, which the tables have; at most so many, oldest
+    /// first. Returns whether there may be more.
+    pub fn forget(&mut self, applied: Sequence, at_most: usize) -> bool {
+        for _ in 0..at_most {
+            let Some((sequence, slot)) = self.unsettled.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
+            self.unsettled.pop_front();
+            let record = self.orders.get(slot);
+            if record.changed_in() == sequence && self.is_forgettable(record.status()) {
+                let commodity = record.commodity();
+                self.orders.remove(slot);
+                self.commodities.forget_order(commodity);
+                self.forgotten_up_to = self.forgotten_up_to.max(sequence);
+            }
+        }
+        true
+    }
+
+    /// Whether orders wait to be forgotten.
+    #[must_use]
+    pub fn has_unsettled(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
+    const fn is_forgettable(&self, status: OrderStatus) -> bool {
+        match status {
+            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded => true,
+            OrderStatus::Confirmed | OrderStatus::Paid => !self.with_older_releases,
+            OrderStatus::Reserved | OrderStatus::RefundDue => false,
+        }
+    }
+
+    /// Frees keys of orders that ended more than 24 hours ago.
+    pub(super) fn free_old_keys(&mut self, now: Timestamp) {
+        for _ in 0..KEYS_FREED_PER_ORDER_MAX {
+            let Some(ended) = self.ended_keys.front().copied() else { return };
+            // A slot that is another's by now is left alone: whoever has it has an entry of its own here.
+            if self.commodities.is_there(ended.commodity) {
+                let keys = &mut self.commodities.listing_mut(ended.commodity).keys;
+                if keys.is_of(ended.keyed, ended.number) {
+                    if !keys.is_over(ended.keyed, now) {
+                        return;
+                    }
+                    keys.remove(ended.keyed);
+                }
+            }
+            self.ended_keys.pop_front();
+        }
+    }
+
+    /// Whether a row was read when the tables had all that this engine has forgotten.
+    pub(super) fn check_row(&self, applied: (Epoch, Sequence)) -> Result<(), Refusal> {
+        let is_fresh = applied.0 == self.epoch && applied.1 >= self.forgotten_up_to;
+        if is_fresh || breaks::is_broken(Break::StaleRow) { Ok(()) } else { Err(Refusal::StaleRow) }
+    }
+
+    /// Knows an order again that it had forgotten, as its row has it. A row that does not fit what is known here is refused.
+    pub(super) fn take_up(&mut self, recalled: &Recalled) -> Result<u32, Refusal> {
+        let order = &recalled.order;
+        let commodity = match (self.commodities.find(order.commodity), &recalled.commodity) {
+            (Some(slot), _) => slot,
+            (None, Some(commodity)) if commodity.id == order.commodity && commodity.stock.balances() => {
+                self.commodities.insert((**commodity).clone(), commodity.closed_at.is_none())
+            }
+            (None, _) => return Err(Refusal::OrderNotFound),
+        };
+        let listing = self.commodities.listing(commodity);
+        let keyed = recalled.key.and_then(|key| listing.keys.of_order(order.user, key, super::orders::number_of(order.id)));
+        Ok(self.insert(order, commodity, keyed.unwrap_or(NONE)))
+    }
+
+    /// Whether the row of a live order claims units that its buyer has.
+    pub(super) fn has_units(&self, order: &Order) -> bool {
+        let listing = self.commodities.find(order.commodity).map(|slot| self.commodities.listing(slot));
+        listing.is_some_and(|listing| listing.is_over() || listing.buyers.units(order.user) >= order.quantity.get())
+    }
+}

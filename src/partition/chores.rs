@@ -1,0 +1,70 @@
+//! What a partition's task does beside answering: it forgets what the tables have, and closes what has been over for long. Both in
+//! small pieces, so that no order waits for them.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::batch::Hear;
+use super::{Reply, Term};
+use crate::domain::{Epoch, Sequence, Timestamp};
+
+/// How often orders are forgotten. What the tables have had since the last time is: a row that a command brings along may be this old.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+/// Orders forgotten in one piece, at most: less than a millisecond of work.
+const FORGOTTEN_MAX: usize = 2_000;
+/// How often is looked for commodities to close.
+const CLOSE_EVERY: Duration = Duration::from_secs(30);
+/// Commodities closed in one piece, at most.
+const CLOSED_MAX: usize = 64;
+
+/// Where the projection of a partition is, whenever that changes.
+pub(crate) type Applied = watch::Receiver<(Epoch, Sequence)>;
+
+pub(super) struct Chores {
+    epoch: Epoch,
+    applied: Option<Applied>,
+    retention: Duration,
+    forget_at: Instant,
+    close_at: Instant,
+}
+
+impl Chores {
+    pub(super) fn new(epoch: Epoch, applied: Option<Applied>, retention: Duration) -> Self {
+        let now = Instant::now();
+        Self { epoch, applied, retention, forget_at: now + FORGET_EVERY, close_at: now + CLOSE_EVERY }
+    }
+
+    /// Resolves when there is something to do.
+    pub(super) async fn due(&mut self) {
+        let next = self.forget_at.min(self.close_at);
+        match &mut self.applied {
+            None => sleep_until(next).await,
+            Some(applied) => tokio::select! {
+                // Nobody tells it any more: the claim is about to end.
+                changed = applied.changed() => if changed.is_err() { self.applied = None; },
+                () = sleep_until(next) => {}
+            },
+        }
+    }
+
+    /// Does it, or a piece of it.
+    pub(super) fn work<C: Hear<Reply>>(&mut self, term: &mut Term<C>, time: Timestamp) {
+        if let Some(applied) = &mut self.applied {
+            let (epoch, sequence) = *applied.borrow_and_update();
+            if epoch == self.epoch {
+                term.applied(sequence);
+            }
+        }
+        let now = Instant::now();
+        if now >= self.forget_at {
+            let more = term.forget(FORGOTTEN_MAX);
+            self.forget_at = if more { now } else { now + FORGET_EVERY };
+        }
+        if now >= self.close_at {
+            term.close_ended(time, time.minus_millis(self.retention.as_millis() as u64), CLOSED_MAX);
+            self.close_at = now + CLOSE_EVERY;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Orders of one partition that its owner got confirmed and that the tables may not have yet: read by everybody without asking the
+//! partition's task, so that no reading stands in a queue of placings. It never shows what is not confirmed (R1).
+//!
+//! Whoever looks here first and then into the tables sees every order as it stands: what is not here, the tables have.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+
+use super::Sighting;
+use crate::domain::{Epoch, Order, OrderId, Sequence, UserId};
+
+/// The orders, and in which epoch somebody vouches for them.
+#[derive(Debug, Default)]
+pub struct RecentOrders {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    epoch: Option<Epoch>,
+    /// The number that no confirmed order of this epoch has reached.
+    next_number: u64,
+    keep_live: bool,
+    orders: HashMap<OrderId, (Order, Sequence)>,
+    by_user: HashMap<UserId, Vec<OrderId>>,
+    /// Changes, oldest first.
+    changes: VecDeque<(Sequence, OrderId)>,
+}
+
+impl RecentOrders {
+    /// An owner serves in that epoch from now on. With `keep_live`, what is live stays here for as long as it is (older releases take
+    /// it for unknown if its owner does not know it); `known` are the orders it begins with then.
+    pub(crate) fn begin(&self, epoch: Epoch, keep_live: bool, known: impl Iterator<Item = Order>) {
+        let mut inner = self.lock();
+        *inner = Inner { epoch: Some(epoch), keep_live, ..Inner::default() };
+        if keep_live {
+            known.for_each(|order| inner.put(order, Sequence::FENCE));
+        }
+    }
+
+    /// Nobody vouches for anything any more.
+    pub(crate) fn end(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    /// These orders stand so from that batch on, which is confirmed; in order.
+    pub(crate) fn confirmed(&self, sequence: Sequence, orders: &[Order], next_number: u64) {
+        let mut inner = self.lock();
+        inner.next_number = next_number;
+        for order in orders {
+            inner.put(*order, sequence);
+        }
+    }
+
+    /// The tables have everything up to that batch.
+    pub(crate) fn applied(&self, applied: Sequence) {
+        let mut inner = self.lock();
+        while let Some((sequence, id)) = inner.changes.front().copied().filter(|(sequence, _)| *sequence <= applied) {
+            inner.changes.pop_front();
+            inner.drop_if_last(id, sequence);
+        }
+    }
+
+    /// What is known of an order; none if nobody serves the partition here.
+    #[must_use]
+    pub fn look_up(&self, id: OrderId) -> Option<Sighting> {
+        let inner = self.lock();
+        let epoch = inner.epoch?;
+        Some(match inner.orders.get(&id) {
+            Some((order, _)) => Sighting::Known(*order),
+            None => Sighting::Unknown { epoch, next_number: inner.next_number, in_tables: true },
+        })
+    }
+
+    /// A buyer's orders that the tables may not have yet, or not as they stand; none if nobody serves the partition here.
+    #[must_use]
+    pub fn of_user(&self, user: UserId) -> Option<Vec<Order>> {
+        let inner = self.lock();
+        inner.epoch?;
+        let ids = inner.by_user.get(&user).map_or(&[][..], Vec::as_slice);
+        Some(ids.iter().filter_map(|id| Some(inner.orders.get(id)?.0)).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, order: Order, sequence: Sequence) {
+        if self.orders.insert(order.id, (order, sequence)).is_none() {
+            self.by_user.entry(order.user).or_default().push(order.id);
+        }
+        self.changes.push_back((sequence, order.id));
+    }
+
+    /// Drops an order, unless a later batch has changed it again.
+    fn drop_if_last(&mut self, id: OrderId, sequence: Sequence) {
+        let Some((order, changed_in)) = self.orders.get(&id).copied() else { return };
+        if changed_in != sequence || self.keep_live && order.status.is_live() {
+            return;
+        }
+        self.orders.remove(&id);
+        if let Some(ids) = self.by_user.get_mut(&order.user) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_user.remove(&order.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CommodityId, OrderStatus, PartitionId, Price, Quantity, Timestamp};
+
+    fn epoch() -> Epoch {
+        Epoch::new(3).unwrap()
+    }
+
+    fn order(number: u64, user: i64, status: OrderStatus) -> Order {
+        Order {
+            id: OrderId::new(Timestamp::ZERO, PartitionId::new(1).unwrap(), epoch(), number),
+            commodity: CommodityId::new(1).unwrap(),
+            user: UserId::new(user).unwrap(),
+            quantity: Quantity::ONE,
+            unit_price: Price::new(1).unwrap(),
+            currency: "EUR".parse().unwrap(),
+            status,
+            pay_by: None,
+        }
+    }
+
+    fn is_known(recent: &RecentOrders, order: &Order) -> bool {
+        recent.look_up(order.id) == Some(Sighting::Known(*order))
+    }
+
+    #[test]
+    fn an_order_is_here_from_its_confirm_until_the_tables_have_its_last_change() {
+        let recent = RecentOrders::default();
+        let (placed, other) = (order(0, 7, OrderStatus::Confirmed), order(1, 8, OrderStatus::Confirmed));
+        assert_eq!((recent.look_up(placed.id), recent.of_user(placed.user)), (None, None), "nobody serves");
+        recent.begin(epoch(), false, std::iter::empty());
+        recent.confirmed(Sequence(1), &[placed, other], 2);
+        let cancelled = Order { status: OrderStatus::Cancelled, ..placed };
+        recent.confirmed(Sequence(2), &[cancelled], 2);
+        recent.applied(Sequence(1));
+        assert!(is_known(&recent, &cancelled) && !is_known(&recent, &other));
+        assert_eq!(recent.of_user(placed.user), Some(vec![cancelled]));
+        recent.applied(Sequence(2));
+        assert_eq!(recent.look_up(placed.id), Some(Sighting::Unknown { epoch: epoch(), next_number: 2, in_tables: true }));
+        assert_eq!(recent.of_user(placed.user), Some(Vec::new()));
+        recent.end();
+        assert_eq!(recent.look_up(placed.id), None);
+    }
+
+    #[test]
+    fn with_older_releases_live_orders_stay() {
+        let recent = RecentOrders::default();
+        let (before, ended) = (order(0, 7, OrderStatus::Paid), order(1, 7, OrderStatus::Expired));
+        recent.begin(epoch(), true, [before].into_iter());
+        recent.confirmed(Sequence(1), &[ended], 2);
+        recent.applied(Sequence(1));
+        assert!(is_known(&recent, &before) && !is_known(&recent, &ended));
+    }
+}
