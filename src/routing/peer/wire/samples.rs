@@ -154,12 +154,20 @@ fn name_of(command: &Command) -> &'static str {
     }
 }
 
+fn named(command: &Command) -> String {
+    let row = match command {
+        Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } | Command::Cancel { row, .. } => row.is_some(),
+        _ => false,
+    };
+    format!("{}{}", name_of(command), if row { ", with its row" } else { "" })
+}
+
 /// Everything that is asked.
 pub(super) fn items(version: PeerVersion) -> Vec<(String, Item)> {
     let context = Context { trace: (u128::MAX - 1).try_into().unwrap(), span: 77.try_into().unwrap() };
     let item = |ask, trace| Item { budget_ms: 2_000, ask, trace };
     let mut items: Vec<(String, Item)> =
-        commands(version).into_iter().map(|command| (name_of(&command).to_owned(), item(Ask::Command(command), None))).collect();
+        commands(version).into_iter().map(|command| (named(&command), item(Ask::Command(command), None))).collect();
     items.push(("look up".into(), item(Ask::Lookup(order_id()), None)));
     items.push(("look up, traced".into(), item(Ask::Lookup(order_id()), Some(context))));
     if version >= PeerVersion::V4 {
