@@ -62,6 +62,7 @@ pub async fn join(
             started_at: clock(),
             heartbeat_at: clock(),
             broker: Reach::Down,
+            log_version: me.log_version,
         };
         // If somebody else was faster, there is somebody to look at.
         if store.enter_node(&row, before.map(|before| before.instance)).await? {
