@@ -48,8 +48,13 @@ impl Ledger {
     /// If the database does not answer, or does not have the commodity.
     pub async fn history_rows(&self, commodity: CommodityId, listed: i64) -> anyhow::Result<Rows> {
         let keys: BTreeMap<OrderId, _> = self.store.keys_of(commodity).await?.into_iter().collect();
-        let row = |Order { id, user, quantity, status, .. }: Order| {
-            OrderRow { id, commodity, user, quantity, key: keys.get(&id).copied(), status }
+        let row = |Order { id, user, quantity, status, .. }: Order| OrderRow {
+            id,
+            commodity,
+            user,
+            quantity,
+            key: keys.get(&id).copied(),
+            status,
         };
         let Counters { total, available, held, sold } = self.counters(commodity).await?;
         Ok(Rows {
