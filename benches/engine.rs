@@ -35,7 +35,7 @@ fn engine(total: i64, hold_seconds: Option<u32>) -> Engine {
         starts_at: NOW,
         ends_at: Timestamp::MAX,
     };
-    let mut engine = Engine::restore(PartitionId::new(3).unwrap(), Epoch::new(1).unwrap(), Snapshot::default(), 16_384).unwrap();
+    let mut engine = Engine::restore(PartitionId::new(3).unwrap(), Epoch::new(1).unwrap(), Snapshot::default(), false).unwrap();
     let list = Command::List { commodity: commodity(), terms: Box::new(terms), total: Units::new(total).unwrap() };
     engine.apply(NOW, list, &mut Vec::new()).unwrap();
     engine

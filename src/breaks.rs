@@ -21,7 +21,7 @@ pub(crate) enum Break {
     LookBack,
     /// A refused lock is taken for a granted one.
     Lock,
-    /// An engine believes a row that is older than what it has forgotten.
+    /// A row that came along with a command is taken for one that was read just now.
     StaleRow,
 }
 

@@ -47,11 +47,14 @@ impl Ledger {
     /// # Errors
     /// If the database does not answer, or does not have the commodity.
     pub async fn history_rows(&self, commodity: CommodityId, listed: i64) -> anyhow::Result<Rows> {
-        let known = self.store.snapshot(partition_of(commodity, self.store.partitions())).await?.orders;
-        let keys: BTreeMap<OrderId, _> = known.into_iter().map(|known| (known.order.id, known.key)).collect();
-        let row = |Order { id, user, quantity, status, .. }: Order| {
-            let key = keys.get(&id).copied().flatten();
-            OrderRow { id, commodity, user, quantity, key, status }
+        let keys: BTreeMap<OrderId, _> = self.store.keys_of(commodity).await?.into_iter().collect();
+        let row = |Order { id, user, quantity, status, .. }: Order| OrderRow {
+            id,
+            commodity,
+            user,
+            quantity,
+            key: keys.get(&id).copied(),
+            status,
         };
         let Counters { total, available, held, sold } = self.counters(commodity).await?;
         Ok(Rows {

@@ -5,7 +5,6 @@
 //! forgotten: what changed later, this engine still knows.
 
 use super::{Engine, Refusal};
-use crate::breaks::{self, Break};
 use crate::domain::{Epoch, Order, OrderStatus, Sequence, Timestamp};
 use crate::engine::Recalled;
 use crate::engine::orders::NONE;
@@ -66,7 +65,7 @@ impl Engine {
     /// Whether a row was read when the tables had all that this engine has forgotten.
     pub(super) fn check_row(&self, applied: (Epoch, Sequence)) -> Result<(), Refusal> {
         let is_fresh = applied.0 == self.epoch && applied.1 >= self.forgotten_up_to;
-        if is_fresh || breaks::is_broken(Break::StaleRow) { Ok(()) } else { Err(Refusal::StaleRow) }
+        if is_fresh { Ok(()) } else { Err(Refusal::StaleRow) }
     }
 
     /// Knows an order again that it had forgotten, as its row has it. A row that does not fit what is known here is refused.

@@ -110,7 +110,12 @@ impl<C: Hear<Reply>> Term<C> {
     }
 
     /// Has the engine decide, and notes how the orders stand that it changed.
-    fn apply(&mut self, now: Timestamp, command: Command) -> Outcome {
+    fn apply(&mut self, now: Timestamp, mut command: Command) -> Outcome {
+        if breaks::is_broken(Break::StaleRow)
+            && let Command::Cancel { row: Some(row), .. } | Command::ConfirmPayment { row: Some(row), .. } = &mut command
+        {
+            row.applied = (self.epoch, self.sequence);
+        }
         let Self { engine, gathered, bounds, .. } = self;
         let first = gathered.events.len();
         let outcome = engine.apply(now, command, &mut gathered.events);

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, PeerVersion, Speech, greet, serve};
 use super::*;
+use crate::domain::UserId;
 use crate::domain::{
     Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units,
 };
-use crate::engine::{Answer, Place, Snapshot};
+use crate::engine::{Answer, KnownCommodity, Place, Snapshot};
 use crate::event::Batch;
 use crate::log::{InDoubt, Log};
 use crate::ownership::{Claim, ClaimError, Ownership};
@@ -59,12 +60,16 @@ impl Ownership for Claims {
         (*owner, *epoch) = (Some(self.me.clone()), *epoch + 1);
         let twice = self.is_broken.load(Ordering::SeqCst).then(|| lamp(1, self.total));
         let lamps = (1..=64).map(|id| lamp(id, self.total)).chain(twice);
-        let commodities = lamps.filter(|c| partition_of(c.id, PARTITIONS) == partition).collect();
+        let commodities = lamps.filter(|c| partition_of(c.id, PARTITIONS) == partition).map(KnownCommodity::fresh).collect();
+        // The tables here never have anything: what is confirmed stays known to its owner.
+        let applied = tokio::sync::watch::Sender::new((Epoch::default(), Sequence::FENCE));
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
-            snapshot: Snapshot { commodities, orders: Vec::new() },
+            snapshot: Snapshot { commodities },
             log: Arc::new(YesLog),
             lost: CancellationToken::new(),
+            with_older_releases: false,
+            applied: Some(applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })
     }
@@ -113,6 +118,7 @@ fn lamp(id: i64, total: i64) -> Commodity {
         stock: Stock::fresh(Units::new(total).unwrap()),
         paused: false,
         ended_at: None,
+        closed_at: None,
         version: 1,
     }
 }
@@ -146,7 +152,7 @@ impl Node {
         let settings = Settings {
             inbox_depth_max: 1_024,
             batch_commands_max: 256,
-            ended_orders_max: 16,
+            retention: Duration::from_secs(60),
             append_timeout: Duration::from_secs(1),
             command_timeout: SETTINGS.command_timeout,
             stopped_retry: Duration::from_secs(60),

@@ -1,12 +1,12 @@
 //! Reading orders. Never writes one.
 
-use sea_orm::{ConnectionTrait, EntityTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
-use super::entity::order::Entity;
+use super::entity::order::{Column, Entity};
 use super::walk::{Ids, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{Epoch, Order, OrderId, PartitionId, Timestamp, UserId};
+use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Timestamp, UserId};
 use crate::engine::Recalled;
 
 /// How many rows the first step of a race takes from a walk, and how many a step takes at most.
@@ -35,6 +35,16 @@ impl Store {
             self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
         let commodity = commodity.map(|stored| Box::new(stored.commodity));
         Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), applied, commodity }))
+    }
+
+    /// The keys of all of a commodity's orders that have one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn keys_of(&self, commodity: CommodityId) -> Result<Vec<(OrderId, IdempotencyKey)>, StoreError> {
+        let query = Entity::find().filter(Column::CommodityId.eq(commodity.get())).filter(Column::IdempotencyKey.is_not_null());
+        let rows = query.all(self.reader()).await?;
+        rows.iter().filter_map(|row| row.key().map(|(key, _)| Ok((row.order()?.id, key)))).collect()
     }
 
     /// Orders in falling order of id (newest first), at most `limit`, older than `before`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster::clock;
 use doorbuster::config::Config;
 use doorbuster::domain::{Epoch, OrderStatus, PartitionId, Sequence};
 use doorbuster::event::{Batch, Event};
@@ -13,7 +14,7 @@ use sea_orm::{ConnectionTrait, Database};
 
 use crate::log_conformance::{Fixture, conformance};
 use crate::support::history::{History, listed};
-use crate::support::{Backend, TestDatabase, commodity, partition};
+use crate::support::{Backend, TestDatabase, commodity, partition, sorted};
 
 struct Embedded {
     store: Store,
@@ -33,7 +34,7 @@ impl Embedded {
         let store = database.store().await;
         let mut partition = Config::load(None).expect("the defaults are good").partition;
         partition.append_timeout_ms = append_timeout.as_millis() as u64;
-        let process = Arc::new(EmbeddedOwnership::start(store.clone(), "node-1".into(), &partition));
+        let process = Arc::new(EmbeddedOwnership::start(store.clone(), "node-1".into(), &partition, clock::system));
         Self { store, ownership: process.clone(), process, database }
     }
 
@@ -168,8 +169,11 @@ async fn a_history_of_appends_is_the_history_of_the_tables() {
     for batch in history.batches().split_off(1) {
         claim.log.append(batch).await.unwrap();
     }
-    let mut found = embedded.claim(3).await.snapshot.orders;
-    found.sort_unstable_by_key(|known| known.order.id);
-    assert_eq!(found.iter().map(|known| known.order).collect::<Vec<_>>(), orders);
+    let snapshot = sorted(embedded.claim(3).await.snapshot);
+    let known = &snapshot.commodities[0];
+    let held: Vec<_> = orders.iter().filter(|order| order.status == OrderStatus::Reserved).copied().collect();
+    assert_eq!(known.orders.iter().map(|known| known.order).collect::<Vec<_>>(), held);
+    assert_eq!(known.buyers.iter().map(|buyer| buyer.units).sum::<u32>(), 300);
+    assert_eq!(known.keys.iter().map(|key| key.order).collect::<Vec<_>>(), orders.iter().map(|order| order.id).collect::<Vec<_>>());
     embedded.stop().await;
 }

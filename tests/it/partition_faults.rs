@@ -137,7 +137,7 @@ impl Office {
         let mut config = Config::load(None).expect("the defaults are good").partition;
         config.stopped_retry_ms = 50;
         config.append_timeout_ms = 60_000;
-        let inner = EmbeddedOwnership::start(store.clone(), "node-1".into(), &config);
+        let inner = EmbeddedOwnership::start(store.clone(), "node-1".into(), &config, clock::system);
         let ownership = Arc::new(Trapped { inner, trap: Arc::default(), gate: Arc::default() });
         let (settings, board, stop) = (Settings::from(&config), Arc::new(Board::default()), CancellationToken::new());
         let runner = spawn(partition(3), settings, ownership.clone(), Arc::clone(&board), trapped_now, stop.clone());

@@ -3,13 +3,13 @@
 use doorbuster::domain::OrderStatus;
 use doorbuster::event::{Batch, Event};
 use doorbuster::projection::{self, Outcome, Stop};
-use doorbuster::store::{OrderFilter, Store};
+use doorbuster::store::{Load, OrderFilter, Store};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use rstest::rstest;
 
 use crate::support::history::{History, listed};
-use crate::support::{Backend, TestDatabase, commodity, partition, position};
+use crate::support::{Backend, TestDatabase, commodity, load, partition, position, sorted};
 
 async fn apply(store: &Store, batches: &[Batch]) -> projection::Report {
     projection::apply(store, batches).await.expect("the database is there")
@@ -21,9 +21,7 @@ async fn tables(store: &Store) -> impl PartialEq + std::fmt::Debug {
     let orders = store.orders(&OrderFilter::default(), None, 10_000).await.unwrap();
     let mut known = Vec::new();
     for partition in store.partitions().iter() {
-        let mut orders = store.snapshot(partition).await.unwrap().orders;
-        orders.sort_unstable_by_key(|known| known.order.id);
-        known.extend(orders);
+        known.push(sorted(store.snapshot(partition, load()).await.unwrap()));
     }
     (commodities, orders, known, store.partition_rows().await.unwrap())
 }
@@ -169,7 +167,7 @@ async fn every_field_of_a_commodity_is_stored(#[case] backend: Backend) {
     apply(&store, &[batch(sequence.next().next(), vec![Event::Removed { commodity: id, at }])]).await;
     assert_eq!(store.commodity(id).await.unwrap().unwrap().removed_at, Some(at));
     assert!(store.commodities(None, 10, false).await.unwrap().is_empty());
-    assert!(store.snapshot(partition(3)).await.unwrap().commodities.is_empty());
+    assert!(store.snapshot(partition(3), load()).await.unwrap().commodities.is_empty());
 }
 
 /// The batches two partitions could have written.
@@ -201,6 +199,17 @@ fn one_transaction_and_many_come_to_the_same_tables(#[case] backend: Backend, #[
                 prop_assert_eq!(report.count(Outcome::Applied), 1, "{:?}", report.stops);
             }
             prop_assert!(tables(&together).await == tables(&apart).await);
+            for partition in apart.partitions().iter() {
+                let by_deltas = sorted(apart.snapshot(partition, load()).await.unwrap());
+                apart.write_checkpoint(partition, load().now).await.unwrap();
+                let by_checkpoint = sorted(apart.snapshot(partition, load()).await.unwrap());
+                let mut by_rows = apart.snapshot(partition, Load { with_live_orders: true, ..load() }).await.unwrap();
+                for known in &mut by_rows.commodities {
+                    known.orders.retain(|known| matches!(known.order.status, OrderStatus::Reserved | OrderStatus::RefundDue));
+                }
+                prop_assert_eq!(&by_deltas, &by_checkpoint);
+                prop_assert_eq!(by_deltas, sorted(by_rows));
+            }
             let audit = together.audit().await.unwrap();
             prop_assert!(audit.iter().all(|row| row.balanced), "{:?}", audit);
             Ok(())

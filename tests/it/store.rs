@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use doorbuster::domain::{OrderStatus, Partitions};
+use doorbuster::engine::KnownCommodity;
 use doorbuster::event::Batch;
 use doorbuster::projection;
-use doorbuster::store::{OrderFilter, Role, Store, StoreError};
+use doorbuster::store::{Load, OrderFilter, Role, Store, StoreError};
 use rstest::rstest;
 use sea_orm::sqlx::mysql::MySqlConnection;
 use sea_orm::sqlx::{Connection, Executor};
 
 use crate::support::database::settings;
 use crate::support::history::History;
-use crate::support::{Backend, TestDatabase, at, commodity, partition, position, user};
+use crate::support::{Backend, TestDatabase, at, commodity, load, partition, position, sorted, user};
 
 async fn connect_error(url: &str) -> String {
     let error = Store::connect(url, &settings()).await.expect_err("it cannot be connected to").to_string();
@@ -198,15 +199,23 @@ async fn a_snapshot_has_what_the_engine_must_know_and_no_more(#[case] backend: B
     elsewhere.list(3, 5).place(0, 1, 1, OrderStatus::Confirmed, None);
     apply(&store, &elsewhere.batches()).await;
 
-    let mut snapshot = store.snapshot(partition(3)).await.unwrap();
-    snapshot.orders.sort_unstable_by_key(|known| known.order.id);
-    let found: Vec<_> = snapshot.orders.iter().map(|known| (known.order, known.key.is_some())).collect();
-    assert_eq!(found, [(orders[0], false), (orders[1], true), (orders[2], true), (orders[4], false)]);
-    assert_eq!(
-        snapshot.commodities.iter().map(|c| (c.id.get(), c.stock.held.get(), c.stock.sold.get())).collect::<Vec<_>>(),
-        [(1, 1, 2), (2, 0, 0)]
-    );
-    assert_eq!(store.snapshot(partition(5)).await.unwrap(), doorbuster::engine::Snapshot::default());
+    let snapshot = sorted(store.snapshot(partition(3), load()).await.unwrap());
+    let [lamp, other] = &snapshot.commodities[..] else { panic!("two commodities: {snapshot:?}") };
+    let stock = |known: &KnownCommodity| (known.commodity.id.get(), known.commodity.stock.held.get(), known.commodity.stock.sold.get());
+    assert_eq!((stock(lamp), stock(other)), ((1, 1, 2), (2, 0, 0)));
+    assert_eq!(lamp.orders.iter().map(|known| known.order).collect::<Vec<_>>(), [orders[0], orders[4]]);
+    assert_eq!(lamp.buyers.iter().map(|buyer| (buyer.user.get(), buyer.units)).collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+    let keys: Vec<_> = lamp.keys.iter().map(|key| (key.order, key.ended_at.is_some())).collect();
+    assert_eq!(keys, [(orders[1].id, false), (orders[2].id, true)]);
+    assert!(other.buyers.is_empty() && other.orders.is_empty());
+    assert_eq!(store.snapshot(partition(5), load()).await.unwrap(), doorbuster::engine::Snapshot::default());
+
+    let with_live_orders = Load { with_live_orders: true, ..load() };
+    let snapshot = sorted(store.snapshot(partition(3), with_live_orders).await.unwrap());
+    assert_eq!(snapshot.commodities[0].orders.len(), 3, "an older release knows every live order");
+    let a_day_later = Load { now: load().now.plus_millis(25 * 3_600_000), ..load() };
+    let snapshot = store.snapshot(partition(3), a_day_later).await.unwrap();
+    assert_eq!(snapshot.commodities.iter().map(|known| known.keys.len()).sum::<usize>(), 1, "that of the order that ended is free");
 }
 
 #[rstest]

@@ -34,7 +34,7 @@ impl OwnDatabase {
         let made = connection.execute_unprepared(&format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await;
         made.map_err(|error| NoOutcome::mark(error.into()))?;
         connection.close().await?;
-        let settings = config::Database { url: None, connections_max: 2, acquire_timeout_ms: 10_000 };
+        let settings = config::Database { url: None, connections_max: 2, loads_max: 1, acquire_timeout_ms: 10_000 };
         Store::migrate(&database.url, &settings, Partitions::DEFAULT).await?;
         Ok(database)
     }

@@ -69,13 +69,20 @@ fn are_shared(rows: &[PartitionRow], nodes: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use doorbuster::domain::{Epoch, PartitionId, Sequence};
+    use doorbuster::store::CheckpointRow;
 
     use super::*;
 
     fn row(id: u16, owner: Option<&str>, epoch: u32, applied: u32) -> PartitionRow {
         let epoch_of = |epoch| Epoch::new(epoch).unwrap();
         let applied = (epoch_of(applied), Sequence::default());
-        PartitionRow { id: PartitionId::new(id).unwrap(), owner: owner.map(ToOwned::to_owned), epoch: epoch_of(epoch), applied }
+        PartitionRow {
+            id: PartitionId::new(id).unwrap(),
+            owner: owner.map(ToOwned::to_owned),
+            epoch: epoch_of(epoch),
+            applied,
+            checkpoint: CheckpointRow::default(),
+        }
     }
 
     #[test]

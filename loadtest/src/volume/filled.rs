@@ -120,7 +120,15 @@ impl Filled {
             ends_at,
         };
         let total = i64::try_from(units).ok().and_then(|units| Units::new(units).ok()).unwrap_or(Units::MAX);
-        Event::Listed(Box::new(Commodity { id, terms, stock: Stock::fresh(total), paused: false, ended_at: None, version: 1 }))
+        Event::Listed(Box::new(Commodity {
+            id,
+            terms,
+            stock: Stock::fresh(total),
+            paused: false,
+            ended_at: None,
+            closed_at: None,
+            version: 1,
+        }))
     }
 
     /// Order `index` of an era; its number is its own among all.
@@ -164,6 +172,7 @@ impl Made {
         let moved = (self.order.status != OrderStatus::Confirmed).then(|| Event::Moved {
             order: id,
             commodity,
+            buyer: Some(self.order.user),
             quantity,
             from: OrderStatus::Confirmed,
             to: self.order.status,

@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::domain::{CommodityId, IdempotencyKey, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
-use crate::engine::{Answer, Command, Place, Refusal, Snapshot};
+use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::Event;
-use crate::partition::Busy;
+use crate::partition::{Busy, Sighting};
 
 /// An append that waits for the test's word.
 struct Sent {
@@ -31,6 +31,7 @@ struct HandOwnership {
     snapshot: Snapshot,
     sent: mpsc::UnboundedSender<Sent>,
     epochs: Mutex<u32>,
+    applied: watch::Sender<(Epoch, Sequence)>,
 }
 
 impl Ownership for HandOwnership {
@@ -42,6 +43,8 @@ impl Ownership for HandOwnership {
             snapshot: self.snapshot.clone(),
             log: Arc::new(HandLog(self.sent.clone())),
             lost: CancellationToken::new(),
+            with_older_releases: false,
+            applied: Some(self.applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })
     }
@@ -66,6 +69,7 @@ impl Ownership for NoLog {
 
 struct World {
     runner: Runner,
+    ownership: Arc<HandOwnership>,
     sent: mpsc::UnboundedReceiver<Sent>,
     board: Arc<Board>,
     stop: CancellationToken,
@@ -81,7 +85,7 @@ const fn settings() -> Settings {
     Settings {
         inbox_depth_max: 64,
         batch_commands_max: 16,
-        ended_orders_max: 16,
+        retention: Duration::from_secs(60),
         append_timeout: Duration::from_secs(60),
         command_timeout: Duration::from_secs(60),
         stopped_retry: Duration::from_secs(60),
@@ -105,15 +109,21 @@ fn world(total: i64) -> World {
         stock: Stock::fresh(Units::new(total).unwrap()),
         paused: false,
         ended_at: None,
+        closed_at: None,
         version: 1,
     };
     let (sender, sent) = mpsc::unbounded_channel();
-    let snapshot = Snapshot { commodities: vec![commodity], orders: Vec::new() };
-    let ownership = Arc::new(HandOwnership { snapshot, sent: sender, epochs: Mutex::new(0) });
+    let snapshot = Snapshot { commodities: vec![KnownCommodity::fresh(commodity)] };
+    let ownership = Arc::new(HandOwnership {
+        snapshot,
+        sent: sender,
+        epochs: Mutex::new(0),
+        applied: watch::Sender::new((Epoch::default(), Sequence::FENCE)),
+    });
     let settings = settings();
     let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
-    let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership, Arc::clone(&board), noon, stop.clone());
-    World { runner, sent, board, stop }
+    let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership.clone(), Arc::clone(&board), noon, stop.clone());
+    World { runner, ownership, sent, board, stop }
 }
 
 impl World {
@@ -238,17 +248,48 @@ async fn a_stop_waits_for_the_confirm_and_answers_everyone() {
 }
 
 #[tokio::test]
-async fn a_question_about_an_order_in_flight_waits_with_it() {
+async fn an_order_is_shown_from_its_confirm_on_and_its_buyer_finds_it() {
     let mut world = world(5);
     let first = world.place(1, None);
     let sent = world.sent.recv().await.unwrap();
     let Event::Placed { order, .. } = sent.batch.events[0].clone() else { panic!("a placing was sent") };
     let inbox = world.runner.inbox.clone();
-    let lookup = tokio::spawn(async move { inbox.lookup(order.id).await });
-    world.settle().await;
-    assert!(!lookup.is_finished());
+    let unknown = |next_number| Ok(Sighting::Unknown { epoch: Epoch::new(1).unwrap(), next_number, in_tables: true });
+    assert_eq!(inbox.lookup(order.id).await, unknown(0));
     sent.confirm.send(Ok(())).unwrap();
-    assert_eq!(lookup.await.unwrap(), Ok(Sighting::Known(placed(&first.await.unwrap()))));
+    assert_eq!(placed(&first.await.unwrap()), order);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert_eq!(inbox.lookup(order.id).await, Ok(Sighting::Known(order)));
+    assert_eq!(inbox.orders_of_by(deadline, order.user).await, Ok(vec![order]));
+
+    world.ownership.applied.send_replace((order.id.epoch(), Sequence(1)));
+    while inbox.lookup(order.id).await != unknown(1) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(inbox.orders_of_by(deadline, order.user).await, Ok(Vec::new()));
+}
+
+/// The engine forgets what the tables have had for a while; whoever calls such an order off has to bring its row along.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_the_tables_have_is_forgotten_and_its_row_makes_it_known_again() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    let order = placed(&first.await.unwrap());
+    let applied = (order.id.epoch(), Sequence(1));
+    world.ownership.applied.send_replace(applied);
+    let inbox = world.runner.inbox.clone();
+    let cancel = move |row| Command::Cancel { order: order.id, user: None, row };
+    // While it is known, it is called off for good: only a payment is asked for here, which a confirmed order refuses.
+    while inbox.command(Command::ConfirmPayment { order: order.id, row: None }).await != Reply::Refused(Refusal::OrderNotFound) {
+        tokio::time::advance(Duration::from_millis(500)).await;
+    }
+    let row = move |applied| Some(Box::new(Recalled { order, key: None, applied, commodity: None }));
+    assert_eq!(inbox.command(cancel(row((applied.0, Sequence::FENCE)))).await, Reply::Refused(Refusal::StaleRow));
+    let cancelled = tokio::spawn(async move { inbox.command(cancel(row(applied))).await });
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    let Reply::Done(Answer::Order(cancelled)) = cancelled.await.unwrap() else { panic!("cancelled") };
+    assert_eq!(cancelled.status, crate::domain::OrderStatus::Cancelled);
 }
 
 #[tokio::test(start_paused = true)]

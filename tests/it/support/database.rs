@@ -104,7 +104,7 @@ pub async fn store_at(url: &str) -> Store {
 
 /// The settings tests connect with.
 pub fn settings() -> config::Database {
-    config::Database { url: None, connections_max: 4, acquire_timeout_ms: 10_000 }
+    config::Database { url: None, connections_max: 4, loads_max: 2, acquire_timeout_ms: 10_000 }
 }
 
 fn server() -> String {

@@ -41,7 +41,7 @@ pub fn endless_terms() -> Terms {
 /// A commodity as it is when it is listed.
 pub fn listed(id: CommodityId, total: i64) -> Commodity {
     let stock = Stock::fresh(Units::new(total).expect("units"));
-    Commodity { id, terms: terms(&format!("Lamp {id}")), stock, paused: false, ended_at: None, version: 1 }
+    Commodity { id, terms: terms(&format!("Lamp {id}")), stock, paused: false, ended_at: None, closed_at: None, version: 1 }
 }
 
 /// The log of one partition in one epoch, growing.

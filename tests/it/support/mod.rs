@@ -11,7 +11,9 @@ pub mod proxy;
 pub use database::{Backend, TestDatabase};
 
 use doorbuster::domain::{CommodityId, Epoch, PartitionId, Sequence, Timestamp, UserId};
+use doorbuster::engine::Snapshot;
 use doorbuster::event::{self, Batch, LogVersion};
+use doorbuster::store::Load;
 
 /// A commodity id.
 pub fn commodity(id: i64) -> CommodityId {
@@ -41,4 +43,25 @@ pub fn bytes(batch: &Batch) -> Vec<u8> {
 /// So many milliseconds after a fixed time.
 pub fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_795_600_000_000 + millis).expect("a time in this century")
+}
+
+/// How a claim loads: soon after what these tests write happened.
+pub fn load() -> Load {
+    Load { now: at(100_000), with_live_orders: false }
+}
+
+/// In an order that does not depend on how it was read.
+pub fn sorted(mut snapshot: Snapshot) -> Snapshot {
+    for known in &mut snapshot.commodities {
+        known.buyers.sort_unstable();
+        known.keys.sort_unstable_by_key(|key| key.order);
+        known.orders.sort_unstable_by_key(|known| known.order.id);
+    }
+    snapshot.commodities.sort_unstable_by_key(|known| known.commodity.id);
+    snapshot
+}
+
+/// Buyers with live units, each counted once for each commodity.
+pub fn buyers_in(snapshot: &Snapshot) -> usize {
+    snapshot.commodities.iter().map(|known| known.buyers.len()).sum()
 }
