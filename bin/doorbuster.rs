@@ -12,7 +12,7 @@ use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{Role, Store};
-use doorbuster::tools::{audit, dead, nodes, simulate, token};
+use doorbuster::tools::{audit, dead, nodes, simulate, token, upgrade};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 use secrecy::ExposeSecret;
 
@@ -42,7 +42,11 @@ enum Command {
     /// Check for every commodity that total = available + held + sold = what the order rows say; exit 1 if not.
     Audit,
     /// Create or upgrade the schema.
-    Migrate,
+    Migrate {
+        /// Instead: the last step of an upgrade, when every process is of this release. See docs/upgrading.md.
+        #[arg(long)]
+        finish: bool,
+    },
     /// Show the nodes of a cluster and the partitions they own, as the database has them.
     Nodes,
     /// Run the simulator: the real engine, ownership and projection in seeded worlds full of faults; exit 1 at the first bad
@@ -132,7 +136,8 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Simulate(_)) => unreachable!("it has run"),
-            Some(Command::Migrate) => println!("{}", embedded::migrate(&config, data).await?),
+            Some(Command::Migrate { finish: false }) => println!("{}", embedded::migrate(&config, data).await?),
+            Some(Command::Migrate { finish: true }) => println!("{}", upgrade::finish(&config, data).await?),
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::event::LogVersion;
+use crate::routing::peer::PeerVersion;
+
 /// Everything that can be set. The defaults with their units stand in `config.default.toml` beside this file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub consumer: Consumer,
     /// This process among others.
     pub node: Node,
+    /// Whether it behaves as one of the release before.
+    pub release: Release,
     /// Logs and traces.
     pub telemetry: Telemetry,
 }
@@ -192,6 +197,36 @@ pub struct Node {
     pub heartbeat_stale_ms: u64,
 }
 
+/// What keeps a process from using what processes of the release before do not know: for a careful upgrade. See docs/upgrading.md.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The newest version of the log that is read and written.
+    pub log_version_max: u8,
+    /// The newest version of the peer link that is spoken.
+    pub peer_version_max: u8,
+}
+
+impl Release {
+    /// The newest version of the log that is read and written.
+    #[must_use]
+    pub fn log_version(self) -> LogVersion {
+        LogVersion::new(self.log_version_max).expect("checked with the configuration")
+    }
+
+    /// The newest version of the peer link that is spoken.
+    #[must_use]
+    pub fn peer_version(self) -> PeerVersion {
+        PeerVersion::new(self.peer_version_max).expect("checked with the configuration")
+    }
+
+    fn check(self) -> Result<(), ConfigError> {
+        LogVersion::new(self.log_version_max).map_err(|error| ConfigError(format!("release.log_version_max: {error}")))?;
+        PeerVersion::new(self.peer_version_max).map_err(|error| ConfigError(format!("release.peer_version_max: {error}")))?;
+        Ok(())
+    }
+}
+
 /// Logs and traces.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -337,6 +372,7 @@ impl Config {
             return Err(ConfigError("broker.reconnect_delay_max_ms must not be below broker.reconnect_delay_min_ms".into()));
         }
         self.telemetry.check()?;
+        self.release.check()?;
         for (key, name) in [("node.id", &self.node.id), ("broker.prefix", &self.broker.prefix)] {
             if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
                 return Err(ConfigError(format!("{key} must be 1 to 64 of letters, digits, '.', '_' and '-'")));

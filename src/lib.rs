@@ -14,6 +14,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod event;
+mod form;
 pub mod history;
 pub mod http;
 pub mod limits;

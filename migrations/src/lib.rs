@@ -12,6 +12,7 @@ mod m20261120_000001_create_tables;
 mod m20261121_000002_node_broker;
 mod m20261127_000003_widen;
 mod m20261127_000004_orders_by_run;
+mod m20261127_000005_node_versions;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -33,7 +34,11 @@ pub struct Widening;
 #[async_trait::async_trait]
 impl MigratorTrait for Widening {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261127_000003_widen::Migration), Box::new(m20261127_000004_orders_by_run::Migration)]
+        vec![
+            Box::new(m20261127_000003_widen::Migration),
+            Box::new(m20261127_000004_orders_by_run::Migration),
+            Box::new(m20261127_000005_node_versions::Migration),
+        ]
     }
 
     fn migration_table_name() -> DynIden {

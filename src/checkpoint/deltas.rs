@@ -8,22 +8,26 @@ use super::form::{self, Unreadable};
 use super::{CommodityRows, Known, KnownByCommodity, Position, is_kept, keys_since};
 use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint, Timestamp, UserId};
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
-use crate::event::{self, Batch, Event, LogVersion};
+use crate::event::{self, Batch, Event, LogVersion, Unwritable};
 
 /// What of these batches a claim needs, as it lies in the tables: each behind its length, in the newest form of the log.
-pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<u8> {
+///
+/// # Errors
+/// [`Unwritable`] for what an older form could hold and no engine writes: an order of another partition, the placing of one in another
+/// epoch than its own.
+pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<u8>, Unwritable> {
     let mut delta = Vec::new();
     for batch in batches {
         let events: Vec<Event> = batch.events.iter().filter(|event| is_needed(event)).cloned().collect();
         if events.is_empty() {
             continue;
         }
-        let bytes = event::encode(&Batch { events, ..*batch }, LogVersion::NEWEST).expect("the newest form has every event");
+        let bytes = event::encode(&Batch { events, ..*batch }, LogVersion::NEWEST)?;
         let length = u32::try_from(bytes.len()).expect("a batch is bounded");
         delta.extend_from_slice(&length.to_le_bytes());
         delta.extend_from_slice(&bytes);
     }
-    delta
+    Ok(delta)
 }
 
 /// Terms and stock are read from the commodities' own rows.

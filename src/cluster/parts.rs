@@ -131,11 +131,12 @@ impl Parts {
         if schema != configured {
             return Err(StartError::Partitions { schema, configured });
         }
-        let me = Me { id, instance: rand::random(), address };
+        let me = Me { id, instance: rand::random(), address, log_version: config.release.log_version() };
         let board = Arc::new(Board::default());
         let tracer = Tracer::start(&config.telemetry, role, me.id.as_str())?;
         let mut local = Local::new(me.id.clone(), me.instance, store.partitions(), credential, Arc::clone(&board));
         local.tracer = tracer.clone();
+        local.speaks = config.release.peer_version();
         let local = Arc::new(local);
         let roads = Arc::new(Roads::none(store.partitions()));
         let patience = Duration::from_millis(config.partition.command_timeout_ms);

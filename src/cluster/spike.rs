@@ -49,7 +49,7 @@ impl SpikeNode {
         let address = advertised(config, bound);
         let parts = Parts::assemble(config, ("spike", config.broker.url.is_some()), node_id(config), Some(address)).await?;
         let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
-        join(&parts.store, &parts.me, address, &parts.local.credential, clock::system, interval).await?;
+        join(&parts.store, &parts.me, address, &parts.local, clock::system, interval).await?;
         let ownership = Arc::new(ClusterOwnership::start(config, parts.store.clone(), clock::system)?);
         let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| StartError::Listen {
             address: bound,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::PartitionId;
+use crate::event::LogVersion;
 use crate::membership::View;
 use crate::ownership::Ownership;
 use crate::partition::{self, Runner, Settings};
@@ -27,6 +28,8 @@ pub(super) struct Steward {
 struct Running {
     runner: Runner,
     stop: CancellationToken,
+    /// In which version it may write its log at least: its claim read it later.
+    log_version: LogVersion,
 }
 
 impl Steward {
@@ -36,10 +39,19 @@ impl Steward {
         let mut stopping: JoinSet<PartitionId> = JoinSet::new();
         let mut leaving: Vec<PartitionId> = Vec::new();
         loop {
-            let wanted: Vec<PartitionId> = if stop.is_cancelled() { Vec::new() } else { self.wanted(&view.borrow_and_update()) };
-            let unwanted: Vec<PartitionId> = running.keys().filter(|partition| !wanted.contains(partition)).copied().collect();
+            let (mut wanted, mut log_version) = (Vec::new(), LogVersion::OLDEST);
+            if !stop.is_cancelled() {
+                let view = view.borrow_and_update();
+                (wanted, log_version) = (self.wanted(&view), view.log_version);
+            }
+            let mut unwanted: Vec<PartitionId> = running.keys().filter(|partition| !wanted.contains(partition)).copied().collect();
+            // An upgrade was finished: what is written is settled at a claim. One at a time, so that the others sell meanwhile.
+            let behind = running.iter().find(|(partition, running)| running.log_version < log_version && wanted.contains(partition));
+            let behind = behind.map(|(partition, _)| *partition).filter(|_| leaving.is_empty());
+            let all_serve = running.values().filter(|running| running.is_well()).all(|running| running.runner.inbox.is_serving());
+            unwanted.extend(behind.filter(|_| all_serve));
             for partition in unwanted {
-                let Running { runner, stop } = running.remove(&partition).expect("it was just found");
+                let Running { runner, stop, .. } = running.remove(&partition).expect("it was just found");
                 // First the way, then the task: what comes from now on looks for the next owner and waits for it there.
                 self.local.set_inbox(partition, None);
                 stop.cancel();
@@ -52,7 +64,7 @@ impl Steward {
             for partition in wanted {
                 // One task at a time: a partition that comes back waits for its old task to end.
                 if !running.contains_key(&partition) && !leaving.contains(&partition) {
-                    running.insert(partition, self.begin(partition));
+                    running.insert(partition, self.begin(partition, log_version));
                 }
             }
             if stop.is_cancelled() && stopping.is_empty() {
@@ -67,6 +79,7 @@ impl Steward {
                     // Nobody keeps the view any more: the process is ending.
                     stop.cancelled().await;
                 },
+                () = serving(&running), if behind.is_some() && !all_serve => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
         }
@@ -79,11 +92,25 @@ impl Steward {
         }
     }
 
-    fn begin(&self, partition: PartitionId) -> Running {
+    fn begin(&self, partition: PartitionId, log_version: LogVersion) -> Running {
         let stop = CancellationToken::new();
         let (ownership, board) = (Arc::clone(&self.ownership), Arc::clone(&self.local.board));
         let runner = partition::spawn(partition, self.settings, ownership, board, self.clock, stop.clone());
         self.local.set_inbox(partition, Some(runner.inbox.clone()));
-        Running { runner, stop }
+        Running { runner, stop, log_version }
+    }
+}
+
+impl Running {
+    /// Whether it serves or will: what is stopped for a reason may be so for long.
+    fn is_well(&self) -> bool {
+        self.runner.inbox.trouble().is_none()
+    }
+}
+
+/// Waits until all of these tasks serve that are going to.
+async fn serving(running: &BTreeMap<PartitionId, Running>) {
+    for running in running.values().filter(|running| running.is_well()) {
+        running.runner.inbox.served().await;
     }
 }

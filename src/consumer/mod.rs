@@ -27,6 +27,7 @@ pub use status::{Health, Status};
 use crate::broker::{Broker, BrokerError, DeadLetters};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
+use crate::event::LogVersion;
 use crate::projection;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
@@ -61,6 +62,8 @@ pub struct Consumer {
     broker: Broker,
     name: String,
     settings: config::Consumer,
+    /// The newest version of the log that is read.
+    newest: LogVersion,
     delays: ExponentialBuilder,
     clock: Clock,
     status: Arc<Status>,
@@ -114,7 +117,8 @@ async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: Can
     // Whether the broker's URL is one is known before anything is waited for.
     Broker::new(&config.broker)?;
     let Some(store) = connect(config, &status, &stop).await? else { return Ok(()) };
-    let keeper = tokio::spawn(projection::keep_checkpoints(store.clone(), clock::system, stop.clone()));
+    let newest = config.release.log_version();
+    let keeper = tokio::spawn(projection::keep_checkpoints((store.clone(), newest), clock::system, stop.clone()));
     Consumer::new(config, store.clone(), clock::system, status)?.traced(tracer).run(stop).await;
     // It ends with the same token; a panic in it has been reported by the runtime.
     let _ = keeper.await;
@@ -150,6 +154,7 @@ impl Consumer {
             broker: Broker::new(&config.broker)?,
             name: format!("doorbuster consumer {:08x}", rand::random::<u32>()),
             settings: config.consumer.clone(),
+            newest: config.release.log_version(),
             delays: delays(&config.broker),
             clock,
             status,

@@ -19,7 +19,7 @@ use super::round::{Halt, Round};
 use super::traces;
 use crate::broker::{BrokerError, DeadLetters, Session};
 use crate::domain::{PartitionId, Timestamp};
-use crate::event::{self, Batch};
+use crate::event::{self, Batch, LogVersion};
 use crate::log::SENT_AT_HEADER;
 use crate::projection::{self, Outcome, Report, Stop};
 
@@ -117,7 +117,7 @@ impl<'a> Pump<'a> {
         let current = self.lanes.get(&partition).is_some_and(|lane| lane.generation == generation);
         match what {
             _ if !current || round.halts.contains_key(&partition) => {}
-            Ok(delivery) => match read(partition, &delivery) {
+            Ok(delivery) => match read(partition, &delivery, self.consumer.newest) {
                 Ok(batch) => {
                     sent_at(&delivery).into_iter().for_each(|at| round.sent_at(at));
                     traces::begin(&self.consumer.tracer, &delivery, &batch, round);
@@ -266,8 +266,8 @@ enum Unreadable {
     Poison(String),
 }
 
-fn read(partition: PartitionId, delivery: &Delivery) -> Result<Batch, Unreadable> {
-    match event::decode(&delivery.data) {
+fn read(partition: PartitionId, delivery: &Delivery, newest: LogVersion) -> Result<Batch, Unreadable> {
+    match event::decode_up_to(&delivery.data, newest) {
         Ok(batch) if batch.partition == partition => Ok(batch),
         Ok(batch) => Err(Unreadable::Poison(format!("a batch of partition {} in the log of partition {partition}", batch.partition))),
         Err(error) if error.is_of_a_newer_release() => Err(Unreadable::Newer(error.to_string())),

@@ -63,7 +63,7 @@ impl OrderStatus {
 }
 
 /// One buyer's claim on some units of one commodity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The id, which also tells when and where it was placed.
     pub id: OrderId,
@@ -124,7 +124,7 @@ impl IdempotencyKey {
 }
 
 /// What a request asked for beside its commodity and buyer, in 64 bits: a key that comes again must bring the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestFingerprint(pub i64);
 
 impl RequestFingerprint {

@@ -1,11 +1,11 @@
 //! A commodity: its terms and its stock. Never decides anything: the engine does.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{CommodityId, Currency, Invalid, Price, Timestamp, Units};
 
 /// What is offered, to whom and when. All fields are checked by [`Terms::faults`]; the shell builds it from JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// 1 to 200 characters.
     pub name: String,
@@ -61,7 +61,7 @@ impl Terms {
 }
 
 /// Changes to a commodity's terms: what is `Some` changes. The inner options of limit and hold are the new value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TermsChange {
     /// New name.
     pub name: Option<String>,
@@ -105,7 +105,7 @@ impl TermsChange {
 }
 
 /// Where the units of a commodity are. `total = available + held + sold`, always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
     /// All there ever was to sell.
     pub total: Units,
@@ -132,7 +132,7 @@ impl Stock {
 }
 
 /// What a buyer may expect of a commodity now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommodityState {
     /// The sale begins later.
@@ -150,7 +150,7 @@ pub enum CommodityState {
 }
 
 /// A commodity: its id, terms, stock, and what operators did to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commodity {
     /// The id.
     pub id: CommodityId,

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError};
 use crate::domain::Partitions;
+use crate::event::LogVersion;
 use crate::http::{self, AppState};
 use crate::limits::Limiter;
 use crate::ownership::embedded::EmbeddedOwnership;
@@ -144,7 +145,7 @@ impl App {
             async move { limiter.run_upkeep(stop).await }
         });
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
-        tokio::spawn(projection::keep_checkpoints(store.clone(), clock::system, stop.clone()));
+        tokio::spawn(projection::keep_checkpoints((store.clone(), LogVersion::NEWEST), clock::system, stop.clone()));
         let state = web::Data::new(AppState {
             router: Arc::clone(&router),
             store: store.clone(),

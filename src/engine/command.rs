@@ -1,14 +1,12 @@
 //! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
 
-use serde::{Deserialize, Serialize};
-
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, Quantity, RequestFingerprint, Sequence, Terms, TermsChange, Timestamp,
     Units, UserId,
 };
 
 /// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Put a commodity on the list, with all of its units available.
     List {
@@ -87,7 +85,7 @@ pub enum Command {
 }
 
 /// An order as its row has it, for an engine that has forgotten it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recalled {
     /// The order.
     pub order: Order,
@@ -100,7 +98,7 @@ pub struct Recalled {
 }
 
 /// A buyer's claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// What.
     pub commodity: CommodityId,
@@ -118,7 +116,7 @@ pub struct Place {
 pub type Outcome = Result<Answer, Refusal>;
 
 /// The command was carried out (or had been already).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A new order.
     Placed(Order),
@@ -139,7 +137,7 @@ pub enum Answer {
 }
 
 /// Why a command changed nothing. The codes are part of the HTTP contract and append-only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// No such commodity.
     CommodityNotFound,

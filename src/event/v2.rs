@@ -7,13 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::v1::{self, code_of, currency_of, status_of};
 use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
 use super::{Batch, Event as Fact};
 use crate::domain::{
     CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Timestamp, Units,
     UserId,
 };
+use crate::form::{Commodity, Terms, code_of, currency_of, status_of};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 10;
@@ -31,7 +31,7 @@ struct Head {
 #[derive(Serialize, Deserialize)]
 enum Event<'a> {
     #[serde(borrow)]
-    Listed(v1::Commodity<'a>),
+    Listed(Commodity<'a>),
     #[serde(borrow)]
     Changed(Changed<'a>),
     Restocked(Restocked),
@@ -48,7 +48,7 @@ enum Event<'a> {
 struct Changed<'a> {
     commodity: u64,
     #[serde(borrow)]
-    terms: v1::Terms<'a>,
+    terms: Terms<'a>,
     version: u32,
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Batch, v1, v2};
 use crate::domain::Invalid;
+use crate::form::FormError;
 
 /// A version of the wire form. A log may hold batches of several; which one is written is settled when a partition is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +96,15 @@ impl DecodeError {
 impl From<Invalid> for DecodeError {
     fn from(error: Invalid) -> Self {
         Self::Broken(error.to_string())
+    }
+}
+
+impl From<FormError> for DecodeError {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::Unknown(what) => Self::Unknown(what),
+            FormError::Broken(why) => Self::Broken(why),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::Me;
 use crate::clock::Clock;
 use crate::domain::{NodeId, Partitions, Reach};
-use crate::routing::peer::{Credential, Greeting, HelloError, Peer, greet};
+use crate::routing::peer::{Greeting, HelloError, Local, Peer, greet};
 use crate::store::{NodeRow, NodeState, Store, StoreError};
 
 /// Why this process may not join: one line that says what to do.
@@ -43,16 +43,16 @@ pub async fn join(
     store: &Store,
     me: &Me,
     address: std::net::SocketAddr,
-    credential: &Credential,
+    local: &Local,
     clock: Clock,
     interval: Duration,
 ) -> Result<(), JoinError> {
     loop {
         let nodes = store.nodes().await?;
-        meet_others(&nodes, me, credential, store.partitions()).await?;
+        meet_others(&nodes, me, local, store.partitions()).await?;
         let before = nodes.into_iter().find(|node| node.id == me.id);
         if let Some(before) = &before {
-            refuse_if_alive(store, me, address, before, credential, interval).await?;
+            refuse_if_alive(store, me, address, before, local, interval).await?;
         }
         let row = NodeRow {
             id: me.id.clone(),
@@ -62,6 +62,7 @@ pub async fn join(
             started_at: clock(),
             heartbeat_at: clock(),
             broker: Reach::Down,
+            log_version: me.log_version,
         };
         // If somebody else was faster, there is somebody to look at.
         if store.enter_node(&row, before.map(|before| before.instance)).await? {
@@ -70,11 +71,11 @@ pub async fn join(
     }
 }
 
-async fn meet_others(nodes: &[NodeRow], me: &Me, credential: &Credential, ours: Partitions) -> Result<(), JoinError> {
+async fn meet_others(nodes: &[NodeRow], me: &Me, local: &Local, ours: Partitions) -> Result<(), JoinError> {
     let others = nodes.iter().filter(|node| node.id != me.id && node.state != NodeState::Gone);
     let greetings = others.map(|node| async move {
         let peer = Peer { id: node.id.clone(), address: node.address };
-        (greet(&me.id, &peer, credential).await, peer.id)
+        (greet(&me.id, &peer, &local.credential, local.speaks).await, peer.id)
     });
     for (greeting, id) in join_all(greetings).await {
         match greeting? {
@@ -93,7 +94,7 @@ async fn refuse_if_alive(
     me: &Me,
     address: std::net::SocketAddr,
     before: &NodeRow,
-    credential: &Credential,
+    local: &Local,
     interval: Duration,
 ) -> Result<(), JoinError> {
     // What listens at our own address is us.
@@ -101,7 +102,7 @@ async fn refuse_if_alive(
         return Ok(());
     }
     let in_use = || JoinError::IdInUse(before.id.clone(), before.address);
-    match greet(&me.id, &Peer { id: before.id.clone(), address: before.address }, credential).await {
+    match greet(&me.id, &Peer { id: before.id.clone(), address: before.address }, &local.credential, local.speaks).await {
         Ok(Greeting::Friend { .. }) | Err(_) => return Err(in_use()),
         Ok(Greeting::Nobody) => return Ok(()),
         Ok(Greeting::Silent) => {}

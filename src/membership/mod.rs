@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::domain::NodeId;
+use crate::event::LogVersion;
 
 /// This process as a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Me {
     pub instance: u64,
     /// Where other nodes find it. None: it owns nothing and is nobody's peer (an admin process).
     pub address: Option<SocketAddr>,
+    /// The newest form of the log that it reads and writes.
+    pub log_version: LogVersion,
 }
 
 /// How often members are heard, and how long they are believed and waited for.

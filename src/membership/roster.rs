@@ -77,6 +77,7 @@ mod tests {
             started_at: at(0),
             heartbeat_at: at(beat),
             broker: crate::domain::Reach::Up,
+            log_version: crate::event::LogVersion::NEWEST,
         }
     }
 

@@ -13,6 +13,7 @@ use super::roster::Roster;
 use super::{Me, Pace};
 use crate::clock::Clock;
 use crate::domain::{NodeId, Partitions, Reach};
+use crate::event::LogVersion;
 use crate::ring::Placement;
 use crate::routing::Neighbours;
 use crate::routing::peer::{Contact, Local, Peer};
@@ -32,6 +33,8 @@ pub struct View {
     pub placement: Placement,
     /// This process's own state: what the database last said.
     pub state: NodeState,
+    /// The newest form that this process may write the log in, as last read.
+    pub log_version: LogVersion,
 }
 
 /// Why the membership of this process ended.
@@ -54,6 +57,7 @@ pub struct Membership {
     aside: Aside,
     partitions: Partitions,
     view: watch::Sender<Arc<View>>,
+    log_version: LogVersion,
     away: bool,
 }
 
@@ -62,7 +66,12 @@ impl Membership {
     #[must_use]
     pub fn new(store: Store, me: Me, local: Arc<Local>, neighbours: Arc<Neighbours>, clock: Clock, pace: Pace) -> Self {
         let partitions = store.partitions();
-        let view = View { nodes: Vec::new(), placement: Placement::new([], partitions), state: NodeState::Joining };
+        let view = View {
+            nodes: Vec::new(),
+            placement: Placement::new([], partitions),
+            state: NodeState::Joining,
+            log_version: LogVersion::OLDEST,
+        };
         let view = watch::Sender::new(Arc::new(view));
         Self {
             store,
@@ -75,6 +84,7 @@ impl Membership {
             aside: Aside::new(pace.hold),
             partitions,
             view,
+            log_version: LogVersion::OLDEST,
             away: false,
         }
     }
@@ -124,8 +134,12 @@ impl Membership {
     }
 
     async fn look(&mut self) {
-        let nodes = self.store.nodes();
-        if let Some(nodes) = self.answered(bounded(nodes).await) {
+        // The version before the nodes: whoever may own something has read it.
+        let version = bounded(self.store.log_version()).await;
+        let version = self.answered(version);
+        self.log_version = version.map_or(self.log_version, |version| version.min(self.me.log_version));
+        let nodes = bounded(self.store.nodes()).await;
+        if let Some(nodes) = self.answered(nodes) {
             self.roster.read(nodes, Instant::now());
         }
     }
@@ -193,7 +207,7 @@ impl Membership {
             members.push((self.me.id.clone(), Some(self.local.reach())));
         }
         let placement = self.place(members, now);
-        let view = View { nodes: self.roster.rows().to_vec(), placement, state };
+        let view = View { nodes: self.roster.rows().to_vec(), placement, state, log_version: self.log_version };
         self.view.send_if_modified(|current| {
             if **current == view {
                 return false;

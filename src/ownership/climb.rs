@@ -30,17 +30,27 @@ pub(super) struct Climbed<L> {
     pub(super) log: Arc<L>,
 }
 
-/// Becomes the owner named `owner`: what it may serve, and where it appends, in which version. The drain lasts as long as the consumer
+/// Who claims, and how.
+pub(super) struct Claimant<'a> {
+    pub(super) store: &'a Store,
+    /// The name in the partitions table.
+    pub(super) owner: &'a str,
+    pub(super) clock: Clock,
+    /// The newest version of the log that this process writes.
+    pub(super) newest: LogVersion,
+}
+
+/// Becomes the owner: what it may serve, and where it appends, in which version. The drain lasts as long as the consumer
 /// needs, and the load as long as rows come; the caller may stop waiting at any time.
 pub(super) async fn climb<L: Log>(
-    (store, owner, clock): (&Store, &str, Clock),
+    Claimant { store, owner, clock, newest }: Claimant<'_>,
     partition: PartitionId,
     log_of: impl Fn(Epoch, LogVersion) -> Arc<L> + Send,
 ) -> Result<Climbed<L>, ClaimError> {
     let mut protocol = Protocol::new(partition);
     let mut action = protocol.step(Input::LockGranted);
     let (mut log, mut snapshot, mut drain) = (None, None, Drain::new());
-    let version = timely(ROW_TIMEOUT, store.log_version()).await?;
+    let version = timely(ROW_TIMEOUT, store.log_version()).await?.min(newest);
     loop {
         let input = match action {
             Action::TakeEpoch => {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::applied::Positions;
-use super::climb::{Climbed, climb};
+use super::climb::{Claimant, Climbed, climb};
 use super::keeper::{Keeper, Link};
 use super::reach::{follow, reach};
 use super::scout::Scout;
@@ -35,6 +35,8 @@ pub struct ClusterOwnership {
     node: String,
     confirm_timeout: Duration,
     clock: Clock,
+    /// The newest version of the log that this node writes.
+    newest: LogVersion,
     link: watch::Receiver<Link>,
     held: Mutex<HashMap<PartitionId, Held>>,
     scout: Scout,
@@ -76,6 +78,7 @@ impl ClusterOwnership {
             node: config.node.id.clone(),
             confirm_timeout: Duration::from_millis(config.partition.append_timeout_ms),
             clock,
+            newest: config.release.log_version(),
             link,
             held: Mutex::new(HashMap::new()),
             stop: stop.drop_guard(),
@@ -174,7 +177,7 @@ impl ClusterOwnership {
                 self.clock,
             ))
         };
-        let who = (&self.store, self.node.as_str(), self.clock);
+        let who = Claimant { store: &self.store, owner: &self.node, clock: self.clock, newest: self.newest };
         let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
         Ok(Claim {
             epoch,

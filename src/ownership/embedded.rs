@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::climb::{Climbed, climb};
+use super::climb::{Claimant, Climbed, climb};
 use super::{Claim, ClaimError, Ownership};
 use crate::clock::Clock;
 use crate::config;
@@ -55,7 +55,8 @@ impl EmbeddedOwnership {
         // The lock is the data folder's. The writer keeps the order of appends, so there is nothing to drain: once the fence
         // is in, so is all that earlier claims got confirmed.
         let log_of = |epoch, _| Arc::new(self.log.of_claim(partition, epoch, lost.clone()));
-        let Climbed { epoch, version, snapshot, log } = climb((&self.store, &self.owner, self.clock), partition, log_of).await?;
+        let who = Claimant { store: &self.store, owner: &self.owner, clock: self.clock, newest: LogVersion::NEWEST };
+        let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
         // A confirm is the commit of the rows.
         Ok(Claim { epoch, snapshot, log, lost, with_older_releases: version < LogVersion::V2, applied: None })
     }

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::trouble::TroubleNote;
 use super::{RecentOrders, Reply, Trouble};
-use crate::domain::{Epoch, Order, OrderId, Sequence, UserId};
+use crate::domain::{Epoch, Order, OrderId, PartitionId, Sequence, UserId};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
 /// Why a request was certainly not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
     /// The inbox is full, or the request's time passed while it waited there: `503 overloaded`.
     Overloaded,
@@ -37,7 +36,7 @@ impl Busy {
 }
 
 /// What a partition's owner says of an order id. All it rests on is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sighting {
     /// The engine knows the order.
     Known(Order),
@@ -76,6 +75,8 @@ pub(crate) enum Request {
     Command(Command, Option<Span>, Caller<Reply>),
     /// A question about an order, on its way to another node: a task is never asked, its orders are read.
     Lookup(OrderId, Caller<Result<Sighting, Busy>>),
+    /// As above, about a buyer's orders in a partition.
+    OrdersOf((PartitionId, UserId), Caller<Result<Vec<Order>, Busy>>),
 }
 
 impl Request {
@@ -84,6 +85,7 @@ impl Request {
         match self {
             Self::Command(_, _, caller) => drop(caller.take().map(|caller| caller.send(Reply::Busy(busy)))),
             Self::Lookup(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
+            Self::OrdersOf(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
         }
     }
 }
@@ -247,14 +249,18 @@ impl Inbox {
         }
     }
 
-    /// The orders of a buyer that the tables may not have yet, or not as they stand.
+    /// The orders of a buyer in a partition that the tables may not have yet, or not as they stand.
     ///
     /// # Errors
-    /// [`Busy`] when nobody serves the partition here by the deadline.
-    pub async fn orders_of_by(&self, deadline: Instant, user: UserId) -> Result<Vec<Order>, Busy> {
-        match &self.recent {
-            Some(recent) => self.read(recent, deadline, |recent| recent.of_user(user)).await,
-            None => Err(Busy::Unavailable),
+    /// [`Busy`] when nobody serves the partition by the deadline, or its owner is of a release that cannot tell.
+    pub async fn orders_of_by(&self, deadline: Instant, partition: PartitionId, user: UserId) -> Result<Vec<Order>, Busy> {
+        if let Some(recent) = &self.recent {
+            return self.read(recent, deadline, |recent| recent.of_user(user)).await;
+        }
+        match self.ask(deadline, |caller| Request::OrdersOf((partition, user), caller)).await {
+            Asked::Answered(orders) => orders,
+            Asked::Untouched(busy) => Err(busy),
+            Asked::Silent => Err(Busy::Unavailable),
         }
     }
 

@@ -22,13 +22,11 @@ pub use task::{Runner, Settings, spawn};
 pub(crate) use term::{Bounds, Term};
 pub use trouble::Trouble;
 
-use serde::{Deserialize, Serialize};
-
 use crate::domain::OrderId;
 use crate::engine::{Answer, Refusal};
 
 /// What a command came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Carried out, and on stable storage.
     Done(Answer),

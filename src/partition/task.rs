@@ -397,6 +397,7 @@ impl Office {
             }
             // Asked of links to other nodes alone.
             Request::Lookup(_, caller) => drop(caller.take()),
+            Request::OrdersOf(_, caller) => drop(caller.take()),
         }
     }
 

@@ -18,9 +18,9 @@ const DELTA_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
 /// The same for deltas of single orders.
 const DELTA_ROWS_MAX: u64 = 50_000;
 
-/// Looks after the checkpoints of all partitions until `stop`.
-pub(crate) async fn keep(store: Store, clock: Clock, stop: CancellationToken) {
-    let mut keeper = Keeper { store, clock, seen: BTreeMap::new(), whole: BTreeSet::new() };
+/// Looks after the checkpoints of all partitions until `stop`, as a process that knows the log up to that version.
+pub(crate) async fn keep((store, newest): (Store, LogVersion), clock: Clock, stop: CancellationToken) {
+    let mut keeper = Keeper { store, newest, clock, seen: BTreeMap::new(), whole: BTreeSet::new() };
     loop {
         let pause = LOOK_EVERY.0 + Duration::from_millis(rand::random_range(0..LOOK_EVERY.1));
         if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -34,6 +34,7 @@ pub(crate) async fn keep(store: Store, clock: Clock, stop: CancellationToken) {
 
 struct Keeper {
     store: Store,
+    newest: LogVersion,
     clock: Clock,
     /// Where the projection was when a partition was looked at last.
     seen: BTreeMap<PartitionId, Position>,
@@ -43,7 +44,7 @@ struct Keeper {
 
 impl Keeper {
     async fn look(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        if self.store.log_version().await? < LogVersion::V2 {
+        if self.store.log_version().await?.min(self.newest) < LogVersion::V2 {
             // A consumer of an older release writes no deltas: they would be in vain.
             self.whole.clear();
             return Ok(());

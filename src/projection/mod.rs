@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::breaks::{self, Break};
 use crate::checkpoint;
 use crate::domain::{Epoch, PartitionId, Sequence};
-use crate::event::Batch;
+use crate::event::{Batch, Unwritable};
 use crate::store::{self, Delta, Store, StoreError, Tables, Transaction};
 use fold::{Changes, Fold};
 pub(crate) use keeper::keep as keep_checkpoints;
@@ -192,7 +192,7 @@ async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report
     positions.retain(|partition, _| moved.contains(partition));
     write_changes(write, &fold.finish().map_err(Failure::Broken)?).await?;
     write.set_positions(&positions).await?;
-    write.append_deltas(deltas(&before, &positions, applied)).await?;
+    write.append_deltas(deltas(&before, &positions, applied).map_err(|error| Failure::Broken(error.to_string()))?).await?;
     Ok(report)
 }
 
@@ -201,12 +201,10 @@ fn deltas(
     before: &BTreeMap<PartitionId, store::Position>,
     after: &BTreeMap<PartitionId, store::Position>,
     applied: BTreeMap<PartitionId, Vec<&Batch>>,
-) -> Vec<Delta> {
-    let delta = |(partition, batches): (PartitionId, Vec<&Batch>)| Delta {
-        partition,
-        previous: before[&partition],
-        position: after[&partition],
-        body: checkpoint::delta_of(batches),
+) -> Result<Vec<Delta>, Unwritable> {
+    let delta = |(partition, batches): (PartitionId, Vec<&Batch>)| {
+        let body = checkpoint::delta_of(batches)?;
+        Ok(Delta { partition, previous: before[&partition], position: after[&partition], body })
     };
     applied.into_iter().map(delta).collect()
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence};
+use crate::domain::{CommodityId, Epoch, Order, OrderId, PartitionId, Partitions, Sequence, UserId};
 use crate::engine::{Answer, Command, Recalled, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, Traced};
@@ -168,6 +168,18 @@ impl Router {
             tracing::warn!(%error, "cannot read order {id}");
             OrderLookup::Unavailable
         })
+    }
+
+    /// The orders of a buyer that the tables may not have yet, or not as they stand. Whoever looks into the tables after this sees every
+    /// order that was answered before.
+    ///
+    /// # Errors
+    /// [`Busy`] when an owner does not tell within `patience`: nobody owns its partition now, or it is of a release that cannot tell.
+    pub async fn recent_orders(&self, user: UserId, patience: Duration) -> Result<Vec<Order>, Busy> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let asked = self.partitions.iter().map(|partition| self.ways.orders_of(partition, user, deadline));
+        let told = futures_util::future::try_join_all(asked).await?;
+        Ok(told.into_iter().flatten().collect())
     }
 
     async fn look_up(&self, mut lookup: Lookup) -> Result<OrderLookup, StoreError> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, follow};
+use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, Speech, follow};
 use super::roads::Roads;
 use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence};
 use crate::partition::{Inbox, Trouble};
@@ -119,7 +119,8 @@ impl Neighbours {
 
     fn meet(self: &Arc<Self>, peer: &Peer) -> Neighbour {
         let (me, credential) = (&self.local.id, &self.local.credential);
-        let link = PeerLink::open(me, peer, credential, self.settings, Arc::clone(&self.look_again));
+        let speech = Arc::new(Speech::new(self.local.speaks));
+        let link = PeerLink::open(me, peer, credential, self.settings, (Arc::clone(&speech), Arc::clone(&self.look_again)));
         let stop = CancellationToken::new();
         let (listener, of) = (Arc::downgrade(self), peer.clone());
         let tell = move |news| {
@@ -127,7 +128,7 @@ impl Neighbours {
                 neighbours.hear(&of, news);
             }
         };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(follow(me.clone(), peer.clone(), credential.clone(), tell)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow(me.clone(), peer.clone(), credential.clone(), speech, tell)));
         Neighbour { peer: peer.clone(), link, sight: Sight::unknown(), _follow: stop.drop_guard() }
     }
 

@@ -1,6 +1,8 @@
 //! Nodes on loopback, each with its listener, its feeds and its links, over logs in memory that confirm at once. Never a
 //! proof of durability or of ownership: those have real servers.
 
+mod mixed;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -11,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, greet, serve};
+use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, PeerVersion, Speech, greet, serve};
 use super::*;
 use crate::domain::UserId;
 use crate::domain::{
@@ -123,9 +125,16 @@ fn lamp(id: i64, total: i64) -> Commodity {
 
 impl Node {
     fn start(name: &str, locks: &Arc<Locks>, total: i64) -> Self {
+        Self::start_speaking(name, locks, total, PeerVersion::NEWEST)
+    }
+
+    /// One that speaks versions of the peer link up to that one.
+    fn start_speaking(name: &str, locks: &Arc<Locks>, total: i64, speaks: PeerVersion) -> Self {
         let board = Arc::new(Board::default());
         let id: NodeId = name.parse().unwrap();
-        let local = Arc::new(Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board));
+        let mut local = Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board);
+        local.speaks = speaks;
+        let local = Arc::new(local);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = Peer { id: id.clone(), address: listener.local_addr().unwrap() };
         let server = serve(listener, Arc::clone(&local)).unwrap();
@@ -198,7 +207,11 @@ fn place(user: i64) -> Command {
 /// Two nodes that know each other; the second has the partition.
 async fn pair(total: i64) -> (Node, Node) {
     let locks = Arc::new(Locks::default());
-    let (a, mut b) = (Node::start("a", &locks, total), Node::start("b", &locks, total));
+    introduce(Node::start("a", &locks, total), Node::start("b", &locks, total)).await
+}
+
+/// The two know each other from now on; the second has the partition.
+async fn introduce(a: Node, mut b: Node) -> (Node, Node) {
     a.neighbours.set_peers(std::slice::from_ref(&b.peer));
     b.neighbours.set_peers(std::slice::from_ref(&a.peer));
     b.run(home());
@@ -210,9 +223,13 @@ async fn pair(total: i64) -> (Node, Node) {
 async fn ask(address: SocketAddr, secret: &str) -> (Reply, Duration) {
     let peer = Peer { id: "b".parse().unwrap(), address };
     let look_again = Arc::new(tokio::sync::Notify::new());
-    let link = peer::PeerLink::open(&"a".parse().unwrap(), &peer, &credential(secret), SETTINGS, look_again);
+    let link = peer::PeerLink::open(&"a".parse().unwrap(), &peer, &credential(secret), SETTINGS, (speech(), look_again));
     let since = Instant::now();
     (link.inbox.command(place(1)).await, since.elapsed())
+}
+
+fn speech() -> Arc<Speech> {
+    Arc::new(Speech::new(PeerVersion::NEWEST))
 }
 
 /// A listener that reads a little, answers every connection with these bytes, and closes it; or never answers.
@@ -269,7 +286,7 @@ async fn a_node_answers_misdirected_and_never_forwards() {
 /// The way of one request to a node under its own name.
 async fn ask_as(peer: &Peer) -> (Reply, Duration) {
     let look_again = Arc::new(tokio::sync::Notify::new());
-    let link = peer::PeerLink::open(&"c".parse().unwrap(), peer, &credential(SECRET), SETTINGS, Arc::clone(&look_again));
+    let link = peer::PeerLink::open(&"c".parse().unwrap(), peer, &credential(SECRET), SETTINGS, (speech(), Arc::clone(&look_again)));
     let since = Instant::now();
     let reply = link.inbox.command(place(1)).await;
     look_again.notified().await;
@@ -324,15 +341,15 @@ async fn a_body_that_is_too_large_or_no_batch_is_refused() {
 async fn a_greeting_tells_a_friend_from_nobody_and_from_one_with_another_secret() {
     let (a, b) = pair(1).await;
     let friend = Greeting::Friend { instance: 7, partitions: PARTITIONS };
-    assert_eq!(greet(&a.local.id, &b.peer, &credential(SECRET)).await, Ok(friend));
-    let wrong = greet(&a.local.id, &b.peer, &credential("another secret that is long enough to be one")).await;
+    assert_eq!(greet(&a.local.id, &b.peer, &credential(SECRET), PeerVersion::NEWEST).await, Ok(friend));
+    let wrong = greet(&a.local.id, &b.peer, &credential("another secret that is long enough to be one"), PeerVersion::NEWEST).await;
     assert_eq!(wrong, Err(HelloError::Secret(b.peer.id.clone())));
     let renamed = Peer { id: "c".parse().unwrap(), ..b.peer.clone() };
-    assert_eq!(greet(&a.local.id, &renamed, &credential(SECRET)).await, Ok(Greeting::Nobody));
+    assert_eq!(greet(&a.local.id, &renamed, &credential(SECRET), PeerVersion::NEWEST).await, Ok(Greeting::Nobody));
     let gone = Peer { address: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(), ..b.peer.clone() };
-    assert_eq!(greet(&a.local.id, &gone, &credential(SECRET)).await, Ok(Greeting::Nobody));
+    assert_eq!(greet(&a.local.id, &gone, &credential(SECRET), PeerVersion::NEWEST).await, Ok(Greeting::Nobody));
     let silent = Peer { address: stub(None).await, ..b.peer.clone() };
-    assert_eq!(greet(&a.local.id, &silent, &credential(SECRET)).await, Ok(Greeting::Silent));
+    assert_eq!(greet(&a.local.id, &silent, &credential(SECRET), PeerVersion::NEWEST).await, Ok(Greeting::Silent));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Busy, Reply, Roads};
-use crate::domain::{Epoch, OrderId, PartitionId, Partitions, Sequence};
+use crate::domain::{Epoch, Order, OrderId, PartitionId, Partitions, Sequence, UserId};
 use crate::partition::{Board, Inbox, Sighting, Traced, Trouble};
 
 /// How long a request that nobody took up waits before it tries again, if no news comes meanwhile.
@@ -62,6 +62,15 @@ impl Ways {
                 }
             }
         }
+    }
+
+    /// Which orders of a buyer in a partition the tables may not have yet, by its owner's word. It is asked once.
+    pub(super) async fn orders_of(&self, partition: PartitionId, user: UserId, deadline: Instant) -> Result<Vec<Order>, Busy> {
+        let inbox = match self {
+            Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get())).cloned(),
+            Self::Shifting { roads, .. } => roads.to(partition),
+        };
+        inbox.ok_or(Busy::Unavailable)?.orders_of_by(deadline, partition, user).await
     }
 
     /// Requests waiting on the way to a partition; none = there is no way now.

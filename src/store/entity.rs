@@ -194,8 +194,10 @@ pub mod node {
         pub heartbeat_at: i64,
         /// 0 up, 1 down, 2 away.
         pub broker: i16,
-        /// The newest form of log batches it reads.
+        /// The newest form of log batches that a process reads.
         pub log_version: i16,
+        /// The process that said so.
+        pub log_version_instance: i64,
     }
 
     /// None.

@@ -1,10 +1,11 @@
 //! Nodes: who says that they live. Never decides who owns a partition.
 
-use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, SqlErr, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, SqlErr, sea_query::Expr};
 
 use super::entity::node::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError};
 use crate::domain::{NodeId, Reach, Timestamp};
+use crate::event::LogVersion;
 use std::net::SocketAddr;
 
 /// Where a node is in its life.
@@ -62,6 +63,8 @@ pub struct NodeRow {
     pub heartbeat_at: Timestamp,
     /// How it reached the broker when it said so last.
     pub broker: Reach,
+    /// The newest form of the log that its process reads and writes.
+    pub log_version: LogVersion,
 }
 
 impl Store {
@@ -87,7 +90,8 @@ impl Store {
             started_at: Set(node.started_at.millis()),
             heartbeat_at: Set(node.heartbeat_at.millis()),
             broker: Set(node.broker as i16),
-            log_version: NotSet,
+            log_version: Set(node.log_version.get().into()),
+            log_version_instance: Set(node.instance.cast_signed()),
         };
         let writer = &self.inner.connections.writer;
         match instead_of {
@@ -135,7 +139,15 @@ impl Model {
     fn row(self) -> Result<NodeRow, StoreError> {
         let corrupt = |column: &str| StoreError::Corrupt(format!("nodes.{column} of {:?}", self.id));
         let time = |column, millis| Timestamp::from_millis(millis).map_err(|_| corrupt(column));
+        // One of an older release says nothing, and one of a newer release knows more than this one.
+        let log_version = match u8::try_from(self.log_version).map(LogVersion::new) {
+            _ if self.log_version_instance != self.instance => LogVersion::OLDEST,
+            Ok(Ok(version)) => version,
+            Ok(Err(_)) => LogVersion::NEWEST,
+            Err(_) => return Err(corrupt("log_version")),
+        };
         Ok(NodeRow {
+            log_version,
             id: self.id.parse().map_err(|_| corrupt("id"))?,
             instance: self.instance.cast_unsigned(),
             address: self.internal_address.parse().map_err(|_| corrupt("internal_address"))?,

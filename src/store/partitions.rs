@@ -84,15 +84,16 @@ impl Store {
         })
     }
 
-    /// Lets the log be written in the newest form that this release knows: no process of an older one runs any more.
+    /// Lets the log be written in the newest form that this release knows: no process of an older one runs any more. Whether it was not
+    /// so before.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn raise_log_version(&self) -> Result<(), StoreError> {
+    pub async fn raise_log_version(&self) -> Result<bool, StoreError> {
         let newest = i16::from(LogVersion::NEWEST.get());
         let sql = "UPDATE meta SET log_version = ? WHERE id = 1 AND log_version < ?";
-        self.inner.connections.writer.execute_raw(self.statement(sql, [newest.into(), newest.into()])).await?;
-        Ok(())
+        let raised = self.inner.connections.writer.execute_raw(self.statement(sql, [newest.into(), newest.into()])).await?;
+        Ok(raised.rows_affected() == 1)
     }
 
     /// Begins a new epoch of a partition: the one before and one, with that owner.

@@ -5,3 +5,4 @@ pub mod dead;
 pub mod nodes;
 pub mod simulate;
 pub mod token;
+pub mod upgrade;

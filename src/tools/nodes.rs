@@ -18,13 +18,14 @@ pub async fn run(config: &Config, data: &Path) -> Result<(), StartError> {
     println!("{}", table(&nodes, &partitions));
     let unowned = partitions.iter().filter(|row| row.owner.is_none()).count();
     println!("{} nodes, {} partitions, {unowned} of them never owned", nodes.len(), partitions.len());
+    println!("the log may be written in version {}", store.log_version().await?);
     Ok(())
 }
 
 fn table(nodes: &[NodeRow], partitions: &[PartitionRow]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["node", "state", "internal address", "started", "last heartbeat", "broker", "partitions", "which"]);
+    table.set_header(["node", "state", "internal address", "started", "last heartbeat", "broker", "log up to", "partitions", "which"]);
     for node in nodes {
         let owned: Vec<String> =
             partitions.iter().filter(|row| row.owner.as_deref() == Some(node.id.as_str())).map(|row| row.id.to_string()).collect();
@@ -35,6 +36,7 @@ fn table(nodes: &[NodeRow], partitions: &[PartitionRow]) -> Table {
             Cell::new(node.started_at),
             Cell::new(node.heartbeat_at),
             Cell::new(if node.state == NodeState::Gone { "" } else { node.broker.word() }),
+            Cell::new(format!("v{}", node.log_version)),
             Cell::new(owned.len()).set_alignment(CellAlignment::Right),
             Cell::new(owned.join(" ")),
         ]);

@@ -4,13 +4,11 @@
 use std::fmt::{Display, Formatter};
 use std::num::{NonZeroU64, NonZeroU128};
 
-use serde::{Deserialize, Serialize};
-
 /// The header that carries a context: in a request, and in a message of the log.
 pub const TRACEPARENT: &str = "traceparent";
 
 /// A place in a trace that is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// The trace.
     pub trace: NonZeroU128,

@@ -2,7 +2,7 @@
 
 use doorbuster::broker::{DeadLetter, Why};
 use doorbuster::domain::{OrderStatus, PartitionId, Sequence};
-use doorbuster::event::{Batch, LogVersion};
+use doorbuster::event::{self, Batch, LogVersion};
 use doorbuster::tools::dead;
 
 use crate::support::cluster::{Cluster, TestConsumer, claim};
@@ -90,6 +90,24 @@ async fn a_message_of_a_newer_version_stays_in_the_log_and_stops_its_partition()
     consumer.stop().await;
     assert_eq!(depth(&cluster, BAD).await, 2);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));
+    assert_eq!(cluster.broker.raw().await.depth(cluster.broker.dead()).await, 0);
+}
+
+#[tokio::test]
+async fn a_message_with_a_word_of_a_newer_release_stays_in_the_log_and_stops_its_partition() {
+    let mut bodies = encoded(&log(BAD));
+    // The last batch is one placing, kind 6; its kind is what comes behind all that a batch without events has.
+    let last = log(BAD).pop().unwrap();
+    let v1 = |batch: &Batch| event::encode(batch, LogVersion::V1).unwrap();
+    bodies[4] = v1(&last);
+    let kind = v1(&Batch { events: Vec::new(), ..last }).len();
+    assert_eq!(bodies[4][kind], 6);
+    bodies[4][kind] = 90;
+    let (cluster, consumer) = consuming(bodies).await;
+    stopped(&consumer, partition(BAD), "an event of kind 90, which this release does not know").await;
+    consumer.stop().await;
+    assert_eq!(depth(&cluster, BAD).await, 1);
+    assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 3));
     assert_eq!(cluster.broker.raw().await.depth(cluster.broker.dead()).await, 0);
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::frames::frame;
 use super::listener::Local;
-use super::wire::{Answers, Ask, Item, Told};
+use super::wire::{Answers, Ask, Item, PeerVersion, Told, write_answers};
 use crate::partition::{Inbox, Traced};
 use crate::trace::Tracer;
 
@@ -28,15 +28,19 @@ pub(super) fn direct(local: &Local, items: Vec<Item>) -> Option<Vec<(Item, Optio
     items.into_iter().map(|item| inbox(&item).map(|inbox| (item, inbox))).collect()
 }
 
-/// The answers, in frames.
-pub(super) fn stream(asked: Vec<(Item, Option<Inbox>)>, tracer: &Tracer) -> impl Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+/// The answers, in frames of that version.
+pub(super) fn stream(
+    asked: Vec<(Item, Option<Inbox>)>,
+    version: PeerVersion,
+    tracer: &Tracer,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + use<> {
     let pending: Pending = (0u16..).zip(asked).map(|(index, (item, inbox))| one(index, item, inbox, tracer.clone()).boxed()).collect();
-    unfold((pending, FIRST_FRAME), |(mut pending, patience)| async move {
+    unfold((pending, FIRST_FRAME), move |(mut pending, patience)| async move {
         if pending.is_empty() {
             return None;
         }
         let answers = next(&mut pending, patience).await;
-        Some((Ok(frame(&answers)), (pending, ALIVE)))
+        Some((Ok(frame(|out| write_answers(&answers, version, out))), (pending, ALIVE)))
     })
 }
 
@@ -51,6 +55,7 @@ async fn one(index: u16, item: Item, inbox: Option<Inbox>, tracer: Tracer) -> (u
             Told::Reply(inbox.command_by(deadline, Traced { command, trace }).await)
         }
         Ask::Lookup(order) => Told::Sighting(inbox.lookup_by(deadline, order).await),
+        Ask::OrdersOf(partition, user) => Told::Orders(inbox.orders_of_by(deadline, partition, user).await),
     };
     (index, told)
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::frames::frame;
 use super::listener::Local;
-use super::wire::Bulletin;
+use super::wire::{Bulletin, PeerVersion};
 use crate::domain::{CommodityId, PartitionId};
 
 /// Changes of listings gather for this long.
@@ -20,12 +20,12 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How often a node says that it is there, when nothing else is to say.
 const ALIVE: Duration = Duration::from_millis(250);
 
-/// Bulletins, for as long as the peer reads them.
-pub(super) fn stream(local: Arc<Local>) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    unfold(Reporter::new(local), |mut reporter| async move {
+/// Bulletins of that version, for as long as the peer reads them.
+pub(super) fn stream(local: Arc<Local>, version: PeerVersion) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    unfold(Reporter::new(local), move |mut reporter| async move {
         let closed = reporter.local.closed.clone();
         let bulletin = closed.run_until_cancelled(reporter.next()).await?;
-        Some((Ok(frame(&bulletin)), reporter))
+        Some((Ok(frame(|out| bulletin.write(version, out))), reporter))
     })
 }
 

@@ -1,14 +1,15 @@
 //! Reading a peer's bulletins, for as long as the peer is wanted: what it serves, what it shows, and whether it lives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::time::timeout;
 
 use super::frames::Frames;
-use super::hello::{NODE, headers};
-use super::wire::Bulletin;
+use super::hello::{NODE, headers, newest_of, version_of};
+use super::wire::{Bulletin, Speech};
 use super::{Credential, Peer, is_refused};
 use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId, Reach, Sequence};
 use crate::partition::Trouble;
@@ -95,15 +96,16 @@ pub(crate) enum News {
     Lost(Contact),
 }
 
-/// Reads bulletins, again and again; ends only by being dropped.
-pub(crate) async fn follow(me: NodeId, peer: Peer, credential: Credential, tell: impl Fn(News)) {
+/// Reads bulletins, again and again; ends only by being dropped. Notes what the peer speaks for as long as its process is heard.
+pub(crate) async fn follow(me: NodeId, peer: Peer, credential: Credential, speech: Arc<Speech>, tell: impl Fn(News)) {
     let client = super::client();
     let url = format!("http://{}/internal/v1/board", peer.address);
-    let headers = headers(&me, &peer.id, &credential);
+    let headers = headers(&me, &peer.id, &credential, speech.newest());
     let mut pause = FIRST_PAUSE;
     let mut complained = false;
     loop {
-        let (heard, why) = read(&client, &url, &headers, &peer, &tell).await;
+        let (heard, why) = read((&client, &url, &headers), &peer, &speech, &tell).await;
+        speech.forget();
         if heard {
             (pause, complained) = (FIRST_PAUSE, false);
         }
@@ -131,7 +133,12 @@ enum Why {
 }
 
 /// One connection: whether anything was heard, and why it ended.
-async fn read(client: &reqwest::Client, url: &str, headers: &reqwest::header::HeaderMap, peer: &Peer, tell: &impl Fn(News)) -> (bool, Why) {
+async fn read(
+    (client, url, headers): (&reqwest::Client, &str, &HeaderMap),
+    peer: &Peer,
+    speech: &Speech,
+    tell: &impl Fn(News),
+) -> (bool, Why) {
     let other = |error: &dyn std::fmt::Display| Why::Other(error.to_string());
     let silent = || Why::Other(format!("silent for {SILENCE_MAX:?}"));
     let mut response = match timeout(SILENCE_MAX, client.get(url).headers(headers.clone()).send()).await {
@@ -146,6 +153,8 @@ async fn read(client: &reqwest::Client, url: &str, headers: &reqwest::header::He
     if !response.status().is_success() {
         return (false, Why::Other(format!("answered {}", response.status())));
     }
+    let Some(version) = version_of(response.headers()) else { return (false, Why::Other("it speaks no version we know".into())) };
+    speech.heard(newest_of(response.headers()));
     let (mut frames, mut heard) = (Frames::default(), false);
     loop {
         match timeout(SILENCE_MAX, response.chunk()).await {
@@ -155,7 +164,7 @@ async fn read(client: &reqwest::Client, url: &str, headers: &reqwest::header::He
             Err(_) => return (heard, silent()),
         }
         loop {
-            match frames.next::<Bulletin>() {
+            match frames.next().and_then(|frame| frame.map(|frame| Bulletin::read(version, &frame)).transpose()) {
                 Ok(Some(bulletin)) => {
                     heard = true;
                     tell(News::Heard(bulletin));

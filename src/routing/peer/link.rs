@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::breaker::Breaker;
-use super::frames::{Frames, Garbage};
-use super::hello::headers;
+use super::frames::Frames;
+use super::hello::{WIRE, headers, newest_of, number};
 use super::meters::Meters;
-use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Item, Told};
+use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Garbage, Item, PeerVersion, Speech, Told, read_answers};
 use super::{Credential, Peer, is_refused};
-use crate::domain::NodeId;
+use crate::domain::{NodeId, Order};
 use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
 use crate::trace::{Context, Span, Step};
 
@@ -51,15 +51,22 @@ pub struct PeerLink {
 
 impl PeerLink {
     /// Opens the way to a peer; connects when the first request comes. `look_again` is told when the peer does not
-    /// know a partition or is not there: somebody's view is out of date.
+    /// know a partition or is not there: somebody's view is out of date. What is said to it is of the version in `speech`.
     #[must_use]
-    pub fn open(me: &NodeId, peer: &Peer, credential: &Credential, settings: LinkSettings, look_again: Arc<Notify>) -> Self {
+    pub(crate) fn open(
+        me: &NodeId,
+        peer: &Peer,
+        credential: &Credential,
+        settings: LinkSettings,
+        (speech, look_again): (Arc<Speech>, Arc<Notify>),
+    ) -> Self {
         let patience =
             Patience { in_inbox: settings.command_timeout, in_task: settings.command_timeout + settings.answer_timeout + SILENCE_MAX };
         let (inbox, requests) = Inbox::new(settings.depth_max, patience);
         let link = Arc::new(Link {
             url: format!("http://{}/internal/v1/commands", peer.address),
-            headers: headers(me, &peer.id, credential),
+            headers: headers(me, &peer.id, credential, speech.newest()),
+            speech,
             peer: peer.id.clone(),
             client: super::client(),
             answer_timeout: settings.answer_timeout,
@@ -79,6 +86,7 @@ struct Link {
     peer: NodeId,
     url: String,
     headers: HeaderMap,
+    speech: Arc<Speech>,
     client: reqwest::Client,
     answer_timeout: Duration,
     breaker: Mutex<Breaker>,
@@ -118,7 +126,7 @@ async fn run(link: Arc<Link>, mut requests: mpsc::Receiver<Request>) {
             left.drain(..).for_each(|request| Waiting::take(request).1.into_iter().for_each(Waiting::busy));
             continue;
         }
-        let batch = Batch::pack(&mut left);
+        let batch = Batch::pack(&mut left, link.speech.version());
         if !batch.waiting.is_empty() {
             link.meters.sent(batch.waiting.len());
             tokio::spawn(Arc::clone(&link).exchange(batch, lane, out));
@@ -165,7 +173,9 @@ impl Link {
     /// Sends the batch and hands out the answers as they arrive.
     async fn converse(&self, batch: &mut Batch, lane: OwnedSemaphorePermit) -> Result<(), Failure> {
         let mut lane = Some(lane);
-        let request = self.client.post(&self.url).headers(self.headers.clone()).body(std::mem::take(&mut batch.bytes));
+        let mut headers = self.headers.clone();
+        headers.insert(WIRE, number(batch.version));
+        let request = self.client.post(&self.url).headers(headers).body(std::mem::take(&mut batch.bytes));
         let mut response = match timeout(SILENCE_MAX, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_connect() => return Err(Failure::Undelivered(describe(&error))),
@@ -182,8 +192,8 @@ impl Link {
             };
             lane.take();
             frames.push(&chunk);
-            while let Some(answers) = frames.next::<Answers>()? {
-                self.hand_out(answers, batch)?;
+            while let Some(frame) = frames.next()? {
+                self.hand_out(read_answers(batch.version, &frame)?, batch)?;
             }
         }
         // To its end, so that the connection is kept.
@@ -198,6 +208,11 @@ impl Link {
         }
         match response.status() {
             StatusCode::OK => Ok(()),
+            StatusCode::UPGRADE_REQUIRED => {
+                // Another process is there now, of an older release. What it says it speaks is what is spoken next.
+                self.speech.heard(newest_of(response.headers()));
+                Err(Failure::Undelivered("it does not know the version that was spoken".into()))
+            }
             status => Err(Failure::Undelivered(format!("answered {status}"))),
         }
     }
@@ -209,6 +224,7 @@ impl Link {
             match (waiting, told) {
                 (Waiting::Command(sender, _span), Told::Reply(reply)) => drop(sender.send(reply)),
                 (Waiting::Lookup(sender), Told::Sighting(sighting)) => drop(sender.send(sighting)),
+                (Waiting::OrdersOf(sender), Told::Orders(orders)) => drop(sender.send(orders)),
                 (waiting, Told::Misdirected) => {
                     self.look_again.notify_one();
                     self.meters.misdirected();
@@ -233,6 +249,7 @@ enum Waiting {
     /// The span ends with the answer.
     Command(oneshot::Sender<Reply>, Option<Span>),
     Lookup(oneshot::Sender<Result<Sighting, Busy>>),
+    OrdersOf(oneshot::Sender<Result<Vec<Order>, Busy>>),
 }
 
 impl Waiting {
@@ -244,6 +261,7 @@ impl Waiting {
                 (Ask::Command(command), caller.take().map(|sender| Self::Command(sender, span)))
             }
             Request::Lookup(order, caller) => (Ask::Lookup(order), caller.take().map(Self::Lookup)),
+            Request::OrdersOf((partition, user), caller) => (Ask::OrdersOf(partition, user), caller.take().map(Self::OrdersOf)),
         }
     }
 
@@ -251,7 +269,7 @@ impl Waiting {
     fn context(&self) -> Option<Context> {
         match self {
             Self::Command(_, span) => span.as_ref().map(Span::context),
-            Self::Lookup(_) => None,
+            Self::Lookup(_) | Self::OrdersOf(_) => None,
         }
     }
 
@@ -260,20 +278,23 @@ impl Waiting {
         match self {
             Self::Command(sender, _) => drop(sender.send(Reply::Busy(Busy::Unavailable))),
             Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
+            Self::OrdersOf(sender) => drop(sender.send(Err(Busy::Unavailable))),
         }
     }
 
-    /// Nobody here knows. A lookup changes nothing: it can be asked again.
+    /// Nobody here knows. A question changes nothing: it can be asked again.
     fn in_doubt(self) {
         match self {
             Self::Command(sender, _) => drop(sender.send(Reply::Pending(None))),
             Self::Lookup(sender) => drop(sender.send(Err(Busy::Unavailable))),
+            Self::OrdersOf(sender) => drop(sender.send(Err(Busy::Unavailable))),
         }
     }
 }
 
 /// Requests that travel together.
 struct Batch {
+    version: PeerVersion,
     bytes: Vec<u8>,
     /// By place in the batch: who waits; none = answered.
     waiting: Vec<Option<Waiting>>,
@@ -283,19 +304,23 @@ struct Batch {
 
 impl Batch {
     /// Packs requests from the front until the batch is large enough.
-    fn pack(requests: &mut VecDeque<Request>) -> Self {
-        let mut batch = Self { bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
+    fn pack(requests: &mut VecDeque<Request>, version: PeerVersion) -> Self {
+        let mut batch = Self { version, bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
         while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
             let Some(request) = requests.pop_front() else { break };
             let deadline = match &request {
                 Request::Command(_, _, caller) => caller.deadline,
                 Request::Lookup(_, caller) => caller.deadline,
+                Request::OrdersOf(_, caller) => caller.deadline,
             };
             let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
             let (ask, Some(waiting)) = Waiting::take(request) else { continue };
             let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
-            batch.bytes = postcard::to_extend(&item, std::mem::take(&mut batch.bytes))
-                .expect("nothing on the wire has a type that postcard cannot write");
+            if item.write(version, &mut batch.bytes).is_err() {
+                // Its release has no word for it: it would take up nothing of it.
+                waiting.busy();
+                continue;
+            }
             batch.waiting.push(Some(waiting));
             batch.unanswered += 1;
             batch.longest_budget = batch.longest_budget.max(budget);

@@ -11,10 +11,11 @@ use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
 use futures_util::future::{Ready, ready};
+use reqwest::header::HeaderName;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Introduction, Item, WIRE_VERSION};
+use super::wire::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Introduction, Item, PeerVersion};
 use super::{Credential, answer, bulletin, hello};
 use crate::domain::{NodeId, PartitionId, Partitions, Reach};
 use crate::partition::{Board, Inbox};
@@ -42,6 +43,8 @@ pub struct Local {
     pub knocked: Notify,
     /// What goes on with the traces of peers.
     pub tracer: Tracer,
+    /// The newest version of the peer link that this process speaks.
+    pub speaks: PeerVersion,
     inboxes: Vec<ArcSwapOption<Inbox>>,
     leaving: AtomicBool,
     reach: watch::Sender<Reach>,
@@ -63,6 +66,7 @@ impl Local {
             closed: CancellationToken::new(),
             knocked: Notify::new(),
             tracer: Tracer::off(),
+            speaks: PeerVersion::NEWEST,
             inboxes,
             leaving,
             reach,
@@ -147,7 +151,12 @@ pub fn serve(listener: TcpListener, local: Arc<Local>) -> std::io::Result<Server
 }
 
 /// A request of a peer that proved that it is one. Every refusal comes before anything is taken up.
-struct FromPeer;
+struct FromPeer {
+    /// What its body is of.
+    body: PeerVersion,
+    /// The newest version that both know.
+    common: PeerVersion,
+}
 
 impl FromRequest for FromPeer {
     type Error = actix_web::Error;
@@ -163,16 +172,19 @@ impl FromRequest for FromPeer {
 }
 
 fn admit(request: &HttpRequest, local: &Local) -> Result<FromPeer, StatusCode> {
-    let header = |name: &reqwest::header::HeaderName| request.headers().get(name.as_str()).and_then(|value| value.to_str().ok());
-    if header(&hello::WIRE) != Some(WIRE_VERSION) {
+    let header = |name: &HeaderName| request.headers().get(name.as_str()).and_then(|value| value.to_str().ok());
+    let number = |name: &HeaderName| header(name).and_then(|number| number.parse().ok());
+    let known = |body: &PeerVersion| *body <= local.speaks;
+    let Some(body) = number(&hello::WIRE).and_then(|body| PeerVersion::new(body).ok()).filter(known) else {
         return Err(StatusCode::UPGRADE_REQUIRED);
-    }
+    };
+    let common = number(&hello::NEWEST).and_then(|newest| local.speaks.common(newest)).unwrap_or(body);
     if header(&hello::TO) != Some(local.id.as_str()) {
         return Err(StatusCode::MISDIRECTED_REQUEST);
     }
     let from = header(&hello::FROM).and_then(|from| from.parse().ok());
     match (from, header(&hello::PROOF)) {
-        (Some(from), Some(proof)) if local.credential.accepts(&from, &local.id, proof) => Ok(FromPeer),
+        (Some(from), Some(proof)) if local.credential.accepts(&from, &local.id, proof) => Ok(FromPeer { body, common }),
         _ => Err(StatusCode::UNAUTHORIZED),
     }
 }
@@ -180,22 +192,29 @@ fn admit(request: &HttpRequest, local: &Local) -> Result<FromPeer, StatusCode> {
 fn answer_as(local: &Local, status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response.insert_header((hello::NODE.as_str(), local.id.as_str()));
+    response.insert_header((hello::NEWEST.as_str(), local.speaks.get().to_string()));
     response
 }
 
-async fn introduce(_: FromPeer, local: web::Data<Local>) -> HttpResponse {
+fn answer_in(local: &Local, version: PeerVersion) -> HttpResponseBuilder {
+    let mut response = answer_as(local, StatusCode::OK);
+    response.insert_header((hello::WIRE.as_str(), version.get().to_string()));
+    response
+}
+
+async fn introduce(peer: FromPeer, local: web::Data<Local>) -> HttpResponse {
     let introduction = Introduction { instance: local.instance, partitions: local.partitions.get() };
     local.knocked.notify_one();
-    answer_as(&local, StatusCode::OK).body(postcard::to_stdvec(&introduction).expect("two numbers can be written"))
+    answer_in(&local, peer.common).body(introduction.write(peer.common))
 }
 
-async fn board(_: FromPeer, local: web::Data<Local>) -> HttpResponse {
+async fn board(peer: FromPeer, local: web::Data<Local>) -> HttpResponse {
     local.knocked.notify_one();
-    answer_as(&local, StatusCode::OK).streaming(bulletin::stream(local.into_inner()))
+    answer_in(&local, peer.common).streaming(bulletin::stream(local.into_inner(), peer.common))
 }
 
-async fn commands(_: FromPeer, local: web::Data<Local>, payload: web::Payload) -> HttpResponse {
-    let items = match tokio::time::timeout(BODY_TIMEOUT, read(payload)).await {
+async fn commands(peer: FromPeer, local: web::Data<Local>, payload: web::Payload) -> HttpResponse {
+    let items = match tokio::time::timeout(BODY_TIMEOUT, read(payload, peer.body)).await {
         Ok(Ok(items)) => items,
         Ok(Err(status)) => return answer_as(&local, status).finish(),
         Err(_) => return answer_as(&local, StatusCode::REQUEST_TIMEOUT).finish(),
@@ -204,11 +223,11 @@ async fn commands(_: FromPeer, local: web::Data<Local>, payload: web::Payload) -
     if asked.iter().all(|(_, inbox)| inbox.is_none()) {
         return answer_as(&local, StatusCode::MISDIRECTED_REQUEST).finish();
     }
-    answer_as(&local, StatusCode::OK).streaming(answer::stream(asked, &local.tracer))
+    answer_in(&local, peer.body).streaming(answer::stream(asked, peer.body, &local.tracer))
 }
 
 /// Reads a batch, no further than a batch may be long.
-async fn read(mut payload: web::Payload) -> Result<Vec<Item>, StatusCode> {
+async fn read(mut payload: web::Payload, version: PeerVersion) -> Result<Vec<Item>, StatusCode> {
     let mut bytes = web::BytesMut::new();
     while let Some(piece) = payload.next().await {
         bytes.extend_from_slice(&piece.map_err(|_| StatusCode::BAD_REQUEST)?);
@@ -218,9 +237,7 @@ async fn read(mut payload: web::Payload) -> Result<Vec<Item>, StatusCode> {
     }
     let (mut items, mut rest) = (Vec::new(), &bytes[..]);
     while !rest.is_empty() {
-        let (item, after) = postcard::take_from_bytes(rest).map_err(|_| StatusCode::BAD_REQUEST)?;
-        items.push(item);
-        rest = after;
+        items.push(Item::read(version, &mut rest).map_err(|_| StatusCode::BAD_REQUEST)?);
         if items.len() > BATCH_ITEMS_MAX {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }

@@ -6,6 +6,7 @@
 //! - One hop: a node answers for partitions whose task it runs and says "misdirected" for all others; it never forwards.
 //! - A command that may have reached the other node is never sent twice. What the link cannot tell is
 //!   [`Reply::Pending`](crate::partition::Reply::Pending); "busy" it says only of what provably was not taken up.
+//! - Nodes of two releases understand each other: what is said is of the newest version that both know (see [`PeerVersion`]).
 //! - Everything is bounded: what waits for a peer, what travels together, bodies, frames and every wait.
 
 mod answer;
@@ -26,7 +27,8 @@ pub(crate) use feed::{News, follow};
 pub use hello::{Greeting, HelloError, greet};
 pub use link::{LinkSettings, PeerLink};
 pub use listener::{Local, serve};
-pub use wire::Bulletin;
+pub(crate) use wire::Speech;
+pub use wire::{Bulletin, PeerVersion};
 
 use std::net::SocketAddr;
 

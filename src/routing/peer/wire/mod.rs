@@ -1,0 +1,243 @@
+//! What travels between nodes, and its bytes in every version that this release speaks. Never a token and never a secret.
+//!
+//! Each version is a module of frozen types in postcard's format; which one two nodes use, they tell each other in headers (see
+//! [`PeerVersion`]). What is read is checked like everything from outside: what is no message is [`Garbage`].
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+mod v3;
+mod v4;
+mod version;
+
+use serde::{Deserialize, Serialize};
+
+pub use version::PeerVersion;
+pub(crate) use version::Speech;
+
+use crate::domain::{Commodity, CommodityId, Epoch, Invalid, Order, OrderId, PartitionId, Partitions, Reach, Sequence, UserId};
+use crate::engine::Command;
+use crate::form::FormError;
+use crate::partition::{Busy, Reply, Sighting, Trouble};
+use crate::ring::partition_of;
+use crate::trace::Context;
+
+/// Requests in one batch, at most.
+pub(super) const BATCH_ITEMS_MAX: usize = 1_024;
+
+/// Bytes of one batch after which no more requests join it.
+pub(super) const BATCH_BYTES: usize = 512 * 1_024;
+
+/// The largest batch a node reads. One request may have 100 KiB (a description of 10,000 characters).
+pub(super) const BATCH_BYTES_MAX: usize = BATCH_BYTES + 256 * 1_024;
+
+/// The largest frame a node reads: a bulletin with 200,000 commodities of usual size.
+pub(super) const FRAME_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
+/// One request in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// How long it may still wait in the owner's inbox, in milliseconds.
+    pub(super) budget_ms: u32,
+    /// What is asked.
+    pub(super) ask: Ask,
+    /// The trace it belongs to, if that is recorded.
+    pub(super) trace: Option<Context>,
+}
+
+/// A question to an owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Something for the engine to decide.
+    Command(Command),
+    /// What is known of an order.
+    Lookup(OrderId),
+    /// Which orders of a buyer in a partition the tables may not have yet.
+    OrdersOf(PartitionId, UserId),
+}
+
+impl Ask {
+    /// The partition it is for; none for what is no other node's to send.
+    pub(super) fn partition(&self, partitions: Partitions) -> Option<PartitionId> {
+        let of = |commodity: CommodityId| partition_of(commodity, partitions);
+        match self {
+            Self::Lookup(order) => Some(order.partition()),
+            Self::OrdersOf(partition, _) => Some(*partition),
+            Self::Command(command) => match command {
+                Command::List { commodity, .. } | Command::Change { commodity, .. } | Command::Restock { commodity, .. } => {
+                    Some(of(*commodity))
+                }
+                Command::Pause(commodity)
+                | Command::Resume(commodity)
+                | Command::End(commodity)
+                | Command::Close(commodity)
+                | Command::Remove(commodity) => Some(of(*commodity)),
+                Command::Place(place) => Some(of(place.commodity)),
+                Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. } => {
+                    Some(order.partition())
+                }
+                Command::Expire { .. } | Command::CloseEnded { .. } => None,
+            },
+        }
+    }
+}
+
+/// What became of one request of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Of a command.
+    Reply(Reply),
+    /// Of a lookup.
+    Sighting(Result<Sighting, Busy>),
+    /// Of a question about a buyer's orders.
+    Orders(Result<Vec<Order>, Busy>),
+    /// This node runs no task of that partition: the request was not taken up.
+    Misdirected,
+}
+
+/// Some answers of a batch, each with the request's place in it. Each request is answered in exactly one frame.
+pub(super) type Answers = Vec<(u16, Told)>;
+
+/// What a node says of itself, again and again. Each bulletin is whole but for its listings, which are those that changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bulletin {
+    /// Whether it is about to give up its partitions.
+    pub leaving: bool,
+    /// How it reaches the broker.
+    pub broker: Reach,
+    /// The partitions it serves, each in its epoch.
+    pub serving: Vec<(PartitionId, Epoch)>,
+    /// The last batch it got confirmed of each of those.
+    pub confirmed: Vec<(PartitionId, Sequence)>,
+    /// The partitions it is about to serve: requests for them may wait there.
+    pub claiming: Vec<PartitionId>,
+    /// Of those, the ones that are stopped, and why.
+    pub stopped: Vec<(PartitionId, Trouble)>,
+    /// Listings of served partitions that are new or have changed. All of a partition that was not served in the last
+    /// bulletin.
+    pub shown: Vec<(PartitionId, Commodity)>,
+    /// Listings that are no more.
+    pub hidden: Vec<CommodityId>,
+}
+
+/// What a node says of itself when it is greeted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Introduction {
+    /// Its process: another one under the same id has another number.
+    pub(super) instance: u64,
+    /// Its schema's partitions.
+    pub(super) partitions: u16,
+}
+
+/// The other end sent what no node sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer answers garbage")]
+pub(super) struct Garbage;
+
+impl From<Invalid> for Garbage {
+    fn from(_: Invalid) -> Self {
+        Self
+    }
+}
+
+impl From<FormError> for Garbage {
+    fn from(_: FormError) -> Self {
+        Self
+    }
+}
+
+/// A version has no words for a request: whoever speaks it could not carry it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not known to nodes that speak this version")]
+pub(super) struct Unsayable;
+
+impl Item {
+    /// Appends a request; nothing of one that the version has no words for.
+    pub(super) fn write(&self, version: PeerVersion, out: &mut Vec<u8>) -> Result<(), Unsayable> {
+        *out = match version {
+            PeerVersion::V3 => v3::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V4 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+        };
+        Ok(())
+    }
+
+    /// Takes a request from the front.
+    pub(super) fn read(version: PeerVersion, bytes: &mut &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 => take::<v3::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 => take::<v4::Item<'_>>(bytes)?.try_into(),
+        }
+    }
+}
+
+/// Appends answers.
+pub(super) fn write_answers(answers: &Answers, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
+    let out = put(out, &answers.len());
+    answers.iter().fold(out, |out, (index, told)| match version {
+        PeerVersion::V3 => put(out, &(index, v3::Told::from(told))),
+        PeerVersion::V4 => put(out, &(index, v4::Told::from(told))),
+    })
+}
+
+/// Reads answers.
+pub(super) fn read_answers(version: PeerVersion, mut bytes: &[u8]) -> Result<Answers, Garbage> {
+    let count: usize = take(&mut bytes)?;
+    let mut answers = Answers::new();
+    for _ in 0..count {
+        answers.push(match version {
+            PeerVersion::V3 => take::<(u16, v3::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
+            PeerVersion::V4 => take::<(u16, v4::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
+        });
+    }
+    if bytes.is_empty() { Ok(answers) } else { Err(Garbage) }
+}
+
+impl Bulletin {
+    /// Appends a bulletin.
+    pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
+        match version {
+            PeerVersion::V3 => put(out, &v3::Bulletin::from(self)),
+            PeerVersion::V4 => put(out, &v4::Bulletin::from(self)),
+        }
+    }
+
+    /// Reads a bulletin.
+    pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 => whole::<v3::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
+        }
+    }
+}
+
+impl Introduction {
+    /// The bytes of an introduction: the same in all versions there are.
+    pub(super) fn write(self, version: PeerVersion) -> Vec<u8> {
+        match version {
+            PeerVersion::V3 | PeerVersion::V4 => put(Vec::new(), &v3::Introduction::from(self)),
+        }
+    }
+
+    /// Reads an introduction.
+    pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 | PeerVersion::V4 => Ok(whole::<v3::Introduction>(bytes)?.into()),
+        }
+    }
+}
+
+fn put(out: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(value, out).expect("a frozen type has nothing that postcard cannot write")
+}
+
+fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, Garbage> {
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(|_| Garbage)?;
+    *bytes = rest;
+    Ok(value)
+}
+
+fn whole<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Result<T, Garbage> {
+    let value = take(&mut bytes)?;
+    if bytes.is_empty() { Ok(value) } else { Err(Garbage) }
+}

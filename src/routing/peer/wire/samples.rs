@@ -1,0 +1,276 @@
+//! One of everything that peers say to each other in a version, by name: what the golden files are made of.
+
+use super::{Answers, Ask, Bulletin, Introduction, Item, PeerVersion, Told};
+use crate::domain::{
+    Commodity, CommodityId, Currency, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, Reach,
+    RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
+};
+use crate::engine::{Answer, Command, Place, Recalled, Refusal};
+use crate::partition::{Busy, Reply, Sighting, Trouble};
+use crate::trace::Context;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap()
+}
+
+fn partition(index: u16) -> PartitionId {
+    PartitionId::new(index).unwrap()
+}
+
+fn lamp() -> CommodityId {
+    CommodityId::new(300).unwrap()
+}
+
+fn units(count: i64) -> Units {
+    Units::new(count).unwrap()
+}
+
+fn euro() -> Currency {
+    "EUR".parse().unwrap()
+}
+
+fn order_id() -> OrderId {
+    OrderId::new(at(1_795_600_000_123), partition(13), Epoch::new(5).unwrap(), 9)
+}
+
+fn order(status: OrderStatus) -> Order {
+    Order {
+        id: order_id(),
+        commodity: lamp(),
+        user: UserId::new(4_711).unwrap(),
+        quantity: Quantity::new(2).unwrap(),
+        unit_price: Price::new(1_999).unwrap(),
+        currency: euro(),
+        status,
+        pay_by: (status == OrderStatus::Reserved).then(|| at(1_795_600_900_123)),
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        name: "Lamp “Öl”".into(),
+        description: "Bright.".into(),
+        image_url: Some("https://example.org/lamp.png".into()),
+        price: Price::new(1_999).unwrap(),
+        currency: euro(),
+        limit_per_user: Some(2),
+        hold_seconds: Some(900),
+        starts_at: at(1_795_600_000_000),
+        ends_at: at(1_795_603_600_000),
+    }
+}
+
+fn commodity(ended_at: Option<Timestamp>, closed_at: Option<Timestamp>) -> Commodity {
+    let terms = if ended_at.is_some() { Terms { image_url: None, limit_per_user: None, hold_seconds: None, ..terms() } } else { terms() };
+    let stock = Stock { total: units(1_000), available: units(700), held: units(200), sold: units(100) };
+    Commodity { id: lamp(), terms, stock, paused: ended_at.is_none(), ended_at, closed_at, version: 300 }
+}
+
+fn changes() -> [TermsChange; 3] {
+    let all = TermsChange {
+        name: Some("Lamp".into()),
+        description: Some(String::new()),
+        image_url: Some(Some("http://example.org/".into())),
+        price: Some(Price::MAX),
+        currency: Some(euro()),
+        limit_per_user: Some(Some(1)),
+        hold_seconds: Some(Some(60)),
+        starts_at: Some(at(1)),
+        ends_at: Some(at(2)),
+        total: Some(units(5)),
+    };
+    let cleared = TermsChange { image_url: Some(None), limit_per_user: Some(None), hold_seconds: Some(None), ..TermsChange::default() };
+    [all, cleared, TermsChange::default()]
+}
+
+fn place(key: Option<&[u8; 16]>) -> Command {
+    Command::Place(Place {
+        commodity: lamp(),
+        user: UserId::new(i64::MAX).unwrap(),
+        quantity: Quantity::MAX,
+        key: key.map(|key| IdempotencyKey::from_bytes(*key)),
+        fingerprint: RequestFingerprint(-2),
+    })
+}
+
+/// A row, of an order of a commodity that is closed or of one that is not.
+fn row(closed: bool) -> Option<Box<Recalled>> {
+    Some(Box::new(Recalled {
+        order: order(OrderStatus::Expired),
+        key: closed.then(|| IdempotencyKey::from_bytes(*b"0123456789abcdef")),
+        applied: (Epoch::MAX, Sequence(300)),
+        commodity: closed.then(|| Box::new(commodity(Some(at(5)), Some(at(6))))),
+    }))
+}
+
+fn commands(version: PeerVersion) -> Vec<Command> {
+    let (order, user) = (order_id(), UserId::new(4_711).ok());
+    let mut commands = vec![
+        Command::List { commodity: lamp(), terms: Box::new(terms()), total: Units::MAX },
+        Command::Restock { commodity: lamp(), units: units(7) },
+        Command::Pause(lamp()),
+        Command::Resume(lamp()),
+        Command::End(lamp()),
+        Command::Remove(lamp()),
+        place(Some(b"0123456789abcdef")),
+        place(None),
+        Command::ConfirmPayment { order, row: None },
+        Command::ConfirmRefund { order, row: None },
+        Command::Cancel { order, user, row: None },
+        Command::Cancel { order, user: None, row: None },
+    ];
+    match version {
+        PeerVersion::V3 => commands.push(Command::Expire { at_most: 1_000 }),
+        PeerVersion::V4 => commands.extend([
+            Command::ConfirmPayment { order, row: row(false) },
+            Command::ConfirmRefund { order, row: row(true) },
+            Command::Cancel { order, user, row: row(true) },
+            Command::Close(lamp()),
+        ]),
+    }
+    let changed = |change| Command::Change { commodity: lamp(), change: Box::new(change), expected_version: Some(300) };
+    commands.extend(changes().map(changed));
+    commands.push(Command::Change { commodity: lamp(), change: Box::default(), expected_version: None });
+    commands
+}
+
+/// A variant that is added does not compile until it has a name, and needs a sample above.
+fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::List { .. } => "list",
+        Command::Change { .. } => "change",
+        Command::Restock { .. } => "restock",
+        Command::Pause(_) => "pause",
+        Command::Resume(_) => "resume",
+        Command::End(_) => "end",
+        Command::Close(_) => "close",
+        Command::CloseEnded { .. } => "close ended",
+        Command::Remove(_) => "remove",
+        Command::Place(_) => "place",
+        Command::ConfirmPayment { .. } => "confirm payment",
+        Command::ConfirmRefund { .. } => "confirm refund",
+        Command::Cancel { .. } => "cancel",
+        Command::Expire { .. } => "expire",
+    }
+}
+
+fn named(command: &Command) -> String {
+    let row = match command {
+        Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } | Command::Cancel { row, .. } => row.is_some(),
+        _ => false,
+    };
+    format!("{}{}", name_of(command), if row { ", with its row" } else { "" })
+}
+
+/// Everything that is asked.
+pub(super) fn items(version: PeerVersion) -> Vec<(String, Item)> {
+    let context = Context { trace: (u128::MAX - 1).try_into().unwrap(), span: 77.try_into().unwrap() };
+    let item = |ask, trace| Item { budget_ms: 2_000, ask, trace };
+    let mut items: Vec<(String, Item)> =
+        commands(version).into_iter().map(|command| (named(&command), item(Ask::Command(command), None))).collect();
+    items.push(("look up".into(), item(Ask::Lookup(order_id()), None)));
+    items.push(("look up, traced".into(), item(Ask::Lookup(order_id()), Some(context))));
+    if version >= PeerVersion::V4 {
+        items.push(("orders of".into(), item(Ask::OrdersOf(partition(4095), UserId::new(4_711).unwrap()), None)));
+    }
+    items
+}
+
+const REFUSALS: [Refusal; 23] = [
+    Refusal::CommodityNotFound,
+    Refusal::OrderNotFound,
+    Refusal::CommodityExists,
+    Refusal::NotStarted,
+    Refusal::Ended,
+    Refusal::Paused,
+    Refusal::SoldOut,
+    Refusal::LimitReached,
+    Refusal::IdempotencyMismatch,
+    Refusal::NotCancellable,
+    Refusal::NotPayable,
+    Refusal::NotRefundable,
+    Refusal::TotalTooLow,
+    Refusal::TotalTooHigh,
+    Refusal::TermsConflict,
+    Refusal::VersionMismatch,
+    Refusal::HasOrders,
+    Refusal::EpochExhausted,
+    Refusal::NotEnded,
+    Refusal::HasOpenOrders,
+    Refusal::Closed,
+    Refusal::StaleRow,
+    Refusal::UpgradeUnfinished,
+];
+
+/// How many of them version 3 has.
+const REFUSALS_IN_3: usize = 18;
+
+const BUSY: [Busy; 3] = [Busy::Overloaded, Busy::Unavailable, Busy::LogAway];
+
+/// Everything that is answered.
+pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
+    let unknown = |in_tables| Sighting::Unknown { epoch: Epoch::MAX, next_number: OrderId::NUMBER_MAX, in_tables };
+    let done = |name: &str, answer| (name.to_owned(), Told::Reply(Reply::Done(answer)));
+    let mut told = vec![
+        done("placed", Answer::Placed(order(OrderStatus::Reserved))),
+        done("replayed", Answer::Replayed(order(OrderStatus::Confirmed))),
+        done("commodity", Answer::Commodity(Box::new(commodity(None, None)))),
+        done("commodity, ended", Answer::Commodity(Box::new(commodity(Some(at(5)), None)))),
+        done("removed", Answer::Removed),
+        match version {
+            PeerVersion::V3 => done("expired", Answer::Expired(256)),
+            PeerVersion::V4 => done("placed before", Answer::PlacedBefore(order_id())),
+        },
+        ("pending".to_owned(), Told::Reply(Reply::Pending(Some(order_id())))),
+        ("pending, no id".to_owned(), Told::Reply(Reply::Pending(None))),
+        ("misdirected".to_owned(), Told::Misdirected),
+        ("known".to_owned(), Told::Sighting(Ok(Sighting::Known(order(OrderStatus::Paid))))),
+        ("unknown".to_owned(), Told::Sighting(Ok(unknown(false)))),
+        ("in doubt".to_owned(), Told::Sighting(Ok(Sighting::InDoubt))),
+    ];
+    told.extend(OrderStatus::ALL.map(|status| done(&format!("order, {}", status.word()), Answer::Order(order(status)))));
+    let refusals = if version == PeerVersion::V3 { &REFUSALS[..REFUSALS_IN_3] } else { &REFUSALS };
+    told.extend(refusals.iter().map(|refusal| (format!("refused, {refusal:?}"), Told::Reply(Reply::Refused(*refusal)))));
+    told.extend(BUSY.map(|busy| (format!("busy, {busy:?}"), Told::Reply(Reply::Busy(busy)))));
+    told.extend(BUSY.map(|busy| (format!("lookup, busy, {busy:?}"), Told::Sighting(Err(busy)))));
+    if version >= PeerVersion::V4 {
+        let orders = vec![order(OrderStatus::Reserved), order(OrderStatus::Paid)];
+        told.extend([
+            ("unknown, in the tables".to_owned(), Told::Sighting(Ok(unknown(true)))),
+            done("commodity, closed", Answer::Commodity(Box::new(commodity(Some(at(5)), Some(at(6)))))),
+            ("orders".to_owned(), Told::Orders(Ok(orders))),
+            ("orders, none".to_owned(), Told::Orders(Ok(Vec::new()))),
+            ("orders, busy".to_owned(), Told::Orders(Err(Busy::LogAway))),
+        ]);
+    }
+    let mut answers: Vec<(String, Answers)> = (900u16..).zip(told).map(|(index, (name, told))| (name, vec![(index, told)])).collect();
+    answers.push(("nothing".into(), Vec::new()));
+    answers.push(("two".into(), vec![(0, Told::Misdirected), (1, Told::Reply(Reply::Done(Answer::Removed)))]));
+    answers
+}
+
+/// Everything a node says of itself.
+pub(super) fn bulletins() -> Vec<(String, Bulletin)> {
+    let epoch = Epoch::new(200).unwrap();
+    let bulletin = |broker| Bulletin {
+        leaving: true,
+        broker,
+        serving: vec![(partition(3), epoch)],
+        confirmed: vec![(partition(3), Sequence(300))],
+        claiming: vec![partition(4095)],
+        stopped: vec![(partition(5), Trouble::TablesContradict), (partition(6), Trouble::Panicked)],
+        ..Bulletin::default()
+    };
+    let mut bulletins: Vec<(String, Bulletin)> =
+        Reach::ALL.map(|reach| (format!("bulletin, broker {}", reach.word()), bulletin(reach))).into();
+    let listings = Bulletin {
+        shown: vec![(partition(3), commodity(None, None)), (partition(3), commodity(Some(at(5)), None))],
+        hidden: vec![lamp()],
+        ..Bulletin::default()
+    };
+    bulletins.push(("bulletin, listings".into(), listings));
+    bulletins
+}
+
+/// What a node says when it is greeted.
+pub(super) const INTRODUCTION: Introduction = Introduction { instance: u64::MAX, partitions: 16 };

@@ -1,0 +1,143 @@
+//! The peer link's bytes against golden files: what a release says, its neighbours in time understand. Garbage is an error, never a
+//! panic.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::{Answer, Refusal};
+
+const VERSIONS: [PeerVersion; 2] = [PeerVersion::V3, PeerVersion::V4];
+
+fn golden(version: PeerVersion) -> &'static str {
+    match version {
+        PeerVersion::V3 => include_str!("golden/v3.txt"),
+        PeerVersion::V4 => include_str!("golden/v4.txt"),
+    }
+}
+
+/// Everything that is said in a version, by name.
+fn said(version: PeerVersion) -> Vec<(String, Vec<u8>)> {
+    let named = |name: String, bytes| (name, bytes);
+    let items = samples::items(version).into_iter().map(|(name, item)| named(name, written(&item, version)));
+    let answers = samples::answers(version).into_iter().map(|(name, answers)| named(name, write_answers(&answers, version, Vec::new())));
+    let bulletins = samples::bulletins().into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new())));
+    let introduction = [("introduction".to_owned(), samples::INTRODUCTION.write(version))];
+    items.chain(answers).chain(bulletins).chain(introduction).collect()
+}
+
+fn written(item: &Item, version: PeerVersion) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    item.write(version, &mut bytes).unwrap();
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn everything_that_is_said_is_these_bytes() {
+    for version in VERSIONS {
+        let said: Vec<String> = said(version).iter().map(|(name, bytes)| format!("{name}: {}", hex(bytes))).collect();
+        for (said, golden) in said.iter().zip(golden(version).lines()) {
+            assert_eq!(said, golden, "version {version}");
+        }
+        assert_eq!(said.len(), golden(version).lines().count(), "version {version}");
+    }
+}
+
+#[test]
+fn everything_that_is_said_is_understood() {
+    for version in VERSIONS {
+        for (name, item) in samples::items(version) {
+            let bytes = written(&item, version);
+            let mut rest = &bytes[..];
+            assert_eq!((Item::read(version, &mut rest), rest), (Ok(item), &[][..]), "{name}");
+        }
+        for (name, answers) in samples::answers(version) {
+            assert_eq!(read_answers(version, &write_answers(&answers, version, Vec::new())), Ok(answers), "{name}");
+        }
+        for (name, bulletin) in samples::bulletins() {
+            assert_eq!(Bulletin::read(version, &bulletin.write(version, Vec::new())), Ok(bulletin), "{name}");
+        }
+        let introduction = samples::INTRODUCTION;
+        assert_eq!(Introduction::read(version, &introduction.write(version)), Ok(introduction));
+    }
+}
+
+#[test]
+fn what_version_3_has_no_words_for_is_not_said_in_it() {
+    let older: Vec<String> = samples::items(PeerVersion::V3).into_iter().map(|(name, _)| name).collect();
+    for (name, item) in samples::items(PeerVersion::V4) {
+        let mut bytes = vec![1, 2, 3];
+        let sayable = older.contains(&name);
+        assert_eq!(item.write(PeerVersion::V3, &mut bytes).is_ok(), sayable, "{name}");
+        assert_eq!(bytes.len() == 3, !sayable, "{name}: nothing of it is written");
+    }
+    for command in [Command::Expire { at_most: 1 }, Command::CloseEnded { before: crate::domain::Timestamp::ZERO, at_most: 1 }] {
+        let item = Item { budget_ms: 1, ask: Ask::Command(command), trace: None };
+        assert_eq!(item.write(PeerVersion::V4, &mut Vec::new()), Err(Unsayable));
+    }
+}
+
+#[test]
+fn a_node_of_version_3_hears_what_it_can_understand() {
+    let heard = |told: Told| {
+        let answers = read_answers(PeerVersion::V3, &write_answers(&vec![(0, told)], PeerVersion::V3, Vec::new())).unwrap();
+        answers.into_iter().next().unwrap().1
+    };
+    let refused = |refusal| heard(Told::Reply(Reply::Refused(refusal)));
+    assert_eq!(refused(Refusal::Closed), Told::Reply(Reply::Refused(Refusal::Ended)));
+    for refusal in [Refusal::NotEnded, Refusal::HasOpenOrders, Refusal::StaleRow, Refusal::UpgradeUnfinished] {
+        assert_eq!(refused(refusal), Told::Reply(Reply::Busy(Busy::Unavailable)));
+    }
+    for (name, answers) in samples::answers(PeerVersion::V4) {
+        for (_, told) in answers {
+            match (heard(told.clone()), told) {
+                (heard, told @ Told::Reply(Reply::Done(Answer::PlacedBefore(order)))) => {
+                    assert_eq!(heard, Told::Reply(Reply::Pending(Some(order))), "{told:?}");
+                }
+                (Told::Reply(Reply::Done(Answer::Commodity(heard))), Told::Reply(Reply::Done(Answer::Commodity(told)))) => {
+                    assert_eq!(*heard, Commodity { closed_at: None, ..*told });
+                }
+                (heard, Told::Sighting(Ok(Sighting::Unknown { epoch, next_number, .. }))) => {
+                    assert_eq!(heard, Told::Sighting(Ok(Sighting::Unknown { epoch, next_number, in_tables: false })));
+                }
+                (heard, Told::Orders(_)) => assert_eq!(heard, Told::Misdirected),
+                (_, Told::Reply(Reply::Refused(_))) => {}
+                (heard, told) => assert_eq!(heard, told, "{name}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_short_or_too_long_is_garbage() {
+    for version in VERSIONS {
+        for (name, answers) in samples::answers(version) {
+            let bytes = write_answers(&answers, version, Vec::new());
+            let cut = (0..bytes.len()).map(|length| &bytes[..length]).find(|cut| read_answers(version, cut).is_ok());
+            assert_eq!(cut, None, "{name}");
+            assert_eq!(read_answers(version, &[&bytes[..], &[0]].concat()), Err(Garbage), "{name}");
+        }
+        let introduction = samples::INTRODUCTION.write(version);
+        assert_eq!(Introduction::read(version, &introduction[..1]), Err(Garbage));
+        assert_eq!(Bulletin::read(version, &[0, 9, 0, 0, 0, 0, 0, 0]), Err(Garbage), "a broker reached in a way nobody knows");
+    }
+}
+
+#[test]
+fn a_count_that_the_bytes_do_not_have_reserves_no_memory() {
+    for version in VERSIONS {
+        assert_eq!(read_answers(version, &put(Vec::new(), &(1u64 << 62))), Err(Garbage));
+    }
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for version in VERSIONS {
+            let _ = (Item::read(version, &mut &bytes[..]), read_answers(version, &bytes), Bulletin::read(version, &bytes));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What is answered and told, to and from version 4.
+
+use super::codes::{code_of_refusal, refusal_of};
+use super::{Answer, Bulletin, Reply, Sighting, Told};
+use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Sequence};
+use crate::routing::peer::wire::v3::codes::{busy_of, code_of_busy, code_of_reach, code_of_trouble, reach_of, trouble_of};
+use crate::routing::peer::wire::{self, Garbage};
+use crate::{engine, partition};
+
+impl<'a> From<&'a wire::Told> for Told<'a> {
+    fn from(told: &'a wire::Told) -> Self {
+        match told {
+            wire::Told::Reply(reply) => Self::Reply(reply.into()),
+            wire::Told::Sighting(Ok(sighting)) => Self::Sighting(Ok(sighting.into())),
+            wire::Told::Sighting(Err(busy)) => Self::Sighting(Err(code_of_busy(*busy))),
+            wire::Told::Orders(Ok(orders)) => Self::Orders(Ok(orders.iter().map(Into::into).collect())),
+            wire::Told::Orders(Err(busy)) => Self::Orders(Err(code_of_busy(*busy))),
+            wire::Told::Misdirected => Self::Misdirected,
+        }
+    }
+}
+
+impl TryFrom<Told<'_>> for wire::Told {
+    type Error = Garbage;
+
+    fn try_from(told: Told<'_>) -> Result<Self, Garbage> {
+        Ok(match told {
+            Told::Reply(reply) => Self::Reply(reply.try_into()?),
+            Told::Sighting(Ok(sighting)) => Self::Sighting(Ok(sighting.try_into()?)),
+            Told::Sighting(Err(busy)) => Self::Sighting(Err(busy_of(busy)?)),
+            Told::Orders(Ok(orders)) => {
+                let orders: Result<Vec<_>, Garbage> = orders.into_iter().map(|order| Ok(order.try_into()?)).collect();
+                Self::Orders(Ok(orders?))
+            }
+            Told::Orders(Err(busy)) => Self::Orders(Err(busy_of(busy)?)),
+            Told::Misdirected => Self::Misdirected,
+        })
+    }
+}
+
+impl<'a> From<&'a partition::Reply> for Reply<'a> {
+    fn from(reply: &'a partition::Reply) -> Self {
+        match reply {
+            partition::Reply::Done(answer) => match answer {
+                engine::Answer::Placed(order) => Self::Done(Answer::Placed(order.into())),
+                engine::Answer::Replayed(order) => Self::Done(Answer::Replayed(order.into())),
+                engine::Answer::PlacedBefore(order) => Self::Done(Answer::PlacedBefore((*order).into())),
+                engine::Answer::Order(order) => Self::Done(Answer::Order(order.into())),
+                engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
+                engine::Answer::Removed => Self::Done(Answer::Removed),
+                // No node asks another for these.
+                engine::Answer::Expired(_) | engine::Answer::Closed(_) => Self::Pending(None),
+            },
+            partition::Reply::Refused(refusal) => Self::Refused(code_of_refusal(*refusal)),
+            partition::Reply::Pending(order) => Self::Pending(order.map(Into::into)),
+            partition::Reply::Busy(busy) => Self::Busy(code_of_busy(*busy)),
+        }
+    }
+}
+
+impl TryFrom<Reply<'_>> for partition::Reply {
+    type Error = Garbage;
+
+    fn try_from(reply: Reply<'_>) -> Result<Self, Garbage> {
+        Ok(match reply {
+            Reply::Done(answer) => Self::Done(answer.try_into()?),
+            Reply::Refused(code) => Self::Refused(refusal_of(code)?),
+            Reply::Pending(order) => Self::Pending(order.map(OrderId::try_from).transpose()?),
+            Reply::Busy(code) => Self::Busy(busy_of(code)?),
+        })
+    }
+}
+
+impl TryFrom<Answer<'_>> for engine::Answer {
+    type Error = Garbage;
+
+    fn try_from(answer: Answer<'_>) -> Result<Self, Garbage> {
+        Ok(match answer {
+            Answer::Placed(order) => Self::Placed(order.try_into()?),
+            Answer::Replayed(order) => Self::Replayed(order.try_into()?),
+            Answer::PlacedBefore(order) => Self::PlacedBefore(order.try_into()?),
+            Answer::Order(order) => Self::Order(order.try_into()?),
+            Answer::Commodity(commodity) => Self::Commodity(Box::new(commodity.try_into()?)),
+            Answer::Removed => Self::Removed,
+        })
+    }
+}
+
+impl<'a> From<&'a partition::Sighting> for Sighting<'a> {
+    fn from(sighting: &'a partition::Sighting) -> Self {
+        match sighting {
+            partition::Sighting::Known(order) => Self::Known(order.into()),
+            partition::Sighting::Unknown { epoch, next_number, in_tables } => {
+                Self::Unknown { epoch: epoch.get(), next_number: *next_number, in_tables: *in_tables }
+            }
+            partition::Sighting::InDoubt => Self::InDoubt,
+        }
+    }
+}
+
+impl TryFrom<Sighting<'_>> for partition::Sighting {
+    type Error = Garbage;
+
+    fn try_from(sighting: Sighting<'_>) -> Result<Self, Garbage> {
+        Ok(match sighting {
+            Sighting::Known(order) => Self::Known(order.try_into()?),
+            Sighting::Unknown { epoch, next_number, in_tables } => Self::Unknown { epoch: Epoch::new(epoch)?, next_number, in_tables },
+            Sighting::InDoubt => Self::InDoubt,
+        })
+    }
+}
+
+impl<'a> From<&'a wire::Bulletin> for Bulletin<'a> {
+    fn from(bulletin: &'a wire::Bulletin) -> Self {
+        Self {
+            leaving: bulletin.leaving,
+            broker: code_of_reach(bulletin.broker),
+            serving: bulletin.serving.iter().map(|(partition, epoch)| (partition.get(), epoch.get())).collect(),
+            confirmed: bulletin.confirmed.iter().map(|(partition, sequence)| (partition.get(), sequence.0)).collect(),
+            claiming: bulletin.claiming.iter().map(|partition| partition.get()).collect(),
+            stopped: bulletin.stopped.iter().map(|(partition, trouble)| (partition.get(), code_of_trouble(*trouble))).collect(),
+            shown: bulletin.shown.iter().map(|(partition, commodity)| (partition.get(), commodity.into())).collect(),
+            hidden: bulletin.hidden.iter().map(|commodity| commodity.get()).collect(),
+        }
+    }
+}
+
+impl TryFrom<Bulletin<'_>> for wire::Bulletin {
+    type Error = Garbage;
+
+    fn try_from(bulletin: Bulletin<'_>) -> Result<Self, Garbage> {
+        fn all<T, U>(from: Vec<T>, read: impl Fn(T) -> Result<U, Garbage>) -> Result<Vec<U>, Garbage> {
+            from.into_iter().map(read).collect()
+        }
+        let partition = |index| PartitionId::new(index);
+        Ok(Self {
+            leaving: bulletin.leaving,
+            broker: reach_of(bulletin.broker)?,
+            serving: all(bulletin.serving, |(index, epoch)| Ok((partition(index)?, Epoch::new(epoch)?)))?,
+            confirmed: all(bulletin.confirmed, |(index, sequence)| Ok((partition(index)?, Sequence(sequence))))?,
+            claiming: all(bulletin.claiming, |index| Ok(partition(index)?))?,
+            stopped: all(bulletin.stopped, |(index, trouble)| Ok((partition(index)?, trouble_of(trouble)?)))?,
+            shown: all(bulletin.shown, |(index, commodity)| Ok((partition(index)?, Commodity::try_from(commodity)?)))?,
+            hidden: all(bulletin.hidden, |commodity| Ok(CommodityId::new(commodity)?))?,
+        })
+    }
+}

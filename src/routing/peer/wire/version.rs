@@ -1,0 +1,120 @@
+//! Which versions of the peer link there are, and which one two nodes use: the newest that both know. Never guesses: a node that says
+//! nothing of itself is of the release that had only version 3.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::domain::Invalid;
+
+/// A version of everything that travels between nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerVersion {
+    /// The only one of the release before this one.
+    V3 = 3,
+    /// Of this release.
+    V4 = 4,
+}
+
+impl PeerVersion {
+    /// The oldest that this release speaks: what it begins with.
+    pub const OLDEST: Self = Self::V3;
+    /// The newest that this release speaks.
+    pub const NEWEST: Self = Self::V4;
+
+    /// The version with that number.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a number this release does not know.
+    pub const fn new(number: u8) -> Result<Self, Invalid> {
+        match number {
+            3 => Ok(Self::V3),
+            4 => Ok(Self::V4),
+            _ => Err(Invalid("a version of the peer link must be 3 or 4")),
+        }
+    }
+
+    /// The number, as it is in headers.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self as u8
+    }
+
+    /// What to use with a node whose newest version has that number: ours, theirs, or none if theirs is too old for us.
+    pub(in crate::routing::peer) fn common(self, theirs: u8) -> Option<Self> {
+        if theirs >= self.get() { Some(self) } else { Self::new(theirs).ok() }
+    }
+}
+
+impl std::fmt::Display for PeerVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// What is spoken with one peer, as far as is known: the oldest version, until the process that is there now has said more. The peer
+/// may be upgraded or rolled back at any time, so what one process said is forgotten with the connection to it.
+#[derive(Debug)]
+pub(crate) struct Speech {
+    newest: PeerVersion,
+    agreed: AtomicU8,
+}
+
+impl Speech {
+    /// Of a process that speaks versions up to that one.
+    pub(crate) fn new(newest: PeerVersion) -> Self {
+        Self { newest, agreed: AtomicU8::new(PeerVersion::OLDEST.get()) }
+    }
+
+    /// The newest version this process speaks.
+    pub(crate) const fn newest(&self) -> PeerVersion {
+        self.newest
+    }
+
+    /// What to use now.
+    pub(crate) fn version(&self) -> PeerVersion {
+        PeerVersion::new(self.agreed.load(Ordering::Relaxed)).expect("the number of a version was stored")
+    }
+
+    /// The peer says that this is the newest version it speaks; nothing, if it is of a release that doesn't say so.
+    pub(crate) fn heard(&self, theirs: Option<u8>) {
+        let agreed = theirs.and_then(|theirs| self.newest.common(theirs)).unwrap_or(PeerVersion::OLDEST);
+        self.agreed.store(agreed.get(), Ordering::Relaxed);
+    }
+
+    /// The process that said so may be gone.
+    pub(crate) fn forget(&self) {
+        self.heard(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nodes_use_the_newest_version_that_both_know() {
+        let speech = Speech::new(PeerVersion::V4);
+        assert_eq!(speech.version(), PeerVersion::V3);
+        for (theirs, agreed) in
+            [(Some(4), PeerVersion::V4), (Some(5), PeerVersion::V4), (Some(3), PeerVersion::V3), (None, PeerVersion::V3)]
+        {
+            speech.heard(theirs);
+            assert_eq!(speech.version(), agreed, "{theirs:?}");
+        }
+        speech.heard(Some(4));
+        speech.forget();
+        assert_eq!(speech.version(), PeerVersion::V3);
+    }
+
+    #[test]
+    fn a_process_held_to_version_3_speaks_nothing_newer() {
+        let speech = Speech::new(PeerVersion::V3);
+        speech.heard(Some(4));
+        assert_eq!(speech.version(), PeerVersion::V3);
+    }
+
+    #[test]
+    fn with_a_node_that_is_too_old_nothing_is_common() {
+        assert_eq!(PeerVersion::V4.common(2), None);
+        assert_eq!(PeerVersion::V4.common(0), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Nodes of two releases: what each says, the other understands, whichever of them is asked.
+
+use super::*;
+
+const VERSIONS: [PeerVersion; 2] = [PeerVersion::V3, PeerVersion::V4];
+
+/// Two nodes that speak versions up to these; the second has the partition.
+async fn mixed_pair(speaks: [PeerVersion; 2]) -> (Node, Node) {
+    let locks = Arc::new(Locks::default());
+    let start = |name, speaks| Node::start_speaking(name, &locks, 3, speaks);
+    introduce(start("a", speaks[0]), start("b", speaks[1])).await
+}
+
+/// A link to a node, and what is spoken over it.
+fn link(to: &Node, spoken: Option<u8>) -> (peer::PeerLink, Arc<Speech>) {
+    let speech = speech();
+    speech.heard(spoken);
+    let waiting = (Arc::clone(&speech), Arc::default());
+    (peer::PeerLink::open(&"c".parse().unwrap(), &to.peer, &credential(SECRET), SETTINGS, waiting), speech)
+}
+
+/// Asks as the release does that had only version 3.
+async fn ask_as_before(node: &Node, what: &str, version: &str) -> reqwest::Response {
+    let proof = credential(SECRET).proof(&"c".parse().unwrap(), &node.peer.id);
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}/internal/v1/{what}", node.peer.address));
+    let request = request.header("x-doorbuster-from", "c").header("x-doorbuster-to", node.peer.id.as_str());
+    request.header("x-doorbuster-proof", proof).header("x-doorbuster-wire", version).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_two_releases_sell_together() {
+    for (asks, owns) in VERSIONS.into_iter().flat_map(|asks| VERSIONS.map(|owns| (asks, owns))) {
+        let (a, b) = mixed_pair([asks, owns]).await;
+        let Reply::Done(Answer::Placed(order)) = a.buy(1).await else { panic!("a unit is there") };
+        assert_eq!(a.buy(1).await, Reply::Done(Answer::Replayed(order)));
+        assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
+        assert!(matches!(b.buy(2).await, Reply::Done(Answer::Placed(_))));
+        assert!(matches!(b.buy(3).await, Reply::Done(Answer::Placed(_))));
+        a.shows(Some(CommodityState::SoldOut)).await;
+        let greeting = greet(&a.local.id, &b.peer, &credential(SECRET), asks).await;
+        assert_eq!(greeting, Ok(Greeting::Friend { instance: 7, partitions: PARTITIONS }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_the_release_before_is_answered_in_version_3() {
+    let (_a, b) = mixed_pair([PeerVersion::V4, PeerVersion::V4]).await;
+    for what in ["hello", "board"] {
+        let response = ask_as_before(&b, what, "3").await;
+        assert_eq!((response.status().as_u16(), response.headers()["x-doorbuster-wire"].as_bytes()), (200, &b"3"[..]), "{what}");
+    }
+    for version in ["2", "5", "3.0", ""] {
+        assert_eq!(ask_as_before(&b, "hello", version).await.status().as_u16(), 426, "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_rolled_back_is_spoken_to_in_its_version_after_one_refusal() {
+    let (_a, b) = mixed_pair([PeerVersion::V3, PeerVersion::V3]).await;
+    let (link, speech) = link(&b, Some(4));
+    // It took nothing up: the way to it is tried again.
+    assert_eq!(link.inbox.command(place(1)).await, Reply::Busy(Busy::Unavailable));
+    assert_eq!(speech.version(), PeerVersion::V3);
+    assert!(matches!(link.inbox.command(place(1)).await, Reply::Done(Answer::Placed(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_spoke_is_forgotten_with_it() {
+    let (a, b) = mixed_pair([PeerVersion::V4, PeerVersion::V4]).await;
+    let (me, speech) = (a.local.id.clone(), speech());
+    let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
+    let tell = move |told| drop(sender.send(told));
+    let feed = peer::follow(me, b.peer.clone(), credential(SECRET), Arc::clone(&speech), tell);
+    let feed = tokio::spawn(feed);
+    assert!(matches!(news.recv().await, Some(peer::News::Heard(_))));
+    assert_eq!(speech.version(), PeerVersion::V4);
+    b.local.closed.cancel();
+    b.server.stop(false).await;
+    while !matches!(news.recv().await, Some(peer::News::Lost(_))) {}
+    assert_eq!(speech.version(), PeerVersion::V3);
+    feed.abort();
+}
