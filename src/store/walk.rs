@@ -40,15 +40,9 @@ const COLUMNS: &str = "o.id, o.commodity_id, o.user_id, o.quantity, o.unit_price
 impl Walk {
     /// The newest orders of it, at most `limit`.
     pub(super) async fn page(self, connection: &DatabaseConnection, ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
-        let lanes = |lanes| Lanes { backend: connection.get_database_backend(), lanes, ids, limit };
         match self {
-            Self::All => lanes(vec![vec![]]).page(connection, "PRIMARY", "").await,
-            Self::Status(status) => lanes(vec![vec![status.code().into()]]).page(connection, "ix_orders_status", "status = ? AND ").await,
-            Self::CommodityStatus(commodity, status) => lanes(vec![of_commodity(commodity, status)]).of_commodity(connection).await,
-            Self::Commodity(commodity) => {
-                lanes(OrderStatus::ALL.map(|status| of_commodity(commodity, status)).to_vec()).of_commodity(connection).await
-            }
-            Self::User(user, newest_run) => of_user(connection, user, newest_run, ids, limit).await,
+            Self::User(user, newest) => of_user(connection, user, newest, ids, limit).await,
+            walk => Lanes::of(connection.get_database_backend(), walk, ids, limit).page(connection).await,
         }
     }
 }
@@ -63,9 +57,8 @@ async fn of_user(connection: &DatabaseConnection, user: UserId, newest: i32, ids
     let (mut found, mut ids): (Vec<Order>, Ids) = (Vec::new(), ids);
     let (mut run, mut count) = (newest, RUNS_FIRST);
     while run >= 0 {
-        let lanes = (run - count + 1..=run).map(|run| vec![run.max(NO_RUN).into(), user.get().into()]).collect();
-        let lanes = Lanes { backend: connection.get_database_backend(), lanes, ids, limit };
-        found.extend(lanes.page(connection, "ix_orders_run_user", "run = ? AND user_id = ? AND ").await?);
+        let lanes = Lanes::of_runs(connection.get_database_backend(), user, run, count, ids, limit);
+        found.extend(lanes.page(connection).await?);
         found.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
         found.truncate(limit as usize);
         if let Some(last) = found.last().filter(|_| found.len() as u64 == limit) {
@@ -79,32 +72,48 @@ async fn of_user(connection: &DatabaseConnection, user: UserId, newest: i32, ids
 /// Stretches of one index, in each of which rows lie by their ids.
 struct Lanes {
     backend: DbBackend,
-    /// What the columns before the id are in each.
+    index: &'static str,
+    /// The columns before the id, and what they are in each lane.
+    columns: &'static str,
     lanes: Vec<Vec<Value>>,
     ids: Ids,
     limit: u64,
 }
 
 impl Lanes {
-    async fn of_commodity(self, connection: &DatabaseConnection) -> Result<Vec<Order>, StoreError> {
-        self.page(connection, "ix_orders_commodity_status", "commodity_id = ? AND status = ? AND ").await
+    fn of(backend: DbBackend, walk: Walk, ids: Ids, limit: u64) -> Self {
+        const OF_COMMODITY: (&str, &str) = ("ix_orders_commodity_status", "commodity_id = ? AND status = ? AND ");
+        let ((index, columns), lanes) = match walk {
+            Walk::All => (("PRIMARY", ""), vec![vec![]]),
+            Walk::Status(status) => (("ix_orders_status", "status = ? AND "), vec![vec![status.code().into()]]),
+            Walk::CommodityStatus(commodity, status) => (OF_COMMODITY, vec![of_commodity(commodity, status)]),
+            Walk::Commodity(commodity) => (OF_COMMODITY, OrderStatus::ALL.map(|status| of_commodity(commodity, status)).to_vec()),
+            Walk::User(user, newest) => return Self::of_runs(backend, user, newest, newest + 1, ids, limit),
+        };
+        Self { backend, index, columns, lanes, ids, limit }
     }
 
-    async fn page(self, connection: &DatabaseConnection, index: &str, of_lane: &str) -> Result<Vec<Order>, StoreError> {
-        let Self { backend, lanes, ids, limit } = self;
-        let walk = |columns: &str| {
-            let hint = hint(backend, index);
-            format!("SELECT {columns} FROM orders o {hint}WHERE {of_lane}id >= ? AND id < ? ORDER BY id DESC LIMIT ?")
-        };
-        let sql = if lanes.len() == 1 { walk(COLUMNS) } else { merged(backend, &vec![walk("id"); lanes.len()]) };
-        let count = lanes.len();
+    /// A buyer's in so many runs, of which this is the newest.
+    fn of_runs(backend: DbBackend, user: UserId, newest: i32, count: i32, ids: Ids, limit: u64) -> Self {
+        let lanes = (newest - count + 1..=newest).map(|run| vec![run.max(NO_RUN).into(), user.get().into()]).collect();
+        Self { backend, index: "ix_orders_run_user", columns: "run = ? AND user_id = ? AND ", lanes, ids, limit }
+    }
+
+    async fn page(self, connection: &DatabaseConnection) -> Result<Vec<Order>, StoreError> {
+        connection.query_all_raw(self.statement()).await?.iter().map(order).collect()
+    }
+
+    fn statement(self) -> Statement {
+        let Self { backend, index, columns, lanes, ids, limit } = self;
+        let hint = hint(backend, index);
+        let walk = |wanted: &str| format!("SELECT {wanted} FROM orders o {hint}WHERE {columns}id >= ? AND id < ? ORDER BY id DESC LIMIT ?");
         let bounds = [ids.from.into(), ids.until.into(), limit.into()];
-        let mut values: Vec<Value> = lanes.into_iter().flat_map(|lane| lane.into_iter().chain(bounds.clone())).collect();
-        if count > 1 {
-            values.push(limit.into());
-        }
-        let rows = connection.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-        rows.iter().map(order).collect()
+        let (sql, last) = match lanes.len() {
+            1 => (walk(COLUMNS), None),
+            count => (merged(backend, &vec![walk("id"); count]), Some(limit.into())),
+        };
+        let values = lanes.into_iter().flat_map(|lane| lane.into_iter().chain(bounds.clone())).chain(last);
+        Statement::from_sql_and_values(backend, sql, values)
     }
 }
 
@@ -145,3 +154,6 @@ fn order(row: &QueryResult) -> Result<Order, StoreError> {
     }
     .order()
 }
+
+#[cfg(test)]
+mod tests;
