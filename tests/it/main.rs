@@ -10,6 +10,7 @@ mod http_operators;
 mod http_protocol;
 mod log_conformance;
 mod log_rabbitmq;
+mod order_lists;
 mod ownership_cluster;
 mod partition_faults;
 mod projection;
