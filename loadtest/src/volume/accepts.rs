@@ -107,7 +107,7 @@ pub async fn accepts(
         }
         for (name, ground) in turns {
             let measured = scene.round(round, name, ground).await?;
-            say(measured.to_string());
+            say(measured.to_string().trim_start().to_owned());
             rounds.push(measured);
         }
         let data = empty.data.clone();

@@ -159,7 +159,7 @@ fn lists_are_measured(on: &str) {
     let orders = |list: &str| pages.iter().find(|listed| listed["list"] == list).map(|listed| listed["orders"].as_u64().unwrap());
     assert_eq!(
         (pages.len(), orders("operators: all"), orders("operators: buyer"), orders("own: all")),
-        (30, Some(460), Some(130), Some(130))
+        (40, Some(460), Some(130), Some(130))
     );
     let exports: Vec<_> =
         figures["exports"].as_array().unwrap().iter().map(|export| (export["orders"].as_u64(), &export["is_whole"])).collect();
