@@ -143,7 +143,7 @@ fn failovers_are_measured_beside_those_of_an_empty_cluster() {
 #[test]
 fn accepts_are_measured_beside_those_of_an_empty_file() {
     let figures = figures("accepts", &["--live", "200", "--over", "60", "--rounds", "1", "--seconds", "1", "--connections", "8"]);
-    for spread in ["empty", "filled", "ratio_basis_points"] {
+    for spread in ["empty", "filled", "empty_server_ns", "filled_server_ns", "ratio_basis_points"] {
         assert!(is_spread(&figures[spread], 1), "{figures}");
     }
     assert_eq!(figures["rounds"].as_array().unwrap().len(), 2, "{figures}");
