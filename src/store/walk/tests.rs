@@ -41,7 +41,7 @@ fn row(number: u64) -> String {
 /// Rows on one connection for readers, so that what it counts is of one page.
 async fn filled(backend: Backend) -> (TestDatabase, Store) {
     let database = TestDatabase::migrated(backend).await;
-    let settings = config::Database { url: None, connections_max: 1, acquire_timeout_ms: 10_000 };
+    let settings = config::Database { url: None, connections_max: 1, loads_max: 1, acquire_timeout_ms: 10_000 };
     let store = Store::connect(database.url(), &settings).await.expect("it is migrated");
     let writer = &store.inner.connections.writer;
     for chunk in (0..ROWS).collect::<Vec<_>>().chunks(1_000) {
