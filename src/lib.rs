@@ -1,5 +1,9 @@
 //! Doorbuster: a flash-sale engine. Accepted means sold; neither oversold nor undersold; whatever is killed.
 
+// What the tests of modules share with those beside the crate names it.
+#[cfg(test)]
+extern crate self as doorbuster;
+
 pub mod admin;
 pub mod auth;
 mod breaks;

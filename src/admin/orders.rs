@@ -1,5 +1,7 @@
 //! Everybody's orders, for operators: list, export, read, cancel.
 
+use std::collections::HashMap;
+
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use futures_util::stream;
@@ -14,7 +16,10 @@ use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::store::{OrderFilter, StoreError};
 
 /// Orders one step of an export reads.
-const EXPORT_STEP: u64 = 1_000;
+const EXPORT_STEP: u64 = 2_000;
+
+/// Names of commodities an export remembers.
+const NAMES_MAX: usize = 4_096;
 
 /// Orders, newest first.
 #[utoipa::path(get, path = "/admin/v1/orders", operation_id = "operator_list_orders", tag = "operators: orders",
@@ -56,7 +61,7 @@ pub(crate) async fn export(
     note(operator.0, &request, "export orders", "as csv");
     // The first step is made before the answer begins: a database that is away still gets its status.
     let first = state.store.orders(&filter, None, EXPORT_STEP).await?;
-    let export = Export { state, filter, found: Some(first), header: csv::HEADER };
+    let export = Export { state, filter, found: Some(first), header: csv::HEADER, names: HashMap::new() };
     let chunks = stream::try_unfold(export, |export| async move { export.step().await.inspect_err(cut_off) });
     Ok(HttpResponse::Ok()
         .content_type("text/csv; charset=utf-8")
@@ -110,27 +115,49 @@ struct Export {
     filter: OrderFilter,
     found: Option<Vec<Order>>,
     header: &'static str,
+    names: HashMap<CommodityId, String>,
 }
 
 impl Export {
     /// The next chunk and what is left after it; none at the end.
     async fn step(mut self) -> Result<Option<(web::Bytes, Self)>, StoreError> {
         let Some(found) = self.found.take() else { return Ok(None) };
+        self.learn_names(&found).await?;
         let mut text = std::mem::take(&mut self.header).to_owned();
-        let board = self.state.router.board();
-        let mut named = None;
-        for order in &found {
-            if named.as_ref().is_none_or(|(id, _)| *id != order.commodity) {
-                named = Some((order.commodity, board.get(order.commodity)));
+        let write = async {
+            for order in &found {
+                csv::write_order(&mut text, order, self.names.get(&order.commodity).map_or("", String::as_str));
             }
-            let name = named.as_ref().and_then(|(_, listing)| listing.as_ref()).map_or("", |listing| listing.terms.name.as_str());
-            csv::write_order(&mut text, order, name);
-        }
-        if found.len() as u64 == EXPORT_STEP {
-            let before = found.last().map(|order| order.id);
-            self.found = Some(self.state.store.orders(&self.filter, before, EXPORT_STEP).await?);
-        }
+        };
+        let next = async {
+            let before = found.last().filter(|_| found.len() as u64 == EXPORT_STEP).map(|order| order.id);
+            match before {
+                Some(_) => self.state.store.orders(&self.filter, before, EXPORT_STEP).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        // The database looks for the next rows while these are written.
+        let (next, ()) = futures_util::future::join(next, write).await;
+        self.found = next?;
         Ok(Some((text.into(), self)))
+    }
+
+    /// The names of these orders' commodities: most are on the board, the rest is history.
+    async fn learn_names(&mut self, orders: &[Order]) -> Result<(), StoreError> {
+        if self.names.len() > NAMES_MAX {
+            self.names.clear();
+        }
+        for order in orders {
+            if self.names.contains_key(&order.commodity) {
+                continue;
+            }
+            let name = match self.state.router.board().get(order.commodity) {
+                Some(listing) => listing.terms.name.clone(),
+                None => self.state.store.commodity(order.commodity).await?.map(|row| row.commodity.terms.name).unwrap_or_default(),
+            };
+            self.names.insert(order.commodity, name);
+        }
+        Ok(())
     }
 }
 

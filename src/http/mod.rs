@@ -15,6 +15,7 @@ mod metrics;
 mod middleware;
 mod openapi;
 pub(crate) mod orders;
+mod own_orders;
 pub mod problem;
 mod query;
 mod request_id;

@@ -1,6 +1,8 @@
 //! Buyers' orders: placing, reading, cancelling. The board may refuse early (R4: it is a hint); everything else is the
 //! engine's word.
 
+use std::time::Duration;
+
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -10,6 +12,7 @@ use super::body::{Body, Fields};
 use super::cursor::{Page, PageRequest};
 use super::extract::{Caller, CountedCaller, Id};
 use super::metrics::Meters;
+use super::own_orders;
 use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::schema::{PageParameters, problems};
@@ -25,6 +28,9 @@ use crate::store::OrderFilter;
 
 /// When to ask again about an order whose outcome is not known yet, in seconds.
 const PENDING_RETRY_SECONDS: &str = "1";
+
+/// How long a list waits for the owners of partitions that are changing hands.
+const OWNERS_PATIENCE: Duration = Duration::from_secs(1);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -95,6 +101,16 @@ pub(crate) enum OrderOrUnsettled {
     Unsettled(UnsettledOrder),
 }
 
+/// A page of the caller's orders.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OwnOrders {
+    #[serde(flatten)]
+    page: Page<OrderBody>,
+    /// Whether every order is in it that was answered before. If not, some partition has no owner right now, and the newest orders of it
+    /// may be missing, or shown as they were: ask again.
+    complete: bool,
+}
+
 /// What an order asks for.
 #[derive(Debug, ToSchema)]
 #[schema(as = PlaceOrder)]
@@ -161,14 +177,20 @@ problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, E
     params(PageParameters<OrderId>,
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status")),
-    responses((status = 200, description = "A page of orders", body = Page<OrderBody>), ListProblems))]
+    responses((status = 200, description = "A page of orders", body = OwnOrders), ListProblems))]
 pub(crate) async fn list(state: web::Data<AppState>, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<OrderId>::read(&mut query);
     let mut filter = OrderFilter { user: Some(caller.0.user), commodity: query.parse("commodity_id"), ..OrderFilter::default() };
     filter.status = status(&mut query);
     query.finish()?;
-    let found = state.store.orders(&filter, page.after, page.limit + 1).await?;
-    Ok(HttpResponse::Ok().json(Page::of(found, page.limit, |order| order.id, OrderBody::from)))
+    // The owners first: what they do not know any more, the tables have.
+    let told = state.router.recent_orders(caller.0.user, OWNERS_PATIENCE).await;
+    let (complete, recent) = (told.is_ok(), told.unwrap_or_default());
+    let items = page.limit + 1;
+    let rows = state.store.orders(&filter, page.after, own_orders::rows_needed(items, &recent)).await?;
+    let found = own_orders::lay_over(&recent, rows, &filter, page.after, items);
+    let page = Page::of(found, page.limit, |order| order.id, OrderBody::from);
+    Ok(HttpResponse::Ok().json(OwnOrders { page, complete }))
 }
 
 problems!(ListProblems: Unavailable);

@@ -176,8 +176,7 @@ impl Router {
     /// # Errors
     /// [`Busy`] when an owner does not tell within `patience`: nobody owns its partition now, or it is of a release that cannot tell.
     pub async fn recent_orders(&self, user: UserId, patience: Duration) -> Result<Vec<Order>, Busy> {
-        let deadline = tokio::time::Instant::now() + patience;
-        let asked = self.partitions.iter().map(|partition| self.ways.orders_of(partition, user, deadline));
+        let asked = self.partitions.iter().map(|partition| self.ways.orders_of(partition, user, patience));
         let told = futures_util::future::try_join_all(asked).await?;
         Ok(told.into_iter().flatten().collect())
     }

@@ -64,13 +64,21 @@ impl Ways {
         }
     }
 
-    /// Which orders of a buyer in a partition the tables may not have yet, by its owner's word. It is asked once.
-    pub(super) async fn orders_of(&self, partition: PartitionId, user: UserId, deadline: Instant) -> Result<Vec<Order>, Busy> {
-        let inbox = match self {
-            Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get())).cloned(),
-            Self::Shifting { roads, .. } => roads.to(partition),
-        };
-        inbox.ok_or(Busy::Unavailable)?.orders_of_by(deadline, partition, user).await
+    /// Which orders of a buyer in a partition the tables may not have yet, by its owner's word.
+    pub(super) async fn orders_of(&self, partition: PartitionId, user: UserId, patience: Duration) -> Result<Vec<Order>, Busy> {
+        match self {
+            Self::Fixed(inboxes) => inboxes[usize::from(partition.get())].orders_of_by(Instant::now() + patience, partition, user).await,
+            Self::Shifting { roads, .. } => {
+                let mut search = Search::begin(roads, partition, patience);
+                loop {
+                    let Some(inbox) = search.way().await else { return Err(Busy::Unavailable) };
+                    match inbox.orders_of_by(search.deadline, partition, user).await {
+                        Err(Busy::Unavailable) => {}
+                        answer => return answer,
+                    }
+                }
+            }
+        }
     }
 
     /// Requests waiting on the way to a partition; none = there is no way now.

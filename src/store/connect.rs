@@ -172,7 +172,8 @@ async fn open_sqlite(path: &Path, settings: &config::Database, missing: Missing)
             .connect_lazy_with(options);
         SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
     };
-    let reader = options.clone().pragma("query_only", "ON");
+    // There are several of these, each with pages of its own; what they miss is in the system's cache.
+    let reader = options.clone().pragma("query_only", "ON").pragma("cache_size", "-8192");
     Ok(Connections {
         writer: pool(1, options),
         loader: pool(settings.loads_max, reader.clone()),

@@ -4,14 +4,15 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::entity::order::{Column, Entity};
-use super::walk::{Ids, Walk};
+use super::walk::{Ids, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Timestamp, UserId};
+use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Timestamp};
 use crate::engine::Recalled;
 
-/// How many rows the first step of a race takes from a walk, and how many a step takes at most.
+/// How many rows the first step of a race takes, how many times as many the next, and how many a step takes at most.
 const STEP_FIRST: u64 = 256;
-const STEP_MAX: u64 = 2_048;
+const STEP_GROWTH: u64 = 4;
+const STEP_MAX: u64 = 4_096;
 
 impl Store {
     /// One order of the projection.
@@ -66,35 +67,33 @@ impl Store {
             (Some(commodity), None) => Walk::Commodity(commodity),
             (Some(commodity), Some(status)) => Walk::CommodityStatus(commodity, status),
         };
-        let Some(user) = filter.user else { return of_anybody.page(self.reader(), ids, limit).await };
+        let (reader, whole) = (self.reader(), Sieve::default());
+        let Some(user) = filter.user else { return of_anybody.page(reader, ids, whole, limit).await };
         let of_buyer = Walk::User(user, self.newest_run().await?);
         if of_anybody == Walk::All {
-            return of_buyer.page(self.reader(), ids, limit).await;
+            return of_buyer.page(reader, ids, whole, limit).await;
         }
-        self.race(filter, user, [of_buyer, of_anybody], ids, limit).await
+        let of_buyer = (of_buyer, Sieve { commodity: filter.commodity, status: filter.status, ..whole });
+        let of_anybody = (of_anybody, Sieve { user: Some(user), ..whole });
+        self.race([of_buyer, of_anybody], ids, limit).await
     }
 
-    /// No index is of both. So both lists are walked in turns, each alone, and what does not fit is thrown away: whichever has
-    /// a page together first has won.
-    async fn race(&self, filter: &OrderFilter, user: UserId, walks: [Walk; 2], ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
-        let fits = |order: &Order| {
-            order.user == user
-                && filter.commodity.is_none_or(|commodity| order.commodity == commodity)
-                && filter.status.is_none_or(|status| order.status == status)
-        };
-        let mut racers = walks.map(|walk| (walk, ids, Vec::new()));
+    /// No index is of both. So both lists are walked in turns, each alone, and sifted: whichever has a page together first, or has
+    /// ended, has won.
+    async fn race(&self, walks: [(Walk, Sieve); 2], ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
+        let mut racers = walks.map(|(walk, sieve)| (walk, sieve, ids, Vec::new()));
         let mut step = STEP_FIRST;
         loop {
-            for (walk, ids, found) in &mut racers {
-                let rows = walk.page(self.reader(), *ids, step).await?;
-                found.extend(rows.iter().copied().filter(fits));
-                if found.len() as u64 >= limit || (rows.len() as u64) < step {
-                    found.truncate(limit as usize);
+            for (walk, sieve, left, found) in &mut racers {
+                let edge = walk.edge(self.reader(), *left, step).await?;
+                let here = Ids { from: edge.unwrap_or(ids.from), until: left.until };
+                found.extend(walk.page(self.reader(), here, *sieve, limit - found.len() as u64).await?);
+                if found.len() as u64 == limit || edge.is_none() {
                     return Ok(std::mem::take(found));
                 }
-                ids.until = rows.last().map_or(ids.until, |order| order.id.uuid());
+                left.until = here.from;
             }
-            step = (2 * step).min(STEP_MAX);
+            step = (STEP_GROWTH * step).min(STEP_MAX);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Walks along the indexes of the orders, newest first: a page costs what is on it, wherever in the list it is.
 //!
 //! Databases are not left to find the index. MariaDB takes `a = ? AND id < ?` for "all of a", and reads everything newer than
-//! the page; and whatever a planner knows of a sale is of an hour ago. Never filters: a walk meets exactly the rows it is of.
+//! the page; and whatever a planner knows of a sale is of an hour ago. Without a sieve a walk meets exactly the rows it is of.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
 use uuid::Uuid;
@@ -28,6 +28,14 @@ pub(super) struct Ids {
     pub(super) until: Uuid,
 }
 
+/// What rows of a walk must fit besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sieve {
+    pub(super) commodity: Option<CommodityId>,
+    pub(super) user: Option<UserId>,
+    pub(super) status: Option<OrderStatus>,
+}
+
 /// The runs that are looked into together, newest first: twice as many each time, because most pages end in the newest.
 const RUNS_FIRST: i32 = 8;
 const RUNS_MAX: i32 = 32;
@@ -38,84 +46,139 @@ const NO_RUN: i32 = -1;
 const COLUMNS: &str = "o.id, o.commodity_id, o.user_id, o.quantity, o.unit_price, o.currency, o.status, o.pay_by";
 
 impl Walk {
-    /// The newest orders of it, at most `limit`.
-    pub(super) async fn page(self, connection: &DatabaseConnection, ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
-        let lanes = |lanes| Lanes { backend: connection.get_database_backend(), lanes, ids, limit };
-        match self {
-            Self::All => lanes(vec![vec![]]).page(connection, "PRIMARY", "").await,
-            Self::Status(status) => lanes(vec![vec![status.code().into()]]).page(connection, "ix_orders_status", "status = ? AND ").await,
-            Self::CommodityStatus(commodity, status) => lanes(vec![of_commodity(commodity, status)]).of_commodity(connection).await,
-            Self::Commodity(commodity) => {
-                lanes(OrderStatus::ALL.map(|status| of_commodity(commodity, status)).to_vec()).of_commodity(connection).await
+    /// The newest orders of it that pass the sieve, at most `limit`.
+    pub(super) async fn page(self, connection: &DatabaseConnection, ids: Ids, sieve: Sieve, limit: u64) -> Result<Vec<Order>, StoreError> {
+        let (mut found, mut ids): (Vec<Order>, Ids) = (Vec::new(), ids);
+        for lanes in self.lanes(connection.get_database_backend()) {
+            let rows = connection.query_all_raw(lanes.page(ids, sieve, limit)).await?;
+            found.extend(rows.iter().map(order).collect::<Result<Vec<_>, _>>()?);
+            found.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
+            found.truncate(limit as usize);
+            // Every run may hold any order of its buyer: a partition that lagged has its old ones in a new run. But once there are
+            // enough, older runs are asked for what is newer than the last of them only, and hardly ever have it.
+            if let Some(last) = found.last().filter(|_| found.len() as u64 == limit) {
+                ids.from = last.id.uuid();
             }
-            Self::User(user, newest_run) => of_user(connection, user, newest_run, ids, limit).await,
         }
+        Ok(found)
     }
+
+    /// An id from which on it has so many orders, or a few times as many; none if it has fewer.
+    pub(super) async fn edge(self, connection: &DatabaseConnection, ids: Ids, rows: u64) -> Result<Option<Uuid>, StoreError> {
+        let mut edge = None;
+        for lanes in self.lanes(connection.get_database_backend()) {
+            let found = connection.query_one_raw(lanes.edge(ids, rows)).await?;
+            edge = edge.max(found.map(|row| row.try_get_by_index(0)).transpose()?);
+        }
+        Ok(edge)
+    }
+
+    fn lanes(self, backend: DbBackend) -> Vec<Lanes> {
+        const OF_COMMODITY: (&str, &str) = ("ix_orders_commodity_status", "commodity_id = ? AND status = ?");
+        let ((index, columns), lanes) = match self {
+            Self::All => (("PRIMARY", ""), vec![vec![vec![]]]),
+            Self::Status(status) => (("ix_orders_status", "status = ?"), vec![vec![vec![status.code().into()]]]),
+            Self::CommodityStatus(commodity, status) => (OF_COMMODITY, vec![vec![of_commodity(commodity, status)]]),
+            Self::Commodity(commodity) => (OF_COMMODITY, vec![OrderStatus::ALL.map(|status| of_commodity(commodity, status)).to_vec()]),
+            Self::User(user, newest) => (("ix_orders_run_user", "run = ? AND user_id = ?"), of_runs(user, newest)),
+        };
+        lanes.into_iter().map(|lanes| Lanes { backend, index, columns, lanes }).collect()
+    }
+}
+
+/// The newest runs first, then groups of older ones.
+fn of_runs(user: UserId, newest: i32) -> Vec<Vec<Vec<Value>>> {
+    let (mut groups, mut run, mut count) = (Vec::new(), newest, RUNS_FIRST);
+    while run >= 0 {
+        groups.push((run - count + 1..=run).map(|run| vec![run.max(NO_RUN).into(), user.get().into()]).collect());
+        (run, count) = (run - count, (2 * count).min(RUNS_MAX));
+    }
+    groups
 }
 
 fn of_commodity(commodity: CommodityId, status: OrderStatus) -> Vec<Value> {
     vec![commodity.get().into(), status.code().into()]
 }
 
-/// Every run may hold any of them: a partition that lagged has its old orders in a new run. But once there are enough, older
-/// runs are asked for what is newer than the last of them only, and hardly ever have it.
-async fn of_user(connection: &DatabaseConnection, user: UserId, newest: i32, ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
-    let (mut found, mut ids): (Vec<Order>, Ids) = (Vec::new(), ids);
-    let (mut run, mut count) = (newest, RUNS_FIRST);
-    while run >= 0 {
-        let lanes = (run - count + 1..=run).map(|run| vec![run.max(NO_RUN).into(), user.get().into()]).collect();
-        let lanes = Lanes { backend: connection.get_database_backend(), lanes, ids, limit };
-        found.extend(lanes.page(connection, "ix_orders_run_user", "run = ? AND user_id = ? AND ").await?);
-        found.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
-        found.truncate(limit as usize);
-        if let Some(last) = found.last().filter(|_| found.len() as u64 == limit) {
-            ids.from = last.id.uuid();
-        }
-        (run, count) = (run - count, (2 * count).min(RUNS_MAX));
-    }
-    Ok(found)
-}
-
 /// Stretches of one index, in each of which rows lie by their ids.
 struct Lanes {
     backend: DbBackend,
-    /// What the columns before the id are in each.
+    index: &'static str,
+    /// The columns before the id, and what they are in each lane.
+    columns: &'static str,
     lanes: Vec<Vec<Value>>,
-    ids: Ids,
-    limit: u64,
 }
 
 impl Lanes {
-    async fn of_commodity(self, connection: &DatabaseConnection) -> Result<Vec<Order>, StoreError> {
-        self.page(connection, "ix_orders_commodity_status", "commodity_id = ? AND status = ? AND ").await
+    fn page(self, ids: Ids, sieve: Sieve, limit: u64) -> Statement {
+        let backend = self.backend;
+        let (conditions, sifted) = sieve.conditions();
+        let (lanes, values) = match self.lanes.len() {
+            1 => {
+                let (mut lanes, values) = self.walks(COLUMNS, ids, &conditions, &sifted, limit);
+                (lanes.swap_remove(0), values)
+            }
+            _ => {
+                let (lanes, mut values) = self.walks("id", ids, &conditions, &sifted, limit);
+                values.push(limit.into());
+                // They read their index alone; rows are fetched for what is on the page.
+                let join = if backend == DbBackend::MySql { "STRAIGHT_JOIN" } else { "CROSS JOIN" };
+                let merged = merged(backend, &lanes);
+                (
+                    format!(
+                        "SELECT {COLUMNS} FROM ({merged} ORDER BY id DESC LIMIT ?) k {join} orders o ON o.id = k.id ORDER BY k.id DESC"
+                    ),
+                    values,
+                )
+            }
+        };
+        Statement::from_sql_and_values(backend, lanes, values)
     }
 
-    async fn page(self, connection: &DatabaseConnection, index: &str, of_lane: &str) -> Result<Vec<Order>, StoreError> {
-        let Self { backend, lanes, ids, limit } = self;
-        let walk = |columns: &str| {
-            let hint = hint(backend, index);
-            format!("SELECT {columns} FROM orders o {hint}WHERE {of_lane}id >= ? AND id < ? ORDER BY id DESC LIMIT ?")
-        };
-        let sql = if lanes.len() == 1 { walk(COLUMNS) } else { merged(backend, &vec![walk("id"); lanes.len()]) };
+    fn edge(self, ids: Ids, rows: u64) -> Statement {
+        let backend = self.backend;
+        let (lanes, mut values) = self.walks("id", ids, "", &[], rows);
+        values.push((rows - 1).into());
+        Statement::from_sql_and_values(
+            backend,
+            format!("SELECT id FROM ({}) k ORDER BY id DESC LIMIT 1 OFFSET ?", merged(backend, &lanes)),
+            values,
+        )
+    }
+
+    /// One statement a lane, and the values of all of them.
+    fn walks(self, wanted: &str, ids: Ids, conditions: &str, sifted: &[Value], limit: u64) -> (Vec<String>, Vec<Value>) {
+        let Self { backend, index, columns, lanes } = self;
+        let (hint, and) = (hint(backend, index), if columns.is_empty() { "" } else { " AND " });
+        let walk =
+            format!("SELECT {wanted} FROM orders o {hint}WHERE {columns}{and}id >= ? AND id < ?{conditions} ORDER BY id DESC LIMIT ?");
+        let bounds = [Value::from(ids.from), ids.until.into()];
         let count = lanes.len();
-        let bounds = [ids.from.into(), ids.until.into(), limit.into()];
-        let mut values: Vec<Value> = lanes.into_iter().flat_map(|lane| lane.into_iter().chain(bounds.clone())).collect();
-        if count > 1 {
-            values.push(limit.into());
-        }
-        let rows = connection.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-        rows.iter().map(order).collect()
+        let values = lanes.into_iter().flat_map(|lane| [lane, bounds.to_vec(), sifted.to_vec(), vec![limit.into()]].concat());
+        (vec![walk; count], values.collect())
     }
 }
 
-/// The newest of several walks. They read their indexes alone; rows are fetched for what is on the page.
+impl Sieve {
+    fn conditions(self) -> (String, Vec<Value>) {
+        let columns = [
+            ("commodity_id", self.commodity.map(|commodity| Value::from(commodity.get()))),
+            ("user_id", self.user.map(|user| user.get().into())),
+            ("status", self.status.map(|status| status.code().into())),
+        ];
+        let wanted = columns.into_iter().filter_map(|(column, value)| Some((format!(" AND {column} = ?"), value?)));
+        wanted.unzip()
+    }
+}
+
+/// Several walks as one list, in no order.
 fn merged(backend: DbBackend, walks: &[String]) -> String {
-    let (walks, join) = match backend {
-        DbBackend::MySql => (walks.iter().map(|walk| format!("({walk})")).collect::<Vec<_>>(), "STRAIGHT_JOIN"),
-        _ => (walks.iter().map(|walk| format!("SELECT id FROM ({walk})")).collect(), "CROSS JOIN"),
+    let walks: Vec<String> = match backend {
+        DbBackend::MySql => walks.iter().map(|walk| format!("({walk})")).collect(),
+        // Only what stands by itself may have a limit of its own.
+        _ => walks.iter().map(|walk| format!("SELECT id FROM ({walk})")).collect(),
     };
-    let union = walks.join(" UNION ALL ");
-    format!("SELECT {COLUMNS} FROM ({union} ORDER BY id DESC LIMIT ?) k {join} orders o ON o.id = k.id ORDER BY k.id DESC")
+    walks.join(" UNION ALL ")
 }
 
 fn hint(backend: DbBackend, index: &str) -> String {
@@ -145,3 +208,6 @@ fn order(row: &QueryResult) -> Result<Order, StoreError> {
     }
     .order()
 }
+
+#[cfg(test)]
+mod tests;

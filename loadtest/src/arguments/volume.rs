@@ -33,13 +33,13 @@ pub struct FillArguments {
     /// Orders of commodities that are on sale.
     #[arg(long, value_name = "ORDERS", default_value_t = 100_000, value_parser = value_parser!(u64).range(0..=ORDERS_MAX))]
     pub live: u64,
-    /// Spread over so many commodities.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub commodities: u32,
+    /// Spread over so many commodities, in turns [default: 16, and 1 of `failover` and `lists`].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
+    pub commodities: Option<u32>,
     /// Orders of commodities whose sale is over. They are closed before anything is measured, by a release that can.
     #[arg(long, value_name = "ORDERS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=ORDERS_MAX))]
     pub over: u64,
-    /// Spread over so many commodities.
+    /// Spread over so many commodities, in turns.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
     pub over_commodities: u32,
     /// The partition of all commodities; without it they are spread over all partitions (`failover`: all are in partition 0).
@@ -54,10 +54,11 @@ pub struct FillArguments {
 }
 
 impl FillArguments {
-    pub fn fill(&self) -> anyhow::Result<Fill> {
+    /// `commodities` where nobody says how many.
+    pub fn fill(&self, commodities: u32) -> anyhow::Result<Fill> {
         Ok(Fill {
             live: self.live,
-            commodities: self.commodities,
+            commodities: self.commodities.unwrap_or(commodities),
             over: self.over,
             over_commodities: self.over_commodities,
             partition: self.partition.map(PartitionId::new).transpose()?,

@@ -20,6 +20,9 @@ use crate::arguments::volume::{
     AcceptsArguments, CloseArguments, FailoverArguments, ListsArguments, MeasureArguments, RestartArguments, SeedArguments, VolumeCommand,
 };
 
+/// Commodities that orders are spread over if nobody says how many, where the measurement is not about one.
+const SEVERAL: u32 = 16;
+
 pub async fn volume(command: VolumeCommand) -> anyhow::Result<ExitCode> {
     match command {
         VolumeCommand::Seed(arguments) => seed(arguments).await,
@@ -32,7 +35,7 @@ pub async fn volume(command: VolumeCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn seed(arguments: SeedArguments) -> anyhow::Result<ExitCode> {
-    let fill = arguments.fill.fill()?;
+    let fill = arguments.fill.fill(SEVERAL)?;
     let filled = match (&arguments.data, &arguments.database) {
         (Some(data), _) => volume::fill_folder(data, fill).await?,
         (None, Some(url)) => fill_database(url, fill).await?,
@@ -85,7 +88,7 @@ fn say(line: String) {
 }
 
 async fn restart(arguments: RestartArguments) -> anyhow::Result<ExitCode> {
-    let restart = Restart { fill: arguments.fill.fill()?, rounds: arguments.rounds, sale: arguments.sale };
+    let restart = Restart { fill: arguments.fill.fill(SEVERAL)?, rounds: arguments.rounds, sale: arguments.sale };
     let MeasureArguments { programs, json } = &arguments.measure;
     let stage = stage(programs.as_deref(), json.as_deref())?;
     let report = volume::restart(&restart, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
@@ -93,7 +96,7 @@ async fn restart(arguments: RestartArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn failover(arguments: FailoverArguments) -> anyhow::Result<ExitCode> {
-    let failover = Failover { fill: arguments.fill.fill()?, turns: arguments.turns };
+    let failover = Failover { fill: arguments.fill.fill(1)?, turns: arguments.turns };
     let MeasureArguments { programs, json } = &arguments.measure;
     let stage = stage(programs.as_deref(), json.as_deref())?;
     let report = volume::failover(&failover, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
@@ -102,7 +105,7 @@ async fn failover(arguments: FailoverArguments) -> anyhow::Result<ExitCode> {
 
 async fn accepts(arguments: AcceptsArguments) -> anyhow::Result<ExitCode> {
     let accepts = Accepts {
-        fill: arguments.fill.fill()?,
+        fill: arguments.fill.fill(SEVERAL)?,
         rounds: arguments.rounds as usize,
         seconds: arguments.seconds,
         connections: arguments.load.connections as usize,
@@ -115,7 +118,7 @@ async fn accepts(arguments: AcceptsArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn lists(arguments: ListsArguments) -> anyhow::Result<ExitCode> {
-    let fill = arguments.fill.fill()?;
+    let fill = arguments.fill.fill(1)?;
     let lists = Lists {
         on: arguments.on,
         fill: Fill { regular: arguments.own.min(fill.live), ..fill },

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use doorbuster::config::Config;
 
 use super::close::{Closing, close};
-use super::spread::Spread;
+use super::spread::{Spread, ratio};
 use super::{Fill, Filled, fill_folder};
 use crate::compare::{self, Contender, Round, Settings};
 use crate::ledger::Ledger;
@@ -55,6 +55,10 @@ pub struct AcceptsReport {
     pub empty: Option<Spread>,
     /// Orders a second with it.
     pub filled: Option<Spread>,
+    /// Processor time of the server for one answer without a past, in nanoseconds: what else the machine does is not in it.
+    pub empty_server_ns: Option<Spread>,
+    /// The same with it.
+    pub filled_server_ns: Option<Spread>,
     /// Median over the rounds of the rate with a past divided by the rate without, in hundredths of a percent.
     pub ratio_basis_points: Option<Spread>,
 }
@@ -107,7 +111,7 @@ pub async fn accepts(
         }
         for (name, ground) in turns {
             let measured = scene.round(round, name, ground).await?;
-            say(measured.to_string());
+            say(measured.to_string().trim_start().to_owned());
             rounds.push(measured);
         }
         let data = empty.data.clone();
@@ -170,23 +174,41 @@ impl AcceptsReport {
         let of = |name: &'static str| rounds.iter().filter(move |round| round.contender == name);
         let rates = |name| Spread::of(of(name).map(|round| round.per_second.round() as u64));
         let (empty, filled) = (rates("empty"), rates("filled"));
+        let server_ns = |name| Spread::of(of(name).filter_map(|round| Some((round.server_us_per_answer? * 1e3).round() as u64)));
+        let (empty_server_ns, filled_server_ns) = (server_ns("empty"), server_ns("filled"));
         let pairs = of("empty").filter_map(|empty| Some((empty.per_second, of("filled").find(|filled| filled.round == empty.round)?)));
         let ratio_basis_points = Spread::of(pairs.map(|(empty, filled)| (filled.per_second / empty * 1e4).round() as u64));
-        Self { machine: Machine::here(), accepts: accepts.clone(), closing, empty, filled, ratio_basis_points, rounds }
+        Self {
+            machine: Machine::here(),
+            accepts: accepts.clone(),
+            closing,
+            empty,
+            filled,
+            empty_server_ns,
+            filled_server_ns,
+            ratio_basis_points,
+            rounds,
+        }
     }
 }
 
 impl std::fmt::Display for AcceptsReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut table = Table::new(&["accepted a second", "orders before", "rounds", "median", "least", "most"]);
+        let mut table = Table::new(&["accepted a second", "orders before", "rounds", "median", "least", "most", "server, an answer"]);
         let (per_second, percent) = (|figure| rate(figure as f64), |points: u64| format!("{:.1} %", points as f64 / 100.0));
-        for (name, orders, spread) in [("empty", 0, self.empty), ("filled", self.accepts.fill.orders(), self.filled)] {
+        let nanos =
+            |spread: Option<Spread>| spread.map_or_else(|| "-".to_owned(), |spread| format!("{:.1} µs", spread.median as f64 / 1e3));
+        let sides =
+            [("empty", 0, self.empty, self.empty_server_ns), ("filled", self.accepts.fill.orders(), self.filled, self.filled_server_ns)];
+        for (name, orders, spread, server_ns) in sides {
             let mut line = vec![name.to_owned(), thousands(orders), self.accepts.rounds.to_string()];
             line.extend(Spread::cells(spread, per_second));
+            line.push(nanos(server_ns));
             table.line(line);
         }
         let mut line = vec!["filled / empty".to_owned(), String::new(), String::new()];
         line.extend(Spread::cells(self.ratio_basis_points, percent));
+        line.push(ratio(self.filled_server_ns, self.empty_server_ns));
         table.line(line);
         if let Some(closing) = &self.closing {
             writeln!(f, "  {closing}\n")?;

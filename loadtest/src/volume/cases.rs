@@ -63,13 +63,15 @@ pub(super) struct Page {
     pub(super) has_next: bool,
 }
 
+/// Nearly all orders, few, and none: whoever looks for what is not there may look through everything.
+const STATUSES: [Option<OrderStatus>; 4] = [None, Some(OrderStatus::Confirmed), Some(OrderStatus::Cancelled), Some(OrderStatus::Refunded)];
+
 /// All combinations of filters.
 pub(super) fn cases() -> Vec<Case> {
-    let statuses = [None, Some(OrderStatus::Confirmed), Some(OrderStatus::Cancelled)];
     let mut cases = Vec::new();
     for (reader, buyers, times) in [(Reader::Operator, &[false, true][..], &[false, true][..]), (Reader::Buyer, &[true], &[false])] {
         for (commodity, buyer) in [false, true].into_iter().flat_map(|commodity| buyers.iter().map(move |buyer| (commodity, *buyer))) {
-            for (status, time) in statuses.into_iter().flat_map(|status| times.iter().map(move |time| (status, *time))) {
+            for (status, time) in STATUSES.into_iter().flat_map(|status| times.iter().map(move |time| (status, *time))) {
                 cases.push(Case { reader, commodity, buyer, status, time });
             }
         }
@@ -151,5 +153,61 @@ impl std::fmt::Display for Case {
             Reader::Buyer => "own: ",
         })?;
         f.write_str(&if named.is_empty() { "all".to_owned() } else { named.join(" + ") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use doorbuster::domain::{Epoch, PartitionId};
+
+    use super::super::{Fill, Place};
+    use super::*;
+
+    fn rows() -> Rows {
+        let fill = Fill {
+            live: 400,
+            commodities: 2,
+            over: 0,
+            over_commodities: 1,
+            partition: None,
+            keyed_percent: 0,
+            cancelled_percent: 20,
+            regular: 130,
+        };
+        let place = |id: i64| Place {
+            id: CommodityId::new(id).unwrap(),
+            partition: PartitionId::new(id as u16).unwrap(),
+            epoch: Epoch::new(1).unwrap(),
+        };
+        Rows::of(&Filled::new(fill, (1..=2).map(place).collect(), Timestamp::from_millis(1_795_600_000_000).unwrap()))
+    }
+
+    #[test]
+    fn no_list_is_asked_for_twice() {
+        let names: BTreeSet<String> = cases().iter().map(Case::to_string).collect();
+        assert_eq!((names.len(), cases().len()), (40, 40));
+    }
+
+    #[test]
+    fn pages_are_the_first_one_in_the_middle_and_the_last() {
+        let rows = rows();
+        let case = Case { reader: Reader::Operator, commodity: false, buyer: true, status: None, time: false };
+        let matching = rows.matching(case);
+        let [first, middle, last] = rows.pages(case, &matching);
+        assert_eq!([&first.ids[..], &middle.ids, &last.ids], [&matching[..50], &matching[65..115], &matching[80..]]);
+        assert_eq!([first.has_next, middle.has_next, last.has_next], [true, true, false]);
+        assert_eq!(first.path, "/admin/v1/orders?limit=50&user_id=1999999999");
+        assert_eq!(last.path, format!("{}&cursor=o{}", first.path, matching[79].uuid().simple()));
+    }
+
+    #[test]
+    fn a_list_with_less_than_a_page_begins_at_its_first_order() {
+        let rows = rows();
+        let none = Case { reader: Reader::Buyer, commodity: true, buyer: true, status: Some(OrderStatus::Refunded), time: false };
+        let matching = rows.matching(none);
+        let pages = rows.pages(none, &matching);
+        assert!(pages.iter().all(|page| page.ids.is_empty() && !page.has_next && !page.path.contains("cursor")));
     }
 }

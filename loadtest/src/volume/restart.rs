@@ -38,6 +38,9 @@ pub struct Restart {
 pub struct Start {
     /// From the start of the process to its first `200` on `/readyz`, in microseconds.
     pub ready_us: u64,
+    /// The processor time it had used then, in all of its threads: what else the machine does is not in it. None where the system does
+    /// not say.
+    pub processor_ms: Option<u64>,
     /// Its memory then; none where the system does not say.
     pub memory: Option<Memory>,
 }
@@ -51,6 +54,8 @@ pub struct Side {
     pub starts: Vec<Start>,
     /// Over all of them.
     pub ready_us: Option<Spread>,
+    /// Over all of them, when ready.
+    pub processor_ms: Option<Spread>,
     /// Over all of them, when ready.
     pub resident_kib: Option<Spread>,
     /// After the sale that followed the last.
@@ -136,7 +141,9 @@ impl<'a> Ground<'a> {
     async fn start(&self) -> anyhow::Result<(Start, ServerProcess)> {
         let began = Instant::now();
         let server = self.launcher.start(&Kind::Embedded { data: self.data.clone() }, &self.log).await?;
-        Ok((Start { ready_us: began.elapsed().as_micros() as u64, memory: server.memory() }, server))
+        let ready_us = began.elapsed().as_micros() as u64;
+        let processor_ms = server.processor_time().map(|time| time.as_millis() as u64);
+        Ok((Start { ready_us, processor_ms, memory: server.memory() }, server))
     }
 
     async fn close(&self) -> anyhow::Result<Option<Closing>> {
@@ -177,7 +184,8 @@ impl Side {
     fn of(orders: u64, starts: Vec<Start>, after_sale: Option<Memory>) -> Self {
         let ready_us = Spread::of(starts.iter().map(|start| start.ready_us));
         let resident_kib = Spread::of(starts.iter().filter_map(|start| start.memory).map(|memory| memory.resident_kib));
-        Self { orders, starts, ready_us, resident_kib, after_sale }
+        let processor_ms = Spread::of(starts.iter().filter_map(|start| start.processor_ms));
+        Self { orders, starts, ready_us, processor_ms, resident_kib, after_sale }
     }
 
     fn peak_kib(&self) -> Option<u64> {
@@ -199,11 +207,12 @@ fn words(memory: Option<Memory>) -> String {
 impl std::fmt::Display for RestartReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let of = |kib: Option<u64>| kib.map_or_else(|| "-".to_owned(), mebibytes);
-        let headings = ["embedded server", "orders", "ready, median", "least", "most", "resident", "peak", "after a sale"];
+        let headings = ["embedded server", "orders", "ready, median", "least", "most", "processor", "resident", "peak", "after a sale"];
         let mut table = Table::new(&headings);
         for (name, side) in [("empty", &self.empty), ("filled", &self.filled)] {
             let mut line = vec![name.to_owned(), thousands(side.orders)];
             line.extend(Spread::cells(side.ready_us, latency));
+            line.push(side.processor_ms.map_or_else(|| "-".to_owned(), |spread| latency(spread.median * 1_000)));
             let resident = side.resident_kib.map(|spread| spread.median);
             line.extend([resident, side.peak_kib(), side.after_sale.map(|memory| memory.resident_kib)].map(of));
             table.line(line);
@@ -211,7 +220,8 @@ impl std::fmt::Display for RestartReport {
         let ready = ratio(self.filled.ready_us, self.empty.ready_us);
         let resident = ratio(self.filled.resident_kib, self.empty.resident_kib);
         let gap = String::new;
-        table.line(vec!["filled / empty".to_owned(), gap(), ready, gap(), gap(), resident]);
+        let processor = ratio(self.filled.processor_ms, self.empty.processor_ms);
+        table.line(vec!["filled / empty".to_owned(), gap(), ready, gap(), gap(), processor, resident]);
         if let Some(closing) = &self.closing {
             writeln!(f, "  {closing}\n")?;
         }

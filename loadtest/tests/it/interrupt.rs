@@ -19,9 +19,9 @@ use crate::PROGRAM;
 const BOUND: Duration = Duration::from_secs(120);
 
 /// A run whose own folder is in that one.
-fn chaos(scenario: &str, folder: &Path) -> Child {
+fn run(arguments: &[&str], folder: &Path) -> Child {
     let mut command = Command::new(PROGRAM);
-    command.args(["chaos", "--scenario", scenario]).env("TMPDIR", folder);
+    command.args(arguments).env("TMPDIR", folder);
     command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap()
 }
 
@@ -79,8 +79,17 @@ async fn interrupted(mut run: Child, signal: Signal, folder: &Path) -> Option<i3
 
 #[tokio::test]
 async fn an_interrupted_run_leaves_no_process_no_database_and_no_queue() {
+    leaves_nothing(&["chaos", "--scenario", "spike-killed"]).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_measurement_leaves_no_process_no_database_and_no_queue() {
+    leaves_nothing(&["volume", "failover", "--live", "500", "--turns", "1000"]).await;
+}
+
+async fn leaves_nothing(arguments: &[&str]) {
     let (folder, services) = (tempfile::tempdir().unwrap(), Services::from_environment());
-    let run = chaos("spike-killed", folder.path());
+    let run = run(arguments, folder.path());
     let ended = tokio::time::timeout(BOUND, async {
         let prefix = prefix(folder.path()).await;
         let mut pause = tokio::time::interval(Duration::from_millis(20));
@@ -97,7 +106,7 @@ async fn an_interrupted_run_leaves_no_process_no_database_and_no_queue() {
 #[tokio::test]
 async fn a_private_broker_ends_with_an_interrupted_run() {
     let folder = tempfile::tempdir().unwrap();
-    let run = chaos("broker-restarted", folder.path());
+    let run = run(&["chaos", "--scenario", "broker-restarted"], folder.path());
     let ended = tokio::time::timeout(BOUND, async {
         // Its nodes are there, so the broker is.
         prefix(folder.path()).await;

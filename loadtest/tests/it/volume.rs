@@ -143,7 +143,7 @@ fn failovers_are_measured_beside_those_of_an_empty_cluster() {
 #[test]
 fn accepts_are_measured_beside_those_of_an_empty_file() {
     let figures = figures("accepts", &["--live", "200", "--over", "60", "--rounds", "1", "--seconds", "1", "--connections", "8"]);
-    for spread in ["empty", "filled", "ratio_basis_points"] {
+    for spread in ["empty", "filled", "empty_server_ns", "filled_server_ns", "ratio_basis_points"] {
         assert!(is_spread(&figures[spread], 1), "{figures}");
     }
     assert_eq!(figures["rounds"].as_array().unwrap().len(), 2, "{figures}");
@@ -159,7 +159,7 @@ fn lists_are_measured(on: &str) {
     let orders = |list: &str| pages.iter().find(|listed| listed["list"] == list).map(|listed| listed["orders"].as_u64().unwrap());
     assert_eq!(
         (pages.len(), orders("operators: all"), orders("operators: buyer"), orders("own: all")),
-        (30, Some(460), Some(130), Some(130))
+        (40, Some(460), Some(130), Some(130))
     );
     let exports: Vec<_> =
         figures["exports"].as_array().unwrap().iter().map(|export| (export["orders"].as_u64(), &export["is_whole"])).collect();
