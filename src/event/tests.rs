@@ -53,7 +53,7 @@ fn bare_terms() -> Terms {
 fn listed(terms: Terms, paused: bool, ended_at: Option<Timestamp>) -> Event {
     let units = |count| Units::new(count).unwrap();
     let stock = Stock { total: units(1_000), available: units(700), held: units(200), sold: units(100) };
-    Event::Listed(Box::new(Commodity { id: commodity(3), terms, stock, paused, ended_at, version: 300 }))
+    Event::Listed(Box::new(Commodity { id: commodity(3), terms, stock, paused, ended_at, closed_at: None, version: 300 }))
 }
 
 fn placed(key: Option<IdempotencyKey>, status: OrderStatus, pay_by: Option<Timestamp>) -> Event {

@@ -139,7 +139,7 @@ fn without_owner(row: Option<Order>, drained: bool) -> OrderLookup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CommodityId, OrderStatus, PartitionId, Price, Quantity, Timestamp};
+    use crate::domain::{CommodityId, OrderStatus, PartitionId, Price, Quantity, Timestamp, UserId};
 
     fn epoch(value: u32) -> Epoch {
         Epoch::new(value).unwrap()
@@ -164,7 +164,7 @@ mod tests {
 
     /// What an owner in epoch 5 with three orders leads to.
     fn unknown_to_owner(id: OrderId) -> Lookup {
-        Lookup::of(id, Ok(Sighting::Unknown { epoch: epoch(5), next_number: 3 }))
+        Lookup::of(id, Ok(Sighting::Unknown { epoch: epoch(5), next_number: 3, in_tables: false }))
     }
 
     fn answer(lookup: &Lookup) -> OrderLookup {
@@ -211,15 +211,5 @@ mod tests {
         assert_eq!(asked(None), OrderLookup::Refused);
         assert_eq!(asked(Some(order(OrderStatus::Reserved))), OrderLookup::Unavailable);
         assert_eq!(asked(Some(order(OrderStatus::Expired))), OrderLookup::Known(order(OrderStatus::Expired)));
-    }
-
-    #[test]
-    fn a_live_order_is_never_called_not_cancellable_because_a_superseded_owner_does_not_know_it() {
-        let live = order(OrderStatus::Confirmed);
-        assert_eq!(after_not_found(live.id, Some(live.user), OrderLookup::Known(live)), Reply::Busy(Busy::Unavailable));
-        let ended = order(OrderStatus::Cancelled);
-        assert_eq!(after_not_found(ended.id, None, OrderLookup::Known(ended)), Reply::Refused(Refusal::NotCancellable));
-        let another = UserId::new(8).unwrap();
-        assert_eq!(after_not_found(live.id, Some(another), OrderLookup::Known(live)), Reply::Refused(Refusal::OrderNotFound));
     }
 }

@@ -15,6 +15,7 @@ use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, g
 use super::*;
 use crate::domain::{
     Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units,
+    UserId,
 };
 use crate::engine::{Answer, Place, Snapshot};
 use crate::event::Batch;
@@ -57,12 +58,14 @@ impl Ownership for Claims {
         (*owner, *epoch) = (Some(self.me.clone()), *epoch + 1);
         let twice = self.is_broken.load(Ordering::SeqCst).then(|| lamp(1, self.total));
         let lamps = (1..=64).map(|id| lamp(id, self.total)).chain(twice);
-        let commodities = lamps.filter(|c| partition_of(c.id, PARTITIONS) == partition).collect();
+        let commodities = lamps.filter(|c| partition_of(c.id, PARTITIONS) == partition).map(crate::engine::KnownCommodity::fresh).collect();
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
-            snapshot: Snapshot { commodities, orders: Vec::new() },
+            snapshot: Snapshot { commodities },
             log: Arc::new(YesLog),
             lost: CancellationToken::new(),
+            with_older_releases: false,
+            applied: None,
         };
         Box::pin(async move { Ok(claim) })
     }
@@ -111,6 +114,7 @@ fn lamp(id: i64, total: i64) -> Commodity {
         stock: Stock::fresh(Units::new(total).unwrap()),
         paused: false,
         ended_at: None,
+        closed_at: None,
         version: 1,
     }
 }
@@ -137,7 +141,7 @@ impl Node {
         let settings = Settings {
             inbox_depth_max: 1_024,
             batch_commands_max: 256,
-            ended_orders_max: 16,
+            retention: Duration::from_secs(1 << 30),
             append_timeout: Duration::from_secs(1),
             command_timeout: SETTINGS.command_timeout,
             stopped_retry: Duration::from_secs(60),

@@ -42,6 +42,8 @@ impl Ownership for HandOwnership {
             snapshot: self.snapshot.clone(),
             log: Arc::new(HandLog(self.sent.clone())),
             lost: CancellationToken::new(),
+            with_older_releases: false,
+            applied: None,
         };
         Box::pin(async move { Ok(claim) })
     }
@@ -81,7 +83,7 @@ const fn settings() -> Settings {
     Settings {
         inbox_depth_max: 64,
         batch_commands_max: 16,
-        ended_orders_max: 16,
+        retention: Duration::from_secs(1 << 30),
         append_timeout: Duration::from_secs(60),
         command_timeout: Duration::from_secs(60),
         stopped_retry: Duration::from_secs(60),
@@ -105,10 +107,11 @@ fn world(total: i64) -> World {
         stock: Stock::fresh(Units::new(total).unwrap()),
         paused: false,
         ended_at: None,
+        closed_at: None,
         version: 1,
     };
     let (sender, sent) = mpsc::unbounded_channel();
-    let snapshot = Snapshot { commodities: vec![commodity], orders: Vec::new() };
+    let snapshot = Snapshot { commodities: vec![crate::engine::KnownCommodity::fresh(commodity)] };
     let ownership = Arc::new(HandOwnership { snapshot, sent: sender, epochs: Mutex::new(0) });
     let settings = settings();
     let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
@@ -235,20 +238,6 @@ async fn a_stop_waits_for_the_confirm_and_answers_everyone() {
     stopped.await.unwrap();
     let late = inbox.command(Command::Pause(CommodityId::new(COMMODITY).unwrap())).await;
     assert_eq!(late, Reply::Busy(Busy::Unavailable));
-}
-
-#[tokio::test]
-async fn a_question_about_an_order_in_flight_waits_with_it() {
-    let mut world = world(5);
-    let first = world.place(1, None);
-    let sent = world.sent.recv().await.unwrap();
-    let Event::Placed { order, .. } = sent.batch.events[0].clone() else { panic!("a placing was sent") };
-    let inbox = world.runner.inbox.clone();
-    let lookup = tokio::spawn(async move { inbox.lookup(order.id).await });
-    world.settle().await;
-    assert!(!lookup.is_finished());
-    sent.confirm.send(Ok(())).unwrap();
-    assert_eq!(lookup.await.unwrap(), Ok(Sighting::Known(placed(&first.await.unwrap()))));
 }
 
 #[tokio::test(start_paused = true)]

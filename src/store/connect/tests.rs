@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SETTINGS: config::Database = config::Database { url: None, connections_max: 2, acquire_timeout_ms: 5_000 };
+const SETTINGS: config::Database = config::Database { url: None, connections_max: 2, loads_max: 2, acquire_timeout_ms: 5_000 };
 
 async fn transact(connections: &Connections, insert: &str) -> Result<(), sea_orm::DbErr> {
     let transaction = connections.writer.begin().await?;
