@@ -51,7 +51,15 @@ fn listed(total: i64) -> Event {
         starts_at: at(0),
         ends_at: at(1),
     };
-    Event::Listed(Box::new(Commodity { id: lamp(), terms, stock: Stock::fresh(units(total)), paused: false, ended_at: None, closed_at: None, version: 1 }))
+    Event::Listed(Box::new(Commodity {
+        id: lamp(),
+        terms,
+        stock: Stock::fresh(units(total)),
+        paused: false,
+        ended_at: None,
+        closed_at: None,
+        version: 1,
+    }))
 }
 
 fn fold(events: Vec<Event>) -> Result<Changes, String> {
