@@ -14,6 +14,11 @@ use crate::engine::tests::world::World;
 use crate::engine::{KnownCommodity, Snapshot};
 use crate::event::{self, Batch, Event, LogVersion};
 
+/// The delta of batches that an engine wrote.
+fn delta_of(batches: &[Batch]) -> Vec<u8> {
+    super::delta_of(batches).unwrap()
+}
+
 /// What lies in the tables of one partition.
 #[derive(Default)]
 struct Kept {

@@ -248,7 +248,7 @@ async fn upgrade_in_order(order: [What; 3]) {
                 // One node of each release: that is no time to write what one of them cannot read.
                 shop.change_node(0, release).await;
                 let refused = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.unwrap_err().to_string();
-                assert_eq!(refused, "not finished: b still runs an older release: upgrade it, then run this again");
+                assert_eq!(refused, "not finished: nodes still run an older release: b; upgrade them, then run this again");
                 crowd.served().await;
                 shop.change_node(1, release).await;
             } else {
