@@ -51,7 +51,8 @@ impl Engine {
             // A slot that is another's by now is left alone: whoever has it has an entry of its own here.
             if self.commodities.is_there(ended.commodity) {
                 let keys = &mut self.commodities.listing_mut(ended.commodity).keys;
-                if keys.is_of(ended.keyed, ended.number) {
+                // A key whose order came to be owed money has another entry here when that has gone back.
+                if keys.is_of(ended.keyed, ended.number) && !keys.is_live(ended.keyed) {
                     if !keys.is_over(ended.keyed, now) {
                         return;
                     }

@@ -24,7 +24,7 @@ mod restore;
 mod slab;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 

@@ -78,6 +78,10 @@ impl Engine {
         }
         let row = row.filter(|row| row.order.id == id && id.partition() == self.partition).ok_or(Refusal::OrderNotFound)?;
         self.check_row(row.applied)?;
+        // Read before its commodity was closed or removed: what may be done with it depends on that.
+        if row.commodity.is_none() && self.commodities.find(row.order.commodity).is_none() {
+            return Err(Refusal::StaleRow);
+        }
         // These are known for as long as they are in such a status: the row is not of this engine's past.
         let is_always_known = matches!(row.order.status, OrderStatus::Reserved | OrderStatus::RefundDue);
         if is_always_known || self.orders.find(super::orders::number_of(id)).is_some() {

@@ -5,13 +5,9 @@ use crate::domain::{OrderStatus, Terms, TermsChange};
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::event::Event;
 
-fn with_hold() -> Terms {
-    Terms { hold_seconds: Some(2), ..terms() }
-}
-
 #[test]
 fn a_placed_order_without_a_hold_is_confirmed_and_sold() {
-    let mut sale = Sale::of(terms(), 10, 8);
+    let mut sale = Sale::of(terms(), 10);
     let order = sale.placed(a_place(7, 3));
     assert_eq!((order.status, order.pay_by, order.amount()), (OrderStatus::Confirmed, None, 3 * 1_999));
     assert_eq!((order.id.number(), order.id.epoch(), order.id.partition(), order.id.placed_at()), (0, epoch(5), partition(), at(1_000)));
@@ -23,20 +19,20 @@ fn a_placed_order_without_a_hold_is_confirmed_and_sold() {
 
 #[test]
 fn a_placed_order_with_a_hold_is_reserved_until_pay_by_and_paid_by_a_payment() {
-    let mut sale = Sale::of(with_hold(), 10, 8);
+    let mut sale = Sale::of(with_hold(), 10);
     let order = sale.placed(a_place(7, 3));
     assert_eq!((order.status, order.pay_by), (OrderStatus::Reserved, Some(at(3_000))));
     assert_eq!((sale.stock(), sale.engine.next_expiry()), ((7, 3, 0), Some(at(3_000))));
-    let paid = sale.moved(Command::ConfirmPayment(order.id));
+    let paid = sale.moved(payment(order.id));
     assert_eq!((paid.status, sale.stock(), sale.engine.next_expiry()), (OrderStatus::Paid, (7, 0, 3), None));
     let events = sale.events.len();
-    assert_eq!(sale.moved(Command::ConfirmPayment(order.id)), paid);
+    assert_eq!(sale.moved(payment(order.id)), paid);
     assert_eq!(sale.events.len(), events, "a payment that was told of before changes nothing");
 }
 
 #[test]
 fn the_window_includes_its_start_and_excludes_its_end() {
-    let mut sale = Sale::of(terms(), 10, 8);
+    let mut sale = Sale::of(terms(), 10);
     sale.now = at(999);
     assert_eq!(sale.refused(Command::Place(a_place(1, 1))), Refusal::NotStarted);
     sale.now = at(1_000);
@@ -49,7 +45,7 @@ fn the_window_includes_its_start_and_excludes_its_end() {
 
 #[test]
 fn a_key_gives_the_same_order_again_even_when_the_sale_has_ended() {
-    let mut sale = Sale::of(terms(), 1, 8);
+    let mut sale = Sale::of(terms(), 1);
     let place = Place { key: Some(key("a")), ..a_place(7, 1) };
     let order = sale.placed(place);
     assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
@@ -64,7 +60,7 @@ fn a_key_gives_the_same_order_again_even_when_the_sale_has_ended() {
 
 #[test]
 fn holds_expire_by_pay_by_at_most_so_many_at_a_time() {
-    let mut sale = Sale::of(with_hold(), 10, 8);
+    let mut sale = Sale::of(with_hold(), 10);
     sale.now = at(1_002);
     let late = sale.placed(a_place(1, 1));
     sale.now = at(1_001);
@@ -85,40 +81,42 @@ fn holds_expire_by_pay_by_at_most_so_many_at_a_time() {
 
 #[test]
 fn a_payment_after_the_hold_ended_is_a_refund_due_and_moves_no_stock() {
-    let mut sale = Sale::of(with_hold(), 1, 0);
+    let mut sale = Sale::of(with_hold(), 1);
     let paid_late = sale.placed(a_place(1, 1));
     sale.now = at(4_000);
-    assert_eq!(sale.moved(Command::ConfirmPayment(paid_late.id)).status, OrderStatus::Paid, "the units were still held");
+    assert_eq!(sale.moved(payment(paid_late.id)).status, OrderStatus::Paid, "the units were still held");
 
-    let mut sale = Sale::of(with_hold(), 1, 1);
+    let mut sale = Sale::of(with_hold(), 1);
     let order = sale.placed(a_place(1, 1));
     sale.now = at(4_000);
     sale.run(Command::Expire { at_most: 1 }).unwrap();
-    assert_eq!(sale.moved(Command::ConfirmPayment(order.id)).status, OrderStatus::RefundDue);
+    assert_eq!(sale.moved(payment(order.id)).status, OrderStatus::RefundDue);
     assert_eq!(sale.stock(), (1, 0, 0));
     assert_eq!(sale.refused(Command::Remove(commodity(1))), Refusal::HasOrders);
-    assert_eq!(sale.moved(Command::ConfirmRefund(order.id)).status, OrderStatus::Refunded);
-    assert_eq!(sale.moved(Command::ConfirmRefund(order.id)).status, OrderStatus::Refunded);
-    assert_eq!(sale.moved(Command::ConfirmPayment(order.id)).status, OrderStatus::Refunded);
+    assert_eq!(sale.moved(refund(order.id)).status, OrderStatus::Refunded);
+    assert_eq!(sale.moved(refund(order.id)).status, OrderStatus::Refunded);
+    assert_eq!(sale.moved(payment(order.id)).status, OrderStatus::Refunded);
     assert_eq!(sale.run(Command::Remove(commodity(1))), Ok(Answer::Removed));
+    assert_eq!((sale.engine.commodity(commodity(1)), sale.engine.orders_len()), (None, 1), "the tables do not have its end yet");
+    sale.forget();
     assert_eq!(sale.engine.orders_len(), 0);
 }
 
 #[test]
 fn a_refund_is_due_even_when_the_units_were_sold_again() {
-    let mut sale = Sale::of(with_hold(), 1, 8);
+    let mut sale = Sale::of(with_hold(), 1);
     let late = sale.placed(a_place(1, 1));
     sale.cancel(late.id);
     let sold_again = sale.placed(a_place(2, 1));
-    assert_eq!(sale.moved(Command::ConfirmPayment(sold_again.id)).status, OrderStatus::Paid);
-    assert_eq!(sale.moved(Command::ConfirmPayment(late.id)).status, OrderStatus::RefundDue);
-    assert_eq!(sale.moved(Command::ConfirmRefund(late.id)).status, OrderStatus::Refunded);
+    assert_eq!(sale.moved(payment(sold_again.id)).status, OrderStatus::Paid);
+    assert_eq!(sale.moved(payment(late.id)).status, OrderStatus::RefundDue);
+    assert_eq!(sale.moved(refund(late.id)).status, OrderStatus::Refunded);
     assert_eq!(sale.stock(), (0, 0, 1));
 }
 
 #[test]
 fn a_cancelled_order_gives_its_units_and_the_buyers_limit_back() {
-    let mut sale = Sale::of(Terms { limit_per_user: Some(2), ..terms() }, 2, 8);
+    let mut sale = Sale::of(Terms { limit_per_user: Some(2), ..terms() }, 2);
     let order = sale.placed(a_place(7, 2));
     assert_eq!(sale.refused(Command::Place(a_place(7, 1))), Refusal::SoldOut);
     sale.cancel(order.id);
@@ -128,24 +126,8 @@ fn a_cancelled_order_gives_its_units_and_the_buyers_limit_back() {
 }
 
 #[test]
-fn the_ended_order_that_ended_first_is_forgotten_first_and_its_key_is_free_again() {
-    let mut sale = Sale::of(terms(), 10, 1);
-    let keyed = Place { key: Some(key("a")), ..a_place(7, 1) };
-    let first = sale.placed(keyed);
-    let second = sale.placed(a_place(7, 1));
-    sale.cancel(first.id);
-    sale.now = at(1_001);
-    sale.events.clear();
-    sale.cancel(second.id);
-    assert_eq!(sale.events.last(), Some(&Event::KeyForgotten { order: first.id }));
-    assert_eq!((sale.engine.order(first.id), sale.engine.orders_len()), (None, 1));
-    assert_eq!(sale.refused(Command::ConfirmPayment(first.id)), Refusal::OrderNotFound);
-    assert_ne!(sale.placed(keyed).id, first.id);
-}
-
-#[test]
 fn a_change_of_terms_and_total_is_one_version_and_a_change_of_nothing_is_none() {
-    let mut sale = Sale::of(terms(), 10, 8);
+    let mut sale = Sale::of(terms(), 10);
     sale.placed(a_place(7, 4));
     sale.events.clear();
     let change = TermsChange { name: Some("Light".into()), total: Some(units(4)), ..TermsChange::default() };

@@ -1,9 +1,14 @@
 //! Tests of the engine through its public face.
 
 mod basics;
+mod closing;
+mod forgetting;
+mod keys;
 mod model;
 mod projection;
 mod properties;
 mod refusals;
 mod restoring;
+pub(crate) mod steps;
 mod support;
+pub(crate) mod world;

@@ -1,32 +1,66 @@
-//! The rules once more, as plainly as they can be said: lists that are searched from the front, no index, no packing.
-//! Never shares code with the engine it is compared to.
+//! The rules once more, as plainly as they can be said: lists that are searched from the front, no index, no packing, nothing
+//! forgotten, also not of what is closed or removed. Never shares code with the engine it is compared to.
 
+use super::projection::Row;
 use super::support::partition;
-use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, Stock, Timestamp, Units};
-use crate::engine::{Answer, Command, KnownOrder, Outcome, Place, Refusal};
+use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, Stock, Timestamp, Units, UserId};
+use crate::engine::{Answer, Command, Outcome, Place, Refusal};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A commodity that was listed once.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) commodity: Commodity,
+    pub(super) removed: bool,
+}
+
+impl Listed {
+    pub(super) fn is_over(&self) -> bool {
+        self.removed || self.commodity.closed_at.is_some()
+    }
+}
+
+/// An order, and whether its key was free again when its refund came to be due: the engine may have known it still, or not.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) row: Row,
+    was_free: bool,
+}
+
+/// Whether a key leads to its order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Kept,
+    Free,
+    Either,
+}
 
 pub(super) struct Model {
     pub(super) epoch: Epoch,
     pub(super) next_number: u64,
-    pub(super) ended_orders_max: usize,
-    pub(super) commodities: Vec<Commodity>,
-    pub(super) orders: Vec<KnownOrder>,
+    pub(super) with_older_releases: bool,
+    /// The latest time there was. When a clock goes back, a key may be free that was free then.
+    pub(super) latest: Timestamp,
+    pub(super) commodities: Vec<Listed>,
+    pub(super) orders: Vec<Known>,
 }
 
 impl Model {
-    pub(super) fn apply(&mut self, now: Timestamp, command: Command) -> Outcome {
+    /// Carries out a command. Where the rules leave it open whether a key is free, `seen` says what the engine has done.
+    pub(super) fn apply(&mut self, now: Timestamp, command: Command, seen: &Outcome) -> Outcome {
         match command {
             Command::List { commodity, terms, total } => {
-                if self.commodities.iter().any(|listed| listed.id == commodity) {
+                if self.commodities.iter().any(|listed| listed.commodity.id == commodity) {
                     return Err(Refusal::CommodityExists);
                 }
                 if !terms.faults().is_empty() {
                     return Err(Refusal::TermsConflict);
                 }
                 let stock = Stock { total, available: total, held: Units::ZERO, sold: Units::ZERO };
-                let listed = Commodity { id: commodity, terms: *terms, stock, paused: false, ended_at: None, version: 1 };
-                self.commodities.push(listed.clone());
-                Ok(Answer::Commodity(Box::new(listed)))
+                let new = Commodity { id: commodity, terms: *terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 };
+                self.commodities.push(Listed { commodity: new.clone(), removed: false });
+                Ok(Answer::Commodity(Box::new(new)))
             }
             Command::Change { commodity, change, expected_version } => {
                 let taken = self.units_of(commodity, OrderStatus::is_live);
@@ -67,19 +101,20 @@ impl Model {
                 listed.ended_at = listed.ended_at.or(Some(now));
                 Self::count_version(listed, &before)
             }
+            Command::Close(commodity) => self.close(now, commodity),
+            Command::CloseEnded { .. } => panic!("see close_ended"),
             Command::Remove(commodity) => {
                 self.commodity(commodity)?;
                 let needed = |status: OrderStatus| status.is_live() || status == OrderStatus::RefundDue;
-                if self.orders.iter().any(|known| known.order.commodity == commodity && needed(known.order.status)) {
+                if self.has(commodity, needed) {
                     return Err(Refusal::HasOrders);
                 }
-                self.orders.retain(|known| known.order.commodity != commodity);
-                self.commodities.retain(|listed| listed.id != commodity);
+                self.listed(commodity).unwrap().removed = true;
                 Ok(Answer::Removed)
             }
-            Command::Place(place) => self.place(now, place),
-            Command::ConfirmPayment(id) => {
-                let order = self.known(id)?.order;
+            Command::Place(place) => self.place(now, place, seen),
+            Command::ConfirmPayment { order: id, .. } => {
+                let order = self.known(id)?.row.order;
                 match order.status {
                     OrderStatus::Reserved => Ok(self.turn(now, id, OrderStatus::Paid)),
                     OrderStatus::Expired | OrderStatus::Cancelled => Ok(self.turn(now, id, OrderStatus::RefundDue)),
@@ -87,18 +122,21 @@ impl Model {
                     _ => Ok(Answer::Order(order)),
                 }
             }
-            Command::ConfirmRefund(id) => {
-                let order = self.known(id)?.order;
+            Command::ConfirmRefund { order: id, .. } => {
+                let order = self.known(id)?.row.order;
                 match order.status {
                     OrderStatus::RefundDue => Ok(self.turn(now, id, OrderStatus::Refunded)),
                     OrderStatus::Refunded => Ok(Answer::Order(order)),
                     _ => Err(Refusal::NotRefundable),
                 }
             }
-            Command::Cancel { order, user } => {
-                let known = self.known(order)?.order;
+            Command::Cancel { order, user, .. } => {
+                let known = self.known(order)?.row.order;
                 if user.is_some() && user != Some(known.user) {
                     return Err(Refusal::OrderNotFound);
+                }
+                if self.listed(known.commodity).unwrap().commodity.closed_at.is_some() {
+                    return Err(Refusal::Closed);
                 }
                 if known.status != OrderStatus::Reserved && known.status != OrderStatus::Confirmed {
                     return Err(Refusal::NotCancellable);
@@ -118,22 +156,54 @@ impl Model {
         }
     }
 
+    /// Closes what ended before a time. Which of several is not said: `closed` are those that the engine took.
+    pub(super) fn close_ended(&mut self, now: Timestamp, before: Timestamp, at_most: usize, closed: &[CommodityId]) -> Outcome {
+        let ended = |commodity: &Commodity| {
+            let by_then = |time: Timestamp| commodity.ended_at.is_some_and(|at| at <= time) || commodity.terms.ends_at <= time;
+            by_then(before) && by_then(now)
+        };
+        let mut due: Vec<CommodityId> = Vec::new();
+        for listed in self.commodities.iter().filter(|listed| !listed.is_over()) {
+            let id = listed.commodity.id;
+            if ended(&listed.commodity) && !self.owes(id) && !self.with_older_releases {
+                due.push(id);
+            }
+        }
+        assert_eq!(closed.len(), due.len().min(at_most), "of {due:?}");
+        for id in closed {
+            assert!(due.contains(id), "commodity {id} is closed too early");
+            self.close(now, *id).unwrap();
+        }
+        Ok(Answer::Closed(closed.len()))
+    }
+
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         self.holds().filter_map(|order| order.pay_by).min()
     }
 
-    fn place(&mut self, now: Timestamp, place: Place) -> Outcome {
-        let commodity = self.commodity(place.commodity)?.clone();
-        let of_buyer = |known: &&KnownOrder| known.order.commodity == place.commodity && known.order.user == place.user;
-        let used = self.orders.iter().filter(of_buyer).find(|known| place.key.is_some() && known.key == place.key);
-        if let Some(used) = used {
-            return if used.fingerprint == place.fingerprint {
-                Ok(Answer::Replayed(used.order))
+    /// Live units of a buyer.
+    pub(super) fn units_of_buyer(&self, id: CommodityId, user: UserId) -> i64 {
+        let rows = self.orders.iter().map(|known| &known.row.order);
+        rows.filter(|order| order.commodity == id && order.user == user && order.status.is_live()).map(|o| i64::from(o.quantity)).sum()
+    }
+
+    pub(super) fn order(&self, id: OrderId) -> Option<Order> {
+        self.known(id).ok().map(|known| known.row.order)
+    }
+
+    fn place(&mut self, now: Timestamp, place: Place, seen: &Outcome) -> Outcome {
+        let commodity = match self.commodity(place.commodity) {
+            Err(Refusal::Closed) => return Err(Refusal::Ended),
+            found => found?.clone(),
+        };
+        if let Some(used) = self.used(now, &place, seen) {
+            return if used.row.fingerprint == place.fingerprint {
+                Ok(Answer::Replayed(used.row.order))
             } else {
                 Err(Refusal::IdempotencyMismatch)
             };
         }
-        let has: i64 = self.orders.iter().filter(of_buyer).filter(|known| known.order.status.is_live()).map(units_in).sum();
+        let has = self.units_of_buyer(place.commodity, place.user);
         let wants = i64::from(place.quantity);
         let available = i64::from(commodity.stock.available);
         let terms = &commodity.terms;
@@ -161,29 +231,73 @@ impl Model {
                 pay_by: terms.hold_seconds.map(|seconds| Timestamp::from_millis(now.millis() + 1000 * i64::from(seconds)).unwrap()),
             };
             self.next_number += 1;
-            self.orders.push(KnownOrder { order, key: place.key, fingerprint: place.fingerprint, changed_at: now });
+            let row = Row { order, key: place.key, fingerprint: place.fingerprint, changed_at: now };
+            self.orders.push(Known { row, was_free: false });
             self.count_stock(place.commodity);
             Ok(Answer::Placed(order))
         }
     }
 
-    /// Gives an order a status; forgets the ended orders that are too many, at most two.
-    fn turn(&mut self, now: Timestamp, id: OrderId, to: OrderStatus) -> Answer {
-        let known = self.orders.iter_mut().find(|known| known.order.id == id).unwrap();
-        known.order.status = to;
-        known.changed_at = now;
-        let order = known.order;
-        self.count_stock(order.commodity);
-        if has_ended(to) {
-            for _ in 0..2 {
-                let ended = self.orders.iter().filter(|known| has_ended(known.order.status));
-                if ended.clone().count() > self.ended_orders_max {
-                    let first = ended.min_by_key(|known| (known.changed_at, known.order.id.epoch(), known.order.id.number()));
-                    let first = first.unwrap().order.id;
-                    self.orders.retain(|known| known.order.id != first);
-                }
-            }
+    /// The order that a key leads to.
+    fn used(&self, now: Timestamp, place: &Place, seen: &Outcome) -> Option<&Known> {
+        let of_key = |known: &&Known| {
+            let Row { order, key, .. } = &known.row;
+            order.commodity == place.commodity && order.user == place.user && place.key.is_some() && *key == place.key
+        };
+        // The last that was placed under it counts.
+        self.orders.iter().rev().filter(of_key).find(|known| match self.key_of(now, known) {
+            Key::Kept => true,
+            Key::Free => false,
+            Key::Either => match seen {
+                Ok(Answer::Replayed(order)) => order.id == known.row.order.id,
+                Err(Refusal::IdempotencyMismatch) => known.row.fingerprint != place.fingerprint,
+                _ => false,
+            },
+        })
+    }
+
+    /// A key is kept while its order is live or owed money, and for 24 hours after it ended.
+    fn key_of(&self, now: Timestamp, known: &Known) -> Key {
+        let ended_for = |time: Timestamp| time.millis() - known.row.changed_at.millis();
+        match known.row.order.status {
+            status if status.is_live() => Key::Kept,
+            OrderStatus::RefundDue if known.was_free => Key::Either,
+            OrderStatus::RefundDue => Key::Kept,
+            _ if ended_for(now) > DAY_MS => Key::Free,
+            _ if known.was_free || ended_for(self.latest) > DAY_MS => Key::Either,
+            _ => Key::Kept,
         }
+    }
+
+    fn close(&mut self, now: Timestamp, id: CommodityId) -> Outcome {
+        let with_older_releases = self.with_older_releases;
+        let owes = self.owes(id);
+        let listed = match self.commodity(id) {
+            Err(Refusal::Closed) => return Ok(Answer::Commodity(Box::new(self.listed(id).unwrap().commodity.clone()))),
+            found => found?,
+        };
+        if with_older_releases {
+            return Err(Refusal::UpgradeUnfinished);
+        }
+        if listed.ended_at.is_none_or(|at| at > now) && now < listed.terms.ends_at {
+            return Err(Refusal::NotEnded);
+        }
+        if owes {
+            return Err(Refusal::HasOpenOrders);
+        }
+        let before = listed.clone();
+        listed.closed_at = Some(now);
+        Self::count_version(listed, &before)
+    }
+
+    fn turn(&mut self, now: Timestamp, id: OrderId, to: OrderStatus) -> Answer {
+        let is_kept = self.key_of(now, self.known(id).unwrap()) == Key::Kept;
+        let known = self.orders.iter_mut().find(|known| known.row.order.id == id).unwrap();
+        known.was_free |= to == OrderStatus::RefundDue && !is_kept;
+        known.row.order.status = to;
+        known.row.changed_at = now;
+        let order = known.row.order;
+        self.count_stock(order.commodity);
         Answer::Order(order)
     }
 
@@ -191,7 +305,7 @@ impl Model {
     fn count_stock(&mut self, id: CommodityId) {
         let held = self.units_of(id, |status| status == OrderStatus::Reserved);
         let sold = self.units_of(id, |status| matches!(status, OrderStatus::Confirmed | OrderStatus::Paid));
-        let stock = &mut self.commodity(id).unwrap().stock;
+        let stock = &mut self.listed(id).unwrap().commodity.stock;
         stock.held = Units::new(held).unwrap();
         stock.sold = Units::new(sold).unwrap();
         stock.available = Units::new(i64::from(stock.total) - held - sold).unwrap();
@@ -205,27 +319,36 @@ impl Model {
     }
 
     fn units_of(&self, id: CommodityId, counts: impl Fn(OrderStatus) -> bool) -> i64 {
-        self.orders.iter().filter(|known| known.order.commodity == id && counts(known.order.status)).map(units_in).sum()
+        let orders = self.orders.iter().map(|known| &known.row.order);
+        orders.filter(|order| order.commodity == id && counts(order.status)).map(|order| i64::from(order.quantity)).sum()
+    }
+
+    fn has(&self, id: CommodityId, wanted: impl Fn(OrderStatus) -> bool) -> bool {
+        self.orders.iter().any(|known| known.row.order.commodity == id && wanted(known.row.order.status))
+    }
+
+    fn owes(&self, id: CommodityId) -> bool {
+        self.has(id, |status| matches!(status, OrderStatus::Reserved | OrderStatus::RefundDue))
     }
 
     fn holds(&self) -> impl Iterator<Item = &Order> {
-        self.orders.iter().map(|known| &known.order).filter(|order| order.status == OrderStatus::Reserved)
+        self.orders.iter().map(|known| &known.row.order).filter(|order| order.status == OrderStatus::Reserved)
+    }
+
+    pub(super) fn listed(&mut self, id: CommodityId) -> Option<&mut Listed> {
+        self.commodities.iter_mut().find(|listed| listed.commodity.id == id)
     }
 
     fn commodity(&mut self, id: CommodityId) -> Result<&mut Commodity, Refusal> {
-        self.commodities.iter_mut().find(|listed| listed.id == id).ok_or(Refusal::CommodityNotFound)
+        match self.listed(id) {
+            None => Err(Refusal::CommodityNotFound),
+            Some(listed) if listed.removed => Err(Refusal::CommodityNotFound),
+            Some(listed) if listed.commodity.closed_at.is_some() => Err(Refusal::Closed),
+            Some(listed) => Ok(&mut listed.commodity),
+        }
     }
 
-    fn known(&self, id: OrderId) -> Result<&KnownOrder, Refusal> {
-        self.orders.iter().find(|known| known.order.id == id).ok_or(Refusal::OrderNotFound)
+    fn known(&self, id: OrderId) -> Result<&Known, Refusal> {
+        self.orders.iter().find(|known| known.row.order.id == id).ok_or(Refusal::OrderNotFound)
     }
-}
-
-/// Ended, and no money is owed.
-pub(super) fn has_ended(status: OrderStatus) -> bool {
-    matches!(status, OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded)
-}
-
-fn units_in(known: &KnownOrder) -> i64 {
-    i64::from(known.order.quantity)
 }

@@ -1,97 +1,202 @@
-//! What the database would hold: events folded in the plainest way, and the snapshot taken from that. Knows nothing of
-//! the engine but its events.
+//! What the database would hold: events folded in the plainest way, and what an engine is given from that. Knows nothing of
+//! the engine but its events, and nothing of checkpoints.
 
-use super::support::partition;
-use crate::domain::{Commodity, CommodityId, Order, OrderId, OrderStatus, Stock, Units};
-use crate::engine::{KnownOrder, Snapshot};
+use std::collections::BTreeMap;
+
+use super::support::{epoch, partition};
+use crate::domain::{
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, RequestFingerprint, Sequence, Stock, Timestamp, Units,
+    UserId,
+};
+use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Recalled, Snapshot};
 use crate::event::Event;
 
-#[derive(Default)]
-pub(super) struct Projection {
-    pub(super) commodities: Vec<Commodity>,
-    pub(super) orders: Vec<KnownOrder>,
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A row of the orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) order: Order,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) fingerprint: RequestFingerprint,
+    pub(crate) changed_at: Timestamp,
+}
+
+/// A row of the commodities. Its stock is counted when somebody asks.
+#[derive(Clone, Debug)]
+struct Listed {
+    commodity: Commodity,
+    removed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    commodities: BTreeMap<CommodityId, Listed>,
+    pub(crate) orders: BTreeMap<OrderId, Row>,
+    /// The last batch that is in it, and its epoch.
+    pub(crate) position: (Epoch, Sequence),
 }
 
 impl Projection {
-    pub(super) fn fold(&mut self, event: Event) {
-        match event {
-            Event::Listed(commodity) => self.commodities.push(*commodity),
+    pub(crate) fn new() -> Self {
+        Self { commodities: BTreeMap::new(), orders: BTreeMap::new(), position: (epoch(1), Sequence::FENCE) }
+    }
+
+    /// Takes in a whole batch.
+    pub(crate) fn apply(&mut self, position: (Epoch, Sequence), events: &[Event]) {
+        events.iter().for_each(|event| self.fold(event));
+        self.position = position;
+    }
+
+    fn fold(&mut self, event: &Event) {
+        match event.clone() {
+            Event::Listed(commodity) => {
+                let before = self.commodities.insert(commodity.id, Listed { commodity: *commodity, removed: false });
+                assert!(before.is_none(), "an id is listed once, for ever");
+            }
             Event::Changed { commodity, terms, version } => {
-                let row = self.commodity(commodity);
+                let row = self.row(commodity);
                 (row.terms, row.version) = (*terms, version);
             }
             Event::Restocked { commodity, total, version } => {
-                let row = self.commodity(commodity);
+                let row = self.row(commodity);
                 (row.stock.total, row.version) = (total, version);
-                self.count(commodity);
             }
             Event::Paused { commodity, paused, version } => {
-                let row = self.commodity(commodity);
+                let row = self.row(commodity);
                 (row.paused, row.version) = (paused, version);
             }
             Event::Ended { commodity, at, version } => {
-                let row = self.commodity(commodity);
+                let row = self.row(commodity);
                 (row.ended_at, row.version) = (Some(at), version);
             }
+            Event::Closed { commodity, at, version } => {
+                let row = self.row(commodity);
+                assert_eq!(row.closed_at, None, "a commodity is closed once");
+                (row.closed_at, row.version) = (Some(at), version);
+            }
             Event::Removed { commodity, .. } => {
-                self.commodities.retain(|row| row.id != commodity);
-                self.orders.iter_mut().filter(|row| row.order.commodity == commodity).for_each(|row| row.key = None);
+                self.row(commodity);
+                self.commodities.get_mut(&commodity).unwrap().removed = true;
             }
             Event::Placed { order, key, fingerprint } => {
                 assert_eq!(order.id.partition(), partition());
-                assert!(!self.orders.iter().any(|row| same_key(row, &order, key)), "the UNIQUE guard over keys");
-                self.orders.push(KnownOrder { order, key, fingerprint, changed_at: order.id.placed_at() });
-                self.count(order.commodity);
+                self.row(order.commodity);
+                let before = self.orders.insert(order.id, Row { order, key, fingerprint, changed_at: order.id.placed_at() });
+                assert_eq!(before, None, "an order is placed once");
             }
             Event::Moved { order, commodity, buyer, quantity, from, to, at } => {
-                let row = self.order(order);
+                let row = self.orders.get_mut(&order).expect("events are about rows that are there");
                 assert_eq!((row.order.commodity, row.order.quantity, row.order.status), (commodity, quantity, from));
                 assert_eq!(buyer, Some(row.order.user));
                 assert_ne!(from, to);
                 (row.order.status, row.changed_at) = (to, at);
-                self.count(commodity);
             }
-            Event::Closed { commodity, .. } => panic!("commodity {commodity} is closed"),
-            Event::KeyForgotten { order } => {
-                let forgotten = self.order(order).key.take();
-                assert!(forgotten.is_some(), "a key is forgotten once, and only if there was one");
-            }
+            Event::KeyForgotten { order } => panic!("only older releases forget a key by an event: {order}"),
         }
     }
 
-    /// What a loader gives: live orders, refunds due, ended orders with a key; and of the rest those it likes to.
-    pub(super) fn snapshot(&self, and_also: impl Fn(OrderId) -> bool) -> Snapshot {
-        let needed = |row: &&KnownOrder| {
-            row.order.status.is_live() || row.order.status == OrderStatus::RefundDue || row.key.is_some() || and_also(row.order.id)
-        };
-        let mut orders: Vec<KnownOrder> = self.orders.iter().filter(needed).copied().collect();
-        orders.reverse();
-        Snapshot { commodities: self.commodities.clone(), orders }
+    /// What is on the list, and what is over with whether it was removed.
+    pub(crate) fn listed_and_over(&self) -> (Vec<Commodity>, Vec<(Commodity, bool)>) {
+        let (over, listed): (Vec<&Listed>, Vec<&Listed>) =
+            self.commodities.values().partition(|row| row.removed || row.commodity.closed_at.is_some());
+        let listed = listed.into_iter().map(|row| self.counted(row)).collect();
+        (listed, over.into_iter().map(|row| (self.counted(row), row.removed)).collect())
     }
 
-    fn commodity(&mut self, id: CommodityId) -> &mut Commodity {
-        self.commodities.iter_mut().find(|row| row.id == id).expect("events are about rows that are there")
+    /// Every commodity there ever was.
+    pub(crate) fn commodities(&self) -> impl Iterator<Item = Commodity> {
+        self.commodities.values().map(|row| self.counted(row))
     }
 
-    fn order(&mut self, id: OrderId) -> &mut KnownOrder {
-        self.orders.iter_mut().find(|row| row.order.id == id).expect("events are about rows that are there")
+    /// An order's row, as it comes along with a command.
+    pub(crate) fn recalled(&self, id: OrderId) -> Option<Box<Recalled>> {
+        let row = self.orders.get(&id)?;
+        let listed = &self.commodities[&row.order.commodity];
+        let is_over = listed.removed || listed.commodity.closed_at.is_some();
+        let commodity = is_over.then(|| Box::new(self.counted(listed)));
+        Some(Box::new(Recalled { order: row.order, key: row.key, applied: self.position, commodity }))
     }
 
-    /// Counts the stock anew from the rows of orders.
-    fn count(&mut self, id: CommodityId) {
+    /// What a loader gives an engine, each list from its last row to its first.
+    pub(crate) fn snapshot(&self, now: Timestamp, with_live_orders: bool) -> Snapshot {
+        let (listed, over) = self.listed_and_over();
+        let mut commodities = Vec::new();
+        for commodity in listed {
+            let buyers = self.buyers(commodity.id);
+            let keys = self.keys(commodity.id, now);
+            let is_known = |status: OrderStatus| {
+                matches!(status, OrderStatus::Reserved | OrderStatus::RefundDue) || with_live_orders && status.is_live()
+            };
+            let orders = self.known(commodity.id, is_known);
+            commodities.push(KnownCommodity { commodity, removed: false, buyers, keys, orders });
+        }
+        for (commodity, removed) in over {
+            let orders = self.known(commodity.id, |status| status == OrderStatus::RefundDue);
+            if !orders.is_empty() {
+                commodities.push(KnownCommodity { removed, orders, ..KnownCommodity::fresh(commodity) });
+            }
+        }
+        commodities.reverse();
+        Snapshot { commodities }
+    }
+
+    fn buyers(&self, id: CommodityId) -> Vec<BuyerUnits> {
+        let mut units: BTreeMap<UserId, u32> = BTreeMap::new();
+        for row in self.of(id).filter(|row| row.order.status.is_live()) {
+            *units.entry(row.order.user).or_default() += row.order.quantity.get();
+        }
+        units.into_iter().rev().map(|(user, units)| BuyerUnits { user, units }).collect()
+    }
+
+    fn keys(&self, id: CommodityId, now: Timestamp) -> Vec<KnownKey> {
+        // The last one under a key stays: ids of one partition rise by epoch and number.
+        let mut keys: BTreeMap<(UserId, IdempotencyKey), KnownKey> = BTreeMap::new();
+        let mut rows: Vec<&Row> = self.of(id).collect();
+        rows.sort_by_key(|row| (row.order.id.epoch(), row.order.id.number()));
+        for row in rows {
+            let Some(key) = row.key else { continue };
+            let has_ended = !row.order.status.is_live() && row.order.status != OrderStatus::RefundDue;
+            if has_ended && now.millis() - row.changed_at.millis() > DAY_MS {
+                continue;
+            }
+            let ended_at = has_ended.then_some(row.changed_at);
+            let (user, fingerprint, order) = (row.order.user, row.fingerprint, row.order.id);
+            keys.insert((user, key), KnownKey { user, key, fingerprint, order, ended_at });
+        }
+        keys.into_values().rev().collect()
+    }
+
+    fn known(&self, id: CommodityId, is_known: impl Fn(OrderStatus) -> bool) -> Vec<KnownOrder> {
+        let rows = self.of(id).filter(|row| is_known(row.order.status));
+        let mut known: Vec<KnownOrder> = rows.map(|row| KnownOrder { order: row.order, key: row.key }).collect();
+        known.reverse();
+        known
+    }
+
+    fn of(&self, id: CommodityId) -> impl Iterator<Item = &Row> {
+        self.orders.values().filter(move |row| row.order.commodity == id)
+    }
+
+    /// A commodity that is still on the list: nothing that is over is changed.
+    fn row(&mut self, id: CommodityId) -> &mut Commodity {
+        let row = self.commodities.get_mut(&id).expect("events are about rows that are there");
+        assert!(!row.removed && row.commodity.closed_at.is_none(), "what is over does not change");
+        &mut row.commodity
+    }
+
+    /// A commodity with its stock counted from the rows of its orders.
+    fn counted(&self, listed: &Listed) -> Commodity {
+        let commodity = &listed.commodity;
         let units = |statuses: &[OrderStatus]| -> i64 {
-            let rows = self.orders.iter().filter(|row| row.order.commodity == id && statuses.contains(&row.order.status));
+            let rows = self.of(commodity.id).filter(|row| statuses.contains(&row.order.status));
             rows.map(|row| i64::from(row.order.quantity)).sum()
         };
         let held = units(&[OrderStatus::Reserved]);
         let sold = units(&[OrderStatus::Confirmed, OrderStatus::Paid]);
-        let row = self.commodity(id);
-        let total = row.stock.total;
-        let available = Units::new(i64::from(total) - held - sold).unwrap();
-        row.stock = Stock { total, available, held: Units::new(held).unwrap(), sold: Units::new(sold).unwrap() };
+        let total = commodity.stock.total;
+        let units = |count| Units::new(count).unwrap();
+        let stock = Stock { total, available: units(i64::from(total) - held - sold), held: units(held), sold: units(sold) };
+        Commodity { stock, ..commodity.clone() }
     }
-}
-
-fn same_key(row: &KnownOrder, order: &Order, key: Option<crate::domain::IdempotencyKey>) -> bool {
-    key.is_some() && row.key == key && row.order.user == order.user && row.order.commodity == order.commodity
 }

@@ -5,7 +5,7 @@ use crate::domain::{OrderId, OrderStatus, Terms, TermsChange};
 use crate::engine::{Command, Place, Refusal};
 
 fn reserved() -> (Sale, OrderId) {
-    let mut sale = Sale::of(Terms { hold_seconds: Some(2), limit_per_user: Some(3), ..terms() }, 5, 8);
+    let mut sale = Sale::of(Terms { hold_seconds: Some(2), limit_per_user: Some(3), ..terms() }, 5);
     let order = sale.placed(Place { key: Some(key("a")), ..a_place(7, 2) });
     (sale, order.id)
 }
@@ -20,7 +20,7 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
     let place = Command::Place(a_place(8, 1));
     let command = match refusal {
         Refusal::CommodityNotFound => Command::Place(Place { commodity: commodity(9), ..a_place(8, 1) }),
-        Refusal::OrderNotFound => Command::Cancel { order, user: Some(user(8)) },
+        Refusal::OrderNotFound => Command::Cancel { order, user: Some(user(8)), row: None },
         Refusal::CommodityExists => Command::List { commodity: commodity(1), terms: Box::new(terms()), total: units(1) },
         Refusal::NotStarted => {
             sale.now = at(999);
@@ -41,16 +41,16 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
         Refusal::LimitReached => Command::Place(a_place(7, 2)),
         Refusal::IdempotencyMismatch => Command::Place(Place { key: Some(key("a")), ..a_place(7, 1) }),
         Refusal::NotCancellable => {
-            sale.run(Command::ConfirmPayment(order)).unwrap();
-            Command::Cancel { order, user: None }
+            sale.run(payment(order)).unwrap();
+            cancellation(order)
         }
         Refusal::NotPayable => {
             sale.run(change(TermsChange { hold_seconds: Some(None), ..TermsChange::default() }, None)).unwrap();
             let confirmed = sale.placed(a_place(8, 1));
             assert_eq!(confirmed.status, OrderStatus::Confirmed);
-            Command::ConfirmPayment(confirmed.id)
+            payment(confirmed.id)
         }
-        Refusal::NotRefundable => Command::ConfirmRefund(order),
+        Refusal::NotRefundable => refund(order),
         Refusal::TotalTooLow => change(TermsChange { total: Some(units(1)), ..TermsChange::default() }, None),
         Refusal::TotalTooHigh => Command::Restock { commodity: commodity(1), units: units(999_999_996) },
         Refusal::TermsConflict => change(TermsChange { ends_at: Some(at(1_000)), ..TermsChange::default() }, None),
@@ -60,6 +60,29 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
             sale.engine.next_number = OrderId::NUMBER_MAX;
             sale.placed(a_place(9, 1));
             place
+        }
+        Refusal::NotEnded => Command::Close(commodity(1)),
+        Refusal::HasOpenOrders => {
+            sale.now = at(9_000);
+            Command::Close(commodity(1))
+        }
+        Refusal::Closed => {
+            sale.run(payment(order)).unwrap();
+            sale.now = at(9_000);
+            sale.run(Command::Close(commodity(1))).unwrap();
+            Command::Restock { commodity: commodity(1), units: units(1) }
+        }
+        Refusal::StaleRow => {
+            sale.apply();
+            let while_held = sale.row(order);
+            sale.cancel(order);
+            sale.forget();
+            with_row(payment(order), while_held)
+        }
+        Refusal::UpgradeUnfinished => {
+            sale = Sale::with_older_releases(terms(), 5);
+            sale.now = at(9_000);
+            Command::Close(commodity(1))
         }
     };
     (sale, command)
@@ -104,4 +127,9 @@ reached! {
     a_change_of_a_version_that_is_gone_is_refused: VersionMismatch,
     removing_a_commodity_with_held_units_is_refused: HasOrders,
     an_order_after_the_last_number_of_the_epoch_is_refused: EpochExhausted,
+    closing_a_sale_that_goes_on_is_refused: NotEnded,
+    closing_while_units_are_held_is_refused: HasOpenOrders,
+    changing_what_is_closed_is_refused: Closed,
+    a_row_that_is_older_than_what_was_forgotten_is_refused: StaleRow,
+    closing_while_older_releases_take_part_is_refused: UpgradeUnfinished,
 }

@@ -1,0 +1,151 @@
+//! What can happen to a partition, as chance has it: commands over few ids, time that goes on, stands still, goes back and now and
+//! then leaps a day, tables that are late, memory that is given up.
+
+use proptest::option;
+use proptest::prelude::*;
+
+use super::support::*;
+use crate::domain::{Price, Terms, TermsChange};
+
+/// What happens next. Orders are picked among all ids ever given and commodities among the last ones listed, so that a step means
+/// something wherever it stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Place {
+        commodity: usize,
+        user: i64,
+        count: i64,
+        key: Option<usize>,
+        fingerprint: i64,
+    },
+    List {
+        is_new: bool,
+        terms: Box<Terms>,
+        total: i64,
+    },
+    Operate(usize, Operation),
+    CloseEnded {
+        before: i64,
+        at_most: usize,
+    },
+    ConfirmPayment(Pick),
+    ConfirmRefund(Pick),
+    Cancel {
+        order: Pick,
+        user: Option<i64>,
+    },
+    Expire(usize),
+    Time(i64),
+    /// So many steps more go into one batch with this one.
+    Together(usize),
+    /// The tables are so many batches behind, from now on.
+    Lag(usize),
+    /// All rows are read; what is done with them is done later.
+    Read,
+    /// What is in so many batches before the last one in the tables is forgotten.
+    Forget {
+        behind: u64,
+        at_most: usize,
+    },
+    Restore {
+        with_older_releases: bool,
+    },
+}
+
+/// An order, and whether somebody still has its row in hand from when all rows were read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pick {
+    pub(crate) order: usize,
+    pub(crate) with_row_in_hand: bool,
+}
+
+/// What an operator does to one commodity.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Change { change: Box<TermsChange>, expected_version: Option<u32> },
+    Restock(i64),
+    Pause,
+    Resume,
+    End,
+    Close,
+    Remove,
+}
+
+pub(crate) fn a_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        30 => a_placing(),
+        10 => a_pick().prop_map(Step::ConfirmPayment),
+        5 => a_pick().prop_map(Step::ConfirmRefund),
+        12 => (a_pick(), option::weighted(0.5, 1..=3i64)).prop_map(|(order, user)| Step::Cancel { order, user }),
+        6 => (0..=3usize).prop_map(Step::Expire),
+        7 => prop_oneof![8 => -900..2_500i64, 1 => Just(25 * 60 * 60 * 1_000)].prop_map(Step::Time),
+        2 => (0..=3usize).prop_map(Step::Together),
+        2 => (0..=6usize).prop_map(Step::Lag),
+        3 => Just(Step::Read),
+        14 => (0..=2u64, prop_oneof![0..=3usize, Just(usize::MAX)]).prop_map(|(behind, at_most)| Step::Forget { behind, at_most }),
+        3 => prop::bool::weighted(0.2).prop_map(|with_older_releases| Step::Restore { with_older_releases }),
+        4 => (prop::bool::weighted(0.8), some_terms(), 0..=12i64).prop_map(|(is_new, terms, total)| {
+            Step::List { is_new, terms: Box::new(terms), total }
+        }),
+        12 => (any::<usize>(), an_operation()).prop_map(|(commodity, operation)| Step::Operate(commodity, operation)),
+        2 => (-2_000..500i64, 1..=2usize).prop_map(|(before, at_most)| Step::CloseEnded { before, at_most }),
+    ]
+}
+
+fn a_pick() -> impl Strategy<Value = Pick> {
+    (any::<usize>(), prop::bool::weighted(0.3)).prop_map(|(order, with_row_in_hand)| Pick { order, with_row_in_hand })
+}
+
+fn a_placing() -> impl Strategy<Value = Step> {
+    (any::<usize>(), 1..=3i64, 1..=4i64, option::of(0..=2usize), 0..=1i64)
+        .prop_map(|(commodity, user, count, key, fingerprint)| Step::Place { commodity, user, count, key, fingerprint })
+}
+
+fn an_operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (a_change(), option::weighted(0.3, 1..=4u32))
+            .prop_map(|(change, expected_version)| Operation::Change { change: Box::new(change), expected_version }),
+        2 => prop_oneof![0..=4i64, Just(1_000_000_000)].prop_map(Operation::Restock),
+        1 => Just(Operation::Pause),
+        2 => Just(Operation::Resume),
+        2 => Just(Operation::End),
+        4 => Just(Operation::Close),
+        2 => Just(Operation::Remove),
+    ]
+}
+
+fn some_terms() -> impl Strategy<Value = Terms> {
+    (option::of(1..=5u32), option::weighted(0.7, 1..=3u32), 0..9_000i64, an_end()).prop_map(
+        |(limit_per_user, hold_seconds, starts_at, ends_at)| Terms {
+            limit_per_user,
+            hold_seconds,
+            starts_at: at(starts_at),
+            ends_at: at(ends_at),
+            ..terms()
+        },
+    )
+}
+
+/// Soon, or not within some days.
+fn an_end() -> impl Strategy<Value = i64> {
+    prop_oneof![1 => 0..40_000i64, 2 => Just(LATE_MS)]
+}
+
+/// The end of a sale that none of the leaps of one run get to.
+pub(crate) const LATE_MS: i64 = 1_000 * 24 * 60 * 60 * 1_000;
+
+fn a_change() -> impl Strategy<Value = TermsChange> {
+    let price = option::weighted(0.3, (0..=2i64).prop_map(|minor| Price::new(minor).unwrap()));
+    let limit = option::weighted(0.3, option::of(0..=4u32));
+    let hold = option::weighted(0.3, option::of(1..=3u32));
+    let total = option::weighted(0.5, (0..=12i64).prop_map(units));
+    let ends_at = option::weighted(0.2, an_end().prop_map(at));
+    (price, limit, hold, total, ends_at).prop_map(|(price, limit_per_user, hold_seconds, total, ends_at)| TermsChange {
+        price,
+        limit_per_user,
+        hold_seconds,
+        total,
+        ends_at,
+        ..TermsChange::default()
+    })
+}
