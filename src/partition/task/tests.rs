@@ -260,13 +260,13 @@ async fn an_order_is_shown_from_its_confirm_on_and_its_buyer_finds_it() {
     assert_eq!(placed(&first.await.unwrap()), order);
     let deadline = Instant::now() + Duration::from_secs(60);
     assert_eq!(inbox.lookup(order.id).await, Ok(Sighting::Known(order)));
-    assert_eq!(inbox.orders_of_by(deadline, order.user).await, Ok(vec![order]));
+    assert_eq!(inbox.orders_of_by(deadline, order.id.partition(), order.user).await, Ok(vec![order]));
 
     world.ownership.applied.send_replace((order.id.epoch(), Sequence(1)));
     while inbox.lookup(order.id).await != unknown(1) {
         tokio::task::yield_now().await;
     }
-    assert_eq!(inbox.orders_of_by(deadline, order.user).await, Ok(Vec::new()));
+    assert_eq!(inbox.orders_of_by(deadline, order.id.partition(), order.user).await, Ok(Vec::new()));
 }
 
 /// The engine forgets what the tables have had for a while; whoever calls such an order off has to bring its row along.
