@@ -133,14 +133,19 @@ pub(crate) async fn listings(
     wanted: Option<CommodityState>,
     now: Timestamp,
 ) -> Result<Vec<Listing>, Problem> {
-    if wanted == Some(CommodityState::Closed) {
-        let closed = state.store.closed_commodities(page.after, page.limit + 1).await?;
-        return Ok(closed.into_iter().map(Listing::new).collect());
-    }
+    let most = page.limit + 1;
+    // The board first: what it does not show as closed any more, the tables have.
     let is_wanted = |state: CommodityState| wanted.map_or(state != CommodityState::Closed, |wanted| state == wanted);
     let all = state.router.board().all().into_iter();
     let all = all.filter(|listing| page.after.is_none_or(|after| listing.id > after) && is_wanted(listing.state(now)));
-    Ok(all.take(page.limit as usize + 1).collect())
+    let mut found: Vec<Listing> = all.take(most as usize).collect();
+    if wanted == Some(CommodityState::Closed) {
+        found.extend(state.store.closed_commodities(page.after, most).await?.into_iter().map(Listing::new));
+        found.sort_by_key(|listing| listing.id);
+        found.dedup_by_key(|listing| listing.id);
+        found.truncate(most as usize);
+    }
+    Ok(found)
 }
 
 /// The query's `state`, if it is one a commodity can be in.

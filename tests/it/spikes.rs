@@ -28,13 +28,13 @@ use crate::support::{Backend, commodity, user};
 const SECRET: &str = "a secret for tests that is long enough";
 
 /// Nodes that come and go, with a consumer behind them.
-struct Spikes {
-    cluster: Cluster,
-    consumer: Option<TestConsumer>,
+pub struct Spikes {
+    pub cluster: Cluster,
+    pub consumer: Option<TestConsumer>,
 }
 
 impl Spikes {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::on(TestBroker::new(Partitions::DEFAULT)).await
     }
 
@@ -44,7 +44,7 @@ impl Spikes {
         Self { cluster, consumer }
     }
 
-    fn config(&self, id: &str) -> Config {
+    pub fn config(&self, id: &str) -> Config {
         let mut config = self.cluster.config();
         config.node.id = id.into();
         config.http.listen = "127.0.0.1:0".parse().expect("an address");
@@ -59,7 +59,7 @@ impl Spikes {
         config
     }
 
-    async fn start(&self, id: &str) -> SpikeNode {
+    pub async fn start(&self, id: &str) -> SpikeNode {
         Self::start_with(&self.config(id)).await
     }
 
@@ -70,7 +70,7 @@ impl Spikes {
     }
 
     /// Puts commodities 1 to 8 on sale, with so many units each.
-    async fn list(&self, router: &Router, total: i64) {
+    pub async fn list(&self, router: &Router, total: i64) {
         for id in 1..=8 {
             let list =
                 Command::List { commodity: commodity(id), terms: Box::new(endless_terms()), total: Units::new(total).expect("in range") };
@@ -79,7 +79,7 @@ impl Spikes {
     }
 
     /// Which nodes own partitions, as the database has it.
-    async fn owners(&self) -> BTreeSet<String> {
+    pub async fn owners(&self) -> BTreeSet<String> {
         self.cluster.store.partition_rows().await.expect("the database is there").into_iter().filter_map(|row| row.owner).collect()
     }
 
@@ -123,7 +123,7 @@ impl Spikes {
     }
 
     /// When everything has stopped: the rows agree with what was answered.
-    async fn audit(self, accepted: i64) {
+    pub async fn audit(self, accepted: i64) {
         self.consumer.expect("it consumes").stop().await;
         let rows = self.cluster.store.audit().await.expect("the database is there");
         assert!(rows.iter().all(|row| row.balanced), "{rows:?}");
@@ -131,7 +131,7 @@ impl Spikes {
     }
 }
 
-async fn buy(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
+pub async fn buy(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
     let place = Place {
         commodity: commodity(id),
         user: user(buyer),
