@@ -11,7 +11,7 @@ use doorbuster::broker::Broker;
 use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::shutdown::StopSignals;
-use doorbuster::store::{Role, Store};
+use doorbuster::store::{AuditScope, Role, Store};
 use doorbuster::tools::{audit, dead, nodes, simulate, token, upgrade};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 use secrecy::ExposeSecret;
@@ -40,7 +40,11 @@ enum Command {
     /// Mint tokens with the configured key.
     Token(TokenArguments),
     /// Check for every commodity that total = available + held + sold = what the order rows say; exit 1 if not.
-    Audit,
+    Audit {
+        /// Check what is sealed too: closed and removed commodities that an audit has found right before.
+        #[arg(long)]
+        all: bool,
+    },
     /// Create or upgrade the schema.
     Migrate {
         /// Instead: the last step of an upgrade, when every process is of this release. See docs/upgrading.md.
@@ -132,7 +136,10 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
         match command {
             None => serve(&config, data).await?,
             Some(Command::Token(arguments)) => mint(&config, data, arguments)?,
-            Some(Command::Audit) => return Ok(if audit::run(&config, data).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Some(Command::Audit { all }) => {
+                let scope = if all { AuditScope::All } else { AuditScope::Unsealed };
+                return Ok(if audit::run(&config, data, scope).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Simulate(_)) => unreachable!("it has run"),

@@ -1,22 +1,25 @@
 //! Whether the books balance: the equation of every commodity against its order rows, read in one snapshot. Never repairs
-//! anything.
+//! anything; what is over and right is sealed, and not read again unless somebody asks for it.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::CommodityId;
-use crate::http::problem::Problem;
+use crate::http::problem::{Fault, Problem};
 use crate::http::schema::problems;
-use crate::http::{AppState, Operator};
-use crate::store::AuditRow;
+use crate::http::{AppState, Operator, Query};
+use crate::store::{AuditRow, AuditScope};
 
 /// The books.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Audit {
-    /// Whether `total = available + held + sold = what the order rows say` for every commodity.
+    /// Whether `total = available + held + sold = what the order rows say` for every commodity that was looked at.
     balanced: bool,
-    /// Every commodity, by id.
+    /// Closed and removed commodities that were found right before, and were not looked at.
+    #[schema(minimum = 0)]
+    sealed: u64,
+    /// Every other commodity, by id.
     items: Vec<AuditItem>,
 }
 
@@ -35,6 +38,10 @@ pub(crate) struct AuditItem {
     sold_by_orders: i64,
     /// Order rows whose units are off sale.
     live_orders: i64,
+    /// Order rows whose money has to go back.
+    refunds_due: i64,
+    /// Live order rows under a key that another live order of the same buyer has.
+    keys_used_twice: i64,
     /// Whether this commodity's equation holds.
     balanced: bool,
 }
@@ -51,18 +58,37 @@ impl From<AuditRow> for AuditItem {
             held_by_orders: row.held_by_orders,
             sold_by_orders: row.sold_by_orders,
             live_orders: row.live_orders,
+            refunds_due: row.refunds_due,
+            keys_used_twice: row.keys_used_twice,
             balanced: row.balanced,
         }
     }
 }
 
 /// Check the equation of every commodity.
+///
+/// A closed or removed commodity is checked once and sealed, until an order of it changes all the same (a late payment that is
+/// given back).
 #[utoipa::path(get, path = "/admin/v1/audit", operation_id = "audit", tag = "operators: audit",
+    params(("all" = Option<bool>, Query, description = "`true`: what is sealed is checked too, order by order")),
     responses((status = 200, description = "What was found", body = Audit), AuditProblems))]
-pub(crate) async fn show(state: web::Data<AppState>, _operator: Operator) -> Result<HttpResponse, Problem> {
-    let rows = state.store.audit().await?;
-    let balanced = rows.iter().all(|row| row.balanced);
-    Ok(HttpResponse::Ok().json(Audit { balanced, items: rows.into_iter().map(AuditItem::from).collect() }))
+pub(crate) async fn show(state: web::Data<AppState>, _operator: Operator, mut query: Query) -> Result<HttpResponse, Problem> {
+    let scope = match query.take("all").as_deref() {
+        None | Some("false") => AuditScope::Unsealed,
+        Some("true") => AuditScope::All,
+        Some(_) => {
+            query.fault(Fault::new("all", "must be true or false"));
+            AuditScope::Unsealed
+        }
+    };
+    query.finish()?;
+    let audit = state.store.audit_of(scope).await?;
+    // What was found stands, sealed or not: only the next audit has more to read.
+    if let Err(error) = state.store.seal(&audit, (state.clock)()).await {
+        tracing::warn!(%error, "an audit could not seal what is over");
+    }
+    let (balanced, sealed) = (audit.is_balanced(), audit.sealed);
+    Ok(HttpResponse::Ok().json(Audit { balanced, sealed, items: audit.rows.into_iter().map(AuditItem::from).collect() }))
 }
 
 problems!(AuditProblems: Unavailable);

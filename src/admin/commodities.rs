@@ -6,9 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{note, terms};
-use crate::domain::{Commodity, CommodityId, Currency, Invalid, Price, Timestamp, Units};
+use crate::domain::{Commodity, CommodityId, CommodityState, Currency, Invalid, Price, Timestamp, Units};
 use crate::engine::{Answer, Command, Refusal};
-use crate::http::commodities::{CommodityBody, listing, listings};
+use crate::http::commodities::{CommodityBody, listing, listings, state_wanted};
 use crate::http::etag::{self, Expected};
 use crate::http::orders::unexpected;
 use crate::http::problem::Problem;
@@ -34,6 +34,9 @@ pub(crate) struct OperatorCommodityBody {
     /// When an operator ended the sale before its window did; null if nobody did.
     #[schema(required)]
     ended_at: Option<Timestamp>,
+    /// When it was closed; null while it is not.
+    #[schema(required)]
+    closed_at: Option<Timestamp>,
     /// Grows with each change an operator makes, not with orders. In quotes it is the `ETag`.
     version: u32,
 }
@@ -46,6 +49,7 @@ impl OperatorCommodityBody {
             sold: commodity.stock.sold,
             paused: commodity.paused,
             ended_at: commodity.ended_at,
+            closed_at: commodity.closed_at,
             version: commodity.version,
         }
     }
@@ -146,17 +150,21 @@ pub(crate) struct PendingChange {
     status: &'static str,
 }
 
-/// All commodities, by id.
+/// All commodities, by id. What is closed is left out, unless it is asked for.
 #[utoipa::path(get, path = "/admin/v1/commodities", operation_id = "operator_list_commodities", tag = "operators: commodities",
-    params(PageParameters<CommodityId>),
-    responses((status = 200, description = "A page of commodities", body = Page<OperatorCommodityBody>)))]
+    params(PageParameters<CommodityId>,
+        ("state" = Option<CommodityState>, Query, description = "Only commodities in this state; left out: all but closed ones")),
+    responses((status = 200, description = "A page of commodities", body = Page<OperatorCommodityBody>), ListProblems))]
 pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut query: Query) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<CommodityId>::read(&mut query);
+    let wanted = state_wanted(&mut query);
     query.finish()?;
     let now = (state.clock)();
-    let found = listings(&state, &page);
+    let found = listings(&state, &page, wanted, now).await?;
     Ok(HttpResponse::Ok().json(Page::of(found, page.limit, |listing| listing.id, |listing| OperatorCommodityBody::of(&listing, now))))
 }
+
+problems!(ListProblems: Unavailable);
 
 /// One commodity.
 #[utoipa::path(get, path = "/admin/v1/commodities/{id}", operation_id = "operator_read_commodity", tag = "operators: commodities",
@@ -165,7 +173,7 @@ pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut qu
         (status = 200, description = "The commodity", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         ReadProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, _operator: Operator, id: Id<CommodityId>) -> Result<HttpResponse, Problem> {
-    let listing = listing(&state, id.0)?;
+    let listing = listing(&state, id.0).await?;
     Ok(shown(&state, HttpResponse::Ok(), &listing))
 }
 
@@ -234,7 +242,7 @@ pub(crate) async fn change(
     command(&state, id.0, Command::Change { commodity: id.0, change: Box::new(change), expected_version }).await
 }
 
-problems!(ChangeProblems: CommodityNotFound, TotalTooLow, VersionMismatch, Unavailable, Overloaded);
+problems!(ChangeProblems: CommodityNotFound, TotalTooLow, Closed, VersionMismatch, Unavailable, Overloaded);
 
 /// Take a commodity off the list that nobody holds or bought units of.
 #[utoipa::path(delete, path = "/admin/v1/commodities/{id}", operation_id = "remove_commodity", tag = "operators: commodities",
@@ -254,7 +262,7 @@ pub(crate) async fn remove(
     command(&state, id.0, Command::Remove(id.0)).await
 }
 
-problems!(RemoveProblems: CommodityNotFound, HasOrders, Unavailable, Overloaded);
+problems!(RemoveProblems: CommodityNotFound, HasOrders, Closed, Unavailable, Overloaded);
 
 /// Add units. They are on sale at once.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/restock", operation_id = "restock_commodity", tag = "operators: commodities",
@@ -281,7 +289,7 @@ pub(crate) async fn restock(
     command(&state, id.0, Command::Restock { commodity: id.0, units }).await
 }
 
-problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Unavailable, Overloaded);
+problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, Unavailable, Overloaded);
 
 /// Units to add: at least one.
 struct Added(Units);
@@ -312,7 +320,7 @@ pub(crate) async fn pause(
     command(&state, id.0, Command::Pause(id.0)).await
 }
 
-problems!(SwitchProblems: CommodityNotFound, Unavailable, Overloaded);
+problems!(SwitchProblems: CommodityNotFound, Closed, Unavailable, Overloaded);
 
 /// Go on with a paused sale. Resuming what is not paused changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/resume", operation_id = "resume_commodity", tag = "operators: commodities",
@@ -349,6 +357,29 @@ pub(crate) async fn end(
     note(operator.0, &request, "end commodity", id.0);
     command(&state, id.0, Command::End(id.0)).await
 }
+
+/// Make a commodity history whose sale is over and of which nothing is owed. Closing what is closed changes nothing.
+///
+/// It and its orders can be read as before; nothing of them changes any more, but for money that has to go back. A commodity is closed
+/// by itself some time after its sale.
+#[utoipa::path(post, path = "/admin/v1/commodities/{id}/close", operation_id = "close_commodity", tag = "operators: commodities",
+    params(("id" = CommodityId, Path, description = "The commodity")),
+    responses(
+        (status = 200, description = "Closed", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 202, description = "The outcome is not known yet", body = PendingChange,
+            headers(("Location" = String, description = "The commodity"), ("Retry-After" = u32, description = "Seconds to wait"))),
+        CloseProblems))]
+pub(crate) async fn close(
+    state: web::Data<AppState>,
+    operator: Operator,
+    id: Id<CommodityId>,
+    request: RequestId,
+) -> Result<HttpResponse, Problem> {
+    note(operator.0, &request, "close commodity", id.0);
+    command(&state, id.0, Command::Close(id.0)).await
+}
+
+problems!(CloseProblems: CommodityNotFound, NotEnded, HasOpenOrders, UpgradeUnfinished, Unavailable, Overloaded);
 
 async fn command(state: &AppState, id: CommodityId, command: Command) -> Result<HttpResponse, Problem> {
     let reply = state.router.about_commodity(id, command).await;

@@ -30,6 +30,7 @@ pub fn operators(routes: &mut ServiceConfig) {
         .service(route("/admin/v1/commodities/{id}/pause", vec![on(Method::POST, commodities::pause)]))
         .service(route("/admin/v1/commodities/{id}/resume", vec![on(Method::POST, commodities::resume)]))
         .service(route("/admin/v1/commodities/{id}/end", vec![on(Method::POST, commodities::end)]))
+        .service(route("/admin/v1/commodities/{id}/close", vec![on(Method::POST, commodities::close)]))
         .service(route("/admin/v1/orders", vec![get(orders::list)]))
         .service(route("/admin/v1/orders.csv", vec![get(orders::export)]))
         .service(route("/admin/v1/orders/{id}", vec![get(orders::read)]))

@@ -17,6 +17,7 @@ use super::{audit, commodities, nodes, orders, users};
         commodities::pause,
         commodities::resume,
         commodities::end,
+        commodities::close,
         orders::list,
         orders::export,
         orders::read,

@@ -97,7 +97,7 @@ pub(crate) async fn cancel(
     cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
 
 fn filter(query: &mut Query) -> OrderFilter {
     OrderFilter {

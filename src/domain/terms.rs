@@ -149,6 +149,24 @@ pub enum CommodityState {
     Closed,
 }
 
+impl CommodityState {
+    /// Every state.
+    pub const ALL: [CommodityState; 6] = [Self::NotStarted, Self::Open, Self::SoldOut, Self::Paused, Self::Ended, Self::Closed];
+
+    /// The word used in JSON and in filters of lists.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotStarted => "not_started",
+            Self::Open => "open",
+            Self::SoldOut => "sold_out",
+            Self::Paused => "paused",
+            Self::Ended => "ended",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// A commodity: its id, terms, stock, and what operators did to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commodity {

@@ -173,6 +173,12 @@ impl App {
         self.address
     }
 
+    /// The way of commands.
+    #[must_use]
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
     /// Prints where to look.
     pub fn welcome(&self) {
         let banner = welcome::banner(self.address, self.data.path(), self.demo, &self.router.board().all());

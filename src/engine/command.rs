@@ -179,7 +179,7 @@ pub enum Refusal {
     NotEnded,
     /// Units are held, or a refund is due.
     HasOpenOrders,
-    /// The commodity is closed: nothing of it changes any more.
+    /// The commodity is closed: nothing of it changes any more. A placing under a key may have its order in the tables.
     Closed,
     /// The row that came along is older than what the engine has forgotten: read it again.
     StaleRow,

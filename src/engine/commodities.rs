@@ -16,17 +16,24 @@ pub(super) struct Listing {
     pub(super) removed: bool,
     /// Who has live units; of one that is over, nobody is remembered.
     pub(super) buyers: Buyers,
-    /// Keys of its orders; of one that is over, none.
+    /// Keys of its orders; of one that the tables have as over, none.
     pub(super) keys: Keys,
+    /// Whether the tables have it that it is over.
+    is_history: bool,
     refunds_due: u32,
     /// Orders of it that the engine knows.
     orders: u32,
 }
 
 impl Listing {
-    /// Closed or removed: it is kept only for what is owed, or not in the tables yet, of its orders.
+    /// Closed or removed: it is kept only for what is owed, or not in the tables yet, of it and its orders.
     pub(super) const fn is_over(&self) -> bool {
         self.removed || self.commodity.closed_at.is_some()
+    }
+
+    /// Listed; or closed, and the tables may not have that yet.
+    pub(super) const fn is_shown(&self) -> bool {
+        !self.removed && !self.is_history
     }
 }
 
@@ -47,8 +54,8 @@ impl Commodities {
     pub(super) fn insert(&mut self, commodity: Commodity, removed: bool) -> u32 {
         assert_balanced(&commodity);
         let hash = hash_of(commodity.id);
-        let (buyers, keys) = (Buyers::default(), Keys::default());
-        let listing = Some(Listing { commodity, removed, buyers, keys, refunds_due: 0, orders: 0 });
+        let (buyers, keys, is_history) = (Buyers::default(), Keys::default(), removed || commodity.closed_at.is_some());
+        let listing = Some(Listing { commodity, removed, buyers, keys, is_history, refunds_due: 0, orders: 0 });
         let slot = if let Some(slot) = self.free.pop() {
             self.listings[slot as usize] = listing;
             slot
@@ -61,10 +68,16 @@ impl Commodities {
         slot
     }
 
-    /// Forgets who bought and under which keys, as of now; and the commodity, as soon as no order of it is known.
+    /// Forgets who bought. Until the tables have it that the commodity is over, its keys lead to its orders from here.
     pub(super) fn finish(&mut self, slot: u32) {
+        self.listing_mut(slot).buyers = Buyers::default();
+    }
+
+    /// The tables have it that the commodity is over, and every order of it: forgets its keys, and the commodity as soon as no order of
+    /// it is known.
+    pub(super) fn make_history(&mut self, slot: u32) {
         let listing = self.listing_mut(slot);
-        (listing.buyers, listing.keys) = (Buyers::default(), Keys::default());
+        (listing.keys, listing.is_history) = (Keys::default(), true);
         self.drop_if_done(slot);
     }
 
@@ -81,7 +94,7 @@ impl Commodities {
 
     fn drop_if_done(&mut self, slot: u32) {
         let listing = self.listing(slot);
-        if !listing.is_over() || listing.orders > 0 {
+        if !listing.is_history || listing.orders > 0 {
             return;
         }
         let hash = hash_of(listing.commodity.id);

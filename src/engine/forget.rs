@@ -1,5 +1,8 @@
 //! What an engine need not know any more: orders that are in the tables, keys of orders that ended long ago.
 //!
+//! A commodity that is over is forgotten with its keys when the tables have that, and with it all of its orders: whoever asks for
+//! one by its key is answered from here until then, and from the tables afterwards.
+//!
 //! An order is forgotten when the tables have its last change and nothing is due of it (no hold to end, no refund to make). A
 //! command about it then brings its row along. The row counts only if it was read when the tables had all that this engine has
 //! forgotten: what changed later, this engine still knows.
@@ -13,9 +16,23 @@ use crate::engine::orders::NONE;
 const KEYS_FREED_PER_ORDER_MAX: usize = 2;
 
 impl Engine {
-    /// Forgets orders whose last change is in a batch of this epoch up to `applied`, which the tables have; at most so many, oldest
-    /// first. Returns whether there may be more.
+    /// Forgets orders whose last change is in a batch of this epoch up to `applied`, which the tables have, and commodities that came
+    /// to be over in one; at most so many of each, oldest first. Returns whether there may be more.
     pub fn forget(&mut self, applied: Sequence, at_most: usize) -> bool {
+        let (orders, commodities) = (self.forget_orders(applied, at_most), self.forget_commodities(applied, at_most));
+        orders || commodities
+    }
+
+    fn forget_commodities(&mut self, applied: Sequence, at_most: usize) -> bool {
+        for _ in 0..at_most {
+            let Some((_, slot)) = self.ending.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
+            self.ending.pop_front();
+            self.commodities.make_history(slot);
+        }
+        true
+    }
+
+    fn forget_orders(&mut self, applied: Sequence, at_most: usize) -> bool {
         for _ in 0..at_most {
             let Some((sequence, slot)) = self.unsettled.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
             self.unsettled.pop_front();

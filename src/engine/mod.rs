@@ -2,9 +2,9 @@
 //!
 //! It never reads a clock, draws a random number, awaits, logs or does I/O; time arrives as an argument.
 //!
-//! What it knows: every commodity that is not closed, how many live units each buyer has, the idempotency keys, every reserved order and
-//! every one whose refund is due; and of all others those whose last change is not in the tables yet. What else there is of an order
-//! lies in the tables, and its row comes along with a command that is about it (R10).
+//! What it knows: every commodity that the tables do not have as closed or removed, how many live units each buyer has, the idempotency
+//! keys, every reserved order and every one whose refund is due; and of all others those whose last change is not in the tables yet.
+//! What else there is of an order lies in the tables, and its row comes along with a command that is about it (R10).
 //!
 //! What that costs, with a million buyers of one order each: `cargo bench --bench engine` prints it.
 
@@ -51,6 +51,8 @@ pub struct Engine {
     gathering: Sequence,
     /// Changes of orders, oldest first: the batch and the order's slot.
     unsettled: VecDeque<(Sequence, u32)>,
+    /// Commodities that came to be over, oldest first: the batch and the commodity's slot.
+    ending: VecDeque<(Sequence, u32)>,
     /// The last batch with a change of an order that was forgotten.
     forgotten_up_to: Sequence,
     /// Keys of ended orders, those that ended first before the others.
@@ -126,6 +128,13 @@ impl Engine {
         (!listing.is_over()).then_some(&listing.commodity)
     }
 
+    /// A commodity as everyone may see it: one that is closed too, until the tables have that.
+    #[must_use]
+    pub fn shown(&self, id: CommodityId) -> Option<&Commodity> {
+        let listing = self.commodities.listing(self.commodities.find(id)?);
+        listing.is_shown().then_some(&listing.commodity)
+    }
+
     /// All commodities that are neither closed nor removed, in no particular order.
     pub fn commodities(&self) -> impl Iterator<Item = &Commodity> {
         self.commodities.listed().map(|(_, commodity)| commodity)
@@ -159,7 +168,8 @@ impl Engine {
     /// Bytes allocated for orders, buyers, keys and their indexes, spare capacity included; without the commodities' texts.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let queues = self.unsettled.capacity() * size_of::<(Sequence, u32)>() + self.ended_keys.capacity() * size_of::<EndedKey>();
+        let waiting = self.unsettled.capacity() + self.ending.capacity();
+        let queues = waiting * size_of::<(Sequence, u32)>() + self.ended_keys.capacity() * size_of::<EndedKey>();
         self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues
     }
 

@@ -1,5 +1,6 @@
 //! What operators do to commodities: list, change, restock, pause, resume, end, close, remove.
 
+use super::keys::Keys;
 use super::{Answer, Engine, Outcome, Refusal};
 use crate::domain::{Commodity, CommodityId, Stock, Terms, TermsChange, Timestamp, Units};
 use crate::event::Event;
@@ -94,7 +95,8 @@ impl Engine {
         Ok(self.answer(slot))
     }
 
-    /// Makes a commodity history: its sale is over, and nothing of it is held or owed. It is forgotten with its buyers and keys.
+    /// Makes a commodity history: its sale is over, and nothing of it is held or owed. It is forgotten when the tables have that, with
+    /// its keys, which lead to its orders until then.
     pub(super) fn close(&mut self, now: Timestamp, id: CommodityId, events: &mut Vec<Event>) -> Outcome {
         let slot = match self.find_commodity(id) {
             // Not quite forgotten yet.
@@ -128,8 +130,13 @@ impl Engine {
     fn close_in(&mut self, now: Timestamp, slot: u32, events: &mut Vec<Event>) -> Answer {
         let closed = self.commodities.amend(slot, |commodity| commodity.closed_at = Some(now)).clone();
         events.push(Event::Closed { commodity: closed.id, at: now, version: closed.version });
-        self.commodities.finish(slot);
+        self.finish(slot);
         Answer::Commodity(Box::new(closed))
+    }
+
+    fn finish(&mut self, slot: u32) {
+        self.commodities.finish(slot);
+        self.ending.push_back((self.gathering, slot));
     }
 
     /// Whether no unit of it is held and no refund is due.
@@ -144,8 +151,9 @@ impl Engine {
         if !self.owes_nothing(slot) || self.commodities.get(slot).stock.sold > Units::ZERO {
             return Err(Refusal::HasOrders);
         }
-        self.commodities.listing_mut(slot).removed = true;
-        self.commodities.finish(slot);
+        let listing = self.commodities.listing_mut(slot);
+        (listing.removed, listing.keys) = (true, Keys::default());
+        self.finish(slot);
         events.push(Event::Removed { commodity: id, at: now });
         Ok(Answer::Removed)
     }

@@ -39,7 +39,8 @@ impl Engine {
         }
         let commodity = &listing.commodity;
         match commodity.state(now) {
-            CommodityState::Ended | CommodityState::Closed => return Err(Refusal::Ended),
+            CommodityState::Ended => return Err(Refusal::Ended),
+            CommodityState::Closed => return Err(Refusal::Closed),
             CommodityState::Paused => return Err(Refusal::Paused),
             CommodityState::NotStarted => return Err(Refusal::NotStarted),
             CommodityState::SoldOut => return Err(Refusal::SoldOut),

@@ -30,6 +30,7 @@ pub(super) fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, 
         holds: Holds::new(),
         gathering: Sequence::FENCE.next(),
         unsettled: VecDeque::new(),
+        ending: VecDeque::new(),
         forgotten_up_to: Sequence::FENCE,
         ended_keys: VecDeque::new(),
     };

@@ -1,4 +1,4 @@
-//! What is on sale, for everyone: read from the board, never from an engine or the database.
+//! What is on sale, for everyone: read from the board, never from an engine. What is closed is read from the tables.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::cursor::{Page, PageRequest};
 use super::etag;
 use super::extract::Id;
-use super::problem::Problem;
+use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::schema::{PageParameters, problems};
 use super::state::AppState;
@@ -73,21 +73,27 @@ impl CommodityBody {
     }
 }
 
-/// What is on sale, was or will be, by id.
+/// What is on sale, was or will be, by id. What is closed is left out, unless it is asked for.
 #[utoipa::path(get, path = "/v1/commodities", operation_id = "list_commodities", tag = "commodities", security(()),
-    params(PageParameters<CommodityId>, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer the client has")),
+    params(PageParameters<CommodityId>,
+        ("state" = Option<CommodityState>, Query, description = "Only commodities in this state; left out: all but closed ones"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer the client has")),
     responses(
         (status = 200, description = "A page of commodities", body = Page<CommodityBody>, headers(("ETag" = String, description = "A weak tag"))),
-        (status = 304, description = "Nothing a buyer sees has changed since that `ETag`")))]
+        (status = 304, description = "Nothing a buyer sees has changed since that `ETag`"),
+        ListProblems))]
 pub(crate) async fn list(state: web::Data<AppState>, mut query: Query, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<CommodityId>::read(&mut query);
+    let wanted = state_wanted(&mut query);
     query.finish()?;
     let now = (state.clock)();
-    let found = listings(&state, &page);
+    let found = listings(&state, &page, wanted, now).await?;
     let visible: Vec<u8> = found.iter().flat_map(|listing| etag::visible_bytes(listing, listing.state(now))).collect();
     let body = || Page::of(found, page.limit, |listing| listing.id, |listing| CommodityBody::of(&listing, now));
     Ok(revalidated(&request, &etag::weak_tag(&visible), body))
 }
+
+problems!(ListProblems: Unavailable);
 
 /// One commodity.
 #[utoipa::path(get, path = "/v1/commodities/{id}", operation_id = "read_commodity", tag = "commodities", security(()),
@@ -99,7 +105,7 @@ pub(crate) async fn list(state: web::Data<AppState>, mut query: Query, request: 
         (status = 304, description = "Nothing a buyer sees has changed since that `ETag`"),
         ReadProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, id: Id<CommodityId>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let listing = listing(&state, id.0)?;
+    let listing = listing(&state, id.0).await?;
     let now = (state.clock)();
     let tag = etag::weak_tag(&etag::visible_bytes(&listing, listing.state(now)));
     Ok(revalidated(&request, &tag, || CommodityBody::of(&listing, now)))
@@ -107,19 +113,49 @@ pub(crate) async fn read(state: web::Data<AppState>, id: Id<CommodityId>, reques
 
 problems!(ReadProblems: CommodityNotFound, Unavailable);
 
-/// The commodity as the board shows it. While partitions are being taken, what is not on the board may still be there.
-pub(crate) fn listing(state: &AppState, id: CommodityId) -> Result<Listing, Problem> {
-    match state.router.board().get(id) {
-        Some(listing) => Ok(listing),
+/// The commodity as the board shows it, or a closed one as the tables have it. While partitions are being taken, what is neither may
+/// still be there.
+pub(crate) async fn listing(state: &AppState, id: CommodityId) -> Result<Listing, Problem> {
+    if let Some(listing) = state.router.board().get(id) {
+        return Ok(listing);
+    }
+    match state.store.closed_commodity(id).await? {
+        Some(closed) => Ok(Listing::new(closed)),
         None if state.router.board_is_whole_for(id) => Err(Refusal::CommodityNotFound.into()),
         None => Err(Problem::Unavailable { what: "At least one partition", cause: None }),
     }
 }
 
 /// The page's listings and, where there is a next page, one more.
-pub(crate) fn listings(state: &AppState, page: &PageRequest<CommodityId>) -> Vec<Listing> {
-    let all = state.router.board().all();
-    all.into_iter().filter(|listing| page.after.is_none_or(|after| listing.id > after)).take(page.limit as usize + 1).collect()
+pub(crate) async fn listings(
+    state: &AppState,
+    page: &PageRequest<CommodityId>,
+    wanted: Option<CommodityState>,
+    now: Timestamp,
+) -> Result<Vec<Listing>, Problem> {
+    let most = page.limit + 1;
+    // The board first: what it does not show as closed any more, the tables have.
+    let is_wanted = |state: CommodityState| wanted.map_or(state != CommodityState::Closed, |wanted| state == wanted);
+    let all = state.router.board().all().into_iter();
+    let all = all.filter(|listing| page.after.is_none_or(|after| listing.id > after) && is_wanted(listing.state(now)));
+    let mut found: Vec<Listing> = all.take(most as usize).collect();
+    if wanted == Some(CommodityState::Closed) {
+        found.extend(state.store.closed_commodities(page.after, most).await?.into_iter().map(Listing::new));
+        found.sort_by_key(|listing| listing.id);
+        found.dedup_by_key(|listing| listing.id);
+        found.truncate(most as usize);
+    }
+    Ok(found)
+}
+
+/// The query's `state`, if it is one a commodity can be in.
+pub(crate) fn state_wanted(query: &mut Query) -> Option<CommodityState> {
+    let text = query.take("state")?;
+    let found = CommodityState::ALL.into_iter().find(|state| state.word() == text);
+    if found.is_none() {
+        query.fault(Fault::new("state", "must be not_started, open, sold_out, paused, ended or closed"));
+    }
+    found
 }
 
 fn revalidated<T: Serialize>(request: &HttpRequest, tag: &str, body: impl FnOnce() -> T) -> HttpResponse {

@@ -226,7 +226,7 @@ pub(crate) async fn cancel(
     cancelled(&state, id.0, traced(&state.tracer, &request, command)).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
 
 /// Has an order cancelled by that command.
 pub(crate) async fn cancelled(state: &AppState, order: OrderId, command: impl Into<Traced>) -> Result<HttpResponse, Problem> {

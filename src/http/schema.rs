@@ -45,7 +45,8 @@ described! {
     Currency, "Currency" => text().enum_values(Some(currencies())).examples([json!("EUR")]).description(Some("An ISO 4217 code"));
     OrderStatus, "OrderStatus" => text().enum_values(Some(OrderStatus::ALL.map(OrderStatus::word)))
         .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` was paid after it had ended"));
-    CommodityState, "CommodityState" => text().enum_values(Some(["not_started", "open", "sold_out", "paused", "ended"]));
+    CommodityState, "CommodityState" => text().enum_values(Some(CommodityState::ALL.map(CommodityState::word)))
+        .description(Some("`sold_out` may sell again while the sale lasts; `closed` is history: it is read, and nothing of it changes"));
     NodeId, "NodeId" => text().pattern(Some("^[A-Za-z0-9._-]{1,64}$")).examples([json!("node-1")]).description(Some("The configured id of a node"));
     NodeState, "NodeState" => text().enum_values(Some(NodeState::ALL.map(NodeState::word)))
         .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));

@@ -14,8 +14,8 @@ use crate::domain::{Epoch, Sequence, Timestamp};
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// Orders forgotten in one piece, at most: less than a millisecond of work.
 const FORGOTTEN_MAX: usize = 2_000;
-/// How often is looked for commodities to close.
-const CLOSE_EVERY: Duration = Duration::from_secs(30);
+/// How often is looked for commodities to close; more often where they are kept for less than that.
+const CLOSE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Commodities closed in one piece, at most.
 const CLOSED_MAX: usize = 64;
 
@@ -27,13 +27,14 @@ pub(super) struct Chores {
     applied: Option<Applied>,
     retention: Duration,
     forget_at: Instant,
+    close_every: Duration,
     close_at: Instant,
 }
 
 impl Chores {
     pub(super) fn new(epoch: Epoch, applied: Option<Applied>, retention: Duration) -> Self {
-        let now = Instant::now();
-        Self { epoch, applied, retention, forget_at: now + FORGET_EVERY, close_at: now + CLOSE_EVERY }
+        let (now, close_every) = (Instant::now(), retention.clamp(CLOSE_EVERY.0, CLOSE_EVERY.1));
+        Self { epoch, applied, retention, forget_at: now + FORGET_EVERY, close_every, close_at: now + close_every }
     }
 
     /// Resolves when there is something to do.
@@ -64,7 +65,7 @@ impl Chores {
         }
         if now >= self.close_at {
             term.close_ended(time, time.minus_millis(self.retention.as_millis() as u64), CLOSED_MAX);
-            self.close_at = now + CLOSE_EVERY;
+            self.close_at = now + self.close_every;
         }
     }
 }

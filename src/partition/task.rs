@@ -3,6 +3,7 @@
 //!
 //! It never appends a batch twice, never has two batches in flight, and never answers what rests on an unconfirmed one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::trouble::TroubleNote;
 use super::{Board, Busy, RecentOrders, Reply, Trouble};
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::{Epoch, PartitionId, Timestamp};
+use crate::domain::{CommodityId, Epoch, PartitionId, Timestamp};
 use crate::engine::RestoreError;
 use crate::event::Batch;
 use crate::log::{InDoubt, Log};
@@ -195,7 +196,7 @@ impl Task {
         async move {
             let term = tokio::task::spawn_blocking(move || Term::begin((partition, epoch), snapshot, bounds, recent)).await;
             let term = term.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
-            Ok(Office { partition, term, log, lost, board, clock, chores, traces: Traces::default() })
+            Ok(Office { partition, term, log, lost, board, clock, chores, closed: BTreeSet::new(), traces: Traces::default() })
         }
     }
 
@@ -286,6 +287,8 @@ struct Office {
     board: Arc<Board>,
     clock: Clock,
     chores: Chores,
+    /// Commodities that the board shows as closed.
+    closed: BTreeSet<CommodityId>,
     /// Of the batch being gathered.
     traces: Traces,
 }
@@ -335,6 +338,7 @@ impl Office {
                     let first = self.term.gathered().len();
                     self.chores.work(&mut self.term, (self.clock)());
                     self.publish(first);
+                    self.hide_history();
                 }
                 Wake::Stop => task.requests.close(),
             }
@@ -402,13 +406,30 @@ impl Office {
     }
 
     /// Shows on the board what the events from `first` on have changed.
-    fn publish(&self, first: usize) {
-        for commodity in self.term.touched(first) {
-            match self.term.engine().commodity(commodity) {
-                Some(commodity) => self.board.show(self.partition, commodity.clone()),
-                None => self.board.hide(commodity),
+    fn publish(&mut self, first: usize) {
+        for id in self.term.touched(first) {
+            match self.term.engine().shown(id) {
+                Some(commodity) => {
+                    if commodity.closed_at.is_some() {
+                        self.closed.insert(id);
+                    }
+                    self.board.show(self.partition, commodity.clone());
+                }
+                None => self.board.hide(id),
             }
         }
+    }
+
+    /// Takes off the board what the tables have as closed.
+    fn hide_history(&mut self) {
+        let Self { closed, term, board, .. } = self;
+        closed.retain(|id| {
+            let is_shown = term.engine().shown(*id).is_some();
+            if !is_shown {
+                board.hide(*id);
+            }
+            is_shown
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 //! An order that was placed, paid and refunded in these batches is one new row in its last status; a commodity sold a
 //! thousand times is one difference. What contradicts itself is reported and never smoothed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -23,6 +23,7 @@ pub(super) struct Changes {
     pub(super) placed: Vec<NewOrder>,
     pub(super) moves: Vec<Move>,
     pub(super) forgotten: Vec<OrderId>,
+    pub(super) unsealed: BTreeSet<CommodityId>,
 }
 
 /// What has come together so far.
@@ -34,6 +35,8 @@ pub(super) struct Fold {
     placed_at: HashMap<OrderId, usize>,
     moved: HashMap<OrderId, (OrderStatus, OrderStatus, Timestamp)>,
     forgotten: Vec<OrderId>,
+    /// Commodities of which money came to be owed, or went back: nothing else changes of one that is over.
+    unsealed: BTreeSet<CommodityId>,
 }
 
 /// Where the units of an order are.
@@ -92,6 +95,7 @@ impl Fold {
             placed: self.placed,
             moves: moves.collect(),
             forgotten: self.forgotten,
+            unsealed: self.unsealed,
         })
     }
 
@@ -128,6 +132,9 @@ impl Fold {
             Event::Placed { order, key, fingerprint } => return self.placed(partition, *order, *key, *fingerprint),
             Event::Moved { order, commodity, buyer: _, quantity, from, to, at } => {
                 self.moved(*order, *from, *to, *at)?;
+                if !from.is_live() && !to.is_live() {
+                    self.unsealed.insert(*commodity);
+                }
                 self.units(*commodity, *quantity, Place::of(*from), Place::of(*to));
             }
             Event::KeyForgotten { order } => match self.placed_at.get(order) {

@@ -223,6 +223,7 @@ async fn write_changes(write: &impl Transaction, changes: &Changes) -> Result<()
             return Err(Failure::Broken(format!("{count} orders were to leave the status {from}, {found} of them are in it")));
         }
     }
+    write.unseal(&changes.unsealed).await?;
     for (commodity, update) in &changes.updates {
         if !write.update_commodity(*commodity, update).await? {
             return Err(Failure::Broken(format!("there is no commodity {commodity}")));

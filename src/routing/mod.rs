@@ -3,6 +3,7 @@
 
 mod lookup;
 mod neighbours;
+pub(crate) mod past;
 pub mod peer;
 mod roads;
 #[cfg(test)]
@@ -112,12 +113,38 @@ impl Router {
         tokio::time::timeout(bound, self.ways.served(self.partitions, &self.board)).await
     }
 
-    /// Sends a command about a commodity to its partition and waits for what it came to.
+    /// Sends a command about a commodity to its partition and waits for what it came to. What its owner has forgotten is looked up in
+    /// the tables.
     pub async fn about_commodity(&self, commodity: CommodityId, command: impl Into<Traced>) -> Reply {
-        let partition = partition_of(commodity, self.partitions);
-        match self.ways.command(partition, command).await {
+        let (partition, sent) = (partition_of(commodity, self.partitions), command.into());
+        let command = sent.command.clone();
+        match self.ways.command(partition, sent).await {
             Reply::Done(Answer::PlacedBefore(order)) => self.placed_before(order).await,
+            Reply::Refused(refusal) => self.refused(&command, refusal).await,
             reply => reply,
+        }
+    }
+
+    async fn refused(&self, command: &Command, refusal: Refusal) -> Reply {
+        let mut step = past::after_refusal(command, refusal);
+        loop {
+            let next = match step {
+                past::Step::Tell(reply) => return reply,
+                past::Step::Order(order) => return self.placed_before(order).await,
+                past::Step::Commodity(id) => {
+                    self.store.closed_commodity(id).await.map(|closed| past::with_commodity(command, refusal, closed))
+                }
+                past::Step::Key(place, key) => {
+                    self.store.order_under_key(place.commodity, place.user, key).await.map(|found| past::with_key(&place, found))
+                }
+            };
+            step = match next {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read what became of a commodity");
+                    return Reply::Busy(Busy::Unavailable);
+                }
+            };
         }
     }
 

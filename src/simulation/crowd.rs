@@ -64,6 +64,13 @@ impl Crowd {
         }
     }
 
+    /// Everyone who placed under a key asks once more.
+    pub(super) fn repeat(&self, env: &mut Env, nodes: &[Node]) {
+        for attempt in self.tries.iter().filter(|attempt| attempt.key.is_some()) {
+            place(*attempt, env, nodes);
+        }
+    }
+
     /// One operator does something.
     pub(super) fn operate(&mut self, env: &mut Env, nodes: &[Node]) {
         if (env.network.listed.len() as i64) < env.weather.commodities {

@@ -28,6 +28,11 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
     let rested_at = world.env.now + 1;
     world.env.now = rested_at;
     look_everywhere(world)?;
+    world.crowd.repeat(&mut world.env, &world.nodes);
+    rest(world)?;
+    // Some are placed only now.
+    world.env.now += LONG_MS;
+    rest(world)?;
     let verdict = history::check(&world.env.network.history, &world.env.tables.rows(&world.env.network.totals), rested_at);
     if let Some(violation) = verdict.violations.first() {
         return Err(violation.to_string());

@@ -12,7 +12,7 @@ use crate::domain::{CommodityId, OrderId, PartitionId, UserId};
 use crate::engine::{Answer, Command, Refusal};
 use crate::history::{Asked, History, Told};
 use crate::partition::{Busy, Reply, Sighting};
-use crate::routing::{Lookup, Next, OrderLookup, takes_row, without_row};
+use crate::routing::{Lookup, Next, OrderLookup, past, takes_row, without_row};
 
 /// The index of a call.
 pub(super) type CallId = usize;
@@ -54,6 +54,8 @@ enum Stage {
     Back(Said),
     /// The node that was asked reads what it needs to answer.
     Reading(Lookup),
+    /// It reads what has become of a commodity that the owner refused so.
+    Past(Refusal, past::Step),
     /// It reads the row of an order that the owner has forgotten: first the position of the tables, then the row.
     Recalling(OrderId, Option<Position>),
     Over,
@@ -163,10 +165,13 @@ impl Network {
                 let can_read = !nodes[call.via].isolated && !tables.is_away();
                 self.read(id, lookup, now, tables, can_read, trail)
             }
-            Stage::Recalling(..) if nodes[call.via].isolated || tables.is_away() => {
+            Stage::Recalling(..) | Stage::Past(_, past::Step::Commodity(_) | past::Step::Key(..))
+                if nodes[call.via].isolated || tables.is_away() =>
+            {
                 self.tell(id, Told::Busy, now, trail);
                 true
             }
+            Stage::Past(refusal, step) => self.past(id, refusal, step, now, tables, trail),
             Stage::Recalling(order, None) => {
                 call.stage = Stage::Recalling(order, Some(tables.position(call.partition)));
                 false
@@ -204,10 +209,7 @@ impl Network {
                 false
             }
             (Said::Reply(Reply::Done(Answer::PlacedBefore(order))), _) => {
-                // Nothing but its id is known to the owner: the tables have it.
-                call.ask = Ask::Lookup(order);
-                let sighting = Sighting::Unknown { epoch: order.epoch(), next_number: order.number() + 1, in_tables: true };
-                call.stage = Stage::Reading(Lookup::of(order, Ok(sighting)));
+                self.placed_before(id, order);
                 false
             }
             (Said::Reply(Reply::Refused(refusal)), _)
@@ -223,12 +225,50 @@ impl Network {
                 call.stage = Stage::Recalling(order, None);
                 false
             }
+            (Said::Reply(Reply::Refused(refusal)), Ask::Command(command)) => match past::after_refusal(command, refusal) {
+                past::Step::Tell(reply) => {
+                    self.tell(id, told(&reply), now, trail);
+                    true
+                }
+                step => {
+                    call.stage = Stage::Past(refusal, step);
+                    false
+                }
+            },
             (Said::Reply(reply), _) => {
                 self.tell(id, told(&reply), now, trail);
                 true
             }
             (Said::Sighting(_), Ask::Command(_)) => unreachable!("commands are answered with replies"),
         }
+    }
+
+    /// Nothing but the id of an order is known to its owner, or to the tables under its key: they have it.
+    fn placed_before(&mut self, id: CallId, order: OrderId) {
+        let call = &mut self.calls[id];
+        call.ask = Ask::Lookup(order);
+        let sighting = Sighting::Unknown { epoch: order.epoch(), next_number: order.number() + 1, in_tables: true };
+        call.stage = Stage::Reading(Lookup::of(order, Ok(sighting)));
+    }
+
+    fn past(&mut self, id: CallId, refusal: Refusal, step: past::Step, now: u64, tables: &Memory, trail: &mut Trail) -> bool {
+        let next = match (step, &self.calls[id].ask) {
+            (past::Step::Tell(reply), _) => {
+                self.tell(id, told(&reply), now, trail);
+                return true;
+            }
+            (past::Step::Order(order), _) => {
+                self.placed_before(id, order);
+                return false;
+            }
+            (past::Step::Commodity(commodity), Ask::Command(command)) => {
+                past::with_commodity(command, refusal, tables.closed_commodity(commodity))
+            }
+            (past::Step::Key(place, key), _) => past::with_key(&place, tables.order_under_key(place.commodity, place.user, key)),
+            (past::Step::Commodity(_), Ask::Lookup(_)) => unreachable!("only commands are refused"),
+        };
+        self.calls[id].stage = Stage::Past(refusal, next);
+        false
     }
 
     fn read(&mut self, id: CallId, lookup: Lookup, now: u64, tables: &Memory, can_read: bool, trail: &mut Trail) -> bool {

@@ -1,12 +1,24 @@
 //! The audit: what the counters say and what the order rows say, read in one snapshot. Never repairs anything.
+//!
+//! What is over and right is *sealed*: its orders change no more, and the next audit does not read them again. Whatever changes of
+//! one all the same breaks its seal (`Transaction::unseal`).
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, QueryOrder};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Value};
 
-use super::entity::commodity;
+use super::checkpoints::to_the_end;
+use super::walk::hint;
 use super::{Store, StoreError};
-use crate::domain::{CommodityId, OrderStatus};
+use crate::domain::{CommodityId, OrderStatus, Timestamp};
+
+/// Commodities whose orders are added up in one statement.
+const LIST_MAX: usize = 256;
+/// Commodities that are sealed in one transaction: their partition's projection waits for so long.
+const SEALED_MAX: usize = 100;
+
+/// The index that has sums without a look at the rows.
+const OF_COMMODITY: &str = "ix_orders_commodity_status";
 
 /// The equation of one commodity, read in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -29,48 +41,221 @@ pub struct AuditRow {
     pub sold_by_orders: i64,
     /// Live order rows.
     pub live_orders: i64,
+    /// Order rows whose money has to go back.
+    pub refunds_due: i64,
+    /// Live order rows under a key that another live order of the same buyer has.
+    pub keys_used_twice: i64,
     /// Buyers whose live orders exceed the limit per user as it is now. No fault: the limit may have been lowered.
     pub buyers_over_limit: i64,
-    /// Whether no counter is negative, `total = available + held + sold`, both counters are what the order rows say,
-    /// and every order row has a status of this release and a commodity.
+    /// Whether no counter is negative, `total = available + held + sold`, both counters are what the order rows say, no key is used
+    /// twice, and every order row has a status of this release and a commodity.
     pub balanced: bool,
 }
 
-/// Order rows of one commodity in one status.
+/// Which commodities an audit looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditScope {
+    /// Those that are not sealed.
+    Unsealed,
+    /// All of them, and orders of none.
+    All,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// What was looked at, by rising id.
+    pub rows: Vec<AuditRow>,
+    /// How many commodities were sealed before and not looked at.
+    pub sealed: u64,
+    /// What may be sealed, by partition.
+    sealable: BTreeMap<i32, Vec<i64>>,
+    /// Commodities that are sealed and wrong.
+    broken: Vec<i64>,
+}
+
+impl Audit {
+    /// Whether everything that was looked at is right.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.rows.iter().all(|row| row.balanced)
+    }
+}
+
+/// A row of the commodities, as far as it matters here.
+struct Listed {
+    id: i64,
+    partition: i32,
+    name: String,
+    total: i64,
+    available: i64,
+    held: i64,
+    sold: i64,
+    is_over: bool,
+    is_sealed: bool,
+}
+
+/// Order rows of one commodity, added up.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     live_orders: i64,
     held: i64,
     sold: i64,
+    refunds_due: i64,
     unknown: i64,
+    keys_used_twice: i64,
+    buyers_over_limit: i64,
 }
 
 impl Store {
-    /// The equation for every commodity, removed ones too, by rising id, read in one snapshot.
+    /// The equation for every commodity, removed, closed and sealed ones too, and for orders of none; by rising id, read in one snapshot.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn audit(&self) -> Result<Vec<AuditRow>, StoreError> {
-        let transaction = self.read_snapshot().await?;
-        let commodities = commodity::Entity::find().order_by_asc(commodity::Column::Id).all(&transaction).await?;
-        let mut sums = self.sums(&transaction).await?;
-        let mut over_limit = self.over_limit(&transaction).await?;
-        transaction.rollback().await?;
-        let mut rows = Vec::with_capacity(commodities.len());
-        for commodity in commodities {
-            let sums = sums.remove(&commodity.id).unwrap_or_default();
-            rows.push(row(commodity.id, Some(commodity), sums, &mut over_limit)?);
-        }
-        for (orphan, sums) in sums {
-            rows.push(row(orphan, None, sums, &mut over_limit)?);
-        }
-        Ok(rows)
+        Ok(self.audit_of(AuditScope::All).await?.rows)
     }
 
-    async fn sums(&self, transaction: &DatabaseTransaction) -> Result<BTreeMap<i64, Sums>, StoreError> {
-        let sql = "SELECT commodity_id, status, COUNT(*), CAST(SUM(quantity) AS SIGNED) FROM orders GROUP BY commodity_id, status";
-        let mut sums: BTreeMap<i64, Sums> = BTreeMap::new();
-        for row in transaction.query_all_raw(self.statement(sql, [])).await? {
+    /// The equation for the commodities of a scope, read in one snapshot. What is sealed costs nothing unless it is asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn audit_of(&self, scope: AuditScope) -> Result<Audit, StoreError> {
+        let transaction = self.read_snapshot().await?;
+        let read = self.read_books(&transaction, scope).await;
+        let ended = transaction.rollback().await;
+        let (listed, mut sums, sealed) = read?;
+        ended?;
+        let mut audit = Audit { rows: Vec::with_capacity(listed.len()), sealed, sealable: BTreeMap::new(), broken: Vec::new() };
+        for listed in listed {
+            let (id, partition, is_over, is_sealed) = (listed.id, listed.partition, listed.is_over, listed.is_sealed);
+            let row = row(listed, &sums.remove(&id).unwrap_or_default())?;
+            let is_history = is_over && row.balanced && row.held == 0 && row.refunds_due == 0;
+            match (is_sealed, is_history) {
+                (false, true) => audit.sealable.entry(partition).or_default().push(id),
+                (true, false) => audit.broken.push(id),
+                (true, true) | (false, false) => {}
+            }
+            audit.rows.push(row);
+        }
+        for (id, sums) in sums {
+            audit.rows.push(orphan(id, &sums)?);
+        }
+        Ok(audit)
+    }
+
+    /// Seals what an audit found to be over and right, unless an order of it has changed since; breaks the seals of what is sealed and
+    /// wrong. Returns how many were sealed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn seal(&self, audit: &Audit, now: Timestamp) -> Result<u64, StoreError> {
+        let (store, sealable, broken) = (self.clone(), audit.sealable.clone(), audit.broken.clone());
+        to_the_end(async move {
+            let mut sealed = 0;
+            for (partition, ids) in sealable {
+                for ids in ids.chunks(SEALED_MAX) {
+                    sealed += store.seal_together(partition, ids, now).await?;
+                }
+            }
+            for ids in broken.chunks(LIST_MAX) {
+                let sql = format!("UPDATE commodities SET sealed_at = NULL WHERE id IN ({})", places(ids.len()));
+                store.inner.connections.writer.execute_raw(store.statement(&sql, values(ids))).await?;
+            }
+            Ok(sealed)
+        })
+        .await
+    }
+
+    async fn seal_together(&self, partition: i32, ids: &[i64], now: Timestamp) -> Result<u64, StoreError> {
+        let transaction = self.begin_write().await?;
+        let sealed = self.seal_in(&transaction, partition, ids, now).await;
+        match &sealed {
+            Ok(_) => transaction.commit().await?,
+            Err(_) => transaction.rollback().await?,
+        }
+        sealed
+    }
+
+    /// As long as the partition's row is locked, its projection changes nothing: what is read then holds until the commit.
+    async fn seal_in(&self, transaction: &DatabaseTransaction, partition: i32, ids: &[i64], now: Timestamp) -> Result<u64, StoreError> {
+        let (lock, list) = (if self.backend() == DbBackend::MySql { " FOR UPDATE" } else { "" }, places(ids.len()));
+        transaction
+            .query_one_raw(self.statement(&format!("SELECT id FROM partitions WHERE id = ?{lock}"), [Value::from(partition)]))
+            .await?;
+        let owed = [OrderStatus::Reserved, OrderStatus::RefundDue].map(|status| status.code().to_string()).join(", ");
+        let sql = format!(
+            "SELECT DISTINCT commodity_id FROM orders {}WHERE commodity_id IN ({list}) AND status IN ({owed})",
+            hint(self.backend(), OF_COMMODITY)
+        );
+        let found = transaction.query_all_raw(self.statement(&sql, values(ids))).await?;
+        let owing = found.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<i64>, _>>()?;
+        let ids: Vec<i64> = ids.iter().copied().filter(|id| !owing.contains(id)).collect();
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let sql = format!(
+            "UPDATE commodities SET sealed_at = ? WHERE id IN ({}) AND sealed_at IS NULL \
+             AND (closed_at IS NOT NULL OR removed_at IS NOT NULL)",
+            places(ids.len())
+        );
+        let values = std::iter::once(now.millis().into()).chain(values(&ids));
+        Ok(transaction.execute_raw(self.statement(&sql, values)).await?.rows_affected())
+    }
+
+    async fn read_books(
+        &self,
+        transaction: &DatabaseTransaction,
+        scope: AuditScope,
+    ) -> Result<(Vec<Listed>, BTreeMap<i64, Sums>, u64), StoreError> {
+        let columns = "id, partition_id, name, total, available, held, sold, closed_at, removed_at, sealed_at";
+        let sql = match scope {
+            AuditScope::All => format!("SELECT {columns} FROM commodities ORDER BY id"),
+            AuditScope::Unsealed => {
+                let hint = hint(self.backend(), "ix_commodities_sealed");
+                format!("SELECT {columns} FROM commodities {hint}WHERE sealed_at IS NULL ORDER BY id")
+            }
+        };
+        let rows = transaction.query_all_raw(self.statement(&sql, [])).await?;
+        let listed = rows.iter().map(Listed::of).collect::<Result<Vec<_>, _>>()?;
+        let sealed = match scope {
+            AuditScope::All => 0,
+            AuditScope::Unsealed => {
+                let sql = "SELECT COUNT(*) FROM commodities WHERE sealed_at IS NOT NULL";
+                let count = transaction.query_one_raw(self.statement(sql, [])).await?;
+                count.map(|row| row.try_get_by_index::<i64>(0)).transpose()?.unwrap_or_default().unsigned_abs()
+            }
+        };
+        let mut sums = BTreeMap::new();
+        match scope {
+            AuditScope::All => self.add_up(transaction, "", &[], &mut sums).await?,
+            AuditScope::Unsealed => {
+                for listed in listed.chunks(LIST_MAX) {
+                    let ids: Vec<i64> = listed.iter().map(|listed| listed.id).collect();
+                    self.add_up(transaction, &format!("WHERE commodity_id IN ({}) ", places(ids.len())), &ids, &mut sums).await?;
+                }
+            }
+        }
+        for listed in listed.chunks(LIST_MAX) {
+            let ids: Vec<i64> = listed.iter().map(|listed| listed.id).collect();
+            self.look_at_buyers(transaction, &ids, &mut sums).await?;
+        }
+        Ok((listed, sums, sealed))
+    }
+
+    /// Adds up orders along an index that has all that is needed.
+    async fn add_up(
+        &self,
+        transaction: &DatabaseTransaction,
+        condition: &str,
+        ids: &[i64],
+        sums: &mut BTreeMap<i64, Sums>,
+    ) -> Result<(), StoreError> {
+        let hint = hint(self.backend(), OF_COMMODITY);
+        let sql = format!(
+            "SELECT commodity_id, status, COUNT(*), CAST(SUM(quantity) AS SIGNED) FROM orders {hint}{condition}GROUP BY commodity_id, status"
+        );
+        for row in transaction.query_all_raw(self.statement(&sql, values(ids))).await? {
             let (status, orders, units): (i16, i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?, row.try_get_by_index(3)?);
             let sum = sums.entry(row.try_get_by_index(0)?).or_default();
             match OrderStatus::from_code(status) {
@@ -78,33 +263,62 @@ impl Store {
                 Some(OrderStatus::Confirmed | OrderStatus::Paid) => {
                     (sum.live_orders, sum.sold) = (sum.live_orders + orders, sum.sold + units);
                 }
-                Some(OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded) => {}
+                Some(OrderStatus::RefundDue) => sum.refunds_due += orders,
+                Some(OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded) => {}
                 None => sum.unknown += orders,
             }
         }
-        Ok(sums)
+        Ok(())
     }
 
-    async fn over_limit(&self, transaction: &DatabaseTransaction) -> Result<BTreeMap<i64, i64>, StoreError> {
+    /// Buyers with more live units than the limit, and live orders under one key.
+    async fn look_at_buyers(
+        &self,
+        transaction: &DatabaseTransaction,
+        ids: &[i64],
+        sums: &mut BTreeMap<i64, Sums>,
+    ) -> Result<(), StoreError> {
         let live: Vec<String> = OrderStatus::ALL.iter().filter(|status| status.is_live()).map(|status| status.code().to_string()).collect();
         let sql = format!(
-            "SELECT commodity_id, COUNT(*) FROM (\
-               SELECT o.commodity_id, o.user_id FROM commodities c JOIN orders o ON o.commodity_id = c.id \
-               WHERE c.limit_per_user IS NOT NULL AND o.status IN ({}) \
-               GROUP BY o.commodity_id, o.user_id, c.limit_per_user HAVING SUM(o.quantity) > c.limit_per_user\
-             ) AS beyond GROUP BY commodity_id",
+            "SELECT commodity_id, CAST(SUM(beyond) AS SIGNED), CAST(SUM(twice) AS SIGNED) FROM (\
+               SELECT o.commodity_id, CASE WHEN SUM(o.quantity) > MIN(c.limit_per_user) THEN 1 ELSE 0 END AS beyond, \
+                      COUNT(o.idempotency_key) - COUNT(DISTINCT o.idempotency_key) AS twice \
+               FROM commodities c JOIN orders o {}ON o.commodity_id = c.id \
+               WHERE c.id IN ({}) AND o.status IN ({}) GROUP BY o.commodity_id, o.user_id\
+             ) AS buyers WHERE beyond > 0 OR twice > 0 GROUP BY commodity_id",
+            hint(self.backend(), OF_COMMODITY),
+            places(ids.len()),
             live.join(", ")
         );
-        let rows = transaction.query_all_raw(self.statement(&sql, [])).await?;
-        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+        for row in transaction.query_all_raw(self.statement(&sql, values(ids))).await? {
+            let sum = sums.entry(row.try_get_by_index(0)?).or_default();
+            (sum.buyers_over_limit, sum.keys_used_twice) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        }
+        Ok(())
     }
 }
 
-fn row(id: i64, commodity: Option<commodity::Model>, sums: Sums, over_limit: &mut BTreeMap<i64, i64>) -> Result<AuditRow, StoreError> {
-    let listed = commodity.is_some();
-    let (name, total, available, held, sold) = commodity
-        .map_or_else(|| ("(no such commodity)".to_owned(), 0, 0, 0, 0), |row| (row.name, row.total, row.available, row.held, row.sold));
+impl Listed {
+    fn of(row: &QueryResult) -> Result<Self, StoreError> {
+        let time = |index| row.try_get_by_index::<Option<i64>>(index);
+        Ok(Self {
+            id: row.try_get_by_index(0)?,
+            partition: row.try_get_by_index(1)?,
+            name: row.try_get_by_index(2)?,
+            total: row.try_get_by_index(3)?,
+            available: row.try_get_by_index(4)?,
+            held: row.try_get_by_index(5)?,
+            sold: row.try_get_by_index(6)?,
+            is_over: time(7)?.is_some() || time(8)?.is_some(),
+            is_sealed: time(9)?.is_some(),
+        })
+    }
+}
+
+fn row(listed: Listed, sums: &Sums) -> Result<AuditRow, StoreError> {
+    let Listed { id, name, total, available, held, sold, .. } = listed;
     let counters_hold = [available, held, sold].iter().all(|count| *count >= 0) && total == available + held + sold;
+    let orders_hold = held == sums.held && sold == sums.sold && sums.unknown == 0 && sums.keys_used_twice == 0;
     Ok(AuditRow {
         commodity_id: CommodityId::new(id).map_err(|error| StoreError::Corrupt(format!("commodity {id}: {error}")))?,
         name,
@@ -115,7 +329,24 @@ fn row(id: i64, commodity: Option<commodity::Model>, sums: Sums, over_limit: &mu
         held_by_orders: sums.held,
         sold_by_orders: sums.sold,
         live_orders: sums.live_orders,
-        buyers_over_limit: over_limit.remove(&id).unwrap_or(0),
-        balanced: listed && counters_hold && held == sums.held && sold == sums.sold && sums.unknown == 0,
+        refunds_due: sums.refunds_due,
+        keys_used_twice: sums.keys_used_twice,
+        buyers_over_limit: sums.buyers_over_limit,
+        balanced: counters_hold && orders_hold,
     })
+}
+
+/// Orders of a commodity that is not there.
+fn orphan(id: i64, sums: &Sums) -> Result<AuditRow, StoreError> {
+    let name = "(no such commodity)".to_owned();
+    let nothing = Listed { id, partition: 0, name, total: 0, available: 0, held: 0, sold: 0, is_over: false, is_sealed: false };
+    Ok(AuditRow { balanced: false, ..row(nothing, sums)? })
+}
+
+fn places(count: usize) -> String {
+    vec!["?"; count].join(",")
+}
+
+fn values(ids: &[i64]) -> Vec<Value> {
+    ids.iter().map(|id| (*id).into()).collect()
 }

@@ -1,6 +1,6 @@
 //! Reading commodities, and the sequence of their ids. Never changes terms or stock.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entity::commodity::{Column, Entity, Model};
 use super::{Store, StoreError};
@@ -37,6 +37,31 @@ impl Store {
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn commodity(&self, id: CommodityId) -> Result<Option<StoredCommodity>, StoreError> {
         Entity::find_by_id(id.get()).one(self.reader()).await?.map(Model::stored).transpose()
+    }
+
+    /// A closed commodity; none for any other.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn closed_commodity(&self, id: CommodityId) -> Result<Option<Commodity>, StoreError> {
+        let closed = self.commodity(id).await?.filter(|stored| stored.removed_at.is_none() && stored.commodity.closed_at.is_some());
+        Ok(closed.map(|stored| stored.commodity))
+    }
+
+    /// Closed commodities by rising id, at most `limit`, after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn closed_commodities(&self, after: Option<CommodityId>, limit: u64) -> Result<Vec<Commodity>, StoreError> {
+        // Along the ids: what is closed is older than most of what is not. An index over `closed_at` has the ids in no order.
+        let (hint, closed_at) = match self.backend() {
+            DbBackend::MySql => ("FORCE INDEX (PRIMARY) ", "closed_at"),
+            _ => ("", "+closed_at"),
+        };
+        let sql = format!("SELECT * FROM commodities {hint}WHERE id > ? AND {closed_at} IS NOT NULL ORDER BY id LIMIT ?");
+        let query = self.statement(&sql, [after.map_or(0, CommodityId::get).into(), limit.into()]);
+        let rows = Entity::find().from_raw_sql(query).all(self.reader()).await?;
+        rows.into_iter().map(Model::commodity).collect()
     }
 
     /// Commodities by rising id, at most `limit`, after `after`; those taken off the list only with `removed_too`.

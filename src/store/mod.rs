@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, Statement, TransactionTrait, Value};
 
-pub use audit::AuditRow;
+pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
 pub use nodes::{NodeRow, NodeState};

@@ -6,13 +6,16 @@ use uuid::Uuid;
 use super::entity::order::{Column, Entity};
 use super::walk::{Ids, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Timestamp};
+use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, RequestFingerprint, Timestamp, UserId};
 use crate::engine::Recalled;
 
 /// How many rows the first step of a race takes, how many times as many the next, and how many a step takes at most.
 const STEP_FIRST: u64 = 256;
 const STEP_GROWTH: u64 = 4;
 const STEP_MAX: u64 = 4_096;
+
+/// Orders whose keys are looked at in one step.
+const KEYS_STEP: u64 = 200;
 
 impl Store {
     /// One order of the projection.
@@ -36,6 +39,38 @@ impl Store {
             self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
         let commodity = commodity.map(|stored| Box::new(stored.commodity));
         Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), applied, commodity }))
+    }
+
+    /// The latest order of a buyer and a commodity that was placed under that key, and what it asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn order_under_key(
+        &self,
+        commodity: CommodityId,
+        user: UserId,
+        key: IdempotencyKey,
+    ) -> Result<Option<(OrderId, RequestFingerprint)>, StoreError> {
+        // No index is of keys: it would be as large as the orders, and written in no order. A buyer's orders of one commodity are few.
+        let filter = OrderFilter { commodity: Some(commodity), user: Some(user), ..OrderFilter::default() };
+        let (mut before, mut latest) = (None, None);
+        loop {
+            let page = self.orders(&filter, before, KEYS_STEP).await?;
+            let ids = page.iter().map(|order| order.id.uuid());
+            let of_key = Column::IdempotencyKey.eq(Uuid::from_bytes(key.to_bytes()));
+            for row in Entity::find().filter(Column::Id.is_in(ids)).filter(of_key).all(self.reader()).await? {
+                let (id, fingerprint) = (row.order()?.id, RequestFingerprint(row.fingerprint));
+                // Later by the log, whatever the clocks said.
+                let place = |id: OrderId| (id.epoch(), id.number());
+                if latest.is_none_or(|(other, _)| place(other) < place(id)) {
+                    latest = Some((id, fingerprint));
+                }
+            }
+            before = page.last().filter(|_| page.len() as u64 == KEYS_STEP).map(|order| order.id);
+            if before.is_none() {
+                return Ok(latest);
+            }
+        }
     }
 
     /// The keys of all of a commodity's orders that have one.

@@ -181,7 +181,7 @@ fn merged(backend: DbBackend, walks: &[String]) -> String {
     walks.join(" UNION ALL ")
 }
 
-fn hint(backend: DbBackend, index: &str) -> String {
+pub(super) fn hint(backend: DbBackend, index: &str) -> String {
     match backend {
         DbBackend::MySql => format!("FORCE INDEX ({index}) "),
         // The primary key of a table without row numbers is the table.

@@ -6,7 +6,7 @@
 //! Rows are never counted by what an INSERT says it affected (MariaDB counts what it found). The UPDATEs that are
 //! checked change every row they find, so found and changed are the same number whoever counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
@@ -124,6 +124,8 @@ pub(crate) trait Transaction: Send + Sync {
     fn insert_commodity(&self, new: &NewCommodity) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Returns whether there is such a commodity: if not, that is a fault.
     fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Breaks the audit's seals of these commodities, where there are some: their orders have changed.
+    fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Makes all of it durable.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Undoes all of it.
@@ -211,6 +213,9 @@ impl Transaction for Write {
     }
 
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
         let Some(run) = self.run.get() else {
             return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
         };
@@ -286,6 +291,16 @@ impl Transaction for Write {
         let values = vec![update.available.into(), update.held.into(), update.sold.into(), id.get().into()];
         let sql = "UPDATE commodities SET available = available + ?, held = held + ?, sold = sold + ? WHERE id = ?";
         Ok(self.execute(sql, values).await? == 1)
+    }
+
+    async fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> Result<(), StoreError> {
+        let ids: Vec<Value> = commodities.iter().map(|id| id.get().into()).collect();
+        for chunk in ids.chunks(LIST_MAX) {
+            let sql =
+                format!("UPDATE commodities SET sealed_at = NULL WHERE id IN ({}) AND sealed_at IS NOT NULL", places(padded(chunk.len())));
+            self.execute(&sql, pad(chunk.to_vec())).await?;
+        }
+        Ok(())
     }
 
     async fn commit(self) -> Result<(), StoreError> {

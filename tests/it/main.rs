@@ -1,6 +1,9 @@
 //! The integration tests: one binary, so that it is linked once. Each module is about one part of the system.
 
 mod accounts;
+mod audit;
+mod closing;
+mod closing_cluster;
 mod consumer_faults;
 mod consumer_poison;
 mod embedded_log;

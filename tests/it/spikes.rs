@@ -59,7 +59,7 @@ impl Spikes {
         config
     }
 
-    async fn start(&self, id: &str) -> SpikeNode {
+    pub async fn start(&self, id: &str) -> SpikeNode {
         Self::start_with(&self.config(id)).await
     }
 
@@ -79,7 +79,7 @@ impl Spikes {
     }
 
     /// Which nodes own partitions, as the database has it.
-    async fn owners(&self) -> BTreeSet<String> {
+    pub async fn owners(&self) -> BTreeSet<String> {
         self.cluster.store.partition_rows().await.expect("the database is there").into_iter().filter_map(|row| row.owner).collect()
     }
 

@@ -29,10 +29,10 @@ fn is_forgotten(sale: &Sale) -> bool {
 }
 
 #[test]
-fn closing_is_an_event_with_a_version_and_forgets_buyers_and_keys_at_once() {
+fn closing_is_an_event_with_a_version_and_forgets_buyers_at_once_and_keys_when_the_tables_have_them() {
     let mut sale = Sale::of(terms(), 10);
     let place = Place { key: Some(key("a")), ..a_place(7, 2) };
-    sale.placed(place);
+    let order = sale.placed(place);
     let slot = sale.engine.commodities.find(commodity(1)).unwrap();
     assert!(
         sale.engine.commodities.listing(slot).buyers.memory_bytes() > 0 && sale.engine.commodities.listing(slot).keys.memory_bytes() > 0
@@ -43,29 +43,36 @@ fn closing_is_an_event_with_a_version_and_forgets_buyers_and_keys_at_once() {
     assert_eq!((closed.closed_at, closed.version), (Some(at(9_000)), 2));
     assert_eq!(sale.events, [Event::Closed { commodity: commodity(1), at: at(9_000), version: 2 }]);
     assert_eq!((sale.engine.commodity(commodity(1)), sale.engine.commodities().count()), (None, 0));
-    let listing = sale.engine.commodities.listing(slot);
-    assert_eq!((listing.buyers.memory_bytes(), listing.keys.memory_bytes()), (0, 0));
+    assert_eq!(sale.engine.commodities.listing(slot).buyers.memory_bytes(), 0);
 
-    // Until the tables have its order, it is known what it was.
+    // Until the tables have that, it is known what it was, and under which keys.
+    assert_eq!(sale.engine.shown(commodity(1)), Some(&closed));
     assert_eq!(close(&mut sale), closed, "and closing it again changes nothing");
+    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
+    let another = Place { quantity: quantity(1), fingerprint: crate::domain::RequestFingerprint(9), ..place };
+    assert_eq!(sale.refused(Command::Place(another)), Refusal::IdempotencyMismatch);
     assert_eq!(sale.events.len(), 1);
-    assert_eq!(sale.refused(Command::Place(place)), Refusal::Ended, "its key is forgotten");
+    assert_eq!(sale.refused(Command::Place(Place { key: Some(key("b")), ..place })), Refusal::Closed);
+    assert_eq!(sale.refused(Command::Place(a_place(7, 2))), Refusal::Closed);
     for command in [Command::Pause(commodity(1)), Command::End(commodity(1)), Command::Remove(commodity(1))] {
         assert_eq!(sale.refused(command), Refusal::Closed);
     }
     sale.forget();
     assert!(is_forgotten(&sale) && !sale.engine.commodities.is_there(slot));
+    assert_eq!(sale.engine.shown(commodity(1)), None);
     for command in [Command::Place(place), Command::Close(commodity(1)), Command::Resume(commodity(1))] {
         assert_eq!(sale.refused(command), Refusal::CommodityNotFound);
     }
 }
 
 #[test]
-fn a_commodity_without_orders_is_gone_as_soon_as_it_is_closed_and_its_place_is_used_again() {
+fn a_commodity_without_orders_is_gone_when_the_tables_have_it_as_closed_and_its_place_is_used_again() {
     let mut sale = Sale::of(terms(), 10);
     sale.run(Command::End(commodity(1))).unwrap();
     let slot = sale.engine.commodities.find(commodity(1)).unwrap();
     close(&mut sale);
+    assert!(!is_forgotten(&sale));
+    sale.forget();
     assert!(is_forgotten(&sale));
     sale.run(Command::List { commodity: commodity(2), terms: Box::new(terms()), total: units(1) }).unwrap();
     assert_eq!(sale.engine.commodities.find(commodity(2)), Some(slot));
@@ -199,13 +206,13 @@ fn a_row_that_was_read_before_its_commodity_was_closed_is_too_old() {
     sale.forget();
     let rows = [sale.row(sold), sale.row(late)];
     close(&mut sale);
-    assert!(is_forgotten(&sale), "before the tables have it");
+    assert_eq!(sale.refused(with_row(cancellation(sold), rows[0].clone())), Refusal::Closed, "until it is forgotten, it is known");
+    sale.forget();
     for (id, row) in [sold, late].into_iter().zip(rows) {
         for command in [payment(id), refund(id), cancellation(id)] {
             assert_eq!(sale.refused(with_row(command, row.clone())), Refusal::StaleRow);
         }
     }
-    sale.apply();
     let row = sale.row(late);
     assert_eq!(sale.moved(with_row(payment(late), row)).status, OrderStatus::RefundDue);
 }

@@ -10,5 +10,5 @@ mod properties;
 mod refusals;
 mod restoring;
 pub(crate) mod steps;
-mod support;
+pub(crate) mod support;
 pub(crate) mod world;

@@ -193,7 +193,7 @@ impl Model {
 
     fn place(&mut self, now: Timestamp, place: Place, seen: &Outcome) -> Outcome {
         let commodity = match self.commodity(place.commodity) {
-            Err(Refusal::Closed) => return Err(Refusal::Ended),
+            Err(Refusal::Closed) => self.listed(place.commodity).unwrap().commodity.clone(),
             found => found?.clone(),
         };
         if let Some(used) = self.used(now, &place, seen) {
@@ -207,7 +207,7 @@ impl Model {
         let wants = i64::from(place.quantity);
         let available = i64::from(commodity.stock.available);
         let terms = &commodity.terms;
-        if commodity.ended_at.is_some() || now >= terms.ends_at {
+        if commodity.closed_at.is_some() || commodity.ended_at.is_some() || now >= terms.ends_at {
             Err(Refusal::Ended)
         } else if commodity.paused {
             Err(Refusal::Paused)
@@ -245,10 +245,12 @@ impl Model {
             order.commodity == place.commodity && order.user == place.user && place.key.is_some() && *key == place.key
         };
         // The last that was placed under it counts.
+        // Of what is closed the tables have every key there was.
+        let is_closed = self.commodities.iter().any(|listed| listed.commodity.id == place.commodity && listed.is_over());
         self.orders.iter().rev().filter(of_key).find(|known| match self.key_of(now, known) {
             Key::Kept => true,
-            Key::Free => false,
-            Key::Either => match seen {
+            Key::Free if !is_closed => false,
+            Key::Free | Key::Either => match seen {
                 Ok(Answer::Replayed(order)) => order.id == known.row.order.id,
                 Err(Refusal::IdempotencyMismatch) => known.row.fingerprint != place.fingerprint,
                 _ => false,

@@ -8,7 +8,7 @@ use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, RequestFingerprint, Sequence, Stock, Timestamp, Units,
     UserId,
 };
-use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Recalled, Snapshot};
+use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Place, Recalled, Snapshot};
 use crate::event::Event;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -107,6 +107,18 @@ impl Projection {
     /// Every commodity there ever was.
     pub(crate) fn commodities(&self) -> impl Iterator<Item = Commodity> {
         self.commodities.values().map(|row| self.counted(row))
+    }
+
+    /// A closed commodity.
+    pub(crate) fn closed(&self, id: CommodityId) -> Option<Commodity> {
+        let listed = self.commodities.get(&id).filter(|row| !row.removed && row.commodity.closed_at.is_some())?;
+        Some(self.counted(listed))
+    }
+
+    /// The last order under a key.
+    pub(crate) fn under_key(&self, place: &Place) -> Option<&Row> {
+        let rows = self.of(place.commodity).filter(|row| row.order.user == place.user && place.key.is_some() && row.key == place.key);
+        rows.max_by_key(|row| (row.order.id.epoch(), row.order.id.number()))
     }
 
     /// An order's row, as it comes along with a command.

@@ -174,7 +174,7 @@ impl World {
         let about = order_of(&command);
         let mut row = about.filter(|_| with_row_in_hand).and_then(|id| self.rows_in_hand.get(&id).cloned());
         loop {
-            let (has_row, was_applied) = (row.is_some(), row.as_ref().map(|row| row.applied));
+            let (has_row, is_newest) = (row.is_some(), row.as_ref().is_some_and(|row| row.applied == self.tables.position));
             if let Some(row) = row.take() {
                 command = with_row(command, row);
             }
@@ -184,9 +184,7 @@ impl World {
             match (outcome, about) {
                 (Err(Refusal::OrderNotFound), Some(id)) if !has_row => row = self.tables.recalled(id),
                 (Err(Refusal::StaleRow), Some(id)) => {
-                    if was_applied == Some(self.tables.position) {
-                        self.wait_for_the_end_of(id);
-                    }
+                    assert!(!is_newest, "the newest row of order {id} is refused");
                     row = self.tables.recalled(id);
                 }
                 (outcome, _) => return (self.translated(&command, outcome), events),
@@ -197,36 +195,32 @@ impl World {
         }
     }
 
-    /// A row that is as new as the tables is refused for one reason: its commodity came to be over, and the tables do not have that.
-    fn wait_for_the_end_of(&mut self, id: OrderId) {
-        let of = self.model.order(id).expect("rows are of orders").commodity;
-        assert!(self.model.listed(of).unwrap().is_over(), "the newest row of order {id} is refused");
-        assert!(self.tables.listed_and_over().0.iter().any(|commodity| commodity.id == of), "the tables have all there is of order {id}");
-        let before = self.tables.position;
-        if !self.apply_one() {
-            self.together = 0;
-            self.send();
-            self.apply_one();
-        }
-        assert_ne!(self.tables.position, before, "the tables have everything");
-    }
-
     /// Where the engine has only a key, or nothing, the tables have the answer.
     fn translated(&mut self, command: &Command, outcome: Outcome) -> Outcome {
         match outcome {
             Ok(Answer::PlacedBefore(id)) => Ok(Answer::Replayed(self.tables.orders[&id].order)),
-            Err(Refusal::CommodityNotFound) => {
-                let about = commodity_of(command).expect("only such a command is about a commodity");
-                let closed = self.model.listed(about).map(|listed| listed.commodity.clone()).filter(|row| row.closed_at.is_some());
+            Err(refusal @ (Refusal::CommodityNotFound | Refusal::Closed)) => {
+                let Some(about) = commodity_of(command) else { return Err(refusal) };
+                let closed = self.tables.closed(about);
+                let is_closed = self.model.listed(about).is_some_and(|listed| listed.commodity.closed_at.is_some());
+                assert!(refusal == Refusal::Closed || closed.is_some() == is_closed, "what is forgotten is in the tables");
                 match (closed, command) {
-                    (None, _) => Err(Refusal::CommodityNotFound),
-                    (Some(_), Command::Place(_)) => Err(Refusal::Ended),
+                    (Some(_), Command::Place(place)) => self.under_key(place).unwrap_or(Err(Refusal::Ended)),
+                    (None, Command::Place(_)) if refusal == Refusal::Closed => Err(Refusal::Ended),
                     (Some(closed), Command::Close(_)) => Ok(Answer::Commodity(Box::new(closed))),
                     (Some(_), _) => Err(Refusal::Closed),
+                    (None, _) => Err(refusal),
                 }
             }
             outcome => outcome,
         }
+    }
+
+    /// What the tables say of a key of what is closed.
+    fn under_key(&self, place: &Place) -> Option<Outcome> {
+        let row = self.tables.under_key(place)?;
+        let order = self.engine.order(row.order.id).unwrap_or(row.order);
+        Some(if row.fingerprint == place.fingerprint { Ok(Answer::Replayed(order)) } else { Err(Refusal::IdempotencyMismatch) })
     }
 
     fn restore(&mut self, with_older_releases: bool) {

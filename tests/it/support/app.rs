@@ -7,7 +7,8 @@ use doorbuster::clock;
 use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::embedded::App;
-use doorbuster::store::Role;
+use doorbuster::routing::Router;
+use doorbuster::store::{Role, Store};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -83,6 +84,21 @@ impl TestApp {
     /// Runs SQL behind its back.
     pub async fn execute(&self, sql: &str) {
         self.database.execute(sql).await;
+    }
+
+    /// The way of commands.
+    pub fn router(&self) -> &Router {
+        self.app.router()
+    }
+
+    /// A store of its own on the same database.
+    pub async fn store(&self) -> Store {
+        self.database.store().await
+    }
+
+    /// The database.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
     }
 
     /// Where it listens, like `http://127.0.0.1:4711`.
