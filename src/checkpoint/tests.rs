@@ -31,11 +31,6 @@ struct Kept {
     freed: BTreeSet<OrderId>,
 }
 
-/// The delta of batches that the newest form can hold.
-fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<u8> {
-    super::delta_of(batches).unwrap()
-}
-
 impl Kept {
     /// A transaction of the projection with these batches.
     fn commit(&mut self, batches: &[Batch]) {
