@@ -190,11 +190,19 @@ impl Router {
         if id.partition().get() >= self.partitions.get() {
             return OrderLookup::NotFound;
         }
-        let sighting = self.ways.lookup(id).await;
-        self.look_up(Lookup::of(id, sighting)).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot read order {id}");
-            OrderLookup::Unavailable
-        })
+        let mut search = self.ways.search(id.partition());
+        loop {
+            let sighting = self.ways.lookup(id).await;
+            match self.look_up(Lookup::of(id, sighting)).await {
+                // Whoever was asked is its owner no more, and does not know it yet: there is a next one.
+                Ok(OrderLookup::Unavailable) if search.again().await => {}
+                Ok(answer) => return answer,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read order {id}");
+                    return OrderLookup::Unavailable;
+                }
+            }
+        }
     }
 
     /// The orders of a buyer that the tables may not have yet, or not as they stand. Whoever looks into the tables after this sees every
