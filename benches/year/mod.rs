@@ -179,7 +179,7 @@ fn placed(order: Order) -> Event {
 }
 
 fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Event {
-    Event::Moved { order: order.id, commodity: order.commodity, quantity: order.quantity, from, to, at }
+    Event::Moved { order: order.id, commodity: order.commodity, buyer: Some(order.user), quantity: order.quantity, from, to, at }
 }
 
 fn listing(id: CommodityId) -> Event {
@@ -194,7 +194,15 @@ fn listing(id: CommodityId) -> Event {
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     };
-    Event::Listed(Box::new(Commodity { id, terms, stock: Stock::fresh(Units::MAX), paused: false, ended_at: None, version: 1 }))
+    Event::Listed(Box::new(Commodity {
+        id,
+        terms,
+        stock: Stock::fresh(Units::MAX),
+        paused: false,
+        ended_at: None,
+        closed_at: None,
+        version: 1,
+    }))
 }
 
 fn partition(index: u16) -> PartitionId {
