@@ -198,7 +198,7 @@ pub struct Node {
 }
 
 /// What keeps a process from using what processes of the release before do not know: for a careful upgrade. See docs/upgrading.md.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// The newest version of the log that is read and written.

@@ -111,7 +111,15 @@ impl World {
             ends_at: Timestamp::MAX,
         };
         let stock = Stock::fresh(Units::MAX);
-        Event::Listed(Box::new(Commodity { id: commodity(index), terms, stock, paused: false, ended_at: None, version: 1 }))
+        Event::Listed(Box::new(Commodity {
+            id: commodity(index),
+            terms,
+            stock,
+            paused: false,
+            ended_at: None,
+            closed_at: None,
+            version: 1,
+        }))
     }
 }
 

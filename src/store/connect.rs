@@ -13,11 +13,12 @@ use sea_orm::sqlx::{self, Connection, Executor};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, SqlxSqliteConnector, Statement, TransactionTrait, Value,
 };
-use sea_orm_migration::{MigratorTrait, SchemaManager};
+use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::StoreError;
 use crate::config;
 use crate::domain::Partitions;
+use crate::event::LogVersion;
 
 /// Both ends of a database: where rows are changed and where they are only read.
 #[derive(Clone)]
@@ -77,13 +78,17 @@ impl Connections {
 
     async fn upgrade(&self, partitions: Partitions) -> Result<usize, StoreError> {
         let missing = Steps::applied(&self.writer).await?.missing()?;
-        Migrator::up(&self.writer, None).await?;
-        Widening::up(&self.writer, None).await?;
+        // One that lacks nothing may have steps of the next release, which the library would not stand.
+        if missing > 0 {
+            Migrator::up(&self.writer, None).await?;
+            Widening::up(&self.writer, None).await?;
+        }
         first_rows(&self.writer, partitions).await?;
         Ok(missing)
     }
 
-    /// The number of partitions, if the schema is exactly this release's.
+    /// The number of partitions, if this release can work on the schema: it has all of its steps, and of later ones at most such that
+    /// widen; and nothing is in the log that this release cannot read.
     pub(super) async fn check_schema(&self) -> Result<Partitions, StoreError> {
         let applied = Steps::applied(&self.reader).await?;
         let missing = applied.missing()?;
@@ -93,10 +98,24 @@ impl Connections {
         if missing > 0 {
             return Err(StoreError::Schema("the schema is of an older release: run `doorbuster migrate` of this one".into()));
         }
-        read_partitions(&self.reader)
-            .await?
-            .ok_or_else(|| StoreError::Schema("the schema was left unfinished by an interrupted `doorbuster migrate`: run it again".into()))
+        let partitions = read_partitions(&self.reader).await?;
+        let partitions = partitions.ok_or_else(|| {
+            StoreError::Schema("the schema was left unfinished by an interrupted `doorbuster migrate`: run it again".into())
+        })?;
+        read_log_version(&self.reader).await?;
+        Ok(partitions)
     }
+}
+
+/// The newest form that may be in the log, if this release knows it.
+pub(super) async fn read_log_version(connection: &DatabaseConnection) -> Result<LogVersion, StoreError> {
+    let query = Statement::from_string(connection.get_database_backend(), "SELECT log_version FROM meta WHERE id = 1");
+    let row = connection.query_one_raw(query).await?.ok_or_else(|| StoreError::Corrupt("meta is empty".into()))?;
+    let number: i16 = row.try_get_by_index(0)?;
+    let known = u8::try_from(number).ok().and_then(|number| LogVersion::new(number).ok());
+    known.ok_or_else(|| {
+        StoreError::Schema(format!("the log is written in version {number}, which this release does not know: use a newer one"))
+    })
 }
 
 impl Target {
@@ -328,9 +347,17 @@ impl Steps {
         Ok(Self { first, widening: recorded::<Widening>(connection).await? })
     }
 
-    /// How many steps of this release it lacks. One that this release does not know is a newer release's, and an error.
+    /// How many steps of this release it lacks. Of those it does not know it can work with what widens, as releases before it did with
+    /// what it made; what a later release narrows is recorded beside the first steps, and an error.
     fn missing(&self) -> Result<usize, StoreError> {
-        Ok(missing_of::<Migrator>(&self.first)? + missing_of::<Widening>(&self.widening)?)
+        let first = Migrator::migrations();
+        if let Some(step) = self.first.iter().find(|step| first.iter().all(|migration| migration.name() != *step)) {
+            return Err(StoreError::Schema(format!("the schema is of a newer release (it has the step {step}): use that release")));
+        }
+        let lacks = |steps: Vec<Box<dyn MigrationTrait>>, applied: &[String]| {
+            steps.iter().filter(|migration| applied.iter().all(|step| migration.name() != step)).count()
+        };
+        Ok(lacks(first, &self.first) + lacks(Widening::migrations(), &self.widening))
     }
 }
 
@@ -341,14 +368,6 @@ async fn recorded<M: MigratorTrait>(connection: &DatabaseConnection) -> Result<V
     }
     let query = Statement::from_string(connection.get_database_backend(), format!("SELECT version FROM {table} ORDER BY version"));
     connection.query_all_raw(query).await?.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
-}
-
-fn missing_of<M: MigratorTrait>(applied: &[String]) -> Result<usize, StoreError> {
-    let known = M::migrations();
-    match applied.iter().find(|step| known.iter().all(|migration| migration.name() != *step)) {
-        Some(step) => Err(StoreError::Schema(format!("the schema is of a newer release (it has the step {step}): use that release"))),
-        None => Ok(known.len() - applied.len()),
-    }
 }
 
 /// What a fresh schema starts with. The number of partitions is written once and never again.

@@ -2,6 +2,7 @@
 
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
 
+use super::connect::read_log_version;
 use super::entity::partition;
 use super::{Store, StoreError};
 use crate::domain::{Epoch, PartitionId, Sequence};
@@ -76,12 +77,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], and [`StoreError::Schema`] if a newer release has raised it beyond this one.
     pub async fn log_version(&self) -> Result<LogVersion, StoreError> {
-        let row = self.reader().query_one_raw(self.statement("SELECT log_version FROM meta WHERE id = 1", [])).await?;
-        let found: i16 = row.map(|row| row.try_get_by_index(0)).transpose()?.ok_or_else(|| StoreError::Corrupt("meta is empty".into()))?;
-        let known = u8::try_from(found).ok().and_then(|number| LogVersion::new(number).ok());
-        known.ok_or_else(|| {
-            StoreError::Schema(format!("the log is written in version {found}, which this release does not know: use a newer one"))
-        })
+        read_log_version(self.reader()).await
     }
 
     /// Lets the log be written in the newest form that this release knows: no process of an older one runs any more. Whether it was not

@@ -213,6 +213,9 @@ impl Transaction for Write {
     }
 
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
         let Some(run) = self.run.get() else {
             return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
         };

@@ -21,7 +21,7 @@ pub enum UpgradeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Nodes of an older release live.
-    #[error("not finished: {0} still runs an older release: upgrade it, then run this again")]
+    #[error("not finished: nodes still run an older release: {0}; upgrade them, then run this again")]
     OlderNodes(String),
 }
 

@@ -1,8 +1,8 @@
 //! Messages that cannot be applied: each ends where the documentation says, and nothing else stops.
 
 use doorbuster::broker::{DeadLetter, Why};
-use doorbuster::domain::{OrderStatus, PartitionId, Sequence};
-use doorbuster::event::{self, Batch, LogVersion};
+use doorbuster::domain::{OrderId, OrderStatus, PartitionId, Sequence};
+use doorbuster::event::{self, Batch, Event, LogVersion};
 use doorbuster::tools::dead;
 
 use crate::support::cluster::{Cluster, TestConsumer, claim};
@@ -137,6 +137,20 @@ async fn an_order_of_a_commodity_that_is_not_there_stops_its_partition() {
     consumer.stop().await;
     assert_eq!(depth(&cluster, BAD).await, 1);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 0));
+}
+
+#[tokio::test]
+async fn an_order_of_another_epoch_than_its_batch_stops_its_partition() {
+    let mut batches = log(BAD);
+    let Event::Placed { order, .. } = &mut batches[4].events[0] else { unreachable!("it places") };
+    order.id = OrderId::new(order.id.placed_at(), order.id.partition(), position(9, 0).0, 4);
+    // Version 2 has no room for it; a program that wrote version 1 may have had that fault.
+    let bodies = batches.iter().map(|batch| event::encode(batch, LogVersion::V1).unwrap()).collect();
+    let (cluster, consumer) = consuming(bodies).await;
+    stopped(&consumer, partition(BAD), "the placing of an order of another epoch").await;
+    consumer.stop().await;
+    assert_eq!(depth(&cluster, BAD).await, 1);
+    assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 3));
 }
 
 #[tokio::test]

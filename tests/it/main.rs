@@ -13,6 +13,7 @@ mod http_operators;
 mod http_protocol;
 mod log_conformance;
 mod log_rabbitmq;
+mod mixed_releases;
 mod order_lists;
 mod ownership_cluster;
 mod partition_faults;

@@ -25,7 +25,7 @@ use crate::support::history::endless_terms;
 use crate::support::proxy::Proxy;
 use crate::support::{Backend, commodity, user};
 
-const SECRET: &str = "a secret for tests that is long enough";
+pub const SECRET: &str = "a secret for tests that is long enough";
 
 /// Nodes that come and go, with a consumer behind them.
 pub struct Spikes {
@@ -63,7 +63,7 @@ impl Spikes {
         Self::start_with(&self.config(id)).await
     }
 
-    async fn start_with(config: &Config) -> SpikeNode {
+    pub async fn start_with(config: &Config) -> SpikeNode {
         let node = SpikeNode::start(config).await.expect("the node starts");
         node.router().served(Duration::from_secs(30)).await.expect("every partition is served");
         node

@@ -5,7 +5,7 @@ mod closing;
 mod forgetting;
 mod keys;
 mod model;
-mod projection;
+pub(crate) mod projection;
 mod properties;
 mod refusals;
 mod restoring;

@@ -59,9 +59,12 @@ impl World {
         };
         let held = Terms { hold_seconds: Some(2), limit_per_user: Some(4), starts_at: at(0), ends_at: at(LATE_MS), ..terms() };
         let free = Terms { starts_at: at(0), ends_at: at(LATE_MS), ..terms() };
+        let mut applied = vec![Batch::fence(partition(), epoch(1))];
         for terms in [held, free] {
-            world.step(Step::List { is_new: true, terms: Box::new(terms), total: 12 });
+            applied.extend(world.step(Step::List { is_new: true, terms: Box::new(terms), total: 12 }));
         }
+        // With the next step's.
+        world.applied = applied;
         world
     }
 

@@ -43,6 +43,22 @@ async fn nodes_of_two_releases_sell_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_of_the_release_before_has_no_words_for_is_not_sent_to_it() {
+    for (asks, owns) in VERSIONS.into_iter().flat_map(|asks| VERSIONS.map(|owns| (asks, owns))) {
+        let (a, b) = mixed_pair([asks, owns]).await;
+        let Reply::Done(Answer::Placed(order)) = a.buy(1).await else { panic!("a unit is there") };
+        let orders = a.ways.orders_of(home(), order.user, Duration::from_millis(500)).await;
+        let close = a.ways.command(home(), Command::Close(order.commodity)).await;
+        if asks.min(owns) == PeerVersion::V3 {
+            assert_eq!((orders, close), (Err(Busy::Unavailable), Reply::Busy(Busy::Unavailable)));
+        } else {
+            assert_eq!((orders, close), (Ok(vec![order]), Reply::Refused(Refusal::NotEnded)));
+        }
+        assert_eq!(b.ways.orders_of(home(), order.user, Duration::from_millis(500)).await, Ok(vec![order]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_the_release_before_is_answered_in_version_3() {
     let (_a, b) = mixed_pair([PeerVersion::V4, PeerVersion::V4]).await;
     for what in ["hello", "board"] {

@@ -68,6 +68,13 @@ impl TestDatabase {
     pub async fn execute(&self, sql: &str) {
         execute(&connect(&self.url).await, sql).await;
     }
+
+    /// The number that a query comes to.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let connection = connect(&self.url).await;
+        let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await;
+        row.unwrap_or_else(|error| panic!("{sql}: {error}")).expect("a row").try_get_by_index(0).expect("a number")
+    }
 }
 
 impl Drop for TestDatabase {

@@ -35,7 +35,7 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     type Error = Unsayable;
 
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
-        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(Into::into);
+        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Box::new(row.into()));
         Ok(match command {
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
             engine::Command::Change { commodity, change, expected_version } => {
@@ -61,7 +61,7 @@ impl TryFrom<Command<'_>> for engine::Command {
     type Error = Garbage;
 
     fn try_from(command: Command<'_>) -> Result<Self, Garbage> {
-        let read = |row: Option<Recalled<'_>>| row.map(|row| Ok::<_, Garbage>(Box::new(row.try_into()?))).transpose();
+        let read = |row: Option<Box<Recalled<'_>>>| row.map(|row| Ok::<_, Garbage>(Box::new((*row).try_into()?))).transpose();
         Ok(match command {
             Command::List(list) => list.try_into()?,
             Command::Change(change) => change.try_into()?,

@@ -39,9 +39,9 @@ enum Command<'a> {
     Close(i64),
     Remove(i64),
     Place(Place),
-    ConfirmPayment(Id, #[serde(borrow)] Option<Recalled<'a>>),
-    ConfirmRefund(Id, #[serde(borrow)] Option<Recalled<'a>>),
-    Cancel(Id, Option<i64>, #[serde(borrow)] Option<Recalled<'a>>),
+    ConfirmPayment(Id, #[serde(borrow)] Option<Box<Recalled<'a>>>),
+    ConfirmRefund(Id, #[serde(borrow)] Option<Box<Recalled<'a>>>),
+    Cancel(Id, Option<i64>, #[serde(borrow)] Option<Box<Recalled<'a>>>),
 }
 
 /// The row of an order that its engine has forgotten.
