@@ -210,4 +210,4 @@ fn order(row: &QueryResult) -> Result<Order, StoreError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
