@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::entity::order::Entity;
 use super::walk::{Ids, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{Epoch, Order, OrderId, PartitionId, Timestamp, UserId};
+use crate::domain::{Epoch, Order, OrderId, PartitionId, Timestamp};
 
 /// How many rows the first step of a race takes, how many times as many the next, and how many a step takes at most.
 const STEP_FIRST: u64 = 256;
