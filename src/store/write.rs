@@ -235,8 +235,11 @@ impl Transaction for Write {
 
     async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
         let mut found = 0;
+        // The rows are found by their ids. Left to itself SQLite takes the index of what is changed, and MySQL looks into both.
+        let hint = if self.backend == DbBackend::MySql { "FORCE INDEX (PRIMARY) " } else { "" };
         for chunk in orders.orders.chunks(LIST_MAX) {
-            let sql = format!("UPDATE orders SET status = ?, changed_at = ? WHERE status = ? AND id IN ({})", places(padded(chunk.len())));
+            let ids_wanted = places(padded(chunk.len()));
+            let sql = format!("UPDATE orders {hint}SET status = ?, changed_at = ? WHERE +status = ? AND id IN ({ids_wanted})");
             let mut values = vec![orders.to.code().into(), orders.at.millis().into(), orders.from.code().into()];
             values.extend(ids(chunk));
             found += self.execute(&sql, values).await?;
