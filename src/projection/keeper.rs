@@ -63,10 +63,10 @@ impl Keeper {
 
     async fn is_due(&mut self, row: &PartitionRow) -> Result<bool, StoreError> {
         if !self.whole.contains(&row.id) {
-            self.whole.insert(row.id);
             if !self.store.deltas_are_whole(row).await? {
                 return Ok(true);
             }
+            self.whole.insert(row.id);
         }
         let size = self.store.delta_size(row.id).await?;
         Ok(size.rows >= DELTA_ROWS_MAX || size.bytes >= DELTA_BYTES_MAX.max(row.checkpoint.bytes / 2))
