@@ -71,7 +71,7 @@ fn orders_anew() -> TableCreateStatement {
         .col(ColumnDef::new("idempotency_key").binary_len(16).null())
         .col(ColumnDef::new("fingerprint").big_integer().not_null())
         .col(ColumnDef::new("changed_at").big_integer().not_null())
-        .col(&mut run())
+        .col(run())
         .take();
     table.extra("WITHOUT ROWID");
     table
