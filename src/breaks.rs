@@ -23,6 +23,8 @@ pub(crate) enum Break {
     Lock,
     /// An engine believes a row that is older than what it has forgotten.
     StaleRow,
+    /// A checkpoint's delta is taken whether or not it follows the one before.
+    DeltaChain,
 }
 
 #[cfg(not(test))]
