@@ -35,6 +35,38 @@ fn a_failure_names_its_seed_first_and_says_what_led_to_it() {
     assert!(failure.trail.iter().any(|line| line.contains("Place")), "{:?}", failure.trail);
 }
 
+#[test]
+fn scratch() {
+    let from: u64 = std::env::var("FROM").unwrap().parse().unwrap();
+    let to: u64 = std::env::var("TO").unwrap().parse().unwrap();
+    let only = std::env::var("RULE").unwrap_or_default();
+    for rule in [
+        Break::ConfirmBeforeReply,
+        Break::StartOver,
+        Break::WindowWithDecrement,
+        Break::OlderIsSkipped,
+        Break::Fence,
+        Break::Drain,
+        Break::LookBack,
+        Break::Lock,
+        Break::StaleRow,
+        Break::DeltaChain,
+    ] {
+        if !only.is_empty() && only != format!("{rule:?}") {
+            continue;
+        }
+        let started = std::time::Instant::now();
+        let mut found = 0;
+        for seed in from..to {
+            if let Err(failure) = with(rule, || run(seed, STEPS, false)) {
+                found += 1;
+                println!("{rule:?} {failure}");
+            }
+        }
+        println!("{rule:?}: {found} of {} in {:?}", to - from, started.elapsed());
+    }
+}
+
 /// With the rule broken, some of the first worlds must fail; the first that does says why.
 fn seen_broken(rule: Break) -> String {
     let broken = |seed| with(rule, || run(seed, STEPS, false)).err();
