@@ -27,7 +27,7 @@ fn id(number: u64) -> OrderId {
 }
 
 fn row(number: u64) -> String {
-    let user = if number % 3 == 0 { HEAVY } else { number as i64 % 500 + 2 };
+    let user = if number.is_multiple_of(3) { HEAVY } else { number as i64 % 500 + 2 };
     let (commodity, run) = (number % 2 + 1, number / ROWS_A_RUN + 1);
     // Confirmed for the most part; the rarest is one in a thousand.
     let status = match number % 1_000 {
