@@ -79,7 +79,7 @@ impl Inner {
         }
     }
 
-    fn from_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
+    fn by_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
         let mut rows = FromRows::new(DAWN, with_live_orders);
         let commodities = self.rows(partition);
         let is_listed = |id: CommodityId| commodities.listed.iter().any(|commodity| commodity.id == id);
@@ -91,7 +91,7 @@ impl Inner {
         rows.snapshot(commodities)
     }
 
-    fn from_checkpoint(&self, partition: PartitionId) -> Result<Snapshot, Unreadable> {
+    fn by_checkpoint(&self, partition: PartitionId) -> Result<Snapshot, Unreadable> {
         let nothing = Kept::default();
         let kept = self.checkpoints.get(&partition).unwrap_or(&nothing);
         let mut folded = Checkpoint::at(kept.position);
@@ -106,8 +106,8 @@ impl Inner {
     }
 
     fn snapshot(&self, partition: PartitionId) -> Result<Snapshot, String> {
-        let from_rows = sorted(self.from_rows(partition, false));
-        match self.from_checkpoint(partition) {
+        let from_rows = sorted(self.by_rows(partition, false));
+        match self.by_checkpoint(partition) {
             Ok(snapshot) if sorted(snapshot.clone()) == from_rows => Ok(snapshot),
             Ok(snapshot) => {
                 let snapshot = sorted(snapshot);
@@ -249,7 +249,7 @@ impl Memory {
     /// What an engine starts from: made from the rows, and from checkpoint and deltas, which must come to the same.
     pub(super) fn snapshot(&self, partition: PartitionId, with_live_orders: bool) -> Result<Snapshot, String> {
         let inner = self.lock();
-        if with_live_orders { Ok(sorted(inner.from_rows(partition, true))) } else { inner.snapshot(partition) }
+        if with_live_orders { Ok(sorted(inner.by_rows(partition, true))) } else { inner.snapshot(partition) }
     }
 
     /// Writes a checkpoint of a partition as it is now.
