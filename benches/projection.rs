@@ -94,7 +94,7 @@ async fn confirm(backend: Backend, orders_a_batch: usize) -> f64 {
     let database = TestDatabase::migrated(backend).await;
     let store = database.store().await;
     let settings = Config::load(None).expect("the defaults are good").partition;
-    let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), "bench".into(), &settings));
+    let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), "bench".into(), &settings, doorbuster::clock::system));
     let start = Instant::now();
     let tasks: Vec<_> = (0..PARTITIONS)
         .map(|index| {

@@ -1,10 +1,11 @@
 //! What a year of orders costs: lists, exports and the projection with many rows in the table.
 //!
-//! `cargo bench --bench volume -- lists|projection [sqlite|mysql] [--rows N] [--buyers N]`, with the servers and files of
+//! `cargo bench --bench volume -- lists|projection|indexes [sqlite|mysql] [--rows N] [--buyers N]`, with the servers and files of
 //! `--bench projection`. The rows come through the projection, as in a year. Without arguments: everything, at 200,000 rows.
 //!
 //! `lists` times the first, a middle and the last page of each list, and an export. `projection` projects in turns into a
-//! table without a past and into one with it: new orders of new commodities, of hot old ones, and payments for both.
+//! table without a past and into one with it: new orders of new commodities, of hot old ones, and payments for both. `indexes`
+//! does so with the indexes of this release, with those of the release before, and without the one that only lists by status use.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ mod year;
 use database::{Backend, TestDatabase};
 use year::Year;
 
+const PARTS: [&str; 3] = ["lists", "projection", "indexes"];
 const ROWS_DEFAULT: usize = 200_000;
 const BUYERS_DEFAULT: u64 = 1_000_000;
 const PAGE: u64 = 200;
@@ -34,19 +36,20 @@ struct Arguments {
 fn main() {
     let arguments = arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let wants = |word: &str, others: [&str; 2]| {
-        let said = |word: &str| arguments.words.iter().any(|argument| argument == word);
-        said(word) || !others.into_iter().any(said)
-    };
+    let said = |word: &str| arguments.words.iter().any(|argument| argument == word);
+    let wants = |word: &str, all: &[&str]| said(word) || !all.iter().any(|word| said(word));
     for (name, backend) in [("sqlite", Backend::Sqlite), ("mysql", Backend::Mysql)] {
-        if !wants(name, ["sqlite", "mysql"]) {
+        if !wants(name, &["sqlite", "mysql"]) {
             continue;
         }
-        if wants("lists", ["lists", "projection"]) {
+        if wants("lists", &PARTS) {
             runtime.block_on(lists(name, backend, &arguments));
         }
-        if wants("projection", ["lists", "projection"]) {
+        if wants("projection", &PARTS) {
             runtime.block_on(projection(name, backend, &arguments));
+        }
+        if wants("indexes", &PARTS) {
+            runtime.block_on(indexes(name, backend, &arguments));
         }
     }
 }
@@ -68,7 +71,10 @@ fn arguments() -> Arguments {
 }
 
 async fn filled(backend: Backend, rows: usize, buyers: u64) -> (TestDatabase, Store, Year) {
-    let database = TestDatabase::migrated(backend).await;
+    fill(TestDatabase::migrated(backend).await, rows, buyers).await
+}
+
+async fn fill(database: TestDatabase, rows: usize, buyers: u64) -> (TestDatabase, Store, Year) {
     let store = database.store().await;
     let mut year = Year::new(buyers);
     let start = Instant::now();
@@ -154,28 +160,53 @@ async fn export(store: &Store, filter: &OrderFilter) -> usize {
 }
 
 async fn projection(name: &str, backend: Backend, arguments: &Arguments) {
-    const ROUNDS: usize = 5;
-    let rows_a_round = (arguments.rows / 100).clamp(10_000, 100_000);
-    let (_empty_database, empty, mut fresh) = filled(backend, 0, arguments.buyers).await;
-    let (_full_database, full, mut old) = filled(backend, arguments.rows, arguments.buyers).await;
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let arms = vec![
+        ("without a past", filled(backend, 0, arguments.buyers).await),
+        ("with one", filled(backend, arguments.rows, arguments.buyers).await),
+    ];
+    in_turns(name, arms, arguments).await;
+}
+
+/// What the indexes cost, beside those of the release before.
+async fn indexes(name: &str, backend: Backend, arguments: &Arguments) {
+    const OF_THIS: [&str; 3] = ["ix_orders_run_user", "ix_orders_commodity_status", "ix_orders_status"];
+    let dropped = |index: &&str| format!("DROP INDEX {index}{}", if backend == Backend::Mysql { " ON orders" } else { "" });
+    let mut before: Vec<String> = OF_THIS.iter().map(dropped).collect();
+    before.push("CREATE UNIQUE INDEX uq_orders_user_commodity_key ON orders (user_id, commodity_id, idempotency_key)".into());
+    before.push("CREATE INDEX ix_orders_commodity ON orders (commodity_id, id)".into());
+    let without_status = vec![dropped(&OF_THIS[2])];
+    let mut arms = Vec::new();
+    for (what, changes) in [("of the release before", before), ("of this release", vec![]), ("without that of the status", without_status)]
+    {
+        let database = TestDatabase::migrated(backend).await;
+        for sql in changes {
+            database.execute(&sql).await;
+        }
+        arms.push((what, fill(database, arguments.rows, arguments.buyers).await));
+    }
+    in_turns(name, arms, arguments).await;
+}
+
+async fn in_turns(name: &str, mut arms: Vec<(&str, (TestDatabase, Store, Year))>, arguments: &Arguments) {
+    const ROUNDS: usize = 6;
+    let rows_a_round = (arguments.rows / 100).clamp(20_000, 100_000);
+    let count = arms.len();
+    let mut rates = vec![Vec::new(); count];
     for round in 0..ROUNDS {
-        for arm in [round % 2, (round + 1) % 2] {
-            let (store, year, rates) = if arm == 0 { (&empty, &mut fresh, &mut without) } else { (&full, &mut old, &mut with) };
-            // Neither pays for what the other left in the memory that both share.
+        for arm in (0..count).map(|arm| (arm + round) % count) {
+            let (_, (_, store, year)) = &mut arms[arm];
+            // Nobody pays for what the one before left in the memory that all share.
             year.project(store, rows_a_round / 5).await;
-            rates.push(rows_a_round as f64 / year.project(store, rows_a_round).await.as_secs_f64());
+            rates[arm].push(rows_a_round as f64 / year.project(store, rows_a_round).await.as_secs_f64());
         }
     }
-    println!("{name}: rounds of {rows_a_round}: without a past {without:.0?}, with {} rows {with:.0?} orders/s", arguments.rows);
-    let (without, with) = (median(without), median(with));
-    println!(
-        "{name}: projection without a past {without:>8.0} orders/s, with {} rows {with:>8.0} orders/s = {:.0} %",
-        arguments.rows,
-        100.0 * with / without
-    );
-    empty.close().await.expect("nothing is under way");
-    full.close().await.expect("nothing is under way");
+    println!("{name}: {} rows, rounds of {rows_a_round} orders and as many payments", arguments.rows);
+    let first = median(rates[0].clone());
+    for ((what, (_, store, _)), rates) in arms.iter().zip(rates) {
+        let rate = median(rates.clone());
+        println!("{name}: {what:<28}{rate:>8.0} orders/s = {:>3.0} %   {rates:.0?}", 100.0 * rate / first);
+        store.clone().close().await.expect("nothing is under way");
+    }
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {

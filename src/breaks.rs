@@ -23,6 +23,8 @@ pub(crate) enum Break {
     Lock,
     /// A row that came along with a command is taken for one that was read just now.
     StaleRow,
+    /// A checkpoint's delta is taken whether or not it follows the one before.
+    DeltaChain,
 }
 
 #[cfg(not(test))]

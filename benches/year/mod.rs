@@ -113,7 +113,7 @@ impl Year {
                 _ => OrderStatus::Cancelled,
             };
             events.push(moved(&order, OrderStatus::Reserved, to, at));
-            if to == OrderStatus::Expired && self.dice / 100 % 1_000 == 0 {
+            if to == OrderStatus::Expired && (self.dice / 100).is_multiple_of(1_000) {
                 events.push(moved(&order, to, OrderStatus::RefundDue, at));
             }
         }
@@ -122,7 +122,7 @@ impl Year {
 
     fn batch_of_now(&mut self, number: usize) -> Batch {
         let index = (number % usize::from(PARTITIONS)) as u16;
-        let sale = if number / usize::from(PARTITIONS) % 2 == 0 { self.sales } else { 1 };
+        let sale = if (number / usize::from(PARTITIONS)).is_multiple_of(2) { self.sales } else { 1 };
         let orders: Vec<Order> = (0..ORDERS_A_BATCH).map(|_| self.order(index, commodity(sale, index))).collect();
         self.unpaid.extend(&orders);
         self.batch(index, orders.into_iter().map(placed).collect())
@@ -148,7 +148,8 @@ impl Year {
     fn order(&mut self, index: u16, commodity: CommodityId) -> Order {
         self.number += 1;
         self.dice = mixed(self.number);
-        let user = if self.number % 10 == 0 { HEAVY_BUYER } else { UserId::new((self.dice % self.buyers) as i64 + 8).expect("an id") };
+        let user =
+            if self.number.is_multiple_of(10) { HEAVY_BUYER } else { UserId::new((self.dice % self.buyers) as i64 + 8).expect("an id") };
         let at = placed_at(self.number);
         Order {
             id: OrderId::new(at, partition(index), epoch(), self.number),
@@ -179,7 +180,7 @@ fn placed(order: Order) -> Event {
 }
 
 fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Event {
-    Event::Moved { order: order.id, commodity: order.commodity, quantity: order.quantity, from, to, at }
+    Event::Moved { order: order.id, commodity: order.commodity, buyer: Some(order.user), quantity: order.quantity, from, to, at }
 }
 
 fn listing(id: CommodityId) -> Event {
@@ -194,7 +195,15 @@ fn listing(id: CommodityId) -> Event {
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     };
-    Event::Listed(Box::new(Commodity { id, terms, stock: Stock::fresh(Units::MAX), paused: false, ended_at: None, version: 1 }))
+    Event::Listed(Box::new(Commodity {
+        id,
+        terms,
+        stock: Stock::fresh(Units::MAX),
+        paused: false,
+        ended_at: None,
+        closed_at: None,
+        version: 1,
+    }))
 }
 
 fn partition(index: u16) -> PartitionId {

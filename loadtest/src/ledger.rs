@@ -10,7 +10,7 @@ use doorbuster::domain::{CommodityId, Epoch, Order, OrderId, Sequence};
 use doorbuster::embedded;
 use doorbuster::history::{CommodityRow, OrderRow, Rows};
 use doorbuster::ring::partition_of;
-use doorbuster::store::{AuditRow, OrderFilter, Store};
+use doorbuster::store::{AuditRow, AuditScope, OrderFilter, Store};
 
 use crate::audit::{Audit, Counters, Row, Sale, Told};
 
@@ -83,11 +83,8 @@ impl Ledger {
     /// # Errors
     /// If the database does not answer, or does not have it.
     pub async fn counters(&self, commodity: CommodityId) -> anyhow::Result<Counters> {
-        let rows = self.store.audit().await?;
-        let row = rows
-            .iter()
-            .find(|row| row.commodity_id == commodity)
-            .with_context(|| format!("commodity {commodity} is not in the database"))?;
+        let audit = self.store.audit_of(AuditScope::One(commodity)).await?;
+        let row = audit.rows.first().with_context(|| format!("commodity {commodity} is not in the database"))?;
         Ok(Counters { total: row.total, available: row.available, held: row.held, sold: row.sold })
     }
 
@@ -118,12 +115,13 @@ impl Ledger {
         Ok(self.store.partition_rows().await?.into_iter().map(|row| row.applied).collect())
     }
 
-    /// The equation of every commodity: what `doorbuster audit` checks.
+    /// The equation of every commodity that is not sealed: what `doorbuster audit` checks.
     ///
     /// # Errors
     /// If the database does not answer, or a commodity does not balance.
     pub async fn all_balance(&self) -> anyhow::Result<()> {
-        let wrong: Vec<AuditRow> = self.store.audit().await?.into_iter().filter(|row| !row.balanced).collect();
+        let audit = self.store.audit_of(AuditScope::Unsealed).await?;
+        let wrong: Vec<AuditRow> = audit.rows.into_iter().filter(|row| !row.balanced).collect();
         if !wrong.is_empty() {
             bail!("commodities that do not balance: {wrong:?}");
         }

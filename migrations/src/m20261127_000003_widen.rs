@@ -50,7 +50,7 @@ fn checkpoint_parts(backend: DbBackend) -> TableCreateStatement {
         .col(ColumnDef::new("partition_id").integer().not_null())
         .col(ColumnDef::new("generation").big_integer().not_null())
         .col(ColumnDef::new("part").integer().not_null())
-        .col(&mut body(backend))
+        .col(body(backend))
         .primary_key(Index::create().col("partition_id").col("generation").col("part"))
         .take()
 }
@@ -64,7 +64,7 @@ fn checkpoint_deltas(backend: DbBackend) -> TableCreateStatement {
         .col(ColumnDef::new("sequence").big_integer().not_null())
         .col(ColumnDef::new("previous_epoch").big_integer().not_null())
         .col(ColumnDef::new("previous_sequence").big_integer().not_null())
-        .col(&mut body(backend))
+        .col(body(backend))
         .primary_key(Index::create().col("partition_id").col("epoch").col("sequence"))
         .take()
 }

@@ -44,10 +44,10 @@ impl MigrationTrait for Migration {
 }
 
 async fn add_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    // A buyer's own list, a run at a time.
-    add_index(manager, "orders", "ix_orders_run_user", &["run", "user_id", "id"]).await?;
-    // A commodity's list, a status at a time; with the quantity, also its sums without a look at the rows.
-    add_index(manager, "orders", "ix_orders_commodity_status", &["commodity_id", "status", "id", "quantity"]).await?;
+    // A buyer's own list, a run at a time; with the commodity, so that it is sifted without a look at the rows.
+    add_index(manager, "orders", "ix_orders_run_user", &["run", "user_id", "id", "commodity_id"]).await?;
+    // A commodity's list, a status at a time; with what the audit sums up, and for whom.
+    add_index(manager, "orders", "ix_orders_commodity_status", &["commodity_id", "status", "id", "quantity", "user_id"]).await?;
     // A list by status alone.
     add_index(manager, "orders", "ix_orders_status", &["status", "id"]).await
 }
@@ -71,7 +71,7 @@ fn orders_anew() -> TableCreateStatement {
         .col(ColumnDef::new("idempotency_key").binary_len(16).null())
         .col(ColumnDef::new("fingerprint").big_integer().not_null())
         .col(ColumnDef::new("changed_at").big_integer().not_null())
-        .col(&mut run())
+        .col(run())
         .take();
     table.extra("WITHOUT ROWID");
     table

@@ -19,7 +19,9 @@ impl FromRows {
     /// With `with_live_orders`, every live order is known by itself, as older releases have it.
     #[must_use]
     pub fn new(now: Timestamp, with_live_orders: bool) -> Self {
-        Self { keys_since: keys_since(now), with_live_orders, units: HashMap::new(), known: KnownByCommodity::new() }
+        // Older releases know every key that is there.
+        let keys_since = if with_live_orders { Timestamp::ZERO } else { keys_since(now) };
+        Self { keys_since, with_live_orders, units: HashMap::new(), known: KnownByCommodity::new() }
     }
 
     /// Takes in a row of an order: all live ones, all whose refund is due, and those with a key that ended in the last 24 hours must

@@ -31,11 +31,6 @@ struct Kept {
     freed: BTreeSet<OrderId>,
 }
 
-/// The delta of batches that the newest form can hold.
-fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<u8> {
-    super::delta_of(batches).unwrap()
-}
-
 impl Kept {
     /// A transaction of the projection with these batches.
     fn commit(&mut self, batches: &[Batch]) {
@@ -150,6 +145,36 @@ proptest! {
         kept.write_checkpoint(&world);
         compare(&kept, &world);
     }
+}
+
+/// An order whose key was free, and another's by then, came to be owed money.
+#[test]
+fn a_key_leads_to_the_later_of_two_orders_whatever_became_of_the_earlier() {
+    let now = at(1_795_600_001_000);
+    let (first, later) = (order(1, OrderStatus::Confirmed, None), order(2, OrderStatus::Confirmed, None));
+    let key = keyed(2, 4_711, None);
+    let placed = |order: Order| Event::Placed { order, key: Some(key.key), fingerprint: key.fingerprint };
+    let moved = |from, to| {
+        let (commodity, buyer, quantity) = (first.commodity, Some(first.user), first.quantity);
+        Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now }
+    };
+    let cancelled = moved(OrderStatus::Confirmed, OrderStatus::Cancelled);
+    let due = moved(OrderStatus::Cancelled, OrderStatus::RefundDue);
+    let first_now = Order { status: OrderStatus::RefundDue, ..first };
+    let rows = [KnownOrder { order: first_now, key: Some(key.key) }];
+
+    let mut folded = Checkpoint::at(position(5, 0));
+    let delta = delta_of(&[batch(vec![placed(first), cancelled, placed(later), due])]);
+    folded.delta(position(5, 0), position(5, 1), &delta).unwrap();
+    let from_checkpoint = folded.snapshot(listed(&[3]), &rows, now).unwrap();
+
+    let mut from_rows = FromRows::new(now, false);
+    for order in [first_now, later] {
+        from_rows.row(order, Some((key.key, key.fingerprint)), now);
+    }
+    let from_rows = from_rows.snapshot(listed(&[3]));
+    assert_eq!(from_checkpoint, from_rows);
+    assert_eq!((&from_rows.commodities[0].keys, &from_rows.commodities[0].orders), (&vec![key], &rows.to_vec()));
 }
 
 fn user(id: i64) -> UserId {

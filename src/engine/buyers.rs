@@ -68,3 +68,40 @@ impl Buyers {
 fn hash_of(user: [u8; 8]) -> u64 {
     hash::of_bytes(&user)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: i64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    #[test]
+    fn a_buyer_takes_12_bytes() {
+        assert_eq!(size_of::<Buyer>(), 12);
+    }
+
+    #[test]
+    fn units_come_and_go_and_a_buyer_without_any_is_not_remembered() {
+        let mut buyers = Buyers::default();
+        assert_eq!((buyers.units(user(7)), buyers.total(), buyers.memory_bytes()), (0, 0, 0));
+        for (id, units) in [(7, 2), (7, 3), (i64::MAX, 1)] {
+            buyers.add(user(id), units).unwrap();
+        }
+        assert_eq!((buyers.units(user(7)), buyers.units(user(i64::MAX)), buyers.units(user(1)), buyers.total()), (5, 1, 0, 6));
+        buyers.take(user(7), 4).unwrap();
+        buyers.take(user(i64::MAX), 1).unwrap();
+        assert_eq!((buyers.units(user(7)), buyers.table.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_a_buyer_does_not_have_is_not_taken_and_what_nobody_can_count_is_not_added() {
+        let mut buyers = Buyers::default();
+        assert_eq!(buyers.take(user(7), 1), None);
+        buyers.add(user(7), u32::MAX).unwrap();
+        assert_eq!((buyers.add(user(7), 1), buyers.units(user(7))), (None, u32::MAX));
+        buyers.take(user(7), u32::MAX - 1).unwrap();
+        assert_eq!((buyers.take(user(7), 2), buyers.units(user(7))), (None, 1));
+    }
+}

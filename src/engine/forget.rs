@@ -61,8 +61,15 @@ impl Engine {
         }
     }
 
+    /// The time that keys are held against. Older releases load the keys of all orders that are there, however long ago they ended, and
+    /// take two orders under one key for a contradiction: beside them no key is ever free again.
+    pub(super) const fn time_for_keys(&self, now: Timestamp) -> Timestamp {
+        if self.with_older_releases { Timestamp::ZERO } else { now }
+    }
+
     /// Frees keys of orders that ended more than 24 hours ago.
     pub(super) fn free_old_keys(&mut self, now: Timestamp) {
+        let now = self.time_for_keys(now);
         for _ in 0..KEYS_FREED_PER_ORDER_MAX {
             let Some(ended) = self.ended_keys.front().copied() else { return };
             // A slot that is another's by now is left alone: whoever has it has an entry of its own here.
@@ -101,9 +108,12 @@ impl Engine {
         Ok(self.insert(order, commodity, keyed.unwrap_or(NONE)))
     }
 
-    /// Whether the row of a live order claims units that its buyer has.
+    /// Whether the row of a sold order claims units that its buyer has and that are sold: any other is no row of these tables.
     pub(super) fn has_units(&self, order: &Order) -> bool {
         let listing = self.commodities.find(order.commodity).map(|slot| self.commodities.listing(slot));
-        listing.is_some_and(|listing| listing.is_over() || listing.buyers.units(order.user) >= order.quantity.get())
+        let units = order.quantity.get();
+        listing.is_some_and(|listing| {
+            !listing.is_over() && listing.buyers.units(order.user) >= units && listing.commodity.stock.sold.get() >= units
+        })
     }
 }

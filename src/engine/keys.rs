@@ -142,3 +142,70 @@ fn hash_of_pair(user: [u8; 8], key: [u8; 16]) -> u64 {
     bytes[16..].copy_from_slice(&user);
     hash::of_bytes(&bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::orders::number_of;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn user(id: i64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn partition() -> PartitionId {
+        PartitionId::new(4095).unwrap()
+    }
+
+    fn order(number: u64) -> OrderId {
+        OrderId::new(Timestamp::MAX, partition(), Epoch::MAX, number)
+    }
+
+    const KEY: IdempotencyKey = IdempotencyKey::from_bytes([255; 16]);
+
+    #[test]
+    fn a_key_takes_52_bytes() {
+        assert_eq!(size_of::<Keyed>(), 52);
+    }
+
+    #[test]
+    fn the_widest_values_survive_packing() {
+        let mut keys = Keys::default();
+        let widest = order(OrderId::NUMBER_MAX);
+        let slot = keys.store(user(i64::MAX), KEY, RequestFingerprint(i64::MIN), widest);
+        assert_eq!((keys.order(slot, partition()), keys.fingerprint(slot)), (widest, RequestFingerprint(i64::MIN)));
+        assert_eq!((keys.number(slot), keys.is_live(slot)), (number_of(widest), true));
+        keys.set_ended(slot, Some(Timestamp::MAX));
+        assert!(!keys.is_live(slot) && !keys.is_over(slot, Timestamp::MAX), "the last of all times is a time");
+        keys.set_ended(slot, None);
+        assert!(keys.is_live(slot));
+    }
+
+    #[test]
+    fn a_key_is_over_a_day_after_its_order_ended_and_not_before() {
+        let mut keys = Keys::default();
+        let slot = keys.store(user(7), KEY, RequestFingerprint(0), order(1));
+        assert!(!keys.is_over(slot, Timestamp::MAX));
+        keys.set_ended(slot, Some(at(5)));
+        let day = 5 + KEPT_AFTER_END_MS;
+        assert_eq!((keys.find(user(7), KEY, at(day)), keys.find(user(7), KEY, at(day + 1))), (Some(slot), None));
+        assert!(!keys.is_over(slot, at(0)), "a clock that went back");
+        assert_eq!((keys.slot(user(7), KEY), keys.slot(user(8), KEY)), (Some(slot), None));
+    }
+
+    #[test]
+    fn a_key_that_was_stored_again_is_the_later_orders_and_its_slot_too() {
+        let mut keys = Keys::default();
+        let first = keys.store(user(7), KEY, RequestFingerprint(0), order(1));
+        let later = keys.store(user(7), KEY, RequestFingerprint(1), order(2));
+        assert_eq!(first, later, "the room is used again");
+        assert_eq!((keys.is_of(later, number_of(order(1))), keys.is_of(later, number_of(order(2)))), (false, true));
+        assert_eq!(keys.of_order(user(7), KEY, number_of(order(1))), None);
+        keys.remove(later);
+        keys.remove(later);
+        assert_eq!((keys.is_of(later, number_of(order(2))), keys.slot(user(7), KEY), keys.is_of(9, 0)), (false, None, false));
+    }
+}

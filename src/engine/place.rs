@@ -22,7 +22,7 @@ impl Engine {
     /// What a key that was used before answers; none for a new one.
     fn replay(&self, now: Timestamp, commodity: u32, place: &Place) -> Option<Outcome> {
         let keys = &self.commodities.listing(commodity).keys;
-        let keyed = keys.find(place.user, place.key?, now)?;
+        let keyed = keys.find(place.user, place.key?, self.time_for_keys(now))?;
         if keys.fingerprint(keyed) != place.fingerprint {
             return Some(Err(Refusal::IdempotencyMismatch));
         }

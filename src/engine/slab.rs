@@ -82,4 +82,25 @@ mod tests {
         assert_eq!(slab.insert(8), 3000);
         assert_eq!((*slab.get(0), *slab.get(1023), *slab.get(1024), *slab.get(1500), *slab.get(2999)), (0, 1023, 1024, 7, 2999));
     }
+
+    #[test]
+    fn a_slot_that_was_never_given_has_nothing_and_a_freed_one_what_was_there() {
+        let mut slab = Slab::new();
+        assert_eq!(slab.try_get(0), None);
+        let slot = slab.insert(7u32);
+        slab.free(slot);
+        assert_eq!((slab.try_get(slot), slab.try_get(1), slab.try_get(5_000)), (Some(&7), None, None));
+    }
+
+    #[test]
+    fn a_slab_takes_what_is_in_it_and_at_most_a_chunk_more() {
+        let mut slab = Slab::new();
+        assert_eq!(slab.memory_bytes(), 0);
+        slab.insert([0u8; 64]);
+        assert!(slab.memory_bytes() < 512, "{} bytes for one of 64", slab.memory_bytes());
+        for _ in 0..10 * CHUNK {
+            slab.insert([0; 64]);
+        }
+        assert!(slab.memory_bytes() < 12 * CHUNK * 64, "{} bytes", slab.memory_bytes());
+    }
 }

@@ -30,7 +30,7 @@ use crate::store::OrderFilter;
 const PENDING_RETRY_SECONDS: &str = "1";
 
 /// How long a list waits for the owners of partitions that are changing hands.
-const OWNERS_PATIENCE: Duration = Duration::from_secs(1);
+const OWNERS_PATIENCE: Duration = Duration::from_millis(500);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -184,8 +184,7 @@ pub(crate) async fn list(state: web::Data<AppState>, caller: Caller, mut query: 
     filter.status = status(&mut query);
     query.finish()?;
     // The owners first: what they do not know any more, the tables have.
-    let told = state.router.recent_orders(caller.0.user, OWNERS_PATIENCE).await;
-    let (complete, recent) = (told.is_ok(), told.unwrap_or_default());
+    let (recent, complete) = state.router.recent_orders(caller.0.user, OWNERS_PATIENCE).await;
     let items = page.limit + 1;
     let rows = state.store.orders(&filter, page.after, own_orders::rows_needed(items, &recent)).await?;
     let found = own_orders::lay_over(&recent, rows, &filter, page.after, items);

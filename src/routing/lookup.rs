@@ -59,7 +59,8 @@ impl Lookup {
         let step = match sighting {
             Ok(Sighting::Known(order)) => Step::Answered(OrderLookup::Known(order)),
             Ok(Sighting::InDoubt) => Step::Answered(OrderLookup::Pending),
-            Ok(Sighting::Unknown { epoch, next_number, .. }) if id.epoch() == epoch && id.number() >= next_number => {
+            // Where the tables have what the owner does not know, they may also have what it has not heard the confirm of yet.
+            Ok(Sighting::Unknown { epoch, next_number, in_tables: false }) if id.epoch() == epoch && id.number() >= next_number => {
                 Step::Answered(OrderLookup::NotFound)
             }
             Ok(Sighting::Unknown { epoch, in_tables, .. }) if id.epoch() <= epoch => Step::ForgottenBy { epoch, in_tables },
@@ -181,7 +182,15 @@ mod tests {
 
     #[test]
     fn a_number_the_owner_has_not_reached_was_never_given() {
-        assert_eq!(answer(&unknown_to_owner(id(5, 3))), OrderLookup::NotFound);
+        assert_eq!(answer(&unknown_to_older_owner(id(5, 3))), OrderLookup::NotFound);
+        assert_eq!(answer(&unknown_to_owner(id(5, 3)).with_row(None)), OrderLookup::NotFound);
+    }
+
+    /// The consumer was faster than the confirm.
+    #[test]
+    fn a_number_the_owner_has_not_reached_may_be_in_the_tables_already() {
+        let early = Order { id: id(5, 3), ..order(OrderStatus::Confirmed) };
+        assert_eq!(answer(&unknown_to_owner(early.id).with_row(Some(early))), OrderLookup::Known(early));
     }
 
     #[test]

@@ -190,22 +190,29 @@ impl Router {
         if id.partition().get() >= self.partitions.get() {
             return OrderLookup::NotFound;
         }
-        let sighting = self.ways.lookup(id).await;
-        self.look_up(Lookup::of(id, sighting)).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot read order {id}");
-            OrderLookup::Unavailable
-        })
+        let mut search = self.ways.search(id.partition());
+        loop {
+            let sighting = self.ways.lookup(id).await;
+            match self.look_up(Lookup::of(id, sighting)).await {
+                // Whoever was asked is its owner no more, and does not know it yet: there is a next one.
+                Ok(OrderLookup::Unavailable) if search.again().await => {}
+                Ok(answer) => return answer,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read order {id}");
+                    return OrderLookup::Unavailable;
+                }
+            }
+        }
     }
 
-    /// The orders of a buyer that the tables may not have yet, or not as they stand. Whoever looks into the tables after this sees every
-    /// order that was answered before.
-    ///
-    /// # Errors
-    /// [`Busy`] when an owner does not tell within `patience`: nobody owns its partition now, or it is of a release that cannot tell.
-    pub async fn recent_orders(&self, user: UserId, patience: Duration) -> Result<Vec<Order>, Busy> {
+    /// The orders of a buyer that the tables may not have yet, or not as they stand, and whether all owners told theirs: then whoever
+    /// looks into the tables after this sees every order that was answered before. An owner does not tell within `patience` if nobody
+    /// owns its partition now, or if it is of a release that cannot tell.
+    pub async fn recent_orders(&self, user: UserId, patience: Duration) -> (Vec<Order>, bool) {
         let asked = self.partitions.iter().map(|partition| self.ways.orders_of(partition, user, patience));
-        let told = futures_util::future::try_join_all(asked).await?;
-        Ok(told.into_iter().flatten().collect())
+        let told = futures_util::future::join_all(asked).await;
+        let complete = told.iter().all(Result::is_ok);
+        (told.into_iter().flatten().flatten().collect(), complete)
     }
 
     async fn look_up(&self, mut lookup: Lookup) -> Result<OrderLookup, StoreError> {

@@ -64,6 +64,14 @@ impl Ways {
         }
     }
 
+    /// The patience of one question, for whoever asks it more than once.
+    pub(super) fn search(&self, partition: PartitionId) -> Patient<'_> {
+        match self {
+            Self::Fixed(_) => Patient(None),
+            Self::Shifting { roads, patience } => Patient(Some(Search::begin(roads, partition, *patience))),
+        }
+    }
+
     /// Which orders of a buyer in a partition the tables may not have yet, by its owner's word.
     pub(super) async fn orders_of(&self, partition: PartitionId, user: UserId, patience: Duration) -> Result<Vec<Order>, Busy> {
         match self {
@@ -131,6 +139,19 @@ impl Ways {
 
 fn served(partitions: Partitions, board: &Board) -> usize {
     partitions.iter().filter(|partition| board.is_fed(*partition)).count()
+}
+
+/// How long a question may be asked again.
+pub(super) struct Patient<'a>(Option<Search<'a>>);
+
+impl Patient<'_> {
+    /// Waits for news of the ways, or a moment; false when the time is over, or when the ways never change.
+    pub(super) async fn again(&mut self) -> bool {
+        match &mut self.0 {
+            Some(search) => search.pause().await.is_some(),
+            None => false,
+        }
+    }
 }
 
 /// One request's search for somebody who takes it up.

@@ -49,8 +49,9 @@ impl Consumer {
             }
         }
         let most = 1 + env.dice.below(PREFETCH);
-        if env.dice.one_in(20) && !env.tables.is_away() {
-            env.tables.write_checkpoint(self.lanes[which].partition);
+        // Nobody writes one while an older release takes part, whose consumers write no deltas.
+        if env.dice.one_in(20) && !env.tables.is_away() && !env.tables.is_mixed() {
+            env.tables.write_checkpoint(self.lanes[which].partition)?;
         }
         self.apply(most, env)
     }
@@ -81,6 +82,8 @@ impl Consumer {
         if batches.is_empty() || env.tables.is_away() {
             return Ok(());
         }
+        // While releases are mixed, the first consumer is of the older one.
+        env.tables.set_older(env.tables.is_mixed() && self.index == 0);
         let rough = env.weather.weights.fault > 0;
         if rough && env.dice.one_in(12) {
             env.tables.set_mood(if env.dice.percent(50) { Mood::LosesCommit } else { Mood::HidesCommit });

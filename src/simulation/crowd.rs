@@ -166,10 +166,13 @@ fn about_some_order(env: &mut Env, nodes: &[Node], what: impl FnOnce(OrderId, Us
     // News are talked about most.
     let known = &env.network.known;
     let recent = if env.dice.percent(60) { known.len().saturating_sub(3) } else { 0 };
-    if let Some((order, user)) = env.dice.pick(&known[recent..]).copied() {
-        let (sent, asked) = what(order, user);
-        ask(order.partition(), sent, asked, env, nodes);
+    let Some((order, user)) = env.dice.pick(&known[recent..]).copied() else { return };
+    let (sent, asked) = what(order, user);
+    // Buyers click twice, and so do providers.
+    if env.dice.percent(25) {
+        ask(order.partition(), sent.clone(), asked.clone(), env, nodes);
     }
+    ask(order.partition(), sent, asked, env, nodes);
 }
 
 /// Sends to some node that runs; a buyer who meets a closed door has not asked.

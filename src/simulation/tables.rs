@@ -55,7 +55,10 @@ struct Inner {
     partitions: BTreeMap<PartitionId, (Epoch, Position)>,
     checkpoints: BTreeMap<PartitionId, Kept>,
     is_mixed: bool,
-    was_mixed: bool,
+    /// A delta may be missing somewhere: what is read then are the rows.
+    has_gaps: bool,
+    /// The process that applies batches now is of an older release: it knows nothing of checkpoints.
+    is_older: bool,
 }
 
 /// The checkpoint of a partition, and what came after.
@@ -76,7 +79,7 @@ impl Inner {
         }
     }
 
-    fn from_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
+    fn by_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
         let mut rows = FromRows::new(DAWN, with_live_orders);
         let commodities = self.rows(partition);
         let is_listed = |id: CommodityId| commodities.listed.iter().any(|commodity| commodity.id == id);
@@ -88,7 +91,7 @@ impl Inner {
         rows.snapshot(commodities)
     }
 
-    fn from_checkpoint(&self, partition: PartitionId) -> Result<Snapshot, Unreadable> {
+    fn by_checkpoint(&self, partition: PartitionId) -> Result<Snapshot, Unreadable> {
         let nothing = Kept::default();
         let kept = self.checkpoints.get(&partition).unwrap_or(&nothing);
         let mut folded = Checkpoint::at(kept.position);
@@ -100,6 +103,21 @@ impl Inner {
         let row = |id| self.orders.get(&id).map(|row: &Row| KnownOrder { order: row.order, key: row.key });
         let recalled: Vec<KnownOrder> = folded.recalled().filter_map(row).collect();
         folded.snapshot(self.rows(partition), &recalled, DAWN)
+    }
+
+    fn snapshot(&self, partition: PartitionId) -> Result<Snapshot, String> {
+        let from_rows = sorted(self.by_rows(partition, false));
+        match self.by_checkpoint(partition) {
+            Ok(snapshot) if sorted(snapshot.clone()) == from_rows => Ok(snapshot),
+            Ok(snapshot) => {
+                let snapshot = sorted(snapshot);
+                let differs = |(rows, checkpoint): &(&KnownCommodity, &KnownCommodity)| rows != checkpoint;
+                let pair = from_rows.commodities.iter().zip(&snapshot.commodities).find(differs);
+                Err(format!("where the rows come to {:?}, the checkpoint comes to {:?}", pair.map(|pair| pair.0), pair.map(|pair| pair.1)))
+            }
+            Err(_) if self.has_gaps => Ok(from_rows),
+            Err(unreadable) => Err(format!("the checkpoint cannot be used: {unreadable}")),
+        }
     }
 }
 
@@ -162,7 +180,9 @@ impl Memory {
 
     /// What a new owner without a fence would do.
     pub(super) fn force_position(&self, partition: PartitionId, epoch: Epoch) {
-        if let Some((_, position)) = self.lock().partitions.get_mut(&partition) {
+        let mut inner = self.lock();
+        inner.has_gaps = true;
+        if let Some((_, position)) = inner.partitions.get_mut(&partition) {
             *position = (epoch, Sequence::FENCE);
         }
     }
@@ -184,7 +204,17 @@ impl Memory {
     /// Whether processes of an older release take part.
     pub(super) fn set_mixed(&self, is_mixed: bool) {
         let mut inner = self.lock();
-        (inner.is_mixed, inner.was_mixed) = (is_mixed, inner.was_mixed || is_mixed);
+        (inner.is_mixed, inner.has_gaps) = (is_mixed, inner.has_gaps || is_mixed);
+    }
+
+    /// Whether they do.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.lock().is_mixed
+    }
+
+    /// Whether the process that applies batches next is one of them.
+    pub(super) fn set_older(&self, is_older: bool) {
+        self.lock().is_older = is_older;
     }
 
     /// An order's row, for an engine that has forgotten it.
@@ -219,32 +249,18 @@ impl Memory {
     /// What an engine starts from: made from the rows, and from checkpoint and deltas, which must come to the same.
     pub(super) fn snapshot(&self, partition: PartitionId, with_live_orders: bool) -> Result<Snapshot, String> {
         let inner = self.lock();
-        let from_rows = sorted(inner.from_rows(partition, with_live_orders));
-        if with_live_orders {
-            return Ok(from_rows);
-        }
-        match inner.from_checkpoint(partition) {
-            Ok(snapshot) if sorted(snapshot.clone()) == from_rows => Ok(snapshot),
-            Ok(snapshot) => {
-                let snapshot = sorted(snapshot);
-                let differs = |(rows, checkpoint): (&KnownCommodity, &KnownCommodity)| rows != checkpoint;
-                let pair = from_rows.commodities.iter().zip(&snapshot.commodities).find(|pair| differs(*pair));
-                Err(format!("where the rows come to {:?}, the checkpoint comes to {:?}", pair.map(|pair| pair.0), pair.map(|pair| pair.1)))
-            }
-            // An older release was here.
-            Err(_) if inner.was_mixed => Ok(from_rows),
-            Err(unreadable) => Err(format!("the checkpoint cannot be used: {unreadable}")),
-        }
+        if with_live_orders { Ok(sorted(inner.by_rows(partition, true))) } else { inner.snapshot(partition) }
     }
 
     /// Writes a checkpoint of a partition as it is now.
-    pub(super) fn write_checkpoint(&self, partition: PartitionId) {
+    pub(super) fn write_checkpoint(&self, partition: PartitionId) -> Result<(), String> {
         let mut inner = self.lock();
-        let snapshot = inner.from_checkpoint(partition).unwrap_or_else(|_| inner.from_rows(partition, false));
+        let snapshot = inner.snapshot(partition)?;
         let position = inner.partitions[&partition].1;
         let kept = inner.checkpoints.entry(partition).or_default();
         (kept.position, kept.parts) = (position, checkpoint::parts_of(&snapshot));
         kept.deltas.retain(|delta| delta.position > position);
+        Ok(())
     }
 
     /// Every commodity, for the checks.
@@ -333,6 +349,9 @@ impl Transaction for Change {
     }
 
     async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
+        if self.memory.lock().is_older {
+            return Ok(());
+        }
         for delta in deltas {
             self.noted(Undo::Delta(delta.partition));
             self.memory.lock().checkpoints.entry(delta.partition).or_default().deltas.push(delta);

@@ -23,8 +23,8 @@ pub(super) struct Weather {
     pub(super) command_timeout_ms: u64,
     pub(super) inbox_depth_max: usize,
     pub(super) batch_commands_max: usize,
-    /// Whether an older release takes part, until somebody says that it is gone.
-    pub(super) begins_mixed: bool,
+    /// Until when an older release takes part, in simulated milliseconds; 0 = it never does.
+    pub(super) mixed_until_ms: u64,
     /// How often an owner forgets what the tables have, and closes what is over, in a hundred times.
     pub(super) chores_percent: u64,
     /// How long after its sale a commodity is closed.
@@ -52,6 +52,7 @@ pub(super) struct Weights {
 
 impl Weather {
     pub(super) fn of(dice: &mut Dice) -> Self {
+        let step_ms_max = *dice.pick(&[2, 10, 60]).unwrap_or(&10);
         let some_faults = dice.between(1, u64::MAX);
         let rough = *dice.pick(&[0, 3, 10, 30]).unwrap_or(&0);
         Self {
@@ -62,12 +63,13 @@ impl Weather {
             users: *dice.pick(&[3, 12, 200]).unwrap_or(&12),
             faults: *dice.pick(&[u64::MAX, some_faults, 1 << 5 | 1 << 6, 1 << 0 | 1 << 1]).unwrap_or(&u64::MAX),
             lookers_percent: *dice.pick(&[0, 20, 90]).unwrap_or(&20),
-            step_ms_max: *dice.pick(&[2, 10, 60]).unwrap_or(&10),
+            step_ms_max,
             append_timeout_ms: dice.between(200, 6_000),
             command_timeout_ms: dice.between(200, 4_000),
             inbox_depth_max: *dice.pick(&[2, 8, 64]).unwrap_or(&8),
             batch_commands_max: *dice.pick(&[1, 3, 16]).unwrap_or(&3),
-            begins_mixed: dice.percent(30),
+            // Up to the whole of a run.
+            mixed_until_ms: if dice.percent(30) { dice.between(1, u64::from(super::STEPS) / 2 * step_ms_max) } else { 0 },
             chores_percent: *dice.pick(&[0, 5, 40]).unwrap_or(&5),
             retention_ms: *dice.pick(&[0, 1_000, 1 << 40]).unwrap_or(&1_000),
             clock_error_ms: *dice.pick(&[0, 50, 5_000]).unwrap_or(&0),
@@ -94,6 +96,7 @@ impl Weather {
             append_timeout_ms: 4_000,
             command_timeout_ms: 1 << 40,
             inbox_depth_max: 1 << 20,
+            mixed_until_ms: 0,
             // What is left is to be sold, not closed.
             retention_ms: 1 << 40,
             stale_news_percent: 0,

@@ -68,7 +68,7 @@ impl World {
                 weather,
             },
         };
-        world.env.tables.set_mixed(world.env.weather.begins_mixed);
+        world.env.tables.set_mixed(world.env.weather.mixed_until_ms > 0);
         world.count_members();
         for node in &mut world.nodes {
             node.view = world.env.members;
@@ -80,6 +80,9 @@ impl World {
     pub(super) fn step(&mut self) -> Result<(), String> {
         let Self { env, nodes, consumers, crowd } = self;
         env.now += env.dice.between(0, env.weather.step_ms_max);
+        if env.now >= env.weather.mixed_until_ms {
+            env.tables.set_mixed(false);
+        }
         let weights = &env.weather.weights;
         let all = [
             weights.node,
@@ -166,10 +169,8 @@ impl World {
         let Self { env, nodes, consumers, .. } = self;
         let which = env.dice.below(nodes.len());
         let node = &mut nodes[which];
-        match env.dice.below(8) {
+        match env.dice.below(7) {
             0 => node.up = true,
-            // The last process of the older release is gone.
-            7 => env.tables.set_mixed(false),
             // The longer it takes, the more an owner that is one no longer can say.
             1 if env.dice.percent(40) => {
                 (node.paused, node.isolated) = (false, false);

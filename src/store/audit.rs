@@ -59,6 +59,8 @@ pub enum AuditScope {
     Unsealed,
     /// All of them, and orders of none.
     All,
+    /// This one, sealed or not.
+    One(CommodityId),
 }
 
 /// What an audit found.
@@ -209,17 +211,16 @@ impl Store {
         scope: AuditScope,
     ) -> Result<(Vec<Listed>, BTreeMap<i64, Sums>, u64), StoreError> {
         let columns = "id, partition_id, name, total, available, held, sold, closed_at, removed_at, sealed_at";
-        let sql = match scope {
-            AuditScope::All => format!("SELECT {columns} FROM commodities ORDER BY id"),
-            AuditScope::Unsealed => {
-                let hint = hint(self.backend(), "ix_commodities_sealed");
-                format!("SELECT {columns} FROM commodities {hint}WHERE sealed_at IS NULL ORDER BY id")
-            }
+        let (condition, values) = match scope {
+            AuditScope::All => (String::new(), Vec::new()),
+            AuditScope::Unsealed => (format!("{}WHERE sealed_at IS NULL ", hint(self.backend(), "ix_commodities_sealed")), Vec::new()),
+            AuditScope::One(id) => ("WHERE id = ? ".to_owned(), vec![Value::from(id.get())]),
         };
-        let rows = transaction.query_all_raw(self.statement(&sql, [])).await?;
+        let sql = format!("SELECT {columns} FROM commodities {condition}ORDER BY id");
+        let rows = transaction.query_all_raw(self.statement(&sql, values)).await?;
         let listed = rows.iter().map(Listed::of).collect::<Result<Vec<_>, _>>()?;
         let sealed = match scope {
-            AuditScope::All => 0,
+            AuditScope::All | AuditScope::One(_) => 0,
             AuditScope::Unsealed => {
                 let sql = "SELECT COUNT(*) FROM commodities WHERE sealed_at IS NOT NULL";
                 let count = transaction.query_one_raw(self.statement(sql, [])).await?;
@@ -229,7 +230,7 @@ impl Store {
         let mut sums = BTreeMap::new();
         match scope {
             AuditScope::All => self.add_up(transaction, "", &[], &mut sums).await?,
-            AuditScope::Unsealed => {
+            AuditScope::Unsealed | AuditScope::One(_) => {
                 for listed in listed.chunks(LIST_MAX) {
                     let ids: Vec<i64> = listed.iter().map(|listed| listed.id).collect();
                     self.add_up(transaction, &format!("WHERE commodity_id IN ({}) ", places(ids.len())), &ids, &mut sums).await?;
@@ -350,3 +351,6 @@ fn places(count: usize) -> String {
 fn values(ids: &[i64]) -> Vec<Value> {
     ids.iter().map(|id| (*id).into()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! A load is never given up half-way by whoever asked for it, so that no transaction is left behind on a pooled connection; a
 //! database that stops answering ends it, however much there is to load.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -18,7 +19,7 @@ use crate::domain::{Commodity, CommodityId, Epoch, OrderId, OrderStatus, Partiti
 use crate::engine::{KnownOrder, Snapshot};
 
 /// How long the database may take for the next row of a load.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows looked up by their ids in one statement.
 const LIST_MAX: usize = 256;
 
@@ -110,9 +111,10 @@ impl Store {
 
     async fn load(&self, partition: PartitionId, load: Load) -> Result<(PartitionRow, Snapshot), StoreError> {
         let _turn = self.inner.loads.acquire().await.map_err(|_| StoreError::Connect("the database is closed".into()))?;
-        let transaction = self.snapshot_of(&self.inner.connections.loader).await?;
+        let transaction = timely(async { Ok(self.snapshot_of(&self.inner.connections.loader).await) }).await??;
         let loaded = self.load_in(&transaction, partition, load).await;
-        let ended = transaction.rollback().await;
+        // A server that is gone does not hear of it: its connection is then found broken by the pool.
+        let ended = timely(transaction.rollback()).await;
         let loaded = loaded?;
         ended?;
         Ok(loaded)
@@ -124,7 +126,7 @@ impl Store {
         partition: PartitionId,
         load: Load,
     ) -> Result<(PartitionRow, Snapshot), StoreError> {
-        let row = find(transaction, partition).await?;
+        let row = timely(async { Ok(find(transaction, partition).await) }).await??;
         let listed = listed(transaction, partition).await?;
         if !load.with_live_orders {
             match self.by_checkpoint(transaction, &row, &listed, load.now).await {
@@ -154,14 +156,20 @@ impl Store {
         if bodies.len() != parts as usize {
             return Err(Failure::Unfit(format!("its checkpoint has {} of {parts} parts", bodies.len())));
         }
+        // Without their bodies first: where an older release was here there may be very many that are of no use.
+        let sql = "SELECT epoch, sequence, previous_epoch, previous_sequence FROM checkpoint_deltas \
+                   WHERE partition_id = ? ORDER BY epoch, sequence";
+        let positions = all(transaction, self.statement(sql, [id.clone()]), |row| Ok(positions_of(row))).await?;
+        if !leads_to(position, row.applied, positions.into_iter().collect::<Result<_, _>>()?) {
+            return Err(Failure::Unfit("there is no checkpoint up to here".into()));
+        }
         let sql = "SELECT epoch, sequence, previous_epoch, previous_sequence, body FROM checkpoint_deltas \
                    WHERE partition_id = ? ORDER BY epoch, sequence";
         let deltas =
             all(transaction, self.statement(sql, [id]), |row| Ok((positions_of(row), row.try_get_by_index::<Vec<u8>>(4)?))).await?;
         let (applied, mut rows) = (row.applied, CommodityRows { listed: listed.to_vec(), over: Vec::new() });
         let folded = blocking(move || fold(position, applied, &bodies, deltas)).await?;
-        let owing: Vec<CommodityId> = folded.owing().filter(|id| rows.listed.iter().all(|commodity| commodity.id != *id)).collect();
-        rows.over = over(transaction, &owing).await?;
+        rows.over = over(transaction, &not_listed(folded.owing(), listed)).await?;
         let recalled: Vec<OrderId> = folded.recalled().collect();
         let recalled = self.known_orders(transaction, &recalled).await?;
         blocking(move || {
@@ -191,13 +199,10 @@ impl Store {
         let ended = codes(|status| !status.is_live() && status != OrderStatus::RefundDue);
         let of_listed = "FROM commodities c JOIN orders o ON o.commodity_id = c.id \
                          WHERE c.partition_id = ? AND c.removed_at IS NULL AND c.closed_at IS NULL";
-        let since = load.now.minus_millis(checkpoint::KEYS_KEPT_MS).millis();
         let queries = [
             (format!("SELECT o.* {of_listed} AND o.status IN ({live})"), vec![id.clone()]),
-            (
-                format!("SELECT o.* {of_listed} AND o.status IN ({ended}) AND o.idempotency_key IS NOT NULL AND o.changed_at >= ?"),
-                vec![id.clone(), since.into()],
-            ),
+            // Those that ended too long ago come too: rows that the server passes over in silence look like one that does not answer.
+            (format!("SELECT o.* {of_listed} AND o.status IN ({ended}) AND o.idempotency_key IS NOT NULL"), vec![id.clone()]),
             // Of closed and removed ones too.
             (
                 format!(
@@ -218,10 +223,7 @@ impl Store {
                 rows.row(order, row.key(), row.changed_at()?);
             }
         }
-        owing.sort_unstable();
-        owing.dedup();
-        owing.retain(|id| listed.iter().all(|commodity| commodity.id != *id));
-        let over = over(transaction, &owing).await?;
+        let over = over(transaction, &not_listed(owing.into_iter(), &listed)).await?;
         Ok(blocking(move || rows.snapshot(CommodityRows { listed, over })).await)
     }
 
@@ -229,7 +231,7 @@ impl Store {
         let mut known = Vec::with_capacity(ids.len());
         for ids in ids.chunks(LIST_MAX) {
             let query = order::Entity::find().filter(order::Column::Id.is_in(ids.iter().map(|id| id.uuid())));
-            for row in query.all(transaction).await? {
+            for row in timely(query.all(transaction)).await? {
                 known.push(KnownOrder { order: row.order()?, key: row.key().map(|(key, _)| key) });
             }
         }
@@ -311,6 +313,15 @@ fn fold(position: Position, applied: Position, parts: &[Vec<u8>], deltas: Vec<De
     if folded.position() == applied { Ok(folded) } else { Err(Failure::Unfit("there is no checkpoint up to here".into())) }
 }
 
+/// Whether deltas, in the order of their positions, lead from one to the other. What lies before the first waits to be cleared away.
+fn leads_to(from: Position, to: Position, deltas: Vec<(Position, Position)>) -> bool {
+    let follow = |position: Position, (next, previous): (Position, Position)| match next <= from {
+        true => Some(position),
+        false => (previous == position).then_some(next),
+    };
+    deltas.into_iter().try_fold(from, follow) == Some(to)
+}
+
 /// Holds what was loaded against the commodities' counters: what does not fit is not the checkpoint of these rows.
 fn fits(snapshot: &Snapshot) -> Result<(), String> {
     for known in &snapshot.commodities {
@@ -329,6 +340,15 @@ fn fits(snapshot: &Snapshot) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Those that are not among what is listed, each once.
+fn not_listed(ids: impl Iterator<Item = CommodityId>, listed: &[Commodity]) -> Vec<CommodityId> {
+    let mut ids: BTreeSet<CommodityId> = ids.collect();
+    for commodity in listed {
+        ids.remove(&commodity.id);
+    }
+    ids.into_iter().collect()
 }
 
 async fn listed(transaction: &DatabaseTransaction, partition: PartitionId) -> Result<Vec<Commodity>, StoreError> {

@@ -31,6 +31,20 @@ impl Store {
         id.and_then(|id| CommodityId::new(id).ok()).ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
     }
 
+    /// When a commodity of a partition was closed last.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn last_closed_at(&self, partition: PartitionId) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT MAX(closed_at) FROM commodities WHERE partition_id = ?";
+        let row = self.reader().query_one_raw(self.statement(sql, [i32::from(partition.get()).into()])).await?;
+        let millis: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        millis
+            .map(Timestamp::from_millis)
+            .transpose()
+            .map_err(|_| StoreError::Corrupt(format!("commodities.closed_at of partition {partition}")))
+    }
+
     /// One commodity, removed ones too.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl Walk {
         Ok(found)
     }
 
-    /// An id from which on it has so many orders, or a few times as many; none if it has fewer.
+    /// An id from which on it has so many orders, or as many in each of its lanes; none if no lane has so many.
     pub(super) async fn edge(self, connection: &DatabaseConnection, ids: Ids, rows: u64) -> Result<Option<Uuid>, StoreError> {
         let mut edge = None;
         for lanes in self.lanes(connection.get_database_backend()) {
@@ -112,14 +112,15 @@ struct Lanes {
 impl Lanes {
     fn page(self, ids: Ids, sieve: Sieve, limit: u64) -> Statement {
         let backend = self.backend;
-        let (conditions, sifted) = sieve.conditions();
+        let (conditions, mut rest) = sieve.conditions();
+        rest.push(limit.into());
         let (lanes, values) = match self.lanes.len() {
             1 => {
-                let (mut lanes, values) = self.walks(COLUMNS, ids, &conditions, &sifted, limit);
+                let (mut lanes, values) = self.walks(COLUMNS, ids, &conditions, &rest, "LIMIT ?");
                 (lanes.swap_remove(0), values)
             }
             _ => {
-                let (lanes, mut values) = self.walks("id", ids, &conditions, &sifted, limit);
+                let (lanes, mut values) = self.walks("id", ids, &conditions, &rest, "LIMIT ?");
                 values.push(limit.into());
                 // They read their index alone; rows are fetched for what is on the page.
                 let join = if backend == DbBackend::MySql { "STRAIGHT_JOIN" } else { "CROSS JOIN" };
@@ -135,26 +136,22 @@ impl Lanes {
         Statement::from_sql_and_values(backend, lanes, values)
     }
 
+    /// The newest of what each lane has in that place: so none has more before it.
     fn edge(self, ids: Ids, rows: u64) -> Statement {
         let backend = self.backend;
-        let (lanes, mut values) = self.walks("id", ids, "", &[], rows);
-        values.push((rows - 1).into());
-        Statement::from_sql_and_values(
-            backend,
-            format!("SELECT id FROM ({}) k ORDER BY id DESC LIMIT 1 OFFSET ?", merged(backend, &lanes)),
-            values,
-        )
+        let (lanes, values) = self.walks("id", ids, "", &[Value::from(1_u64), (rows - 1).into()], "LIMIT ? OFFSET ?");
+        Statement::from_sql_and_values(backend, format!("SELECT id FROM ({}) k ORDER BY id DESC LIMIT 1", merged(backend, &lanes)), values)
     }
 
     /// One statement a lane, and the values of all of them.
-    fn walks(self, wanted: &str, ids: Ids, conditions: &str, sifted: &[Value], limit: u64) -> (Vec<String>, Vec<Value>) {
+    fn walks(self, wanted: &str, ids: Ids, conditions: &str, rest: &[Value], limit: &str) -> (Vec<String>, Vec<Value>) {
         let Self { backend, index, columns, lanes } = self;
         let (hint, and) = (hint(backend, index), if columns.is_empty() { "" } else { " AND " });
         let walk =
-            format!("SELECT {wanted} FROM orders o {hint}WHERE {columns}{and}id >= ? AND id < ?{conditions} ORDER BY id DESC LIMIT ?");
-        let bounds = [Value::from(ids.from), ids.until.into()];
+            format!("SELECT {wanted} FROM orders o {hint}WHERE {columns}{and}id >= ? AND id < ?{conditions} ORDER BY id DESC {limit}");
         let count = lanes.len();
-        let values = lanes.into_iter().flat_map(|lane| [lane, bounds.to_vec(), sifted.to_vec(), vec![limit.into()]].concat());
+        let bounds = [ids.from.into(), ids.until.into()];
+        let values = lanes.into_iter().flat_map(|lane| [lane.as_slice(), &bounds, rest].concat());
         (vec![walk; count], values.collect())
     }
 }
@@ -210,4 +207,4 @@ fn order(row: &QueryResult) -> Result<Order, StoreError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

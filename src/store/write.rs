@@ -22,6 +22,7 @@ use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
     Timestamp, Units,
 };
+use crate::event::LogVersion;
 
 /// Where the projection of a partition is.
 pub type Position = (Epoch, Sequence);
@@ -140,6 +141,8 @@ pub(crate) struct Write {
     run: OnceLock<i32>,
     /// How far its orders move the runs on.
     steps: AtomicI64,
+    /// Whether older releases take part, as was read with the positions.
+    is_mixed: OnceLock<bool>,
 }
 
 impl Tables for Store {
@@ -147,7 +150,7 @@ impl Tables for Store {
 
     async fn begin(&self) -> Result<Write, StoreError> {
         let transaction = self.begin_write().await?;
-        Ok(Write { transaction, backend: self.backend(), run: OnceLock::new(), steps: AtomicI64::new(0) })
+        Ok(Write { transaction, backend: self.backend(), run: OnceLock::new(), steps: AtomicI64::new(0), is_mixed: OnceLock::new() })
     }
 }
 
@@ -158,8 +161,8 @@ impl Transaction for Write {
         for chunk in partitions.chunks(LIST_MAX) {
             // The row of a subquery is not locked: consumers wait for each other at their partitions only.
             let sql = format!(
-                "SELECT id, applied_epoch, applied_sequence, (SELECT order_run FROM meta WHERE id = 1) FROM partitions \
-                 WHERE id IN ({}) ORDER BY id{lock}",
+                "SELECT id, applied_epoch, applied_sequence, (SELECT order_run FROM meta WHERE id = 1), \
+                 (SELECT log_version FROM meta WHERE id = 1) FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
                 places(padded(chunk.len()))
             );
             let ids = pad(chunk.iter().map(|partition| Value::from(i32::from(partition.get()))).collect());
@@ -170,6 +173,8 @@ impl Transaction for Write {
                 let epoch = u32::try_from(epoch).ok().and_then(|epoch| Epoch::new(epoch).ok()).ok_or_else(corrupt)?;
                 let sequence = Sequence(u64::try_from(sequence).map_err(|_| corrupt())?);
                 positions.insert(partition, (epoch, sequence));
+                let version: i16 = row.try_get_by_index(4)?;
+                self.is_mixed.get_or_init(|| version < i16::from(LogVersion::V2.get()));
                 let steps = row.try_get_by_index(3)?;
                 self.run.get_or_init(|| runs::run_after(steps));
             }
@@ -200,6 +205,10 @@ impl Transaction for Write {
     }
 
     async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
+        if self.is_mixed.get() == Some(&true) {
+            // A consumer of an older release leaves gaps between them: nobody could use them.
+            return Ok(());
+        }
         for Delta { partition, previous, position, body } in deltas {
             let sql = "INSERT INTO checkpoint_deltas (partition_id, epoch, sequence, previous_epoch, previous_sequence, body) \
                        VALUES (?, ?, ?, ?, ?, ?)";
@@ -235,8 +244,11 @@ impl Transaction for Write {
 
     async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
         let mut found = 0;
+        // The rows are found by their ids. Left to itself SQLite takes the index of what is changed, and MySQL looks into both.
+        let hint = if self.backend == DbBackend::MySql { "FORCE INDEX (PRIMARY) " } else { "" };
         for chunk in orders.orders.chunks(LIST_MAX) {
-            let sql = format!("UPDATE orders SET status = ?, changed_at = ? WHERE status = ? AND id IN ({})", places(padded(chunk.len())));
+            let ids_wanted = places(padded(chunk.len()));
+            let sql = format!("UPDATE orders {hint}SET status = ?, changed_at = ? WHERE +status = ? AND id IN ({ids_wanted})");
             let mut values = vec![orders.to.code().into(), orders.at.millis().into(), orders.from.code().into()];
             values.extend(ids(chunk));
             found += self.execute(&sql, values).await?;

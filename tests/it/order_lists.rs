@@ -21,12 +21,12 @@ fn sale(index: u16, orders: u32) -> (Vec<Order>, Vec<Batch>) {
         history.list((usize::from(index) * COMMODITIES + number + 1) as i64, 1_000_000);
     }
     for number in 0..orders {
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             // Ends the batch, and the next order is of another millisecond.
             history.choose(0x1000_00FF);
         }
-        let buyer = if number % 2 == 0 { HEAVY } else { i64::from(number * 7 % 40) + 2 };
-        let at_once = number % 3 == 0;
+        let buyer = if number.is_multiple_of(2) { HEAVY } else { i64::from(number * 7 % 40) + 2 };
+        let at_once = number.is_multiple_of(3);
         history.place(number as usize % COMMODITIES, buyer, 1, if at_once { Confirmed } else { Reserved }, None);
         let moves: &[OrderStatus] = match (number / 3 % 16, at_once) {
             (0, true) => &[Cancelled, RefundDue, Refunded],

@@ -1,13 +1,22 @@
 //! Closes sales that are over, as an operator does. A release that cannot is told apart from one that refuses.
 
-use anyhow::{Context, bail};
-use doorbuster::domain::CommodityId;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use doorbuster::domain::{CommodityId, Timestamp};
+use doorbuster::store::{PartitionRow, Store};
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use serde::Deserialize;
 
 use crate::client::Shape;
 use crate::sale::Desk;
+
+/// How long the checkpoints may take after a closing, and how often is looked.
+const FORGOTTEN_TIMEOUT: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A checkpoint that is not made smaller.
+const SMALL_BYTES: u64 = 64 * 1_024;
 
 /// Commodities asked for at a time.
 const PAGE: usize = 200;
@@ -64,6 +73,21 @@ pub(super) async fn close(desk: &mut Desk, commodities: impl IntoIterator<Item =
         }
     }
     Ok(Closing::Closed(closed))
+}
+
+/// Waits until the checkpoints of all partitions are of a time after the closing: until then a claim reads what was closed, and drops it.
+///
+/// # Errors
+/// If that does not come to be in time.
+pub(super) async fn forgotten(store: &Store, since: Timestamp) -> anyhow::Result<()> {
+    let deadline = Instant::now() + FORGOTTEN_TIMEOUT;
+    loop {
+        let rows = store.partition_rows().await?;
+        let is_old = |row: &&PartitionRow| row.checkpoint.bytes > SMALL_BYTES && row.checkpoint.generation < since.millis();
+        let Some(old) = rows.iter().find(is_old) else { return Ok(()) };
+        ensure!(Instant::now() < deadline, "partition {} has no new checkpoint within {FORGOTTEN_TIMEOUT:?}", old.id);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Closes every commodity whose sale is over, as far as the server lists it.

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use doorbuster::domain::{CommodityId, Epoch, PartitionId};
 use futures_util::future::select_all;
 
-use super::close::{Closing, close};
+use super::close::{Closing, close, forgotten};
 use super::spread::{Spread, ratio};
 use super::{Fill, Filled, seed_with_bar};
 use crate::answer::{Answer, Verdict};
@@ -135,7 +135,14 @@ impl Ground {
             return Ok(None);
         }
         let mut desk = Desk::of(self.cluster.admin.target().clone(), self.cluster.targets()[0].clone(), mint)?;
-        Ok(Some(close(&mut desk, self.filled.over().iter().map(|place| place.id)).await?))
+        let since = doorbuster::clock::system();
+        let closing = close(&mut desk, self.filled.over().iter().map(|place| place.id)).await?;
+        if closing != Closing::Unable {
+            let store = self.cluster.store().await?;
+            forgotten(&store, since).await?;
+            store.close().await?;
+        }
+        Ok(Some(closing))
     }
 
     fn commodity(&self) -> CommodityId {

@@ -60,6 +60,11 @@ const OVER: Era = Era { sale: [-96, -26], placed: [-72, -48], orders: |fill| fil
 
 impl Filled {
     /// `places` has the commodities on sale first; `now` is between the sales that are over and the end of the others.
+    /// The time that everything in it is before or after.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     pub(super) const fn new(fill: Fill, places: Vec<Place>, now: Timestamp) -> Self {
         Self { fill, places, now }
     }

@@ -1,12 +1,14 @@
 //! How long the embedded server takes from its start to its first yes, and how much memory it has then: on a file with many
 //! orders, beside one with none, in turns. Never measures a server that was not stopped in order.
 
+use doorbuster::config::Config;
+use doorbuster::embedded;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::close::{Closing, close};
+use super::close::{Closing, close, forgotten};
 use super::spread::{Spread, ratio};
 use super::{Fill, Filled, fill_folder};
 use crate::machine::Machine;
@@ -152,7 +154,15 @@ impl<'a> Ground<'a> {
         }
         let (_, server) = self.start().await?;
         let mut desk = Desk::new(server.target().clone(), self.mint)?;
+        let since = doorbuster::clock::system();
         let closing = close(&mut desk, self.filled.over().iter().map(|place| place.id)).await?;
+        if closing != Closing::Unable {
+            let mut config = Config::load(None)?;
+            config.database.url = None;
+            let store = embedded::open_existing(&config, &self.data).await?;
+            forgotten(&store, since).await?;
+            store.close().await?;
+        }
         server.stop().await?;
         Ok(Some(closing))
     }

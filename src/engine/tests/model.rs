@@ -265,6 +265,8 @@ impl Model {
             status if status.is_live() => Key::Kept,
             OrderStatus::RefundDue if known.was_free => Key::Either,
             OrderStatus::RefundDue => Key::Kept,
+            // Older releases load it however old it is: beside them it may not be used again.
+            _ if self.with_older_releases && ended_for(now) > DAY_MS => Key::Either,
             _ if ended_for(now) > DAY_MS => Key::Free,
             _ if known.was_free || ended_for(self.latest) > DAY_MS => Key::Either,
             _ => Key::Kept,

@@ -136,7 +136,8 @@ impl Projection {
         let mut commodities = Vec::new();
         for commodity in listed {
             let buyers = self.buyers(commodity.id);
-            let keys = self.keys(commodity.id, now);
+            // Older releases load the keys of all orders that are there.
+            let keys = self.keys(commodity.id, if with_live_orders { Timestamp::ZERO } else { now });
             let is_known = |status: OrderStatus| {
                 matches!(status, OrderStatus::Reserved | OrderStatus::RefundDue) || with_live_orders && status.is_live()
             };

@@ -15,6 +15,6 @@ proptest! {
         for step in steps {
             world.step(step);
         }
-        world.catch_up();
+        world.come_to_rest();
     }
 }

@@ -7,7 +7,7 @@ use super::model::{Listed, Model};
 use super::projection::Projection;
 use super::steps::{LATE_MS, Operation, Pick, Step};
 use super::support::*;
-use crate::domain::{CommodityId, OrderId, OrderStatus, RequestFingerprint, Sequence, Terms, Timestamp};
+use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint, Sequence, Terms, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Batch, Event};
 
@@ -129,6 +129,25 @@ impl World {
         while self.apply_one() {}
         self.compare();
         std::mem::take(&mut self.applied)
+    }
+
+    /// Everything that was decided comes into the tables, and everything that may be forgotten is.
+    pub(crate) fn come_to_rest(&mut self) {
+        self.catch_up();
+        assert!(!self.engine.forget(self.tables.position.1, usize::MAX) && !self.engine.has_unsettled());
+        let is_owed = |id: &&OrderId| self.model.order(**id).is_some_and(|order| self.is_kept(order));
+        assert_eq!(self.engine.orders_len(), self.given.iter().filter(is_owed).count());
+        let of_engine = self.model.commodities.iter().filter(|listed| self.engine.commodities.find(listed.commodity.id).is_some());
+        for listed in of_engine.filter(|listed| listed.is_over()) {
+            assert!(self.engine.orders().any(|order| order.commodity == listed.commodity.id), "nothing is owed of {listed:?}");
+        }
+        self.compare();
+    }
+
+    /// Whether an order is known whatever the tables have.
+    fn is_kept(&self, order: Order) -> bool {
+        let is_live = order.status.is_live() && self.engine.commodity(order.commodity).is_some();
+        matches!(order.status, OrderStatus::Reserved | OrderStatus::RefundDue) || self.model.with_older_releases && is_live
     }
 
     /// What was gathered becomes a batch, unless more is to go into it; the tables get what they are to have.
@@ -286,11 +305,7 @@ impl World {
                 assert_eq!(found, None);
                 continue;
             };
-            let status = order.status;
-            let is_listed = self.engine.commodity(order.commodity).is_some();
-            let is_needed = matches!(status, OrderStatus::Reserved | OrderStatus::RefundDue)
-                || self.model.with_older_releases && status.is_live() && is_listed
-                || unsettled.contains(id);
+            let is_needed = self.is_kept(order) || unsettled.contains(id);
             assert!(found == expected || found.is_none() && !is_needed, "the engine has {found:?}, it is {expected:?}");
             known += usize::from(found.is_some());
         }

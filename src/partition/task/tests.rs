@@ -1,6 +1,7 @@
 //! The task against a log whose confirms the test holds in its hand. Never a proof of durability: that is the real logs'.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicI64;
 
 use tokio::sync::oneshot;
 
@@ -93,6 +94,10 @@ const fn settings() -> Settings {
 }
 
 fn world(total: i64) -> World {
+    world_at(total, noon)
+}
+
+fn world_at(total: i64, clock: Clock) -> World {
     let commodity = crate::domain::Commodity {
         id: CommodityId::new(COMMODITY).unwrap(),
         terms: Terms {
@@ -122,7 +127,7 @@ fn world(total: i64) -> World {
     });
     let settings = settings();
     let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
-    let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership.clone(), Arc::clone(&board), noon, stop.clone());
+    let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership.clone(), Arc::clone(&board), clock, stop.clone());
     World { runner, ownership, sent, board, stop }
 }
 
@@ -290,6 +295,49 @@ async fn an_order_that_the_tables_have_is_forgotten_and_its_row_makes_it_known_a
     world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
     let Reply::Done(Answer::Order(cancelled)) = cancelled.await.unwrap() else { panic!("cancelled") };
     assert_eq!(cancelled.status, crate::domain::OrderStatus::Cancelled);
+}
+
+/// Nobody asks for it: a sale that is over for its retention is closed, shown as closed until the tables have that, and then forgotten.
+#[tokio::test(start_paused = true)]
+async fn what_is_over_for_its_retention_is_closed_and_hidden_when_the_tables_have_it() {
+    static NOW: AtomicI64 = AtomicI64::new(0);
+    let after = |millis: i64| NOW.store(noon().millis() + millis, Ordering::Relaxed);
+    after(0);
+    let mut world = world_at(5, || Timestamp::from_millis(NOW.load(Ordering::Relaxed)).unwrap());
+    let (inbox, id) = (world.runner.inbox.clone(), CommodityId::new(COMMODITY).unwrap());
+    let command = |command| {
+        let inbox = inbox.clone();
+        tokio::spawn(async move { inbox.command(command).await })
+    };
+    let ended = command(Command::End(id));
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    assert!(matches!(ended.await.unwrap(), Reply::Done(Answer::Commodity(_))));
+
+    after(59_999);
+    for _ in 0..4 {
+        tokio::time::advance(Duration::from_secs(30)).await;
+        world.settle().await;
+    }
+    assert!(world.sent.try_recv().is_err(), "it is kept until its retention is over");
+    after(60_000);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    let sent = world.sent.recv().await.unwrap();
+    let position = (sent.batch.epoch, sent.batch.sequence);
+    assert!(matches!(sent.batch.events[..], [Event::Closed { commodity, .. }] if commodity == id), "{:?}", sent.batch);
+    sent.confirm.send(Ok(())).unwrap();
+    let pause = Command::Pause(id);
+    for _ in 0..4 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        world.settle().await;
+        assert_eq!(command(pause.clone()).await.unwrap(), Reply::Refused(Refusal::Closed));
+        assert!(world.board.get(id).is_some_and(|shown| shown.closed_at.is_some()));
+    }
+    world.ownership.applied.send_replace(position);
+    while world.board.get(id).is_some() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        world.settle().await;
+    }
+    assert_eq!(command(pause).await.unwrap(), Reply::Refused(Refusal::CommodityNotFound));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,9 +12,9 @@ use crate::store::{OrderFilter, Store};
 #[path = "../../../tests/it/support/database.rs"]
 mod database;
 
-use database::{Backend, TestDatabase};
+pub(in crate::store) use database::{Backend, TestDatabase};
 
-const ROWS: u64 = 30_000;
+pub(in crate::store) const ROWS: u64 = 30_000;
 const ROWS_A_RUN: u64 = 10_000;
 const NEWEST_RUN: i32 = 3;
 const LIMIT: u64 = 50;
@@ -27,7 +27,7 @@ fn id(number: u64) -> OrderId {
 }
 
 fn row(number: u64) -> String {
-    let user = if number % 3 == 0 { HEAVY } else { number as i64 % 500 + 2 };
+    let user = if number.is_multiple_of(3) { HEAVY } else { number as i64 % 500 + 2 };
     let (commodity, run) = (number % 2 + 1, number / ROWS_A_RUN + 1);
     // Confirmed for the most part; the rarest is one in a thousand.
     let status = match number % 1_000 {
@@ -39,7 +39,7 @@ fn row(number: u64) -> String {
 }
 
 /// Rows on one connection for readers, so that what it counts is of one page.
-async fn filled(backend: Backend) -> (TestDatabase, Store) {
+pub(in crate::store) async fn filled(backend: Backend) -> (TestDatabase, Store) {
     let database = TestDatabase::migrated(backend).await;
     let settings = config::Database { url: None, connections_max: 1, loads_max: 1, acquire_timeout_ms: 10_000 };
     let store = Store::connect(database.url(), &settings).await.expect("it is migrated");
@@ -80,13 +80,13 @@ fn places() -> [Ids; 3] {
 }
 
 /// Counts what the one connection of the readers reads from now on.
-enum Meter {
+pub(in crate::store) enum Meter {
     Rows,
     Steps(Arc<AtomicU64>),
 }
 
 impl Meter {
-    async fn of(store: &Store) -> Self {
+    pub(in crate::store) async fn of(store: &Store) -> Self {
         if store.backend() == DbBackend::MySql {
             return Self::Rows;
         }
@@ -101,7 +101,7 @@ impl Meter {
         Self::Steps(steps)
     }
 
-    async fn reset(&self, store: &Store) {
+    pub(in crate::store) async fn reset(&self, store: &Store) {
         match self {
             Self::Rows => drop(store.reader().execute_unprepared("FLUSH STATUS").await.expect("it may")),
             Self::Steps(steps) => steps.store(0, Ordering::Relaxed),
@@ -109,7 +109,7 @@ impl Meter {
     }
 
     /// Rows and entries of indexes; or steps of SQLite's machine, of which a row takes some 30.
-    async fn read(&self, store: &Store) -> u64 {
+    pub(in crate::store) async fn read(&self, store: &Store) -> u64 {
         if let Self::Steps(steps) = self {
             return steps.load(Ordering::Relaxed) / 30;
         }
