@@ -15,6 +15,7 @@ mod log_conformance;
 mod log_rabbitmq;
 mod mixed_releases;
 mod order_lists;
+mod own_list;
 mod ownership_cluster;
 mod partition_faults;
 mod projection;
