@@ -86,7 +86,7 @@ impl Store {
     /// Orders in falling order of id (newest first), at most `limit`, older than `before`.
     ///
     /// A page reads what is on it, wherever it is in the list. Where a buyer is asked for together with a commodity or a
-    /// status, it reads at most twice as many rows as the shorter of both lists has.
+    /// status, it reads a few times what the shorter of both lists has.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
