@@ -1,5 +1,5 @@
-//! What a partition's task does beside answering: it forgets what the tables have, and closes what has been over for long. Both in
-//! small pieces, so that no order waits for them.
+//! What a partition's task does beside answering: it takes notice of how far the tables are, forgets what they have, and closes what
+//! has been over for long. Forgetting and closing go in small pieces, so that no order waits for them; taking notice does not.
 
 use std::time::Duration;
 
