@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
 
 use super::checkpoints::to_the_end;
+use super::pool::Transaction;
 use super::walk::hint;
 use super::{Store, StoreError};
 use crate::domain::{CommodityId, OrderStatus, Timestamp};
@@ -180,7 +181,7 @@ impl Store {
     }
 
     /// As long as the partition's row is locked, its projection changes nothing: what is read then holds until the commit.
-    async fn seal_in(&self, transaction: &DatabaseTransaction, partition: i32, ids: &[i64], now: Timestamp) -> Result<u64, StoreError> {
+    async fn seal_in(&self, transaction: &Transaction, partition: i32, ids: &[i64], now: Timestamp) -> Result<u64, StoreError> {
         let (lock, list) = (if self.backend() == DbBackend::MySql { " FOR UPDATE" } else { "" }, places(ids.len()));
         transaction
             .query_one_raw(self.statement(&format!("SELECT id FROM partitions WHERE id = ?{lock}"), [Value::from(partition)]))
@@ -207,7 +208,7 @@ impl Store {
 
     async fn read_books(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         scope: AuditScope,
     ) -> Result<(Vec<Listed>, BTreeMap<i64, Sums>, u64), StoreError> {
         let columns = "id, partition_id, name, total, available, held, sold, closed_at, removed_at, sealed_at";
@@ -247,7 +248,7 @@ impl Store {
     /// Adds up orders along an index that has all that is needed.
     async fn add_up(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         condition: &str,
         ids: &[i64],
         sums: &mut BTreeMap<i64, Sums>,
@@ -275,7 +276,7 @@ impl Store {
     /// Buyers with more live units than the limit, and live orders under one key.
     async fn look_at_buyers(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         ids: &[i64],
         sums: &mut BTreeMap<i64, Sums>,
     ) -> Result<(), StoreError> {

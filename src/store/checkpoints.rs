@@ -1,18 +1,19 @@
 //! Loading what an engine starts from, and writing the checkpoint that makes it cheap. The rows decide: a checkpoint that does not
 //! fit them is passed over.
 //!
-//! A load is never given up half-way by whoever asked for it, so that no transaction is left behind on a pooled connection; a
+//! A load is never given up half-way by whoever asked for it: it reads streams of rows, which must not be left in the middle. A
 //! database that stops answering ends it, however much there is to load.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder};
 use sea_orm::{QueryResult, Statement, StreamTrait, Value};
 
 use super::entity::{commodity, order};
 use super::partitions::{CheckpointRow, PartitionRow, find};
+use super::pool::Transaction;
 use super::{Store, StoreError};
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Position};
 use crate::domain::{Commodity, CommodityId, Epoch, OrderId, OrderStatus, PartitionId, Sequence, Timestamp};
@@ -112,17 +113,22 @@ impl Store {
     async fn load(&self, partition: PartitionId, load: Load) -> Result<(PartitionRow, Snapshot), StoreError> {
         let _turn = self.inner.loads.acquire().await.map_err(|_| StoreError::Connect("the database is closed".into()))?;
         let transaction = timely(async { Ok(self.snapshot_of(&self.inner.connections.loader).await) }).await??;
-        let loaded = self.load_in(&transaction, partition, load).await;
-        // A server that is gone does not hear of it: its connection is then found broken by the pool.
-        let ended = timely(transaction.rollback()).await;
-        let loaded = loaded?;
-        ended?;
-        Ok(loaded)
+        match self.load_in(&transaction, partition, load).await {
+            Ok(loaded) => {
+                timely(transaction.rollback()).await?;
+                Ok(loaded)
+            }
+            Err(error) => {
+                // It may have ended in the middle of the rows.
+                transaction.give_up();
+                Err(error)
+            }
+        }
     }
 
     async fn load_in(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         partition: PartitionId,
         load: Load,
     ) -> Result<(PartitionRow, Snapshot), StoreError> {
@@ -143,7 +149,7 @@ impl Store {
 
     async fn by_checkpoint(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         row: &PartitionRow,
         listed: &[Commodity],
         now: Timestamp,
@@ -183,7 +189,7 @@ impl Store {
     /// Row by row: every live order, every refund due, every key that is remembered.
     async fn by_rows(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         partition: PartitionId,
         listed: Vec<Commodity>,
         load: Load,
@@ -213,7 +219,7 @@ impl Store {
         ];
         let mut owing: Vec<CommodityId> = Vec::new();
         for (sql, values) in queries {
-            let mut found = timely(transaction.stream_raw(self.statement(&sql, values))).await?;
+            let mut found = timely(transaction.streams().stream_raw(self.statement(&sql, values))).await?;
             while let Some(row) = timely(found.try_next()).await? {
                 let row = order::Model::from_query_result(&row, "")?;
                 let order = row.order()?;
@@ -227,7 +233,7 @@ impl Store {
         Ok(blocking(move || rows.snapshot(CommodityRows { listed, over })).await)
     }
 
-    async fn known_orders(&self, transaction: &DatabaseTransaction, ids: &[OrderId]) -> Result<Vec<KnownOrder>, StoreError> {
+    async fn known_orders(&self, transaction: &Transaction, ids: &[OrderId]) -> Result<Vec<KnownOrder>, StoreError> {
         let mut known = Vec::with_capacity(ids.len());
         for ids in ids.chunks(LIST_MAX) {
             let query = order::Entity::find().filter(order::Column::Id.is_in(ids.iter().map(|id| id.uuid())));
@@ -351,7 +357,7 @@ fn not_listed(ids: impl Iterator<Item = CommodityId>, listed: &[Commodity]) -> V
     ids.into_iter().collect()
 }
 
-async fn listed(transaction: &DatabaseTransaction, partition: PartitionId) -> Result<Vec<Commodity>, StoreError> {
+async fn listed(transaction: &Transaction, partition: PartitionId) -> Result<Vec<Commodity>, StoreError> {
     let query = commodity::Entity::find()
         .filter(commodity::Column::PartitionId.eq(i32::from(partition.get())))
         .filter(commodity::Column::ClosedAt.is_null())
@@ -361,7 +367,7 @@ async fn listed(transaction: &DatabaseTransaction, partition: PartitionId) -> Re
 }
 
 /// Rows of closed and removed commodities, and which of them were removed.
-async fn over(transaction: &DatabaseTransaction, ids: &[CommodityId]) -> Result<Vec<(Commodity, bool)>, StoreError> {
+async fn over(transaction: &Transaction, ids: &[CommodityId]) -> Result<Vec<(Commodity, bool)>, StoreError> {
     let mut rows = Vec::with_capacity(ids.len());
     for ids in ids.chunks(LIST_MAX) {
         let query = commodity::Entity::find().filter(commodity::Column::Id.is_in(ids.iter().map(|id| id.get())));
@@ -375,11 +381,11 @@ async fn over(transaction: &DatabaseTransaction, ids: &[CommodityId]) -> Result<
 
 /// All rows of a query, each within the time for progress.
 async fn all<T>(
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     query: Statement,
     read: impl Fn(&QueryResult) -> Result<T, sea_orm::DbErr>,
 ) -> Result<Vec<T>, StoreError> {
-    let mut rows = timely(transaction.stream_raw(query)).await?;
+    let mut rows = timely(transaction.streams().stream_raw(query)).await?;
     let mut found = Vec::new();
     while let Some(row) = timely(rows.try_next()).await? {
         found.push(read(&row)?);

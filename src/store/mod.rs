@@ -11,6 +11,7 @@ mod entity;
 mod nodes;
 mod orders;
 mod partitions;
+mod pool;
 mod runs;
 mod walk;
 mod write;
@@ -18,7 +19,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, Statement, TransactionTrait, Value};
+use sea_orm::{AccessMode, ConnectionTrait, DbBackend, IsolationLevel, Statement, Value};
 
 pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 use crate::config;
 use crate::domain::{CommodityId, OrderStatus, Partitions, Timestamp, UserId};
 use connect::{Connections, Missing};
+use pool::Pool;
 
 /// A connected database with a schema of this release. Clones share the connections.
 #[derive(Clone)]
@@ -221,7 +223,7 @@ impl Store {
         self.inner.connections.close().await
     }
 
-    fn reader(&self) -> &sea_orm::DatabaseConnection {
+    fn reader(&self) -> &Pool {
         &self.inner.connections.reader
     }
 
@@ -234,11 +236,11 @@ impl Store {
     }
 
     /// A transaction in which several reads see one snapshot.
-    async fn read_snapshot(&self) -> Result<DatabaseTransaction, StoreError> {
+    async fn read_snapshot(&self) -> Result<pool::Transaction, StoreError> {
         self.snapshot_of(self.reader()).await
     }
 
-    async fn snapshot_of(&self, connections: &sea_orm::DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    async fn snapshot_of(&self, connections: &Pool) -> Result<pool::Transaction, StoreError> {
         let options = match self.backend() {
             DbBackend::MySql => sea_orm::TransactionOptions {
                 isolation_level: Some(IsolationLevel::RepeatableRead),
@@ -248,16 +250,16 @@ impl Store {
             // A reader of a WAL sees what its first read saw.
             _ => sea_orm::TransactionOptions::default(),
         };
-        Ok(connections.begin_with_options(options).await?)
+        Ok(connections.begin(options).await?)
     }
 
     /// A transaction that changes rows: on SQLite it has the write lock from its beginning.
-    async fn begin_write(&self) -> Result<DatabaseTransaction, StoreError> {
+    async fn begin_write(&self) -> Result<pool::Transaction, StoreError> {
         let options = sea_orm::TransactionOptions {
             sqlite_transaction_mode: (self.backend() == DbBackend::Sqlite).then_some(sea_orm::SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        Ok(self.inner.connections.writer.begin_with_options(options).await?)
+        Ok(self.inner.connections.writer.begin(options).await?)
     }
 }
 

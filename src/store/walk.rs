@@ -3,11 +3,12 @@
 //! Databases are not left to find the index. MariaDB takes `a = ? AND id < ?` for "all of a", and reads everything newer than
 //! the page; and whatever a planner knows of a sale is of an hour ago. Without a sieve a walk meets exactly the rows it is of.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::StoreError;
 use super::entity::order;
+use super::pool::Pool;
 use crate::domain::{CommodityId, Order, OrderStatus, UserId};
 
 /// Which orders, each kind along an index of its own.
@@ -47,7 +48,7 @@ const COLUMNS: &str = "o.id, o.commodity_id, o.user_id, o.quantity, o.unit_price
 
 impl Walk {
     /// The newest orders of it that pass the sieve, at most `limit`.
-    pub(super) async fn page(self, connection: &DatabaseConnection, ids: Ids, sieve: Sieve, limit: u64) -> Result<Vec<Order>, StoreError> {
+    pub(super) async fn page(self, connection: &Pool, ids: Ids, sieve: Sieve, limit: u64) -> Result<Vec<Order>, StoreError> {
         let (mut found, mut ids): (Vec<Order>, Ids) = (Vec::new(), ids);
         for lanes in self.lanes(connection.get_database_backend()) {
             let rows = connection.query_all_raw(lanes.page(ids, sieve, limit)).await?;
@@ -64,7 +65,7 @@ impl Walk {
     }
 
     /// An id from which on it has so many orders, or as many in each of its lanes; none if no lane has so many.
-    pub(super) async fn edge(self, connection: &DatabaseConnection, ids: Ids, rows: u64) -> Result<Option<Uuid>, StoreError> {
+    pub(super) async fn edge(self, connection: &Pool, ids: Ids, rows: u64) -> Result<Option<Uuid>, StoreError> {
         let mut edge = None;
         for lanes in self.lanes(connection.get_database_backend()) {
             let found = connection.query_one_raw(lanes.edge(ids, rows)).await?;

@@ -11,13 +11,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{
-    ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-};
+use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter};
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
-use super::{Store, StoreError, runs};
+use super::{Store, StoreError, pool, runs};
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
     Timestamp, Units,
@@ -135,7 +133,7 @@ pub(crate) trait Transaction: Send + Sync {
 
 /// One transaction of the projection in the database.
 pub(crate) struct Write {
-    transaction: DatabaseTransaction,
+    transaction: pool::Transaction,
     backend: DbBackend,
     /// The run its orders belong to, read along with the positions.
     run: OnceLock<i32>,

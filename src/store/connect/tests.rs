@@ -5,7 +5,7 @@ use super::*;
 const SETTINGS: config::Database = config::Database { url: None, connections_max: 2, loads_max: 1, acquire_timeout_ms: 5_000 };
 
 async fn transact(connections: &Connections, insert: &str) -> Result<(), sea_orm::DbErr> {
-    let transaction = connections.writer.begin().await?;
+    let transaction = connections.writer.begin(sea_orm::TransactionOptions::default()).await?;
     match transaction.execute_unprepared(insert).await {
         Ok(_) => transaction.commit().await,
         Err(error) => {
@@ -20,7 +20,7 @@ async fn transact(connections: &Connections, insert: &str) -> Result<(), sea_orm
 async fn after_sqlite_has_rolled_back_by_itself_a_commit_is_a_commit_again() {
     let folder = std::env::temp_dir().join(format!("doorbuster-rolled-back-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir(&folder).expect("the temporary folder is writable");
-    let connections = open_sqlite(&folder.join("test.sqlite"), &SETTINGS, Missing::Create).await.expect("it opens");
+    let connections = sqlite::open(&folder.join("test.sqlite"), &SETTINGS, Missing::Create).await.expect("it opens");
     connections.writer.execute_unprepared("CREATE TABLE numbers (number INTEGER UNIQUE)").await.expect("it is SQL");
     transact(&connections, "INSERT INTO numbers VALUES (1)").await.expect("it is the first");
     // What a full disk comes to: the transaction is gone before anybody rolls it back.

@@ -92,7 +92,7 @@ impl Meter {
         }
         let steps = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&steps);
-        let mut connection = store.reader().get_sqlite_connection_pool().acquire().await.expect("it is free");
+        let mut connection = store.reader().connections().get_sqlite_connection_pool().acquire().await.expect("it is free");
         let counting = move || {
             count.fetch_add(1, Ordering::Relaxed);
             true

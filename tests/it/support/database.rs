@@ -1,7 +1,7 @@
 //! A database for one test, gone when the test is over, however it ends.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster::config;
 use doorbuster::domain::Partitions;
@@ -67,6 +67,20 @@ impl TestDatabase {
     /// Runs SQL behind the store's back.
     pub async fn execute(&self, sql: &str) {
         execute(&connect(&self.url).await, sql).await;
+    }
+
+    /// Waits until no connection to it is inside a transaction, as its server says. SQLite has nobody to ask.
+    pub async fn is_at_rest(&self) {
+        let Remains::Schema { name, .. } = &self.remains else { return };
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
+             WHERE p.db = '{name}'"
+        );
+        let (began, mut pause) = (Instant::now(), tokio::time::interval(Duration::from_millis(20)));
+        while self.number(&sql).await > 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "a transaction stays open");
+            pause.tick().await;
+        }
     }
 
     /// The number that a query comes to.

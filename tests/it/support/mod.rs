@@ -10,10 +10,26 @@ pub mod proxy;
 
 pub use database::{Backend, TestDatabase};
 
+use std::task::Poll;
+
 use doorbuster::domain::{CommodityId, Epoch, PartitionId, Sequence, Timestamp, UserId};
 use doorbuster::engine::Snapshot;
 use doorbuster::event::{self, Batch, LogVersion};
 use doorbuster::store::Load;
+
+/// Polls a future so many times at most, and drops it then; what it came to, if it did.
+pub async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut left) = (std::pin::pin!(future), times);
+    std::future::poll_fn(|context| {
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
 
 /// A commodity id.
 pub fn commodity(id: i64) -> CommodityId {
