@@ -95,6 +95,9 @@ impl Connections {
         if missing > 0 {
             return Err(StoreError::Schema("the schema is of an older release: run `doorbuster migrate` of this one".into()));
         }
+        if self.backend() == DbBackend::MySql {
+            mysql::check_tables(&self.reader).await?;
+        }
         let partitions = read_partitions(&self.reader).await?;
         let partitions = partitions.ok_or_else(|| {
             StoreError::Schema("the schema was left unfinished by an interrupted `doorbuster migrate`: run it again".into())

@@ -1,10 +1,12 @@
-//! MySQL and MariaDB: how a server is reached, what its sessions are like, and the lock for whoever changes the schema.
+//! MySQL and MariaDB: how a server is reached, and the lock for whoever changes the schema.
+
+mod session;
 
 use std::time::Duration;
 
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
 use sea_orm::sqlx::{self, Connection, Executor};
-use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, Statement};
 
 use super::{Connections, reason};
 use crate::config;
@@ -15,6 +17,10 @@ use crate::store::pool::{Interruptions, Pool};
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was not used for so long is asked whether it lives before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// What the schema consists of.
+const TABLES: [&str; 8] =
+    ["meta", "partitions", "commodities", "orders", "users", "nodes", "checkpoint_parts", "checkpoint_deltas"];
 
 /// MySQL and MariaDB: one pool for loads, one for everything else.
 pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Database) -> Result<Connections, StoreError> {
@@ -27,16 +33,14 @@ pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Databa
         .no_engine_substitution(false)
         .timezone("+00:00".to_owned());
     let server = format!("{}:{}", options.get_host(), options.get_port());
-    let first = tokio::time::timeout(timeout, MySqlConnection::connect_with(&options)).await;
+    let first = tokio::time::timeout(timeout, try_out(&options)).await;
     match first {
         Err(_) => {
             return Err(StoreError::Connect(format!("the database server at {server} does not answer within {} ms", timeout.as_millis())));
         }
         Ok(Err(error)) => return Err(StoreError::Connect(mysql_failure(&server, &options, &error))),
-        Ok(Ok(mut connection)) => {
-            warn_if_commits_are_lazy(&mut connection).await;
-            drop(connection.close().await);
-        }
+        Ok(Ok(Err(why))) => return Err(StoreError::Connect(format!("the database server at {server} {why}"))),
+        Ok(Ok(Ok(()))) => {}
     }
     let pool = |connections: u32| {
         let interruptions = Interruptions::none();
@@ -60,18 +64,7 @@ pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Databa
                     }
                 })
             })
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    // Strict: what does not fit a column is an error and never cut to size.
-                    connection
-                        .execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'")
-                        .await?;
-                    // No gap locks: consumers of different partitions insert beside each other without deadlocks. What needs
-                    // one snapshot for several reads asks for REPEATABLE READ itself.
-                    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-                    Ok(())
-                })
-            })
+            .after_connect(|connection, _| Box::pin(session::prepare(connection)))
             .connect_lazy_with(options.clone());
         Pool::new(SqlxMySqlConnector::from_sqlx_mysql_pool(pool), connections, timeout, interruptions)
     };
@@ -83,21 +76,30 @@ async fn lives(connection: &mut MySqlConnection) -> sqlx::Result<()> {
     tokio::time::timeout(PING_TIMEOUT, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// What is acknowledged to the log after a commit must survive the server's loss of power too.
-async fn warn_if_commits_are_lazy(connection: &mut MySqlConnection) {
-    let flush: Result<i64, _> = sqlx::query_scalar("SELECT CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)").fetch_one(connection).await;
-    if flush.is_ok_and(|flush| flush != 1) {
-        tracing::warn!("the database server loses the last commits with its power: set innodb_flush_log_at_trx_commit = 1");
-    }
+/// Connects once, and asks the server whether it will do.
+async fn try_out(options: &MySqlConnectOptions) -> sqlx::Result<Result<(), String>> {
+    let mut connection = MySqlConnection::connect_with(options).await?;
+    session::prepare(&mut connection).await?;
+    let answer = session::check(&mut connection).await;
+    drop(connection.close().await);
+    answer
+}
+
+/// Whether all tables are of the engine that has transactions: a server may have made them otherwise, or an operator.
+pub(super) async fn check_tables(connection: &impl ConnectionTrait) -> Result<(), StoreError> {
+    let names = TABLES.map(|name| format!("'{name}'")).join(", ");
+    let sql = format!(
+        "SELECT CAST(table_name AS CHAR), CAST(engine AS CHAR) FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name IN ({names}) AND engine <> 'InnoDB' LIMIT 1"
+    );
+    let Some(row) = connection.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await? else { return Ok(()) };
+    let (table, engine): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    Err(StoreError::Schema(format!("the table {table} is of the engine {engine}, which cannot roll back: ALTER TABLE {table} ENGINE = InnoDB")))
 }
 
 fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Error) -> String {
     let (database, user) = (options.get_database().unwrap_or_default(), options.get_username());
-    let number = match error {
-        sqlx::Error::Database(error) => error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|error| error.number()),
-        _ => None,
-    };
-    match number {
+    match session::number(error) {
         Some(1049) => format!("the server at {server} has no database {database:?}: CREATE DATABASE `{database}` CHARACTER SET utf8mb4"),
         Some(1044) => format!("the server at {server} does not let user {user:?} use the database {database:?}"),
         Some(1045 | 1698) => format!("the server at {server} does not accept user {user:?} with this password"),
@@ -119,6 +121,7 @@ impl MigrationLock {
         let silent = |_| StoreError::Connect(format!("cannot lock the schema: no connection within {LOCK_CONNECT_TIMEOUT:?}"));
         let connect = MySqlConnection::connect_with(&options);
         let mut connection = tokio::time::timeout(LOCK_CONNECT_TIMEOUT, connect).await.map_err(silent)?.map_err(failed)?;
+        session::prepare(&mut connection).await.map_err(failed)?;
         // Its name has a length that every server takes, whatever that of the database.
         let query = "SELECT COALESCE(GET_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))), ?), 0)";
         let got: i64 = sqlx::query_scalar(query).bind(patience.as_secs()).fetch_one(&mut connection).await.map_err(failed)?;
@@ -138,3 +141,6 @@ impl MigrationLock {
         drop(self.0.close().await);
     }
 }
+
+#[cfg(test)]
+mod tests;
