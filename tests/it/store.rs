@@ -9,7 +9,8 @@ use doorbuster::projection;
 use doorbuster::store::{Load, OrderFilter, Role, Store, StoreError};
 use rstest::rstest;
 use sea_orm::sqlx::mysql::MySqlConnection;
-use sea_orm::sqlx::{Connection, Executor};
+use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor};
+use sha1::{Digest, Sha1};
 
 use crate::support::database::settings;
 use crate::support::history::History;
@@ -269,11 +270,18 @@ async fn whoever_cannot_have_the_schema_for_itself_says_so_and_changes_nothing()
     let database = TestDatabase::empty(Backend::Mysql).await;
     let migrate = async || Store::migrate_within(Duration::ZERO, database.url(), &settings(), Partitions::DEFAULT).await;
     let mut somebody = MySqlConnection::connect(database.url()).await.expect("the server is there");
-    somebody.execute("DO GET_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))), 0)").await.expect("it is free");
+    // The name that it has in every release.
+    let name = database.url().rsplit('/').next().expect("a name").to_lowercase();
+    let hash: String = Sha1::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let lock = async |somebody: &mut MySqlConnection, what: &str| {
+        let sql = format!("DO {what}");
+        somebody.execute(AssertSqlSafe(sql.replace("NAME", &format!("'doorbuster.migrate.{hash}'")))).await.map(drop)
+    };
+    lock(&mut somebody, "GET_LOCK(NAME, 0)").await.expect("it is free");
     let refusal = migrate().await.expect_err("somebody else has it").to_string();
     assert!(refusal.starts_with("somebody else is changing the schema") && !refusal.contains('\n'), "{refusal}");
     assert!(matches!(Store::connect(database.url(), &settings()).await, Err(StoreError::Schema(_))), "nothing is made");
-    somebody.execute("DO RELEASE_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))))").await.expect("it was had");
+    lock(&mut somebody, "RELEASE_LOCK(NAME)").await.expect("it was had");
     assert_ne!(migrate().await.expect("it is free"), 0);
     // It was given back, and not only when its connection has gone.
     assert_eq!(migrate().await.expect("it is free again"), 0);

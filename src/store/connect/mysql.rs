@@ -7,6 +7,7 @@ use std::time::Duration;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
 use sea_orm::sqlx::{self, Connection, Executor};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, Statement};
+use sha1::{Digest, Sha1};
 
 use super::{Connections, reason};
 use crate::config;
@@ -108,7 +109,10 @@ fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Erro
 }
 
 /// The server's lock for whoever changes the schema of one database. It is a connection's, and ends with it.
-pub(super) struct MigrationLock(MySqlConnection);
+pub(super) struct MigrationLock {
+    connection: MySqlConnection,
+    name: String,
+}
 
 /// How long the connection for it may take.
 const LOCK_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,11 +126,11 @@ impl MigrationLock {
         let connect = MySqlConnection::connect_with(&options);
         let mut connection = tokio::time::timeout(LOCK_CONNECT_TIMEOUT, connect).await.map_err(silent)?.map_err(failed)?;
         session::prepare(&mut connection).await.map_err(failed)?;
-        // Its name has a length that every server takes, whatever that of the database.
-        let query = "SELECT COALESCE(GET_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))), ?), 0)";
-        let got: i64 = sqlx::query_scalar(query).bind(patience.as_secs()).fetch_one(&mut connection).await.map_err(failed)?;
+        let name = lock_name(&mut connection).await.map_err(failed)?;
+        let query = "SELECT COALESCE(GET_LOCK(?, ?), 0)";
+        let got: i64 = sqlx::query_scalar(query).bind(&name).bind(patience.as_secs()).fetch_one(&mut connection).await.map_err(failed)?;
         if got == 1 {
-            return Ok(Self(connection));
+            return Ok(Self { connection, name });
         }
         Err(StoreError::Schema(format!(
             "somebody else is changing the schema of this database, for {} s and more: wait until that `doorbuster migrate` has ended, \
@@ -137,9 +141,22 @@ impl MigrationLock {
 
     /// Gives it back. If that fails it goes with the connection.
     pub(super) async fn release(mut self) {
-        drop(self.0.execute("DO RELEASE_LOCK(CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE()))))").await);
-        drop(self.0.close().await);
+        drop(sqlx::query("DO RELEASE_LOCK(?)").bind(&self.name).execute(&mut self.connection).await);
+        drop(self.connection.close().await);
     }
+}
+
+/// The lock's name, of a length that every server takes, whatever that of the database. The release before had the server make it
+/// with SHA1(), which newer servers lack: it is the same name, so that processes of both wait for each other.
+async fn lock_name(connection: &mut MySqlConnection) -> sqlx::Result<String> {
+    // The server knows which letters are the same to it.
+    let database: String = sqlx::query_scalar("SELECT CAST(LOWER(DATABASE()) AS CHAR)").fetch_one(connection).await?;
+    Ok(name_of(&database))
+}
+
+fn name_of(database: &str) -> String {
+    let hash: String = Sha1::digest(database.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("doorbuster.migrate.{hash}")
 }
 
 #[cfg(test)]

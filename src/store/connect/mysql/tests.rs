@@ -5,6 +5,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use super::*;
 use crate::domain::{PartitionId, Partitions, Timestamp};
 use crate::store::pool::Pool;
+use crate::store::walk::tests::{Backend, TestDatabase};
 use crate::store::{AuditScope, Load, Role, Store};
 
 #[expect(dead_code, reason = "the other tests use more of it")]
@@ -78,6 +79,23 @@ async fn what_a_session_needs_is_ours_whatever_the_server_would_give_it() {
     assert_eq!(other.partition_rows().await.expect("it answers").len(), 16, "all rows are read");
     assert_eq!(other.epochs(partition).await.expect("it answers").claimed.get(), 1, "what one claimed another sees");
     assert!(other.audit_of(AuditScope::All).await.expect("it can be audited").is_balanced());
+}
+
+#[tokio::test]
+async fn the_lock_for_the_schema_has_the_name_that_the_release_before_gave_it() {
+    let database = TestDatabase::empty(Backend::Mysql).await;
+    let mut connection = MySqlConnection::connect(database.url()).await.expect("the server is there");
+    let by_server = "SELECT CONCAT('doorbuster.migrate.', SHA1(LOWER(DATABASE())))";
+    let Ok(by_server) = sqlx::query_scalar::<_, String>(by_server).fetch_one(&mut connection).await else {
+        // A server without the function has no process of that release either.
+        return;
+    };
+    assert_eq!(lock_name(&mut connection).await.expect("it answers"), by_server);
+}
+
+#[test]
+fn the_name_is_pinned() {
+    assert_eq!(name_of("doorbuster"), "doorbuster.migrate.fbcce4dfec787d12e453b268a3b289b3bb1abb2f");
 }
 
 #[tokio::test]
