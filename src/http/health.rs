@@ -29,6 +29,10 @@ pub(crate) async fn alive() -> HttpResponse {
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "health", security(()),
     responses((status = 200, description = "They can", body = Health)))]
 pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
+    if state.store.check_file().is_err() {
+        // The log has its name.
+        return Err(Problem::NotReady("The file of the database was deleted or replaced, and nothing is accepted".to_owned()));
+    }
     if !state.router.ready() {
         let why = match state.router.trouble() {
             // No more than this: whoever may read the log finds the details there.

@@ -50,6 +50,8 @@ impl EmbeddedOwnership {
     }
 
     async fn take(&self, partition: PartitionId) -> Result<Claim, ClaimError> {
+        // Where there is no file there is no log: nobody is kept waiting for it.
+        self.store.check_file().map_err(|gone| ClaimError::LogAway(gone.to_string()))?;
         let lost = self.log.lost_token();
         self.remember(partition, Some(lost.clone()));
         // The lock is the data folder's. The writer keeps the order of appends, so there is nothing to drain: once the fence

@@ -55,7 +55,7 @@ pub enum ClaimError {
     /// The broker or the database did not do its part.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no broker to write to: it cannot be reached, or takes no messages.
+    /// There is nothing to write to: the broker cannot be reached, or takes no messages; the file of an embedded server is gone.
     #[error("{0}")]
     LogAway(String),
 }

@@ -2,11 +2,13 @@
 //!
 //! Never shows a password: errors name the server and the database, not the URL.
 
+mod file;
 mod mysql;
 mod sqlite;
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_migrations::{Migrator, Widening};
@@ -18,6 +20,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 use super::StoreError;
 use super::checkpoints::to_the_end;
 use super::pool::Pool;
+pub(super) use file::DatabaseFile;
 use crate::config;
 use crate::domain::Partitions;
 use crate::event::LogVersion;
@@ -30,6 +33,8 @@ pub(super) struct Connections {
     /// Apart from the others: what loads a partition must not keep heartbeats, logins and lists waiting.
     pub(super) loader: Pool,
     pub(super) answer_timeout: Duration,
+    /// Of SQLite.
+    pub(super) file: Option<Arc<DatabaseFile>>,
 }
 
 /// What a URL asks for.
@@ -61,6 +66,9 @@ impl Connections {
         self.reader.close().await?;
         self.loader.close().await?;
         self.writer.close().await?;
+        if let Some(file) = &self.file {
+            file.close().await.map_err(|error| StoreError::Connect(format!("the database does not close: {}", reason(&error))))?;
+        }
         Ok(())
     }
 

@@ -215,6 +215,15 @@ impl Store {
         }
     }
 
+    /// Whether the file of the database is the one that was opened. A server has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`] when it was deleted or replaced.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        let Some(file) = &self.inner.connections.file else { return Ok(()) };
+        file.check().map_err(|gone| StoreError::Connect(gone.to_string()))
+    }
+
     /// Closes all connections, after what is under way. Clones of this store cannot be used any more.
     ///
     /// # Errors

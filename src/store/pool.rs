@@ -29,6 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::connect::DatabaseFile;
+
 /// The pauses between two tries to get a connection from a server that has none left.
 const FULL_PAUSE_MIN: Duration = Duration::from_millis(10);
 const FULL_PAUSE_MAX: Duration = Duration::from_millis(200);
@@ -45,13 +47,21 @@ struct Inner {
     turns: Arc<Semaphore>,
     timeout: Duration,
     interruptions: Interruptions,
+    /// Of SQLite: looked at before whatever is done, and after what was changed.
+    file: Option<Arc<DatabaseFile>>,
 }
 
 impl Pool {
     /// `timeout` is for getting a connection; `interruptions` are those that the library's pool asks when a connection comes back.
     pub(super) fn new(connections: DatabaseConnection, count: u32, timeout: Duration, interruptions: Interruptions) -> Self {
         let turns = Arc::new(Semaphore::new(count.max(1) as usize));
-        Self { inner: Arc::new(Inner { connections, turns, timeout, interruptions }) }
+        Self { inner: Arc::new(Inner { connections, turns, timeout, interruptions, file: None }) }
+    }
+
+    /// The same, for connections to that file. Before there are clones.
+    pub(super) fn of_file(self, file: Arc<DatabaseFile>) -> Self {
+        let inner = Arc::into_inner(self.inner).expect("there are no clones");
+        Self { inner: Arc::new(Inner { file: Some(file), ..inner }) }
     }
 
     /// The library's handle, for whoever runs to its end in another way.
@@ -77,6 +87,7 @@ impl Pool {
         W: Future<Output = Result<T, DbErr>> + Send + 'static,
         T: Send + 'static,
     {
+        self.is_there()?;
         let deadline = Instant::now() + self.inner.timeout;
         let turn = tokio::time::timeout_at(deadline, Arc::clone(&self.inner.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
@@ -94,6 +105,22 @@ impl Pool {
                 done => return done.map(|done| (done, kept)),
             }
         }
+    }
+
+    /// As [`lend`](Self::lend), for what changes rows: it is done only if it went where it was to go.
+    async fn change<T, W>(&self, work: impl FnMut(DatabaseConnection) -> W + Send) -> Result<T, DbErr>
+    where
+        W: Future<Output = Result<T, DbErr>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (done, _) = self.lend(work).await?;
+        self.is_there()?;
+        Ok(done)
+    }
+
+    fn is_there(&self) -> Result<(), DbErr> {
+        let Some(file) = &self.inner.file else { return Ok(()) };
+        file.check().map_err(|gone| DbErr::Custom(gone.to_string()))
     }
 
     /// Runs work as a task. Dropped, it leaves the task to its end, or to its interruption.
@@ -149,7 +176,7 @@ impl ConnectionTrait for Pool {
             let statement = statement.clone();
             async move { connections.execute_raw(statement).await }
         };
-        Ok(self.lend(work).await?.0)
+        self.change(work).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -157,7 +184,7 @@ impl ConnectionTrait for Pool {
             let sql = sql.to_owned();
             async move { connections.execute_unprepared(&sql).await }
         };
-        Ok(self.lend(work).await?.0)
+        self.change(work).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -194,7 +221,8 @@ impl Transaction {
         let Some(open) = Arc::into_inner(self.open) else {
             return Err(DbErr::Custom("a statement of the transaction was given up: all of it is rolled back".into()));
         };
-        self.pool.to_its_end(async move { open.transaction.commit().await }).await?
+        self.pool.to_its_end(async move { open.transaction.commit().await }).await??;
+        self.pool.is_there()
     }
 
     /// Undoes it.

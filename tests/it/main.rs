@@ -6,6 +6,7 @@ mod closing;
 mod closing_cluster;
 mod consumer_faults;
 mod consumer_poison;
+mod database_file;
 mod dropped_futures;
 mod embedded_log;
 mod http_bad_input;

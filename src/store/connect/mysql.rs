@@ -70,7 +70,8 @@ pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Databa
         Pool::new(SqlxMySqlConnector::from_sqlx_mysql_pool(pool), connections, timeout, interruptions)
     };
     let connection = pool(settings.connections_max);
-    Ok(Connections { writer: connection.clone(), reader: connection, loader: pool(settings.loads_max), answer_timeout: timeout })
+    let (writer, reader, loader) = (connection.clone(), connection, pool(settings.loads_max));
+    Ok(Connections { writer, reader, loader, answer_timeout: timeout, file: None })
 }
 
 async fn lives(connection: &mut MySqlConnection) -> sqlx::Result<()> {

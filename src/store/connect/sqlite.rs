@@ -1,12 +1,14 @@
 //! SQLite: how its file is opened, and when one of its connections may be used again.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::SqlxSqliteConnector;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection};
 
+use super::file::DatabaseFile;
 use super::{Connections, Missing, reason};
 use crate::config;
 use crate::store::StoreError;
@@ -40,12 +42,9 @@ pub(super) async fn open(path: &Path, settings: &config::Database, missing: Miss
         .pragma("temp_store", "MEMORY")
         // 32 MiB of log between checkpoints: pages that many commits write are copied back once for all of them.
         .pragma("wal_autocheckpoint", "8192");
-    sqlx::sqlite::SqliteConnection::connect_with(&options)
-        .await
-        .map_err(|error| StoreError::Connect(format!("cannot open {shown}: {}", reason(&error))))?
-        .close()
-        .await
-        .map_err(|error| StoreError::Connect(format!("cannot open {shown}: {}", reason(&error))))?;
+    let failed = |error: sqlx::Error| StoreError::Connect(format!("cannot open {shown}: {}", reason(&error)));
+    let first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+    let file = Arc::new(DatabaseFile::watched(path, first).await.map_err(failed)?);
     let pool = |connections: u32, options: SqliteConnectOptions| {
         let interruptions = Interruptions::none();
         let asked = interruptions.clone();
@@ -61,7 +60,7 @@ pub(super) async fn open(path: &Path, settings: &config::Database, missing: Miss
                 Box::pin(async move { Ok(is_known && is_between_transactions(connection).await?) })
             })
             .connect_lazy_with(options);
-        Pool::new(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), connections, timeout, interruptions)
+        Pool::new(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), connections, timeout, interruptions).of_file(Arc::clone(&file))
     };
     // There are several of these, each with pages of its own; what they miss is in the system's cache.
     let reader = options.clone().pragma("query_only", "ON").pragma("cache_size", "-8192");
@@ -70,6 +69,7 @@ pub(super) async fn open(path: &Path, settings: &config::Database, missing: Miss
         loader: pool(settings.loads_max, reader.clone()),
         reader: pool(settings.connections_max, reader),
         answer_timeout: timeout,
+        file: Some(file),
     })
 }
 
