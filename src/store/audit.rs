@@ -274,12 +274,7 @@ impl Store {
     }
 
     /// Buyers with more live units than the limit, and live orders under one key.
-    async fn look_at_buyers(
-        &self,
-        transaction: &Transaction,
-        ids: &[i64],
-        sums: &mut BTreeMap<i64, Sums>,
-    ) -> Result<(), StoreError> {
+    async fn look_at_buyers(&self, transaction: &Transaction, ids: &[i64], sums: &mut BTreeMap<i64, Sums>) -> Result<(), StoreError> {
         let live: Vec<String> = OrderStatus::ALL.iter().filter(|status| status.is_live()).map(|status| status.code().to_string()).collect();
         let sql = format!(
             "SELECT commodity_id, CAST(SUM(beyond) AS SIGNED), CAST(SUM(twice) AS SIGNED) FROM (\

@@ -126,12 +126,7 @@ impl Store {
         }
     }
 
-    async fn load_in(
-        &self,
-        transaction: &Transaction,
-        partition: PartitionId,
-        load: Load,
-    ) -> Result<(PartitionRow, Snapshot), StoreError> {
+    async fn load_in(&self, transaction: &Transaction, partition: PartitionId, load: Load) -> Result<(PartitionRow, Snapshot), StoreError> {
         let row = timely(async { Ok(find(transaction, partition).await) }).await??;
         let listed = listed(transaction, partition).await?;
         if !load.with_live_orders {

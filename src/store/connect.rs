@@ -20,10 +20,10 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 use super::StoreError;
 use super::checkpoints::to_the_end;
 use super::pool::Pool;
-pub(super) use file::DatabaseFile;
 use crate::config;
 use crate::domain::Partitions;
 use crate::event::LogVersion;
+pub(super) use file::DatabaseFile;
 
 /// Both ends of a database: where rows are changed and where they are only read.
 #[derive(Clone)]

@@ -32,8 +32,8 @@ use tracing::Instrument;
 use super::connect::DatabaseFile;
 
 /// The pauses between two tries to get a connection from a server that has none left.
-const FULL_PAUSE_MIN: Duration = Duration::from_millis(10);
-const FULL_PAUSE_MAX: Duration = Duration::from_millis(200);
+pub(super) const FULL_PAUSE_MIN: Duration = Duration::from_millis(10);
+pub(super) const FULL_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Some connections to a database. Clones share them.
 #[derive(Clone)]
@@ -136,7 +136,9 @@ impl Pool {
             }
             let done = tokio::time::timeout(pool.timeout, &mut work).await.ok();
             if done.is_none() {
-                tracing::warn!("the database does not end what nobody waits for any more: it is interrupted, and connections are made anew");
+                tracing::warn!(
+                    "the database does not end what nobody waits for any more: it is interrupted, and connections are made anew"
+                );
                 pool.interruptions.note();
             }
             done

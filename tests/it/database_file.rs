@@ -57,7 +57,8 @@ async fn nothing_is_accepted_once_the_file_is_not_what_it_was(
     // The batch that finds out is in doubt; from then on there is no owner.
     let first = app.place(2, commodity, &json!({"quantity": 1})).await;
     assert_ne!(first.status, 201, "{:?}", first.body);
-    eventually("nothing is served", async || app.place(3, commodity, &json!({"quantity": 1})).await.refusal() == (503, "unavailable")).await;
+    eventually("nothing is served", async || app.place(3, commodity, &json!({"quantity": 1})).await.refusal() == (503, "unavailable"))
+        .await;
     let account = json!({"username": "somebody", "password": "a long enough password"});
     let registered = app.send(app.request(Method::POST, "/v1/auth/register").json(&account)).await;
     assert_eq!(registered.refusal(), (503, "unavailable"), "no account either");

@@ -28,7 +28,9 @@ type Identity = (u64, u64);
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the file of the database, {path}, was {what} while this process used it: nothing is accepted; stop it, put the file back, start again")]
+#[error(
+    "the file of the database, {path}, was {what} while this process used it: nothing is accepted; stop it, put the file back, start again"
+)]
 pub(in crate::store) struct Gone {
     path: String,
     what: &'static str,

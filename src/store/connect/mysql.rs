@@ -5,14 +5,15 @@ mod session;
 use std::time::Duration;
 
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
-use sea_orm::sqlx::{self, Connection, Executor};
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, Statement};
 use sha1::{Digest, Sha1};
+use tokio::time::Instant;
 
 use super::{Connections, reason};
 use crate::config;
 use crate::store::StoreError;
-use crate::store::pool::{Interruptions, Pool};
+use crate::store::pool::{FULL_PAUSE_MAX, FULL_PAUSE_MIN, Interruptions, Pool, is_full};
 
 /// How long the server may take to say that a connection lives, and what it still has to say to whoever had it before.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,8 +21,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// What the schema consists of.
-const TABLES: [&str; 8] =
-    ["meta", "partitions", "commodities", "orders", "users", "nodes", "checkpoint_parts", "checkpoint_deltas"];
+const TABLES: [&str; 8] = ["meta", "partitions", "commodities", "orders", "users", "nodes", "checkpoint_parts", "checkpoint_deltas"];
 
 /// MySQL and MariaDB: one pool for loads, one for everything else.
 pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Database) -> Result<Connections, StoreError> {
@@ -34,7 +34,7 @@ pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Databa
         .no_engine_substitution(false)
         .timezone("+00:00".to_owned());
     let server = format!("{}:{}", options.get_host(), options.get_port());
-    let first = tokio::time::timeout(timeout, try_out(&options)).await;
+    let first = tokio::time::timeout(timeout, try_out(&options, timeout)).await;
     match first {
         Err(_) => {
             return Err(StoreError::Connect(format!("the database server at {server} does not answer within {} ms", timeout.as_millis())));
@@ -78,10 +78,25 @@ async fn lives(connection: &mut MySqlConnection) -> sqlx::Result<()> {
     tokio::time::timeout(PING_TIMEOUT, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
+/// A connection with a session as it must be. A server that has none left is asked again for so long.
+async fn connect(options: &MySqlConnectOptions, patience: Duration) -> sqlx::Result<MySqlConnection> {
+    let (deadline, mut pause) = (Instant::now() + patience, FULL_PAUSE_MIN);
+    loop {
+        match MySqlConnection::connect_with(options).await {
+            Ok(mut connection) => {
+                session::prepare(&mut connection).await?;
+                return Ok(connection);
+            }
+            Err(error) if is_full(&error) && Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
+            Err(error) => return Err(error),
+        }
+        pause = (pause * 2).min(FULL_PAUSE_MAX);
+    }
+}
+
 /// Connects once, and asks the server whether it will do.
-async fn try_out(options: &MySqlConnectOptions) -> sqlx::Result<Result<(), String>> {
-    let mut connection = MySqlConnection::connect_with(options).await?;
-    session::prepare(&mut connection).await?;
+async fn try_out(options: &MySqlConnectOptions, patience: Duration) -> sqlx::Result<Result<(), String>> {
+    let mut connection = connect(options, patience).await?;
     let answer = session::check(&mut connection).await;
     drop(connection.close().await);
     answer
@@ -96,7 +111,9 @@ pub(super) async fn check_tables(connection: &impl ConnectionTrait) -> Result<()
     );
     let Some(row) = connection.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await? else { return Ok(()) };
     let (table, engine): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    Err(StoreError::Schema(format!("the table {table} is of the engine {engine}, which cannot roll back: ALTER TABLE {table} ENGINE = InnoDB")))
+    Err(StoreError::Schema(format!(
+        "the table {table} is of the engine {engine}, which cannot roll back: ALTER TABLE {table} ENGINE = InnoDB"
+    )))
 }
 
 fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Error) -> String {
@@ -104,6 +121,9 @@ fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Erro
     match session::number(error) {
         Some(1049) => format!("the server at {server} has no database {database:?}: CREATE DATABASE `{database}` CHARACTER SET utf8mb4"),
         Some(1044) => format!("the server at {server} does not let user {user:?} use the database {database:?}"),
+        Some(1040 | 1203 | 1226) => format!(
+            "the server at {server} has no connection left for user {user:?}: raise its max_connections, or lower database.connections_max"
+        ),
         Some(1045 | 1698) => format!("the server at {server} does not accept user {user:?} with this password"),
         _ => format!("cannot connect to the database server at {server}: {}", reason(error)),
     }
@@ -124,9 +144,8 @@ impl MigrationLock {
         let failed = |error: sqlx::Error| StoreError::Connect(format!("cannot lock the schema: {}", reason(&error)));
         let options = pool.get_mysql_connection_pool().connect_options();
         let silent = |_| StoreError::Connect(format!("cannot lock the schema: no connection within {LOCK_CONNECT_TIMEOUT:?}"));
-        let connect = MySqlConnection::connect_with(&options);
+        let connect = connect(&options, LOCK_CONNECT_TIMEOUT);
         let mut connection = tokio::time::timeout(LOCK_CONNECT_TIMEOUT, connect).await.map_err(silent)?.map_err(failed)?;
-        session::prepare(&mut connection).await.map_err(failed)?;
         let name = lock_name(&mut connection).await.map_err(failed)?;
         let query = "SELECT COALESCE(GET_LOCK(?, ?), 0)";
         let got: i64 = sqlx::query_scalar(query).bind(&name).bind(patience.as_secs()).fetch_one(&mut connection).await.map_err(failed)?;

@@ -55,6 +55,20 @@ impl DatabaseServer {
         drop(root.close().await);
     }
 
+    /// The number in a status variable.
+    pub async fn number(&self, sql: &str) -> i64 {
+        // Its last connection is the administrator's, who may have one that is just being closed.
+        let mut root = loop {
+            match self.root().await {
+                Ok(root) => break root,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let row = root.fetch_one(AssertSqlSafe(sql.to_owned())).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        drop(root.close().await);
+        sea_orm::sqlx::Row::get::<String, _>(&row, 1).parse().expect("a number")
+    }
+
     /// Stops it in order and starts it again.
     pub async fn restart(&mut self, arguments: &[&str]) {
         self.execute("SHUTDOWN").await;

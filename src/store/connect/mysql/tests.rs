@@ -8,7 +8,6 @@ use crate::store::pool::Pool;
 use crate::store::walk::tests::{Backend, TestDatabase};
 use crate::store::{AuditScope, Load, Role, Store};
 
-#[expect(dead_code, reason = "the other tests use more of it")]
 #[path = "../../../../tests/it/support/server.rs"]
 mod server;
 
@@ -25,19 +24,19 @@ const UNUSUAL: &str = "SET GLOBAL autocommit = 0, completion_type = 'CHAIN', sql
 
 /// What they are for us.
 const OURS: [(&str, &str); 23] = [
-    ("autocommit", "1"),
+    ("autocommit", "ON"),
     ("completion_type", "NO_CHAIN"),
     ("sql_mode", "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"),
     ("tx_isolation", "READ-COMMITTED"),
-    ("tx_read_only", "0"),
-    ("foreign_key_checks", "1"),
-    ("unique_checks", "1"),
-    ("check_constraint_checks", "1"),
+    ("tx_read_only", "OFF"),
+    ("foreign_key_checks", "ON"),
+    ("unique_checks", "ON"),
+    ("check_constraint_checks", "ON"),
     ("default_storage_engine", "InnoDB"),
-    ("sql_safe_updates", "0"),
+    ("sql_safe_updates", "OFF"),
     ("sql_select_limit", "18446744073709551615"),
-    ("sql_big_selects", "1"),
-    ("sql_auto_is_null", "0"),
+    ("sql_big_selects", "ON"),
+    ("sql_auto_is_null", "OFF"),
     ("max_statement_time", "0.000000"),
     ("idle_transaction_timeout", "0"),
     ("idle_readonly_transaction_timeout", "0"),
@@ -128,4 +127,38 @@ async fn a_server_that_will_not_do_is_told_in_one_line() {
 
     server.restart(&["--innodb-read-only"]).await;
     assert!(refusal(&server).await.contains("innodb_read_only"));
+}
+
+/// Connections that somebody else has taken, all there are.
+async fn taken(server: &DatabaseServer) -> Vec<MySqlConnection> {
+    let mut taken = Vec::new();
+    loop {
+        match MySqlConnection::connect(&server.url()).await {
+            Ok(connection) => taken.push(connection),
+            Err(error) if is_full(&error) => return taken,
+            Err(error) => panic!("it gives connections until there are none: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_a_connection_left_is_waited_for_as_long_as_a_connection_is() {
+    let Some(server) = DatabaseServer::start(&["--max-connections=12"]).await else { return };
+    Store::migrate(&server.url(), &SETTINGS, Partitions::DEFAULT).await.expect("it can be migrated");
+    let store = Store::connect(&server.url(), &config::Database { connections_max: 6, ..SETTINGS }).await.expect("there are some left");
+    let mut others = taken(&server).await;
+    let lists = (0..40).map(|_| store.partition_rows());
+    let (lists, ()) = tokio::join!(futures_util::future::join_all(lists), async {
+        // They are refused by now, as often as they ask.
+        while server.number("SHOW GLOBAL STATUS LIKE 'Connection_errors_max_connections'").await < 20 {
+            tokio::task::yield_now().await;
+        }
+        others.truncate(others.len() - 2);
+    });
+    assert!(lists.iter().all(Result::is_ok), "{lists:?}");
+
+    others.append(&mut taken(&server).await);
+    let short = config::Database { acquire_timeout_ms: 300, ..SETTINGS };
+    let said = Store::connect(&server.url(), &short).await.expect_err("there is none").to_string();
+    assert!(said.contains("has no connection left") || said.contains("does not answer within"), "{said}");
 }
