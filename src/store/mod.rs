@@ -2,6 +2,7 @@
 //! commodities and orders are written by the projection alone.
 
 mod accounts;
+mod archive;
 mod audit;
 mod checkpoints;
 mod commodities;
@@ -12,6 +13,7 @@ mod nodes;
 mod orders;
 mod partitions;
 mod runs;
+mod statements;
 mod walk;
 mod write;
 
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, Statement, TransactionTrait, Value};
 
+pub use archive::{Archivable, Slice};
 pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
