@@ -12,6 +12,8 @@ mod entity;
 mod nodes;
 mod orders;
 mod partitions;
+#[cfg(test)]
+mod reads;
 mod runs;
 mod statements;
 mod walk;

@@ -22,7 +22,7 @@ const LIMIT: u64 = 50;
 /// Has every third order.
 const HEAVY: i64 = 1;
 
-fn id(number: u64) -> OrderId {
+pub(in crate::store) fn id(number: u64) -> OrderId {
     let at = Timestamp::from_millis(1_795_600_000_000 + number as i64 / 10).expect("a time");
     OrderId::new(at, PartitionId::new(3).expect("an index"), Epoch::new(1).expect("an epoch"), number)
 }
@@ -88,7 +88,7 @@ fn places() -> [Ids; 3] {
     })
 }
 
-/// Counts what the one connection of the readers reads from now on.
+/// Counts what the one connection of the readers, and that of the writer, read from now on.
 pub(in crate::store) enum Meter {
     Rows,
     Steps(Arc<AtomicU64>),
@@ -100,13 +100,15 @@ impl Meter {
             return Self::Rows;
         }
         let steps = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&steps);
-        let mut connection = store.reader().get_sqlite_connection_pool().acquire().await.expect("it is free");
-        let counting = move || {
-            count.fetch_add(1, Ordering::Relaxed);
-            true
-        };
-        connection.lock_handle().await.expect("it is open").set_progress_handler(1, counting);
+        for connections in [store.reader(), &store.inner.connections.writer] {
+            let mut connection = connections.get_sqlite_connection_pool().acquire().await.expect("it is free");
+            let count = Arc::clone(&steps);
+            let counting = move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                true
+            };
+            connection.lock_handle().await.expect("it is open").set_progress_handler(1, counting);
+        }
         Self::Steps(steps)
     }
 
