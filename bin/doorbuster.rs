@@ -12,7 +12,7 @@ use doorbuster::config::Config;
 use doorbuster::domain::UserId;
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{AuditScope, Role, Store};
-use doorbuster::tools::{audit, dead, nodes, simulate, token, upgrade};
+use doorbuster::tools::{archive, audit, dead, nodes, simulate, token, upgrade};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 use secrecy::ExposeSecret;
 
@@ -45,6 +45,8 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Move the orders of what is over and sealed into a table of their own, while everybody sells. See docs/closing.md.
+    Archive(ArchiveArguments),
     /// Create or upgrade the schema.
     Migrate {
         /// Instead: the last step of an upgrade, when every process is of this release. See docs/upgrading.md.
@@ -94,6 +96,19 @@ struct TokenArguments {
 }
 
 #[derive(Args)]
+struct ArchiveArguments {
+    /// Only commodities that were closed or removed before: so many days ago (90d), or a date (2026-10-01).
+    #[arg(long, value_name = "DAYS or DATE", default_value = "30d", value_parser = archive::parse_closed_before)]
+    closed_before: archive::ClosedBefore,
+    /// How much of the time it may work, in a hundred: the rest of it the database is left alone.
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    share: u32,
+    /// Only say how many orders there are, and about how large they are.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
 struct SimulateArguments {
     /// One seed; a failure prints what led to it.
     #[arg(long, default_value_t = 0, conflicts_with = "seeds")]
@@ -139,6 +154,9 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             Some(Command::Audit { all }) => {
                 let scope = if all { AuditScope::All } else { AuditScope::Unsealed };
                 return Ok(if audit::run(&config, data, scope).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            Some(Command::Archive(ArchiveArguments { closed_before, share, dry_run })) => {
+                archive::run(&config, data, &archive::Request { closed_before, share_percent: share, dry_run }).await?;
             }
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,

@@ -25,6 +25,10 @@ pub(crate) enum Break {
     StaleRow,
     /// A checkpoint's delta is taken whether or not it follows the one before.
     DeltaChain,
+    /// An order that was archived is not brought back when it changes.
+    BringBack,
+    /// Orders are archived without a look at the seal of their commodity.
+    ArchiveUnsealed,
 }
 
 #[cfg(not(test))]

@@ -13,6 +13,8 @@ mod m20261121_000002_node_broker;
 mod m20261127_000003_widen;
 mod m20261127_000004_orders_by_run;
 mod m20261127_000005_node_versions;
+mod m20261127_000006_archive;
+mod m20261127_000007_closed_by_id;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -38,6 +40,8 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000003_widen::Migration),
             Box::new(m20261127_000004_orders_by_run::Migration),
             Box::new(m20261127_000005_node_versions::Migration),
+            Box::new(m20261127_000006_archive::Migration),
+            Box::new(m20261127_000007_closed_by_id::Migration),
         ]
     }
 

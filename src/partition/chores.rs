@@ -1,5 +1,5 @@
 //! What a partition's task does beside answering: it takes notice of how far the tables are, forgets what they have, and closes what
-//! has been over for long. Forgetting and closing go in small pieces, so that no order waits for them; taking notice does not.
+//! has been over for long. All of it goes in small pieces, so that no order waits for them.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::domain::{Epoch, Sequence, Timestamp};
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// Orders forgotten in one piece, at most: less than a millisecond of work.
 const FORGOTTEN_MAX: usize = 2_000;
+/// Changes of orders that are dropped in one piece because the tables have them, at most; who reads an order waits for so many.
+const DROPPED_MAX: usize = 1_000;
 /// How often is looked for commodities to close; more often where they are kept for less than that.
 const CLOSE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Commodities closed in one piece, at most.
@@ -26,6 +28,8 @@ pub(super) struct Chores {
     epoch: Epoch,
     applied: Option<Applied>,
     retention: Duration,
+    /// Whether the tables have more than was dropped.
+    has_more_to_drop: bool,
     forget_at: Instant,
     close_every: Duration,
     close_at: Instant,
@@ -34,11 +38,15 @@ pub(super) struct Chores {
 impl Chores {
     pub(super) fn new(epoch: Epoch, applied: Option<Applied>, retention: Duration) -> Self {
         let (now, close_every) = (Instant::now(), retention.clamp(CLOSE_EVERY.0, CLOSE_EVERY.1));
-        Self { epoch, applied, retention, forget_at: now + FORGET_EVERY, close_every, close_at: now + close_every }
+        let (forget_at, close_at) = (now + FORGET_EVERY, now + close_every);
+        Self { epoch, applied, retention, has_more_to_drop: false, forget_at, close_every, close_at }
     }
 
     /// Resolves when there is something to do.
     pub(super) async fn due(&mut self) {
+        if self.has_more_to_drop {
+            return;
+        }
         let next = self.forget_at.min(self.close_at);
         match &mut self.applied {
             None => sleep_until(next).await,
@@ -58,6 +66,7 @@ impl Chores {
                 term.applied(sequence);
             }
         }
+        self.has_more_to_drop = term.drop_applied(DROPPED_MAX);
         let now = Instant::now();
         if now >= self.forget_at {
             let more = term.forget(FORGOTTEN_MAX);

@@ -3,13 +3,13 @@
 //!
 //! Whoever looks here first and then into the tables sees every order as it stands: what is not here, the tables have.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 
 use super::Sighting;
-use crate::domain::{Epoch, Order, OrderId, Sequence, UserId};
+use crate::domain::{Epoch, Order, OrderId, PartitionId, Sequence, Timestamp, UserId};
 
 /// The orders, and in which epoch somebody vouches for them.
 #[derive(Debug, Default)]
@@ -24,7 +24,8 @@ struct Inner {
     next_number: u64,
     keep_live: bool,
     orders: HashMap<OrderId, (Order, Sequence)>,
-    by_user: HashMap<UserId, Vec<OrderId>>,
+    /// The same, by buyer: of one who has very many, each goes as easily as of one who has few.
+    by_user: BTreeSet<(UserId, OrderId)>,
     /// Changes, oldest first.
     changes: VecDeque<(Sequence, OrderId)>,
 }
@@ -33,16 +34,16 @@ impl RecentOrders {
     /// An owner serves in that epoch from now on. With `keep_live`, what is live stays here for as long as it is (older releases take
     /// it for unknown if its owner does not know it); `known` are the orders it begins with then.
     pub(crate) fn begin(&self, epoch: Epoch, keep_live: bool, known: impl Iterator<Item = Order>) {
-        let mut inner = self.lock();
-        *inner = Inner { epoch: Some(epoch), keep_live, ..Inner::default() };
+        let mut begun = Inner { epoch: Some(epoch), keep_live, ..Inner::default() };
         if keep_live {
-            known.for_each(|order| inner.put(order, Sequence::FENCE));
+            known.for_each(|order| begun.put(order, Sequence::FENCE));
         }
+        self.replace(begun);
     }
 
     /// Nobody vouches for anything any more.
     pub(crate) fn end(&self) {
-        *self.lock() = Inner::default();
+        self.replace(Inner::default());
     }
 
     /// These orders stand so from that batch on, which is confirmed; in order.
@@ -54,13 +55,15 @@ impl RecentOrders {
         }
     }
 
-    /// The tables have everything up to that batch.
-    pub(crate) fn applied(&self, applied: Sequence) {
+    /// The tables have everything up to that batch: drops it, at most so many changes of it. Returns whether there may be more.
+    pub(crate) fn applied(&self, applied: Sequence, at_most: usize) -> bool {
         let mut inner = self.lock();
-        while let Some((sequence, id)) = inner.changes.front().copied().filter(|(sequence, _)| *sequence <= applied) {
+        for _ in 0..at_most {
+            let Some((sequence, id)) = inner.changes.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
             inner.changes.pop_front();
             inner.drop_if_last(id, sequence);
         }
+        true
     }
 
     /// What is known of an order; none if nobody serves the partition here.
@@ -79,8 +82,14 @@ impl RecentOrders {
     pub fn of_user(&self, user: UserId) -> Option<Vec<Order>> {
         let inner = self.lock();
         inner.epoch?;
-        let ids = inner.by_user.get(&user).map_or(&[][..], Vec::as_slice);
-        Some(ids.iter().filter_map(|id| Some(inner.orders.get(id)?.0)).collect())
+        let ids = inner.by_user.range((user, lowest_id())..).take_while(|(other, _)| *other == user);
+        Some(ids.filter_map(|(_, id)| Some(inner.orders.get(id)?.0)).collect())
+    }
+
+    /// What was there before is dropped when nobody waits for it any more.
+    fn replace(&self, inner: Inner) {
+        let before = std::mem::replace(&mut *self.lock(), inner);
+        drop(before);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -88,10 +97,14 @@ impl RecentOrders {
     }
 }
 
+fn lowest_id() -> OrderId {
+    OrderId::new(Timestamp::ZERO, PartitionId::new(0).expect("0 is in range"), Epoch::default(), 0)
+}
+
 impl Inner {
     fn put(&mut self, order: Order, sequence: Sequence) {
         if self.orders.insert(order.id, (order, sequence)).is_none() {
-            self.by_user.entry(order.user).or_default().push(order.id);
+            self.by_user.insert((order.user, order.id));
         }
         self.changes.push_back((sequence, order.id));
     }
@@ -103,19 +116,14 @@ impl Inner {
             return;
         }
         self.orders.remove(&id);
-        if let Some(ids) = self.by_user.get_mut(&order.user) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_user.remove(&order.user);
-            }
-        }
+        self.by_user.remove(&(order.user, id));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CommodityId, OrderStatus, PartitionId, Price, Quantity, Timestamp};
+    use crate::domain::{CommodityId, OrderStatus, Price, Quantity};
 
     fn epoch() -> Epoch {
         Epoch::new(3).unwrap()
@@ -147,14 +155,28 @@ mod tests {
         recent.confirmed(Sequence(1), &[placed, other], 2);
         let cancelled = Order { status: OrderStatus::Cancelled, ..placed };
         recent.confirmed(Sequence(2), &[cancelled], 2);
-        recent.applied(Sequence(1));
+        assert!(!recent.applied(Sequence(1), 10));
         assert!(is_known(&recent, &cancelled) && !is_known(&recent, &other));
         assert_eq!(recent.of_user(placed.user), Some(vec![cancelled]));
-        recent.applied(Sequence(2));
+        assert!(!recent.applied(Sequence(2), 10));
         assert_eq!(recent.look_up(placed.id), Some(Sighting::Unknown { epoch: epoch(), next_number: 2, in_tables: true }));
         assert_eq!(recent.of_user(placed.user), Some(Vec::new()));
         recent.end();
         assert_eq!(recent.look_up(placed.id), None);
+    }
+
+    #[test]
+    fn what_the_tables_have_goes_piece_by_piece_oldest_first() {
+        let recent = RecentOrders::default();
+        recent.begin(epoch(), false, std::iter::empty());
+        let orders: Vec<Order> = (0..5).map(|number| order(number, 7, OrderStatus::Confirmed)).collect();
+        recent.confirmed(Sequence(1), &orders, 5);
+        for left in [3, 1] {
+            assert!(recent.applied(Sequence(1), 2));
+            assert_eq!(recent.of_user(orders[0].user), Some(orders[5 - left..].to_vec()));
+        }
+        assert!(!recent.applied(Sequence(1), 2));
+        assert_eq!(recent.of_user(orders[0].user), Some(Vec::new()));
     }
 
     #[test]
@@ -163,7 +185,7 @@ mod tests {
         let (before, ended) = (order(0, 7, OrderStatus::Paid), order(1, 7, OrderStatus::Expired));
         recent.begin(epoch(), true, [before].into_iter());
         recent.confirmed(Sequence(1), &[ended], 2);
-        recent.applied(Sequence(1));
+        recent.applied(Sequence(1), 10);
         assert!(is_known(&recent, &before) && !is_known(&recent, &ended));
     }
 }

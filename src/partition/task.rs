@@ -314,12 +314,7 @@ impl Office {
                     self.term.confirmed();
                     task.confirmed.store(self.term.sequence().0, Ordering::Relaxed);
                     look_again = None;
-                    while drained.len() < self.term.room()
-                        && let Ok(request) = task.requests.try_recv()
-                    {
-                        drained.push(request);
-                    }
-                    self.take_all(&mut drained, &task.meters);
+                    self.take_what_came(task, &mut drained);
                 }
                 Wake::Confirm(Err(InDoubt(why))) => return End::Lost(why),
                 Wake::Lost => return End::Lost("the claim is gone".into()),
@@ -339,6 +334,8 @@ impl Office {
                     self.chores.work(&mut self.term, (self.clock)());
                     self.publish(first);
                     self.hide_history();
+                    // Between two pieces of a long chore orders have their turn.
+                    self.take_what_came(task, &mut drained);
                 }
                 Wake::Stop => task.requests.close(),
             }
@@ -376,6 +373,15 @@ impl Office {
             sent.ended(&result);
             result
         })
+    }
+
+    fn take_what_came(&mut self, task: &mut Task, drained: &mut Vec<Request>) {
+        while drained.len() < self.term.room()
+            && let Ok(request) = task.requests.try_recv()
+        {
+            drained.push(request);
+        }
+        self.take_all(drained, &task.meters);
     }
 
     fn take_all(&mut self, drained: &mut Vec<Request>, meters: &Meters) {

@@ -157,16 +157,20 @@ impl<C: Hear<Reply>> Term<C> {
         self.recent.confirmed(self.sequence, &confirmed.changed, confirmed.next_number);
         if self.bounds.confirm_is_applied {
             self.applied(self.sequence);
+            // Of one batch, which is bounded.
+            self.drop_applied(usize::MAX);
         }
         confirmed.waiting.into_iter().for_each(Waiter::confirmed);
     }
 
     /// The tables have every batch of this epoch up to that one.
     pub(crate) fn applied(&mut self, applied: Sequence) {
-        if applied > self.applied {
-            self.applied = applied;
-            self.recent.applied(applied);
-        }
+        self.applied = self.applied.max(applied);
+    }
+
+    /// No longer shows what the tables have; at most so many changes. Returns whether there may be more.
+    pub(crate) fn drop_applied(&mut self, at_most: usize) -> bool {
+        self.recent.applied(self.applied, at_most)
     }
 
     /// Forgets what the tables had when this was last done to the end; at most so many orders. Returns whether there may be more.

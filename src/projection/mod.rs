@@ -12,7 +12,7 @@ use crate::breaks::{self, Break};
 use crate::checkpoint;
 use crate::domain::{Epoch, PartitionId, Sequence};
 use crate::event::{Batch, Unwritable};
-use crate::store::{self, Delta, Store, StoreError, Tables, Transaction};
+use crate::store::{self, Delta, Move, Store, StoreError, Tables, Transaction};
 use fold::{Changes, Fold};
 pub(crate) use keeper::keep as keep_checkpoints;
 
@@ -209,27 +209,36 @@ fn deltas(
     applied.into_iter().map(delta).collect()
 }
 
-/// Forgotten keys go before new rows: a buyer may use a key again as soon as it is forgotten.
+/// Seals are broken before anything else: what archives orders holds their commodity, then their rows, and so does this. Forgotten keys
+/// go before new rows: a buyer may use a key again as soon as it is forgotten.
 async fn write_changes(write: &impl Transaction, changes: &Changes) -> Result<(), Failure> {
+    write.unseal(&changes.unsealed).await?;
     write.forget_keys(&changes.forgotten).await?;
     for commodity in &changes.listed {
         write.insert_commodity(commodity).await?;
     }
     write.insert_orders(&changes.placed).await?;
     for orders in &changes.moves {
-        let found = write.move_orders(orders).await?;
+        let mut found = write.move_orders(orders).await?;
+        // Hardly ever: an order of a commodity that is over may lie in the archive.
+        if found < orders.orders.len() as u64 && is_brought_back(write, orders).await? {
+            found += write.move_orders(orders).await?;
+        }
         if found != orders.orders.len() as u64 {
             let (count, from) = (orders.orders.len(), orders.from.word());
             return Err(Failure::Broken(format!("{count} orders were to leave the status {from}, {found} of them are in it")));
         }
     }
-    write.unseal(&changes.unsealed).await?;
     for (commodity, update) in &changes.updates {
         if !write.update_commodity(*commodity, update).await? {
             return Err(Failure::Broken(format!("there is no commodity {commodity}")));
         }
     }
     Ok(())
+}
+
+async fn is_brought_back(write: &impl Transaction, orders: &Move) -> Result<bool, StoreError> {
+    Ok(!breaks::is_broken(Break::BringBack) && write.bring_back(&orders.orders).await? > 0)
 }
 
 fn position_of(batch: &Batch) -> Position {

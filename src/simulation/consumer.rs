@@ -53,6 +53,9 @@ impl Consumer {
         if env.dice.one_in(20) && !env.tables.is_away() && !env.tables.is_mixed() {
             env.tables.write_checkpoint(self.lanes[which].partition)?;
         }
+        if !env.tables.is_away() && !env.tables.is_mixed() {
+            env.tables.look_after_the_past(&mut env.past_dice);
+        }
         self.apply(most, env)
     }
 

@@ -43,6 +43,8 @@ pub struct Report {
     pub epochs: usize,
     /// Batches in the logs.
     pub batches: usize,
+    /// Orders that lay in the archive at the end.
+    pub archived: usize,
 }
 
 impl Report {
@@ -56,6 +58,7 @@ impl Report {
             stale: self.stale + other.stale,
             epochs: self.epochs + other.epochs,
             batches: self.batches + other.batches,
+            archived: self.archived + other.archived,
         }
     }
 }
@@ -108,5 +111,6 @@ fn report(world: &World, stale: usize) -> Report {
         stale,
         epochs: world.env.epochs,
         batches: world.env.auditor.batches,
+        archived: world.env.tables.archived(),
     }
 }

@@ -391,6 +391,7 @@ impl Seat {
             term.applied(sequence);
         }
         let at_most = *env.dice.pick(&[1, 3, 1_000]).unwrap_or(&3);
+        while term.drop_applied(at_most) {}
         term.forget(at_most);
         if term.room() > 0 && env.dice.percent(20) {
             term.close_ended(clock, clock.minus_millis(env.weather.retention_ms), 1);

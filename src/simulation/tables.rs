@@ -1,18 +1,22 @@
 //! The database: tables in memory that keep the contract of the projection's transactions and of the snapshot. What the real one
 //! refuses (a second row under a key, a counter below zero) this one refuses; and it can be away, or fail before or after a commit.
 
+mod archive;
+mod change;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Unreadable};
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Stock,
-    Timestamp, Units, UserId,
+    Timestamp, UserId,
 };
 use crate::engine::{KnownCommodity, KnownOrder, Recalled, Snapshot};
 use crate::event::LogVersion;
 use crate::history::{CommodityRow, OrderRow, Rows};
-use crate::store::{CommodityUpdate, Delta, Epochs, Move, NewCommodity, NewOrder, Position, StoreError, Tables, Transaction};
+use crate::store::{Delta, Epochs, Position, StoreError, Tables};
+use change::Change;
 
 /// How the database is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub(super) struct Listed {
 struct Inner {
     mood: Mood,
     orders: BTreeMap<OrderId, Row>,
+    /// Orders of commodities that are over, moved out of the way.
+    archived: BTreeMap<OrderId, Row>,
+    /// Commodities of which an audit has found that nothing is owed.
+    sealed: BTreeSet<CommodityId>,
     keys: BTreeMap<(UserId, CommodityId, IdempotencyKey), OrderId>,
     commodities: BTreeMap<CommodityId, Listed>,
     /// The claimed epoch and the position, by partition.
@@ -139,19 +147,6 @@ fn sorted(mut snapshot: Snapshot) -> Snapshot {
 #[derive(Clone, Debug)]
 pub(super) struct Memory(Arc<Mutex<Inner>>);
 
-/// A transaction. What it did is undone, last first, unless it is committed.
-pub(super) struct Change {
-    memory: Memory,
-    undo: Mutex<Vec<Undo>>,
-}
-
-enum Undo {
-    Order(OrderId, Option<Row>),
-    Commodity(CommodityId, Option<Listed>),
-    Position(PartitionId, Position),
-    Delta(PartitionId),
-}
-
 impl Memory {
     pub(super) fn new(partitions: impl Iterator<Item = PartitionId>) -> Self {
         let start = (Epoch::default(), (Epoch::default(), Sequence::FENCE));
@@ -193,7 +188,7 @@ impl Memory {
     }
 
     pub(super) fn order(&self, id: OrderId) -> Option<Order> {
-        self.lock().orders.get(&id).map(|row| row.order)
+        self.lock().row(id).map(|row| row.order)
     }
 
     /// The newest form that may be in the log.
@@ -220,7 +215,7 @@ impl Memory {
     /// An order's row, for an engine that has forgotten it.
     pub(super) fn recalled(&self, id: OrderId, applied: Position) -> Option<Recalled> {
         let inner = self.lock();
-        let row = inner.orders.get(&id)?;
+        let row = inner.row(id)?;
         let listed = &inner.commodities[&row.order.commodity];
         let over = listed.removed || listed.commodity.closed_at.is_some();
         let commodity = over.then(|| Box::new(listed.commodity.clone()));
@@ -243,7 +238,7 @@ impl Memory {
     ) -> Option<(OrderId, RequestFingerprint)> {
         let inner = self.lock();
         let id = inner.keys.get(&(user, commodity, key))?;
-        Some((*id, inner.orders[id].fingerprint))
+        Some((*id, inner.row(*id)?.fingerprint))
     }
 
     /// What an engine starts from: made from the rows, and from checkpoint and deltas, which must come to the same.
@@ -270,7 +265,7 @@ impl Memory {
 
     /// Every order, for the checks.
     pub(super) fn orders(&self) -> Vec<Row> {
-        self.lock().orders.values().cloned().collect()
+        self.lock().all_rows().cloned().collect()
     }
 
     /// The tables as the history is held against them. With how many units a commodity was listed is the operators' to know.
@@ -296,14 +291,14 @@ impl Memory {
                 sold,
             }
         };
-        Rows { orders: inner.orders.values().map(order).collect(), commodities: inner.commodities.values().map(commodity).collect() }
+        Rows { orders: inner.all_rows().map(order).collect(), commodities: inner.commodities.values().map(commodity).collect() }
     }
 
     /// The equation of the tables; what does not add up, if so. Cheap: it is asked after every transaction.
     pub(super) fn imbalance(&self) -> Option<String> {
         let inner = self.lock();
         let mut claims: BTreeMap<CommodityId, (u64, u64)> = BTreeMap::new();
-        for row in inner.orders.values() {
+        for row in inner.all_rows() {
             let (held, sold) = claims.entry(row.order.commodity).or_default();
             match row.order.status {
                 OrderStatus::Reserved => *held += u64::from(row.order.quantity.get()),
@@ -328,178 +323,7 @@ impl Tables for Memory {
     type Transaction = Change;
 
     async fn begin(&self) -> Result<Change, StoreError> {
-        if self.is_away() { Err(away()) } else { Ok(Change { memory: self.clone(), undo: Mutex::new(Vec::new()) }) }
-    }
-}
-
-impl Transaction for Change {
-    async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
-        let inner = self.memory.lock();
-        Ok(partitions.iter().filter_map(|id| Some((*id, inner.partitions.get(id)?.1))).collect())
-    }
-
-    async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
-        for (id, position) in positions {
-            if let Some((_, found)) = self.memory.lock().partitions.get_mut(id) {
-                let before = std::mem::replace(found, *position);
-                self.noted(Undo::Position(*id, before));
-            }
-        }
-        Ok(())
-    }
-
-    async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
-        if self.memory.lock().is_older {
-            return Ok(());
-        }
-        for delta in deltas {
-            self.noted(Undo::Delta(delta.partition));
-            self.memory.lock().checkpoints.entry(delta.partition).or_default().deltas.push(delta);
-        }
-        Ok(())
-    }
-
-    async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
-        let mut inner = self.memory.lock();
-        for NewOrder { order, key, fingerprint, changed_at } in orders {
-            if inner.orders.contains_key(&order.id) {
-                return Err(StoreError::Refused(format!("order {} is there already", order.id)));
-            }
-            if !inner.commodities.contains_key(&order.commodity) {
-                return Err(StoreError::Refused(format!("order {} is of no commodity", order.id)));
-            }
-            if let Some(key) = key
-                && let Some(other) = inner.keys.insert((order.user, order.commodity, *key), order.id)
-            {
-                inner.keys.insert((order.user, order.commodity, *key), other);
-                return Err(StoreError::Refused(format!("orders {other} and {} have one key", order.id)));
-            }
-            inner.orders.insert(order.id, Row { order: *order, key: *key, fingerprint: *fingerprint, changed_at: *changed_at });
-            self.noted(Undo::Order(order.id, None));
-        }
-        Ok(())
-    }
-
-    async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
-        let mut inner = self.memory.lock();
-        let mut found = 0;
-        for id in &orders.orders {
-            let Some(row) = inner.orders.get_mut(id).filter(|row| row.order.status == orders.from) else { continue };
-            self.noted(Undo::Order(*id, Some(row.clone())));
-            (row.order.status, row.changed_at) = (orders.to, orders.at);
-            found += 1;
-        }
-        Ok(found)
-    }
-
-    async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
-        let mut inner = self.memory.lock();
-        for id in orders {
-            let Some(row) = inner.orders.get_mut(id) else { continue };
-            self.noted(Undo::Order(*id, Some(row.clone())));
-            let key = row.key.take().map(|key| (row.order.user, row.order.commodity, key));
-            key.and_then(|key| inner.keys.remove(&key));
-        }
-        Ok(())
-    }
-
-    async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
-        let NewCommodity { commodity, partition, removed_at } = new;
-        let mut inner = self.memory.lock();
-        if inner.commodities.contains_key(&commodity.id) {
-            return Err(StoreError::Refused(format!("commodity {} is there already", commodity.id)));
-        }
-        self.noted(Undo::Commodity(commodity.id, None));
-        let row = Listed { commodity: commodity.clone(), partition: *partition, removed: removed_at.is_some() };
-        inner.commodities.insert(commodity.id, row);
-        Ok(())
-    }
-
-    async fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
-        let mut inner = self.memory.lock();
-        let Some(row) = inner.commodities.get_mut(&id) else { return Ok(false) };
-        self.noted(Undo::Commodity(id, Some(row.clone())));
-        let commodity = &mut row.commodity;
-        let stock = commodity.stock;
-        let total = update.total.unwrap_or(stock.total);
-        let sum = |now: Units, change: i64| {
-            Units::new(i64::from(now) + change).map_err(|_| StoreError::Refused(format!("commodity {id}: a counter below zero")))
-        };
-        commodity.stock = Stock {
-            total,
-            available: sum(stock.available, update.available + i64::from(total) - i64::from(stock.total))?,
-            held: sum(stock.held, update.held)?,
-            sold: sum(stock.sold, update.sold)?,
-        };
-        if let Some(terms) = &update.terms {
-            commodity.terms = (**terms).clone();
-        }
-        commodity.paused = update.paused.unwrap_or(commodity.paused);
-        commodity.ended_at = update.ended_at.or(commodity.ended_at);
-        commodity.closed_at = update.closed_at.or(commodity.closed_at);
-        commodity.version = update.version.unwrap_or(commodity.version);
-        row.removed |= update.removed_at.is_some();
-        Ok(true)
-    }
-
-    async fn unseal(&self, _: &BTreeSet<CommodityId>) -> Result<(), StoreError> {
-        // Nobody audits these tables.
-        Ok(())
-    }
-
-    async fn commit(self) -> Result<(), StoreError> {
-        let mood = std::mem::replace(&mut self.memory.lock().mood, Mood::Well);
-        match mood {
-            Mood::Well => {
-                self.undo.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                Ok(())
-            }
-            Mood::HidesCommit => {
-                self.undo.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                Err(away())
-            }
-            Mood::Away | Mood::LosesCommit => Err(away()),
-        }
-    }
-
-    async fn rollback(self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-impl Change {
-    fn noted(&self, undo: Undo) {
-        self.undo.lock().unwrap_or_else(PoisonError::into_inner).push(undo);
-    }
-}
-
-impl Drop for Change {
-    fn drop(&mut self) {
-        let undo = std::mem::take(self.undo.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let mut inner = self.memory.lock();
-        for undo in undo.into_iter().rev() {
-            match undo {
-                Undo::Order(id, before) => {
-                    if let Some(key) = inner.orders.remove(&id).and_then(|row| Some((row.order.user, row.order.commodity, row.key?))) {
-                        inner.keys.remove(&key);
-                    }
-                    if let Some(row) = before {
-                        if let Some(key) = row.key {
-                            inner.keys.insert((row.order.user, row.order.commodity, key), id);
-                        }
-                        inner.orders.insert(id, row);
-                    }
-                }
-                Undo::Commodity(id, Some(row)) => drop(inner.commodities.insert(id, row)),
-                Undo::Commodity(id, None) => drop(inner.commodities.remove(&id)),
-                Undo::Delta(id) => drop(inner.checkpoints.get_mut(&id).and_then(|kept| kept.deltas.pop())),
-                Undo::Position(id, position) => {
-                    if let Some((_, found)) = inner.partitions.get_mut(&id) {
-                        *found = position;
-                    }
-                }
-            }
-        }
+        if self.is_away() { Err(away()) } else { Ok(Change::on(self.clone())) }
     }
 }
 

@@ -25,6 +25,7 @@ fn every_promise_holds_in_two_thousand_worlds() {
     // A world in which little happens proves little.
     let seeds = CLEAN_SEEDS as usize;
     assert!(sum.accepted > 20 * seeds && sum.refused > 40 * seeds && sum.uncertain > 15 * seeds && sum.epochs > 4 * seeds, "{sum:?}");
+    assert!(sum.archived > seeds / 10, "{sum:?}");
 }
 
 #[test]
@@ -108,6 +109,19 @@ fn an_engine_that_believes_an_old_row_is_found() {
 fn a_checkpoint_with_a_delta_missing_is_found() {
     let what = seen_broken(Break::DeltaChain);
     assert!(what.contains("where the rows come to"), "{what}");
+}
+
+/// Whoever pays late for an order of a closed commodity finds its row gone.
+#[test]
+fn an_archived_order_that_is_not_brought_back_is_found() {
+    let what = seen_broken_within(RARELY_BROKEN_SEEDS, Break::BringBack);
+    assert!(what.contains("the projection stopped"), "{what}");
+}
+
+/// What a claim reads of what is on sale would lie in the archive.
+#[test]
+fn orders_archived_of_what_is_not_sealed_are_found() {
+    seen_broken(Break::ArchiveUnsealed);
 }
 
 /// A node was cut off from broker and database, and its partition had another owner. It still answered, and what it had never heard

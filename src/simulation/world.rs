@@ -26,6 +26,8 @@ pub(super) struct Env {
     pub(super) weather: Weather,
     pub(super) partitions: Partitions,
     pub(super) dice: Dice,
+    /// What becomes of the past, which nobody should notice: the other dice fall the same with and without it.
+    pub(super) past_dice: Dice,
     pub(super) broker: Broker,
     pub(super) tables: Memory,
     pub(super) auditor: Auditor,
@@ -58,6 +60,7 @@ impl World {
                 now: 0,
                 partitions,
                 dice,
+                past_dice: Dice::new(!seed),
                 broker: Broker::new(weather.partitions),
                 tables: Memory::new(partitions.iter()),
                 auditor: Auditor::default(),

@@ -9,7 +9,8 @@ use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
 
 use super::checkpoints::to_the_end;
 use super::pool::Transaction;
-use super::walk::hint;
+use super::statements::places;
+use super::walk::{ARCHIVED, ORDERS, Table, hint};
 use super::{Store, StoreError};
 use crate::domain::{CommodityId, OrderStatus, Timestamp};
 
@@ -17,9 +18,6 @@ use crate::domain::{CommodityId, OrderStatus, Timestamp};
 const LIST_MAX: usize = 256;
 /// Commodities that are sealed in one transaction: their partition's projection waits for so long.
 const SEALED_MAX: usize = 100;
-
-/// The index that has sums without a look at the rows.
-const OF_COMMODITY: &str = "ix_orders_commodity_status";
 
 /// The equation of one commodity, read in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -108,6 +106,9 @@ struct Sums {
     unknown: i64,
     keys_used_twice: i64,
     buyers_over_limit: i64,
+    /// Whether it has rows in each of the tables.
+    in_orders: bool,
+    in_archived: bool,
 }
 
 impl Store {
@@ -189,7 +190,8 @@ impl Store {
         let owed = [OrderStatus::Reserved, OrderStatus::RefundDue].map(|status| status.code().to_string()).join(", ");
         let sql = format!(
             "SELECT DISTINCT commodity_id FROM orders {}WHERE commodity_id IN ({list}) AND status IN ({owed})",
-            hint(self.backend(), OF_COMMODITY)
+            // What is archived is not owed.
+            hint(self.backend(), ORDERS.of_commodity)
         );
         let found = transaction.query_all_raw(self.statement(&sql, values(ids))).await?;
         let owing = found.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<i64>, _>>()?;
@@ -238,9 +240,15 @@ impl Store {
                 }
             }
         }
-        for listed in listed.chunks(LIST_MAX) {
-            let ids: Vec<i64> = listed.iter().map(|listed| listed.id).collect();
-            self.look_at_buyers(transaction, &ids, &mut sums).await?;
+        // The orders of one buyer may lie in both tables: then both are read together, which costs more.
+        let places: [(&[&Table], (bool, bool)); 3] =
+            [(&[&ORDERS], (true, false)), (&[&ARCHIVED], (false, true)), (&[&ORDERS, &ARCHIVED], (true, true))];
+        for (tables, lies_there) in places {
+            let is_there = |id: &i64| sums.get(id).is_some_and(|sums| (sums.in_orders, sums.in_archived) == lies_there);
+            let ids: Vec<i64> = listed.iter().map(|listed| listed.id).filter(is_there).collect();
+            for ids in ids.chunks(LIST_MAX) {
+                self.look_at_buyers(transaction, tables, ids, &mut sums).await?;
+            }
         }
         Ok((listed, sums, sealed))
     }
@@ -253,45 +261,68 @@ impl Store {
         ids: &[i64],
         sums: &mut BTreeMap<i64, Sums>,
     ) -> Result<(), StoreError> {
-        let hint = hint(self.backend(), OF_COMMODITY);
-        let sql = format!(
-            "SELECT commodity_id, status, COUNT(*), CAST(SUM(quantity) AS SIGNED) FROM orders {hint}{condition}GROUP BY commodity_id, status"
-        );
-        for row in transaction.query_all_raw(self.statement(&sql, values(ids))).await? {
-            let (status, orders, units): (i16, i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-            let sum = sums.entry(row.try_get_by_index(0)?).or_default();
-            match OrderStatus::from_code(status) {
-                Some(OrderStatus::Reserved) => (sum.live_orders, sum.held) = (sum.live_orders + orders, sum.held + units),
-                Some(OrderStatus::Confirmed | OrderStatus::Paid) => {
-                    (sum.live_orders, sum.sold) = (sum.live_orders + orders, sum.sold + units);
-                }
-                Some(OrderStatus::RefundDue) => sum.refunds_due += orders,
-                Some(OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded) => {}
-                None => sum.unknown += orders,
+        for table in [&ORDERS, &ARCHIVED] {
+            let (name, hint) = (table.name, hint(self.backend(), table.of_commodity));
+            let sql = format!(
+                "SELECT commodity_id, status, COUNT(*), CAST(SUM(quantity) AS SIGNED) FROM {name} {hint}{condition}\
+                 GROUP BY commodity_id, status"
+            );
+            for row in transaction.query_all_raw(self.statement(&sql, values(ids))).await? {
+                let sum = sums.entry(row.try_get_by_index(0)?).or_default();
+                (sum.in_orders, sum.in_archived) = (sum.in_orders || *table == ORDERS, sum.in_archived || *table == ARCHIVED);
+                sum.add(OrderStatus::from_code(row.try_get_by_index(1)?), row.try_get_by_index(2)?, row.try_get_by_index(3)?);
             }
         }
         Ok(())
     }
 
     /// Buyers with more live units than the limit, and live orders under one key.
-    async fn look_at_buyers(&self, transaction: &Transaction, ids: &[i64], sums: &mut BTreeMap<i64, Sums>) -> Result<(), StoreError> {
+    async fn look_at_buyers(
+        &self,
+        transaction: &Transaction,
+        tables: &[&Table],
+        ids: &[i64],
+        sums: &mut BTreeMap<i64, Sums>,
+    ) -> Result<(), StoreError> {
         let live: Vec<String> = OrderStatus::ALL.iter().filter(|status| status.is_live()).map(|status| status.code().to_string()).collect();
+        let rows = tables.iter().map(|table| {
+            format!(
+                "SELECT o.commodity_id, o.user_id, o.quantity, o.idempotency_key, c.limit_per_user \
+                 FROM commodities c JOIN {} o {}ON o.commodity_id = c.id WHERE c.id IN ({}) AND o.status IN ({})",
+                table.name,
+                hint(self.backend(), table.of_commodity),
+                places(ids.len()),
+                live.join(", ")
+            )
+        });
         let sql = format!(
             "SELECT commodity_id, CAST(SUM(beyond) AS SIGNED), CAST(SUM(twice) AS SIGNED) FROM (\
-               SELECT o.commodity_id, CASE WHEN SUM(o.quantity) > MIN(c.limit_per_user) THEN 1 ELSE 0 END AS beyond, \
-                      COUNT(o.idempotency_key) - COUNT(DISTINCT o.idempotency_key) AS twice \
-               FROM commodities c JOIN orders o {}ON o.commodity_id = c.id \
-               WHERE c.id IN ({}) AND o.status IN ({}) GROUP BY o.commodity_id, o.user_id\
+               SELECT commodity_id, CASE WHEN SUM(quantity) > MIN(limit_per_user) THEN 1 ELSE 0 END AS beyond, \
+                      COUNT(idempotency_key) - COUNT(DISTINCT idempotency_key) AS twice \
+               FROM ({}) AS live GROUP BY commodity_id, user_id\
              ) AS buyers WHERE beyond > 0 OR twice > 0 GROUP BY commodity_id",
-            hint(self.backend(), OF_COMMODITY),
-            places(ids.len()),
-            live.join(", ")
+            rows.collect::<Vec<_>>().join(" UNION ALL ")
         );
-        for row in transaction.query_all_raw(self.statement(&sql, values(ids))).await? {
+        let values = values(&ids.repeat(tables.len()));
+        for row in transaction.query_all_raw(self.statement(&sql, values)).await? {
             let sum = sums.entry(row.try_get_by_index(0)?).or_default();
             (sum.buyers_over_limit, sum.keys_used_twice) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
         }
         Ok(())
+    }
+}
+
+impl Sums {
+    fn add(&mut self, status: Option<OrderStatus>, orders: i64, units: i64) {
+        match status {
+            Some(OrderStatus::Reserved) => (self.live_orders, self.held) = (self.live_orders + orders, self.held + units),
+            Some(OrderStatus::Confirmed | OrderStatus::Paid) => {
+                (self.live_orders, self.sold) = (self.live_orders + orders, self.sold + units);
+            }
+            Some(OrderStatus::RefundDue) => self.refunds_due += orders,
+            Some(OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded) => {}
+            None => self.unknown += orders,
+        }
     }
 }
 
@@ -338,10 +369,6 @@ fn orphan(id: i64, sums: &Sums) -> Result<AuditRow, StoreError> {
     let name = "(no such commodity)".to_owned();
     let nothing = Listed { id, partition: 0, name, total: 0, available: 0, held: 0, sold: 0, is_over: false, is_sealed: false };
     Ok(AuditRow { balanced: false, ..row(nothing, sums)? })
-}
-
-fn places(count: usize) -> String {
-    vec!["?"; count].join(",")
 }
 
 fn values(ids: &[i64]) -> Vec<Value> {

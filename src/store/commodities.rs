@@ -3,6 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entity::commodity::{Column, Entity, Model};
+use super::walk::hint;
 use super::{Store, StoreError};
 use crate::domain::{Commodity, CommodityId, PartitionId, Timestamp};
 
@@ -67,12 +68,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn closed_commodities(&self, after: Option<CommodityId>, limit: u64) -> Result<Vec<Commodity>, StoreError> {
-        // Along the ids: what is closed is older than most of what is not. An index over `closed_at` has the ids in no order.
-        let (hint, closed_at) = match self.backend() {
-            DbBackend::MySql => ("FORCE INDEX (PRIMARY) ", "closed_at"),
-            _ => ("", "+closed_at"),
-        };
-        let sql = format!("SELECT * FROM commodities {hint}WHERE id > ? AND {closed_at} IS NOT NULL ORDER BY id LIMIT ?");
+        // One is an index over a column that says so, the other has the closed ones alone.
+        let closed = if self.backend() == DbBackend::MySql { "is_closed = TRUE" } else { "closed_at IS NOT NULL" };
+        let hint = hint(self.backend(), "ix_commodities_is_closed");
+        let sql = format!("SELECT * FROM commodities {hint}WHERE {closed} AND id > ? ORDER BY id LIMIT ?");
         let query = self.statement(&sql, [after.map_or(0, CommodityId::get).into(), limit.into()]);
         let rows = Entity::find().from_raw_sql(query).all(self.reader()).await?;
         rows.into_iter().map(Model::commodity).collect()

@@ -2,6 +2,7 @@
 //! commodities and orders are written by the projection alone.
 
 mod accounts;
+mod archive;
 mod audit;
 mod checkpoints;
 mod commodities;
@@ -12,7 +13,10 @@ mod nodes;
 mod orders;
 mod partitions;
 mod pool;
+#[cfg(test)]
+mod reads;
 mod runs;
+mod statements;
 mod walk;
 mod write;
 
@@ -21,6 +25,7 @@ use std::time::Duration;
 
 use sea_orm::{AccessMode, ConnectionTrait, DbBackend, IsolationLevel, Statement, Value};
 
+pub use archive::{Archivable, Slice};
 pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;

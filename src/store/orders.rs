@@ -1,10 +1,11 @@
 //! Reading orders. Never writes one.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+use sea_orm::{ConnectionTrait, EntityTrait, Value};
 use uuid::Uuid;
 
-use super::entity::order::{Column, Entity};
-use super::walk::{Ids, Sieve, Walk};
+use super::entity::order::{Entity, Model};
+use super::statements::{ORDER_COLUMNS, places};
+use super::walk::{ARCHIVED, Ids, ORDERS, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
 use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, RequestFingerprint, Timestamp, UserId};
 use crate::engine::Recalled;
@@ -23,7 +24,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        Entity::find_by_id(id.uuid()).one(self.reader()).await?.map(|row| row.order()).transpose()
+        self.order_row(id).await?.map(|row| row.order()).transpose()
     }
 
     /// An order for an engine that has forgotten it, with its commodity if that is over.
@@ -33,7 +34,7 @@ impl Store {
     pub async fn recalled(&self, id: OrderId) -> Result<Option<Recalled>, StoreError> {
         // The position first: the row is then at least as new.
         let applied = self.applied(id.partition()).await?;
-        let Some(row) = Entity::find_by_id(id.uuid()).one(self.reader()).await? else { return Ok(None) };
+        let Some(row) = self.order_row(id).await? else { return Ok(None) };
         let order = row.order()?;
         let commodity =
             self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
@@ -56,9 +57,12 @@ impl Store {
         let (mut before, mut latest) = (None, None);
         loop {
             let page = self.orders(&filter, before, KEYS_STEP).await?;
-            let ids = page.iter().map(|order| order.id.uuid());
-            let of_key = Column::IdempotencyKey.eq(Uuid::from_bytes(key.to_bytes()));
-            for row in Entity::find().filter(Column::Id.is_in(ids)).filter(of_key).all(self.reader()).await? {
+            if page.is_empty() {
+                return Ok(latest);
+            }
+            let condition = format!("idempotency_key = ? AND id IN ({})", places(page.len()));
+            let values = std::iter::once(Uuid::from_bytes(key.to_bytes())).chain(page.iter().map(|order| order.id.uuid()));
+            for row in self.order_rows(&condition, values.map(Value::from).collect()).await? {
                 let (id, fingerprint) = (row.order()?.id, RequestFingerprint(row.fingerprint));
                 // Later by the log, whatever the clocks said.
                 let place = |id: OrderId| (id.epoch(), id.number());
@@ -78,8 +82,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn keys_of(&self, commodity: CommodityId) -> Result<Vec<(OrderId, IdempotencyKey)>, StoreError> {
-        let query = Entity::find().filter(Column::CommodityId.eq(commodity.get())).filter(Column::IdempotencyKey.is_not_null());
-        let rows = query.all(self.reader()).await?;
+        let rows = self.order_rows("commodity_id = ? AND idempotency_key IS NOT NULL", vec![commodity.get().into()]).await?;
         rows.iter().filter_map(|row| row.key().map(|(key, _)| Ok((row.order()?.id, key)))).collect()
     }
 
@@ -130,6 +133,18 @@ impl Store {
             }
             step = (STEP_GROWTH * step).min(STEP_MAX);
         }
+    }
+
+    async fn order_row(&self, id: OrderId) -> Result<Option<Model>, StoreError> {
+        Ok(self.order_rows("id = ?", vec![id.uuid().into()]).await?.pop())
+    }
+
+    /// Whole rows, wherever they lie: one statement sees each of them in one table.
+    async fn order_rows(&self, condition: &str, values: Vec<Value>) -> Result<Vec<Model>, StoreError> {
+        let select = |table: &str| format!("SELECT {ORDER_COLUMNS} FROM {table} WHERE {condition}");
+        let sql = format!("{} UNION ALL {}", select(ORDERS.name), select(ARCHIVED.name));
+        let query = self.statement(&sql, [values.clone(), values].concat());
+        Ok(Entity::find().from_raw_sql(query).all(self.reader()).await?)
     }
 
     /// The run that orders are written under now. Whatever was committed before is of this or of an older one.

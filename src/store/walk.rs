@@ -44,7 +44,29 @@ const RUNS_MAX: i32 = 32;
 /// A run that no row is of, to fill a statement up.
 const NO_RUN: i32 = -1;
 
-const COLUMNS: &str = "o.id, o.commodity_id, o.user_id, o.quantity, o.unit_price, o.currency, o.status, o.pay_by";
+/// What lists show of an order.
+const COLUMNS: [&str; 8] = ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by"];
+
+/// A table that orders lie in, and its indexes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    of_run_user: &'static str,
+    pub(super) of_commodity: &'static str,
+    of_status: &'static str,
+}
+
+/// What is sold, and what was and is not archived.
+pub(super) const ORDERS: Table =
+    Table { name: "orders", of_run_user: "ix_orders_run_user", of_commodity: "ix_orders_commodity_status", of_status: "ix_orders_status" };
+
+/// What `doorbuster archive` has moved away. Nothing in it is held or due.
+pub(super) const ARCHIVED: Table = Table {
+    name: "archived_orders",
+    of_run_user: "ix_archived_orders_run_user",
+    of_commodity: "ix_archived_orders_commodity_status",
+    of_status: "ix_archived_orders_status",
+};
 
 impl Walk {
     /// The newest orders of it that pass the sieve, at most `limit`.
@@ -74,40 +96,73 @@ impl Walk {
         Ok(edge)
     }
 
+    /// Both tables are walked in one statement: an order that is moved from one to the other meanwhile is seen in one of them.
     fn lanes(self, backend: DbBackend) -> Vec<Lanes> {
-        const OF_COMMODITY: (&str, &str) = ("ix_orders_commodity_status", "commodity_id = ? AND status = ?");
-        let ((index, columns), lanes) = match self {
-            Self::All => (("PRIMARY", ""), vec![vec![vec![]]]),
-            Self::Status(status) => (("ix_orders_status", "status = ?"), vec![vec![vec![status.code().into()]]]),
-            Self::CommodityStatus(commodity, status) => (OF_COMMODITY, vec![vec![of_commodity(commodity, status)]]),
-            Self::Commodity(commodity) => (OF_COMMODITY, vec![OrderStatus::ALL.map(|status| of_commodity(commodity, status)).to_vec()]),
-            Self::User(user, newest) => (("ix_orders_run_user", "run = ? AND user_id = ?"), of_runs(user, newest)),
+        const OF_COMMODITY: &str = "commodity_id = ? AND status = ?";
+        let of_status = |status: OrderStatus| tables_of(status).iter().copied().map(move |table| (table, status));
+        let (columns, groups) = match self {
+            Self::All => ("", vec![[&ORDERS, &ARCHIVED].map(|table| Lane { table, index: "PRIMARY", values: Vec::new() }).to_vec()]),
+            Self::Status(status) => {
+                let lane = |(table, status): (&'static Table, OrderStatus)| {
+                    let values = vec![status.code().into()];
+                    Lane { table, index: table.of_status, values }
+                };
+                ("status = ?", vec![of_status(status).map(lane).collect()])
+            }
+            Self::CommodityStatus(commodity, status) => {
+                (OF_COMMODITY, vec![of_status(status).map(|(table, status)| Lane::of_commodity(table, commodity, status)).collect()])
+            }
+            Self::Commodity(commodity) => {
+                let all = OrderStatus::ALL.into_iter().flat_map(of_status);
+                (OF_COMMODITY, vec![all.map(|(table, status)| Lane::of_commodity(table, commodity, status)).collect()])
+            }
+            Self::User(user, newest) => ("run = ? AND user_id = ?", of_runs(user, newest)),
         };
-        lanes.into_iter().map(|lanes| Lanes { backend, index, columns, lanes }).collect()
+        groups.into_iter().map(|lanes| Lanes { backend, columns, lanes }).collect()
     }
 }
 
-/// The newest runs first, then groups of older ones.
-fn of_runs(user: UserId, newest: i32) -> Vec<Vec<Vec<Value>>> {
+/// Where orders of a status may lie.
+fn tables_of(status: OrderStatus) -> &'static [&'static Table] {
+    if super::archive::MOVED.contains(&status) { &[&ORDERS, &ARCHIVED] } else { &[&ORDERS] }
+}
+
+/// The newest runs first, then groups of older ones. An order stays in its run when it is moved: so it is always of one group.
+fn of_runs(user: UserId, newest: i32) -> Vec<Vec<Lane>> {
     let (mut groups, mut run, mut count) = (Vec::new(), newest, RUNS_FIRST);
     while run >= 0 {
-        groups.push((run - count + 1..=run).map(|run| vec![run.max(NO_RUN).into(), user.get().into()]).collect());
+        let lane = |table: &'static Table, run: i32| Lane {
+            table,
+            index: table.of_run_user,
+            values: vec![run.max(NO_RUN).into(), user.get().into()],
+        };
+        groups.push((run - count + 1..=run).flat_map(|run| [lane(&ORDERS, run), lane(&ARCHIVED, run)]).collect());
         (run, count) = (run - count, (2 * count).min(RUNS_MAX));
     }
     groups
 }
 
-fn of_commodity(commodity: CommodityId, status: OrderStatus) -> Vec<Value> {
-    vec![commodity.get().into(), status.code().into()]
+/// A stretch of an index, in which rows lie by their ids.
+#[derive(Clone)]
+struct Lane {
+    table: &'static Table,
+    index: &'static str,
+    /// What the columns before the id are.
+    values: Vec<Value>,
 }
 
-/// Stretches of one index, in each of which rows lie by their ids.
+impl Lane {
+    fn of_commodity(table: &'static Table, commodity: CommodityId, status: OrderStatus) -> Self {
+        Self { table, index: table.of_commodity, values: vec![commodity.get().into(), status.code().into()] }
+    }
+}
+
+/// Lanes that are walked together.
 struct Lanes {
     backend: DbBackend,
-    index: &'static str,
-    /// The columns before the id, and what they are in each lane.
+    /// The columns before the id.
     columns: &'static str,
-    lanes: Vec<Vec<Value>>,
+    lanes: Vec<Lane>,
 }
 
 impl Lanes {
@@ -115,26 +170,22 @@ impl Lanes {
         let backend = self.backend;
         let (conditions, mut rest) = sieve.conditions();
         rest.push(limit.into());
-        let (lanes, values) = match self.lanes.len() {
-            1 => {
-                let (mut lanes, values) = self.walks(COLUMNS, ids, &conditions, &rest, "LIMIT ?");
-                (lanes.swap_remove(0), values)
-            }
-            _ => {
-                let (lanes, mut values) = self.walks("id", ids, &conditions, &rest, "LIMIT ?");
-                values.push(limit.into());
-                // They read their index alone; rows are fetched for what is on the page.
-                let join = if backend == DbBackend::MySql { "STRAIGHT_JOIN" } else { "CROSS JOIN" };
-                let merged = merged(backend, &lanes);
-                (
-                    format!(
-                        "SELECT {COLUMNS} FROM ({merged} ORDER BY id DESC LIMIT ?) k {join} orders o ON o.id = k.id ORDER BY k.id DESC"
-                    ),
-                    values,
-                )
-            }
-        };
-        Statement::from_sql_and_values(backend, lanes, values)
+        // A lane or two bring their rows along.
+        let is_narrow = self.lanes.len() <= 2;
+        let wanted = if is_narrow { COLUMNS.map(|column| format!("o.{column} AS {column}")).join(", ") } else { "id".to_owned() };
+        let (mut lanes, mut values) = self.walks(&wanted, ids, &conditions, &rest, "LIMIT ?");
+        if lanes.len() == 1 {
+            return Statement::from_sql_and_values(backend, lanes.swap_remove(0), values);
+        }
+        values.push(limit.into());
+        let mut sql = format!("{} ORDER BY id DESC LIMIT ?", merged(backend, &lanes));
+        if !is_narrow {
+            // Many read their index alone; rows are fetched for what is on the page, from where they lie.
+            let rows = COLUMNS[1..].iter().map(|column| format!("COALESCE(o.{column}, a.{column})")).collect::<Vec<_>>().join(", ");
+            let (orders, archived) = (ORDERS.name, ARCHIVED.name);
+            sql = format!("SELECT k.id, {rows} FROM ({sql}) k LEFT JOIN {orders} o ON o.id = k.id LEFT JOIN {archived} a ON a.id = k.id");
+        }
+        Statement::from_sql_and_values(backend, sql, values)
     }
 
     /// The newest of what each lane has in that place: so none has more before it.
@@ -146,14 +197,17 @@ impl Lanes {
 
     /// One statement a lane, and the values of all of them.
     fn walks(self, wanted: &str, ids: Ids, conditions: &str, rest: &[Value], limit: &str) -> (Vec<String>, Vec<Value>) {
-        let Self { backend, index, columns, lanes } = self;
-        let (hint, and) = (hint(backend, index), if columns.is_empty() { "" } else { " AND " });
-        let walk =
-            format!("SELECT {wanted} FROM orders o {hint}WHERE {columns}{and}id >= ? AND id < ?{conditions} ORDER BY id DESC {limit}");
-        let count = lanes.len();
+        let Self { backend, columns, lanes } = self;
+        let and = if columns.is_empty() { "" } else { " AND " };
         let bounds = [ids.from.into(), ids.until.into()];
-        let values = lanes.into_iter().flat_map(|lane| [lane.as_slice(), &bounds, rest].concat());
-        (vec![walk; count], values.collect())
+        let walk = |Lane { table, index, values }: Lane| {
+            let (table, hint) = (table.name, hint(backend, index));
+            let sql =
+                format!("SELECT {wanted} FROM {table} o {hint}WHERE {columns}{and}id >= ? AND id < ?{conditions} ORDER BY id DESC {limit}");
+            (sql, [values.as_slice(), &bounds, rest].concat())
+        };
+        let (walks, values): (Vec<String>, Vec<Vec<Value>>) = lanes.into_iter().map(walk).unzip();
+        (walks, values.concat())
     }
 }
 
@@ -174,7 +228,7 @@ fn merged(backend: DbBackend, walks: &[String]) -> String {
     let walks: Vec<String> = match backend {
         DbBackend::MySql => walks.iter().map(|walk| format!("({walk})")).collect(),
         // Only what stands by itself may have a limit of its own.
-        _ => walks.iter().map(|walk| format!("SELECT id FROM ({walk})")).collect(),
+        _ => walks.iter().map(|walk| format!("SELECT * FROM ({walk})")).collect(),
     };
     walks.join(" UNION ALL ")
 }

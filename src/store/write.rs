@@ -15,7 +15,9 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrai
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
-use super::{Store, StoreError, pool, runs};
+use super::statements::{LIST_MAX, ORDER_COLUMNS, ids, pad, padded, places};
+use super::walk::{ARCHIVED, ORDERS};
+use super::{Store, StoreError, archive, pool, runs};
 use crate::domain::{
     Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
     Timestamp, Units,
@@ -115,15 +117,19 @@ pub(crate) trait Transaction: Send + Sync {
     fn append_deltas(&self, deltas: Vec<Delta>) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Adds rows. A refusal if one of their ids is there already.
     fn insert_orders(&self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault.
+    /// Returns how many of the orders were in the status they were to leave: anything but all of them is a fault, unless they were
+    /// archived.
     fn move_orders(&self, orders: &Move) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Brings those of the orders back that were archived, and breaks the seals of their commodities. Returns how many.
+    fn bring_back(&self, orders: &[OrderId]) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Takes the keys off these orders.
     fn forget_keys(&self, orders: &[OrderId]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Adds a row. A refusal if its id is there already.
     fn insert_commodity(&self, new: &NewCommodity) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Returns whether there is such a commodity: if not, that is a fault.
     fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Breaks the audit's seals of these commodities, where there are some: their orders have changed.
+    /// Breaks the audit's seals of these commodities, where there are some: their orders change. From here to the end of the
+    /// transaction none of their orders is archived.
     fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Makes all of it durable.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -231,7 +237,7 @@ impl Transaction for Write {
         for (size, sql) in INSERTS.iter() {
             while orders.len() >= *size {
                 let (chunk, rest) = orders.split_at(*size);
-                let mut values = Vec::with_capacity(size * ORDER_COLUMNS);
+                let mut values = Vec::with_capacity(size * ORDER_COLUMNS_COUNT);
                 chunk.iter().for_each(|order| order.push_values(*run, &mut values));
                 self.execute(sql, values).await?;
                 orders = rest;
@@ -254,10 +260,20 @@ impl Transaction for Write {
         Ok(found)
     }
 
+    async fn bring_back(&self, orders: &[OrderId]) -> Result<u64, StoreError> {
+        let mut found = 0;
+        for chunk in orders.chunks(LIST_MAX) {
+            found += archive::bring_back(&self.transaction, chunk).await?;
+        }
+        Ok(found)
+    }
+
     async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
         for chunk in orders.chunks(LIST_MAX) {
-            let sql = format!("UPDATE orders SET idempotency_key = NULL WHERE id IN ({})", places(padded(chunk.len())));
-            self.execute(&sql, ids(chunk)).await?;
+            let forget = |table: &str| format!("UPDATE {table} SET idempotency_key = NULL WHERE id IN ({})", places(padded(chunk.len())));
+            if self.execute(&forget(ORDERS.name), ids(chunk)).await? < chunk.len() as u64 {
+                self.execute(&forget(ARCHIVED.name), ids(chunk)).await?;
+            }
         }
         Ok(())
     }
@@ -401,47 +417,20 @@ impl NewOrder {
     }
 }
 
-const ORDER_COLUMNS: usize = 12;
+const ORDER_COLUMNS_COUNT: usize = 12;
 
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
 const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    let row = format!("({})", places(ORDER_COLUMNS));
-    let insert = |size: usize| {
-        let columns =
-            "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run";
-        (size, format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(",")))
-    };
+    let row = format!("({})", places(ORDER_COLUMNS_COUNT));
+    let insert = |size: usize| (size, format!("INSERT INTO orders ({ORDER_COLUMNS}) VALUES {}", vec![row.as_str(); size].join(",")));
     INSERT_SIZES.into_iter().map(insert).collect()
 });
 
-/// The most ids in one list. Lists are filled up to a power of two with their last id, which changes nothing and keeps
-/// the number of different statements small.
-const LIST_MAX: usize = 256;
-
 /// The most partitions in one statement that sets positions: it looks for each row's among all of them.
 const POSITIONS_MAX: usize = 32;
-
-fn padded(length: usize) -> usize {
-    length.next_power_of_two()
-}
-
-fn pad(mut values: Vec<Value>) -> Vec<Value> {
-    if let Some(last) = values.last().cloned() {
-        values.resize(padded(values.len()), last);
-    }
-    values
-}
-
-fn ids(orders: &[OrderId]) -> Vec<Value> {
-    pad(orders.iter().map(|order| Value::from(order.uuid())).collect())
-}
-
-fn places(count: usize) -> String {
-    vec!["?"; count].join(",")
-}
 
 /// All counts of a row are far below 2^31: quantities 10^6, limits 10^6, hold seconds 31,536,000.
 fn column_int(value: u32) -> i32 {

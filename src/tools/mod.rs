@@ -1,5 +1,6 @@
 //! What the subcommands do, as functions. Never changes stock; what arguments mean is said here, reading them is `bin/`'s.
 
+pub mod archive;
 pub mod audit;
 pub mod dead;
 pub mod nodes;

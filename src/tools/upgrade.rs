@@ -44,7 +44,7 @@ pub async fn finish(config: &Config, data: &Path) -> Result<String, UpgradeError
 }
 
 /// The nodes of older releases whose heartbeat changes. Clocks differ: that it changes is all that means anything.
-async fn living(store: &Store, interval: Duration) -> Result<Vec<String>, StoreError> {
+pub(super) async fn living(store: &Store, interval: Duration) -> Result<Vec<String>, StoreError> {
     let older = async || -> Result<Vec<NodeRow>, StoreError> {
         let mut nodes = store.nodes().await?;
         nodes.retain(|node| node.state != NodeState::Gone && node.log_version < LogVersion::NEWEST);

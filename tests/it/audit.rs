@@ -8,8 +8,8 @@ use doorbuster::store::AuditScope;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::Backend;
 use crate::support::app::TestApp;
+use crate::support::{Backend, past};
 
 async fn audit(app: &TestApp, query: &str) -> Value {
     let answer = app.get_as(&app.operator(), &format!("/admin/v1/audit{query}")).await;
@@ -51,13 +51,20 @@ async fn money(app: &TestApp, command: Command) {
 #[case(Backend::Sqlite)]
 #[case(Backend::Mysql)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_commodity_is_checked_once_until_somebody_pays_late(#[case] backend: Backend) {
+async fn a_closed_commodity_is_checked_once_until_somebody_pays_late(#[case] backend: Backend, #[values(false, true)] is_archived: bool) {
     let app = TestApp::start(backend).await;
     let open = app.list(5, json!({})).await;
     let (id, order) = closed(&app).await;
     assert_eq!(gist(&audit(&app, "").await), (true, 0, vec![open, id]));
     assert_eq!(gist(&audit(&app, "").await), (true, 1, vec![open]), "it is sealed now");
-    assert_eq!(gist(&audit(&app, "?all=true").await), (true, 0, vec![open, id]));
+    let all = audit(&app, "?all=true").await;
+    assert_eq!(gist(&all), (true, 0, vec![open, id]));
+    if is_archived {
+        let store = app.store().await;
+        assert_eq!(past::archive(&store, 10).await, 2);
+        store.close().await.expect("nothing is under way");
+        assert_eq!(audit(&app, "?all=true").await, all, "it says the same of them wherever they lie");
+    }
     assert_eq!(gist(&audit(&app, "?all=false").await), (true, 1, vec![open]));
     let wrong = app.get_as(&app.operator(), "/admin/v1/audit?all=yes").await;
     assert_eq!((wrong.refusal(), &wrong.body["errors"][0]["field"]), ((422, "invalid_request"), &json!("all")));
@@ -147,9 +154,14 @@ async fn two_live_orders_of_a_buyer_under_one_key_are_found(#[case] backend: Bac
     assert_eq!(gist(&audit(&app, "").await), (true, 0, vec![id, other]));
     let key = "(SELECT k FROM (SELECT MIN(idempotency_key) AS k FROM orders WHERE user_id = 1) AS first)";
     app.execute(&format!("UPDATE orders SET idempotency_key = {key} WHERE user_id = 1 AND commodity_id = {id}")).await;
-    let found = audit(&app, "").await;
-    assert_eq!((&found["items"][0]["keys_used_twice"], &found["items"][0]["balanced"]), (&json!(2), &json!(false)));
-    assert_eq!((&found["items"][1]["keys_used_twice"], &found["items"][1]["balanced"]), (&json!(0), &json!(true)));
+    // Wherever they lie: in one table, in both, in the other one.
+    for moved in ["1 = 0", "id = (SELECT MIN(id) FROM orders WHERE user_id = 1)", "1 = 1", "1 = 0"] {
+        app.execute(&format!("INSERT INTO archived_orders SELECT * FROM orders WHERE commodity_id = {id} AND {moved}")).await;
+        app.execute("DELETE FROM orders WHERE id IN (SELECT id FROM archived_orders)").await;
+        let found = audit(&app, "").await;
+        assert_eq!((&found["items"][0]["keys_used_twice"], &found["items"][0]["balanced"]), (&json!(2), &json!(false)));
+        assert_eq!((&found["items"][1]["keys_used_twice"], &found["items"][1]["balanced"]), (&json!(0), &json!(true)));
+    }
     app.stop().await;
 }
 

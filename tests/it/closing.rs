@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Answer, TestApp};
 use crate::support::cluster::eventually;
-use crate::support::{Backend, buyers_in};
+use crate::support::{Backend, buyers_in, past};
 
 async fn act(app: &TestApp, id: i64, action: &str) -> Answer {
     let body = if action == "restock" { json!({"units": 1}) } else { Value::Null };
@@ -137,7 +137,14 @@ async fn what_is_closed_is_read_as_before_and_nothing_of_it_changes(#[case] back
     closed.is_history(&app).await;
     app.assert_balanced().await;
 
+    // Where its orders lie makes no difference.
     let store = app.store().await;
+    assert_eq!(past::archive(&store, 1).await, 1);
+    closed.is_history(&app).await;
+    let app = app.restart().await;
+    closed.is_history(&app).await;
+    app.assert_balanced().await;
+
     let load = Load { now: clock::system(), with_live_orders: false };
     for partition in store.partitions().iter() {
         assert!(store.snapshot(partition, load).await.expect("it can be loaded").commodities.is_empty(), "nothing of it is loaded");
@@ -230,7 +237,7 @@ async fn lists_are_sifted_by_state_and_closed_ones_come_page_by_page(#[case] bac
 #[case(Backend::Sqlite)]
 #[case(Backend::Mysql)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payment_that_comes_after_the_closing_is_given_back(#[case] backend: Backend) {
+async fn a_payment_that_comes_after_the_closing_is_given_back(#[case] backend: Backend, #[values(false, true)] is_archived: bool) {
     let app = TestApp::start(backend).await;
     let id = app.list(3, json!({"hold_seconds": 600})).await;
     let held = app.place(10, id, &json!({})).await;
@@ -240,6 +247,7 @@ async fn a_payment_that_comes_after_the_closing_is_given_back(#[case] backend: B
     close(&app, id).await;
     forgotten(&app, id).await;
     let app = app.restart().await;
+    archive(&app, is_archived).await;
 
     let pay = Command::ConfirmPayment { order, row: None };
     assert!(matches!(app.router().about_order(order, pay.clone()).await, Reply::Done(EngineAnswer::Order(_))));
@@ -258,6 +266,7 @@ async fn a_payment_that_comes_after_the_closing_is_given_back(#[case] backend: B
         buyers += buyers_in(&snapshot);
     }
     assert_eq!((orders, buyers), (1, 0));
+    assert_eq!((past::seal(&store).await, past::archive(&store, 10).await), (0, 0), "what is owed is not archived");
     store.close().await.expect("nothing is under way");
     assert_eq!(app.place(10, id, &json!({})).await.refusal(), (409, "ended"));
     assert_eq!(act(&app, id, "restock").await.refusal(), (409, "closed"));
@@ -266,5 +275,18 @@ async fn a_payment_that_comes_after_the_closing_is_given_back(#[case] backend: B
     assert!(matches!(app.router().about_order(order, Command::ConfirmRefund { order, row: None }).await, Reply::Done(_)));
     assert_eq!(app.get_as(&app.buyer(10), &path).await.body["status"], json!("refunded"));
     app.assert_balanced().await;
+    archive(&app, is_archived).await;
+    assert_eq!(app.get_as(&app.buyer(10), &path).await.body["status"], json!("refunded"));
+    app.assert_balanced().await;
     app.stop().await;
+}
+
+/// Seals and archives the one order there is, if that is wanted.
+async fn archive(app: &TestApp, is_wanted: bool) {
+    if is_wanted {
+        let store = app.store().await;
+        past::seal(&store).await;
+        assert_eq!(past::archive(&store, 10).await, 1);
+        store.close().await.expect("nothing is under way");
+    }
 }

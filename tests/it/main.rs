@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that it is linked once. Each module is about one part of the system.
 
 mod accounts;
+mod archive;
 mod audit;
 mod closing;
 mod closing_cluster;

@@ -3,7 +3,7 @@
 use doorbuster::domain::{Order, OrderStatus, Timestamp};
 use doorbuster::event::Batch;
 use doorbuster::projection;
-use doorbuster::store::{OrderFilter, Store};
+use doorbuster::store::{OrderFilter, Slice, Store};
 use rstest::rstest;
 
 use crate::support::history::History;
@@ -66,6 +66,19 @@ async fn filled(database: &TestDatabase, store: &Store) -> Vec<Order> {
     orders
 }
 
+/// Two commodities are archived as far as nothing is owed, of a third a part of each status.
+async fn archive_some(database: &TestDatabase, store: &Store) {
+    database.execute("UPDATE commodities SET closed_at = 1, sealed_at = 1 WHERE id IN (10, 11, 13)").await;
+    for (id, rows) in [(10, 50), (13, 1_000)] {
+        while let Slice::Moved(_) = store.archive_slice(commodity(id), rows).await.expect("the database is there") {}
+    }
+    database
+        .execute("INSERT INTO archived_orders SELECT * FROM orders WHERE commodity_id = 11 AND status NOT IN (0, 5) AND user_id <> 1")
+        .await;
+    database.execute("DELETE FROM orders WHERE id IN (SELECT id FROM archived_orders)").await;
+    assert!(database.number("SELECT COUNT(*) FROM archived_orders").await > 300);
+}
+
 fn filters(orders: &[Order]) -> Vec<OrderFilter> {
     let time = |index: usize| Some(orders[index].id.placed_at());
     let windows: [(Option<Timestamp>, Option<Timestamp>); 5] =
@@ -99,10 +112,16 @@ fn fits(filter: &OrderFilter, order: &Order) -> bool {
 #[case(Backend::Sqlite)]
 #[case(Backend::Mysql)]
 #[tokio::test]
-async fn every_combination_of_filters_lists_each_order_once_and_in_order(#[case] backend: Backend) {
+async fn every_combination_of_filters_lists_each_order_once_and_in_order(
+    #[case] backend: Backend,
+    #[values(false, true)] is_archived: bool,
+) {
     let database = TestDatabase::migrated(backend).await;
     let store = database.store().await;
     let orders = filled(&database, &store).await;
+    if is_archived {
+        archive_some(&database, &store).await;
+    }
     for (number, filter) in filters(&orders).into_iter().enumerate() {
         let wanted: Vec<Order> = orders.iter().filter(|order| fits(&filter, order)).copied().collect();
         let limit = [7, 50, 1_000][number % 3].max(wanted.len() as u64 / 20);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::config;
 use crate::domain::{Epoch, OrderId, PartitionId, Timestamp};
+use crate::store::statements::ORDER_COLUMNS;
 use crate::store::{OrderFilter, Store};
 
 #[expect(dead_code, reason = "the other tests use more of it")]
@@ -21,7 +22,7 @@ const LIMIT: u64 = 50;
 /// Has every third order.
 const HEAVY: i64 = 1;
 
-fn id(number: u64) -> OrderId {
+pub(in crate::store) fn id(number: u64) -> OrderId {
     let at = Timestamp::from_millis(1_795_600_000_000 + number as i64 / 10).expect("a time");
     OrderId::new(at, PartitionId::new(3).expect("an index"), Epoch::new(1).expect("an epoch"), number)
 }
@@ -40,18 +41,26 @@ fn row(number: u64) -> String {
 
 /// Rows on one connection for readers, so that what it counts is of one page.
 pub(in crate::store) async fn filled(backend: Backend) -> (TestDatabase, Store) {
+    filled_in(backend, |_| &ORDERS).await
+}
+
+/// The same, but of two neighbours one is archived: every page has rows of both tables.
+async fn half_archived(backend: Backend) -> (TestDatabase, Store) {
+    filled_in(backend, |number| if number % 4 < 2 { &ORDERS } else { &ARCHIVED }).await
+}
+
+async fn filled_in(backend: Backend, table_of: fn(u64) -> &'static Table) -> (TestDatabase, Store) {
     let database = TestDatabase::migrated(backend).await;
     let settings = config::Database { url: None, connections_max: 1, loads_max: 1, acquire_timeout_ms: 10_000 };
     let store = Store::connect(database.url(), &settings).await.expect("it is migrated");
     let writer = &store.inner.connections.writer;
-    for chunk in (0..ROWS).collect::<Vec<_>>().chunks(1_000) {
-        let rows: Vec<String> = chunk.iter().map(|number| row(*number)).collect();
-        let sql = format!(
-            "INSERT INTO orders (id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, \
-             changed_at, run) VALUES {}",
-            rows.join(",")
-        );
-        writer.execute_unprepared(&sql).await.expect("the rows are good");
+    for table in [&ORDERS, &ARCHIVED] {
+        let numbers: Vec<u64> = (0..ROWS).filter(|number| table_of(*number) == table).collect();
+        for chunk in numbers.chunks(1_000) {
+            let (name, rows) = (table.name, chunk.iter().map(|number| row(*number)).collect::<Vec<_>>().join(","));
+            let sql = format!("INSERT INTO {name} ({ORDER_COLUMNS}) VALUES {rows}");
+            writer.execute_unprepared(&sql).await.expect("the rows are good");
+        }
     }
     writer.execute_unprepared("UPDATE meta SET order_run = 16").await.expect("it is there");
     (database, store)
@@ -79,7 +88,7 @@ fn places() -> [Ids; 3] {
     })
 }
 
-/// Counts what the one connection of the readers reads from now on.
+/// Counts what the one connection of the readers, and that of the writer, read from now on.
 pub(in crate::store) enum Meter {
     Rows,
     Steps(Arc<AtomicU64>),
@@ -91,13 +100,15 @@ impl Meter {
             return Self::Rows;
         }
         let steps = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&steps);
-        let mut connection = store.reader().connections().get_sqlite_connection_pool().acquire().await.expect("it is free");
-        let counting = move || {
-            count.fetch_add(1, Ordering::Relaxed);
-            true
-        };
-        connection.lock_handle().await.expect("it is open").set_progress_handler(1, counting);
+        for connections in [store.reader(), &store.inner.connections.writer] {
+            let mut connection = connections.connections().get_sqlite_connection_pool().acquire().await.expect("it is free");
+            let count = Arc::clone(&steps);
+            let counting = move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                true
+            };
+            connection.lock_handle().await.expect("it is open").set_progress_handler(1, counting);
+        }
         Self::Steps(steps)
     }
 
@@ -120,15 +131,14 @@ impl Meter {
     }
 }
 
-async fn no_page_reads_more_than_it_has(backend: Backend) {
-    let (_database, store) = filled(backend).await;
+async fn no_page_reads_more_than_it_has((_database, store): (TestDatabase, Store)) {
     let meter = Meter::of(&store).await;
     for walk in walks() {
-        // What each lane reads of its index, what is merged of that, and the rows.
+        // What each lane reads of its index, what is merged of that, and the rows; in both tables.
         let lanes = match walk {
-            Walk::All | Walk::Status(_) | Walk::CommodityStatus(..) => 1,
-            Walk::Commodity(_) => OrderStatus::ALL.len() as u64,
-            Walk::User(..) => RUNS_FIRST as u64,
+            Walk::All | Walk::Status(_) | Walk::CommodityStatus(..) => 2,
+            Walk::Commodity(_) => (OrderStatus::ALL.len() + super::super::archive::MOVED.len()) as u64,
+            Walk::User(..) => 2 * RUNS_FIRST as u64,
         };
         let bound = 3 * (lanes + 1) * (LIMIT + 1) + 100;
         for ids in places() {
@@ -151,34 +161,55 @@ async fn no_page_reads_more_than_it_has(backend: Backend) {
 
 #[tokio::test]
 async fn no_page_of_sqlite_reads_more_than_it_has() {
-    no_page_reads_more_than_it_has(Backend::Sqlite).await;
+    no_page_reads_more_than_it_has(filled(Backend::Sqlite).await).await;
+    no_page_reads_more_than_it_has(half_archived(Backend::Sqlite).await).await;
 }
 
 #[tokio::test]
 async fn no_page_of_mysql_reads_more_than_it_has() {
-    no_page_reads_more_than_it_has(Backend::Mysql).await;
+    no_page_reads_more_than_it_has(filled(Backend::Mysql).await).await;
+    no_page_reads_more_than_it_has(half_archived(Backend::Mysql).await).await;
+}
+
+/// What a buyer or a commodity has is the same wherever it lies.
+#[tokio::test]
+async fn pages_of_two_tables_are_those_of_one() {
+    for backend in [Backend::Sqlite, Backend::Mysql] {
+        let ((_one, whole), (_other, halves)) = (filled(backend).await, half_archived(backend).await);
+        let mut compared = 0;
+        for walk in walks() {
+            for ids in places() {
+                let [one, two] = [&whole, &halves].map(|store| walk.page(store.reader(), ids, Sieve::default(), LIMIT));
+                let (one, two) = (one.await.expect("it is there"), two.await.expect("it is there"));
+                assert!(one == two, "{walk:?} before {}", ids.until);
+                compared += one.len() as u64;
+            }
+        }
+        assert!(compared > 10 * LIMIT, "{compared} orders were compared");
+    }
 }
 
 #[tokio::test]
 async fn sqlite_plans_each_page_as_a_search() {
-    let (_database, store) = filled(Backend::Sqlite).await;
+    let (_database, store) = half_archived(Backend::Sqlite).await;
     for statement in statements(DbBackend::Sqlite) {
         let plan = explain(&store, "EXPLAIN QUERY PLAN", &statement, 3).await;
-        let of_the_table: Vec<&String> = plan.iter().filter(|line| line.split(' ').nth(1) == Some("o")).collect();
-        assert!(!of_the_table.is_empty() && of_the_table.iter().all(|line| line.starts_with("SEARCH o USING")), "{plan:#?}");
+        // Both tables are "o", and "a" is the one that is archived where the rows are fetched.
+        let of_the_tables: Vec<&String> = plan.iter().filter(|line| matches!(line.split(' ').nth(1), Some("o" | "a"))).collect();
+        assert!(!of_the_tables.is_empty() && of_the_tables.iter().all(|line| line.starts_with("SEARCH ")), "{plan:#?}");
     }
 }
 
 #[tokio::test]
 async fn mysql_plans_each_page_as_a_range_and_sorts_no_table() {
-    let (_database, store) = filled(Backend::Mysql).await;
+    let (_database, store) = half_archived(Backend::Mysql).await;
     for statement in statements(DbBackend::MySql) {
         // The columns are id, select_type, table, type, ...; MySQL has the partitions between.
         let sql = format!("EXPLAIN {}", statement.sql);
         let plan = Statement { sql, ..statement.clone() };
         for row in store.reader().query_all_raw(plan).await.expect("it can be explained") {
             let column = |name: &str| row.try_get::<Option<String>>("", name).expect("it is a column").unwrap_or_default();
-            if column("table") == "o" {
+            if matches!(column("table").as_str(), "o" | "a") {
                 assert!(matches!(column("type").as_str(), "range" | "eq_ref"), "{}: {}", column("type"), statement.sql);
                 assert!(!column("Extra").contains("filesort"), "{}: {}", column("Extra"), statement.sql);
             }

@@ -79,6 +79,12 @@ impl History {
         self.batches
     }
 
+    /// Ends the batch that is being filled. Returns how many there are.
+    pub fn batches_so_far(&mut self) -> usize {
+        self.cut();
+        self.batches.len()
+    }
+
     /// The orders as they stand.
     pub fn orders(&self) -> &[Order] {
         &self.orders
@@ -134,6 +140,21 @@ impl History {
         }
         let Order { id, commodity, user, quantity, .. } = *order;
         self.events.push(Event::Moved { order: id, commodity, buyer: Some(user), quantity, from, to, at: now });
+    }
+
+    /// Closes the commodity listed as number `index`, of which nothing may be held or due.
+    pub fn close(&mut self, index: usize) {
+        let now = self.now();
+        let listed = &mut self.commodities[index];
+        listed.version += 2;
+        self.events.push(Event::Ended { commodity: listed.id, at: now, version: listed.version - 1 });
+        self.events.push(Event::Closed { commodity: listed.id, at: now, version: listed.version });
+        self.cut();
+    }
+
+    /// Forgets the key of the order placed as number `index`, as older releases do.
+    pub fn forget(&mut self, index: usize) {
+        self.events.push(Event::KeyForgotten { order: self.orders[index].id });
     }
 
     /// Makes one thing happen that is possible now.

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod database;
 pub mod history;
 pub mod otlp;
+pub mod past;
 pub mod proxy;
 
 pub use database::{Backend, TestDatabase};

@@ -157,6 +157,7 @@ async fn a_server_without_a_connection_left_is_waited_for_as_long_as_a_connectio
     });
     assert!(lists.iter().all(Result::is_ok), "{lists:?}");
 
+    store.close().await.expect("nothing is under way");
     others.append(&mut taken(&server).await);
     let short = config::Database { acquire_timeout_ms: 300, ..SETTINGS };
     let said = Store::connect(&server.url(), &short).await.expect_err("there is none").to_string();

@@ -1,0 +1,232 @@
+//! A transaction on the tables. What it did is undone, last first, unless it is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Listed, Memory, Mood, Row, away};
+use crate::domain::{CommodityId, OrderId, PartitionId, Stock, Units};
+use crate::store::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Position, StoreError, Transaction};
+
+/// The transaction.
+pub(in crate::simulation) struct Change {
+    memory: Memory,
+    undo: Mutex<Vec<Undo>>,
+}
+
+enum Undo {
+    Order(OrderId, Option<Row>),
+    MovedBack(OrderId),
+    Unsealed(CommodityId),
+    Commodity(CommodityId, Option<Listed>),
+    Position(PartitionId, Position),
+    Delta(PartitionId),
+}
+
+impl Transaction for Change {
+    async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
+        let inner = self.memory.lock();
+        Ok(partitions.iter().filter_map(|id| Some((*id, inner.partitions.get(id)?.1))).collect())
+    }
+
+    async fn set_positions(&self, positions: &BTreeMap<PartitionId, Position>) -> Result<(), StoreError> {
+        for (id, position) in positions {
+            if let Some((_, found)) = self.memory.lock().partitions.get_mut(id) {
+                let before = std::mem::replace(found, *position);
+                self.noted(Undo::Position(*id, before));
+            }
+        }
+        Ok(())
+    }
+
+    async fn append_deltas(&self, deltas: Vec<Delta>) -> Result<(), StoreError> {
+        if self.memory.lock().is_older {
+            return Ok(());
+        }
+        for delta in deltas {
+            self.noted(Undo::Delta(delta.partition));
+            self.memory.lock().checkpoints.entry(delta.partition).or_default().deltas.push(delta);
+        }
+        Ok(())
+    }
+
+    async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for NewOrder { order, key, fingerprint, changed_at } in orders {
+            if inner.row(order.id).is_some() {
+                return Err(StoreError::Refused(format!("order {} is there already", order.id)));
+            }
+            if !inner.commodities.contains_key(&order.commodity) {
+                return Err(StoreError::Refused(format!("order {} is of no commodity", order.id)));
+            }
+            if let Some(key) = key
+                && let Some(other) = inner.keys.insert((order.user, order.commodity, *key), order.id)
+            {
+                inner.keys.insert((order.user, order.commodity, *key), other);
+                return Err(StoreError::Refused(format!("orders {other} and {} have one key", order.id)));
+            }
+            inner.orders.insert(order.id, Row { order: *order, key: *key, fingerprint: *fingerprint, changed_at: *changed_at });
+            self.noted(Undo::Order(order.id, None));
+        }
+        Ok(())
+    }
+
+    async fn move_orders(&self, orders: &Move) -> Result<u64, StoreError> {
+        let mut inner = self.memory.lock();
+        let mut found = 0;
+        for id in &orders.orders {
+            let Some(row) = inner.orders.get_mut(id).filter(|row| row.order.status == orders.from) else { continue };
+            self.noted(Undo::Order(*id, Some(row.clone())));
+            (row.order.status, row.changed_at) = (orders.to, orders.at);
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    async fn bring_back(&self, orders: &[OrderId]) -> Result<u64, StoreError> {
+        Ok(self.move_back(orders))
+    }
+
+    async fn forget_keys(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for id in orders {
+            let Some(row) = inner.orders.get_mut(id) else { continue };
+            self.noted(Undo::Order(*id, Some(row.clone())));
+            let key = row.key.take().map(|key| (row.order.user, row.order.commodity, key));
+            key.and_then(|key| inner.keys.remove(&key));
+        }
+        Ok(())
+    }
+
+    async fn insert_commodity(&self, new: &NewCommodity) -> Result<(), StoreError> {
+        let NewCommodity { commodity, partition, removed_at } = new;
+        let mut inner = self.memory.lock();
+        if inner.commodities.contains_key(&commodity.id) {
+            return Err(StoreError::Refused(format!("commodity {} is there already", commodity.id)));
+        }
+        self.noted(Undo::Commodity(commodity.id, None));
+        let row = Listed { commodity: commodity.clone(), partition: *partition, removed: removed_at.is_some() };
+        inner.commodities.insert(commodity.id, row);
+        Ok(())
+    }
+
+    async fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
+        let mut inner = self.memory.lock();
+        let Some(row) = inner.commodities.get_mut(&id) else { return Ok(false) };
+        self.noted(Undo::Commodity(id, Some(row.clone())));
+        let commodity = &mut row.commodity;
+        let stock = commodity.stock;
+        let total = update.total.unwrap_or(stock.total);
+        let sum = |now: Units, change: i64| {
+            Units::new(i64::from(now) + change).map_err(|_| StoreError::Refused(format!("commodity {id}: a counter below zero")))
+        };
+        commodity.stock = Stock {
+            total,
+            available: sum(stock.available, update.available + i64::from(total) - i64::from(stock.total))?,
+            held: sum(stock.held, update.held)?,
+            sold: sum(stock.sold, update.sold)?,
+        };
+        if let Some(terms) = &update.terms {
+            commodity.terms = (**terms).clone();
+        }
+        commodity.paused = update.paused.unwrap_or(commodity.paused);
+        commodity.ended_at = update.ended_at.or(commodity.ended_at);
+        commodity.closed_at = update.closed_at.or(commodity.closed_at);
+        commodity.version = update.version.unwrap_or(commodity.version);
+        row.removed |= update.removed_at.is_some();
+        Ok(true)
+    }
+
+    async fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> Result<(), StoreError> {
+        self.unseal_all(commodities.iter().copied());
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        let mood = std::mem::replace(&mut self.memory.lock().mood, Mood::Well);
+        match mood {
+            Mood::Well => {
+                self.undo.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                Ok(())
+            }
+            Mood::HidesCommit => {
+                self.undo.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                Err(away())
+            }
+            Mood::Away | Mood::LosesCommit => Err(away()),
+        }
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Change {
+    pub(super) fn on(memory: Memory) -> Self {
+        Self { memory, undo: Mutex::new(Vec::new()) }
+    }
+
+    fn unseal_all(&self, commodities: impl IntoIterator<Item = CommodityId>) {
+        let mut inner = self.memory.lock();
+        for id in commodities {
+            if inner.sealed.remove(&id) {
+                self.noted(Undo::Unsealed(id));
+            }
+        }
+    }
+
+    fn move_back(&self, orders: &[OrderId]) -> u64 {
+        let mut found = Vec::new();
+        for id in orders {
+            let mut inner = self.memory.lock();
+            if let Some(row) = inner.archived.remove(id) {
+                found.push(row.order.commodity);
+                inner.orders.insert(*id, row);
+                self.noted(Undo::MovedBack(*id));
+            }
+        }
+        let count = found.len() as u64;
+        self.unseal_all(found);
+        count
+    }
+
+    fn noted(&self, undo: Undo) {
+        self.undo.lock().unwrap_or_else(PoisonError::into_inner).push(undo);
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        let undo = std::mem::take(self.undo.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut inner = self.memory.lock();
+        for undo in undo.into_iter().rev() {
+            match undo {
+                Undo::Order(id, before) => {
+                    if let Some(key) = inner.orders.remove(&id).and_then(|row| Some((row.order.user, row.order.commodity, row.key?))) {
+                        inner.keys.remove(&key);
+                    }
+                    if let Some(row) = before {
+                        if let Some(key) = row.key {
+                            inner.keys.insert((row.order.user, row.order.commodity, key), id);
+                        }
+                        inner.orders.insert(id, row);
+                    }
+                }
+                Undo::MovedBack(id) => {
+                    if let Some(row) = inner.orders.remove(&id) {
+                        inner.archived.insert(id, row);
+                    }
+                }
+                Undo::Unsealed(id) => drop(inner.sealed.insert(id)),
+                Undo::Commodity(id, Some(row)) => drop(inner.commodities.insert(id, row)),
+                Undo::Commodity(id, None) => drop(inner.commodities.remove(&id)),
+                Undo::Delta(id) => drop(inner.checkpoints.get_mut(&id).and_then(|kept| kept.deltas.pop())),
+                Undo::Position(id, position) => {
+                    if let Some((_, found)) = inner.partitions.get_mut(&id) {
+                        *found = position;
+                    }
+                }
+            }
+        }
+    }
+}

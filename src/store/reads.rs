@@ -1,0 +1,144 @@
+//! What single statements read, on both databases: never more than what they are about, however much lies beside it.
+
+use super::walk::tests::{Backend, Meter, TestDatabase, filled, id};
+use super::*;
+use crate::domain::{IdempotencyKey, OrderId};
+use archive::MOVED;
+
+/// Rows of the other tables.
+const BESIDE: i64 = 10_000;
+/// So many rows a statement is about here.
+const ABOUT: u64 = 50;
+/// Rows, entries of all indexes and what is read to find them; far below what there is.
+const PLENTY: u64 = 30 * ABOUT;
+
+/// Every hundredth commodity is closed, and every thousandth removed; all are of two partitions.
+async fn with_much_beside(database: &TestDatabase) {
+    let columns = "id, partition_id, name, description, price, currency, starts_at, ends_at, total, available, held, sold, paused, version, \
+                   closed_at, removed_at, sealed_at";
+    let commodity = |id: i64| {
+        let (closed_at, removed_at) = (if id % 100 == 0 { "5" } else { "NULL" }, if id % 1_000 == 1 { "5" } else { "NULL" });
+        format!("({id}, {}, 'lamp', '', 100, 'EUR', 0, 1, 0, 0, 0, 0, FALSE, 1, {closed_at}, {removed_at}, {closed_at})", id % 2)
+    };
+    let user = |id: i64| format!("({id}, 'user-{id}', X'{}', 'hash', 0, 1)", hex(&format!("user-{id}")));
+    for from in (1..=BESIDE).step_by(1_000) {
+        let rows = |row: &dyn Fn(i64) -> String| (from..from + 1_000).map(row).collect::<Vec<_>>().join(",");
+        database.execute(&format!("INSERT INTO commodities ({columns}) VALUES {}", rows(&commodity))).await;
+        let columns = "id, username, username_key, password_hash, role, created_at";
+        database.execute(&format!("INSERT INTO users ({columns}) VALUES {}", rows(&user))).await;
+    }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct Table {
+    _database: TestDatabase,
+    store: Store,
+    meter: Meter,
+}
+
+impl Table {
+    async fn filled(backend: Backend) -> Self {
+        let (database, store) = filled(backend).await;
+        with_much_beside(&database).await;
+        let meter = Meter::of(&store).await;
+        Self { _database: database, store, meter }
+    }
+
+    /// Does it, and holds what was read against the bound.
+    async fn reads<T>(&self, what: &str, work: impl Future<Output = Result<T, StoreError>>) -> T {
+        self.meter.reset(&self.store).await;
+        let done = work.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let read = self.meter.read(&self.store).await;
+        assert!(read <= PLENTY, "{what}: {read} read, {PLENTY} are plenty");
+        done
+    }
+}
+
+async fn orders_that_change_are_found_by_their_ids(backend: Backend) {
+    let table = Table::filled(backend).await;
+    let store = &table.store;
+    // Spread over all there are; each is confirmed.
+    let orders: Vec<OrderId> = (0..ABOUT).map(|number| id(number / 2 * 1_000 + 400 + number % 2 * 300)).collect();
+    let moved = Move { from: OrderStatus::Confirmed, to: OrderStatus::Cancelled, at: Timestamp::ZERO, orders: orders.clone() };
+    let write = async |which: &str| {
+        let write = store.begin().await?;
+        let found = match which {
+            "move" => write.move_orders(&moved).await?,
+            "forget" => write.forget_keys(&orders).await.map(|()| ABOUT)?,
+            "bring back" => write.bring_back(&orders).await?,
+            _ => write.unseal(&[CommodityId::new(100).expect("an id")].into()).await.map(|()| ABOUT)?,
+        };
+        write.commit().await.map(|()| found)
+    };
+    assert_eq!(table.reads("a move", write("move")).await, ABOUT);
+    table.reads("keys that are forgotten", write("forget")).await;
+    table.reads("a seal that is broken", write("unseal")).await;
+    assert_eq!(table.reads("orders that were not archived", write("bring back")).await, 0);
+
+    let commodity = CommodityId::new(2).expect("an id");
+    store
+        .inner
+        .connections
+        .writer
+        .execute_unprepared("UPDATE commodities SET sealed_at = 7, closed_at = 7 WHERE id = 2")
+        .await
+        .expect("it is there");
+    assert_eq!(table.reads("a slice", store.archive_slice(commodity, ABOUT)).await, Slice::Moved(ABOUT));
+    let of_it = OrderFilter { commodity: Some(commodity), ..OrderFilter::default() };
+    let archived = store.order(id(301)).await.expect("it is there").expect("it is there");
+    assert!(MOVED.contains(&archived.status) && archived.commodity == commodity);
+    assert_eq!(table.reads("an order", store.order(archived.id)).await, Some(archived));
+    table.reads("an order that is recalled", store.recalled(archived.id)).await;
+    assert_eq!(table.reads("a page of both", store.orders(&of_it, None, ABOUT)).await.len() as u64, ABOUT);
+    let key = IdempotencyKey::from_text("no-such-key").expect("a key");
+    let few = UserId::new(77).expect("an id");
+    assert_eq!(table.reads("a key", store.order_under_key(commodity, few, key)).await, None);
+    store.close().await.expect("nothing is under way");
+}
+
+async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
+    let table = Table::filled(backend).await;
+    let store = &table.store;
+    let (account, commodity) = (UserId::new(5_000).expect("an id"), |id: i64| CommodityId::new(id).expect("an id"));
+    assert_eq!(table.reads("a name", store.account_by_name("USER-5000")).await.map(|found| found.id), Some(account));
+    assert!(table.reads("an account", store.account(account)).await.is_some());
+    assert_eq!(table.reads("accounts", store.accounts(Some(account), ABOUT)).await.len() as u64, ABOUT);
+    assert!(table.reads("a change", store.change_account(account, Some(Role::Admin), None)).await.is_some());
+
+    assert!(table.reads("a commodity", store.commodity(commodity(5_000))).await.is_some());
+    assert_eq!(table.reads("commodities", store.commodities(Some(commodity(5_000)), ABOUT, false)).await.len() as u64, ABOUT);
+    for after in [None, Some(commodity(5_000))] {
+        let closed = table.reads("closed commodities", store.closed_commodities(after, 20)).await;
+        let first = after.map_or(1, |after| after.get() / 100 + 1);
+        assert_eq!(
+            closed.iter().map(|closed| closed.id.get()).collect::<Vec<_>>(),
+            (first..first + 20).map(|id| id * 100).collect::<Vec<_>>()
+        );
+    }
+    let partition = crate::domain::PartitionId::new(0).expect("an index");
+    assert!(table.reads("the last that was closed", store.last_closed_at(partition)).await.is_some());
+    store.close().await.expect("nothing is under way");
+}
+
+#[tokio::test]
+async fn sqlite_finds_orders_that_change_by_their_ids() {
+    orders_that_change_are_found_by_their_ids(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn mysql_finds_orders_that_change_by_their_ids() {
+    orders_that_change_are_found_by_their_ids(Backend::Mysql).await;
+}
+
+#[tokio::test]
+async fn sqlite_finds_accounts_and_commodities_by_their_indexes() {
+    accounts_and_commodities_are_found_by_their_indexes(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn mysql_finds_accounts_and_commodities_by_their_indexes() {
+    accounts_and_commodities_are_found_by_their_indexes(Backend::Mysql).await;
+}
