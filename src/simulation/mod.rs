@@ -11,6 +11,7 @@ mod dice;
 mod finish;
 mod network;
 mod node;
+mod seat;
 mod tables;
 #[cfg(test)]
 mod tests;
