@@ -21,6 +21,12 @@ pub(crate) enum Break {
     LookBack,
     /// A refused lock is taken for a granted one.
     Lock,
+    /// A confirm counts whether or not the lock was there until it came.
+    LockAtConfirm,
+    /// A fence is sent without a look whether the lock is still there.
+    LockAtFence,
+    /// An owner appends over another connection than the one that has its lock.
+    ConnectionOfTheLock,
     /// A row that came along with a command is taken for one that was read just now.
     StaleRow,
     /// A checkpoint's delta is taken whether or not it follows the one before.

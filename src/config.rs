@@ -151,7 +151,8 @@ pub struct Database {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    /// `amqp://` or `amqps://USER:PASSWORD@HOST:PORT/VHOST`. None: a cluster role refuses to start.
+    /// `amqp://` or `amqps://USER:PASSWORD@HOST:PORT/VHOST`; `HOST:PORT,HOST:PORT` for a cluster of brokers. None: a cluster role refuses to
+    /// start.
     pub url: Option<SecretString>,
     /// The virtual host, instead of the URL's.
     pub vhost: Option<String>,

@@ -8,6 +8,9 @@ use crate::answer::{Acceptance, Verdict};
 use crate::plan::Buyer;
 use crate::tally::Shot;
 
+/// The status of an answer that is not known yet.
+const PENDING: u16 = 202;
+
 /// The sale that was raced for.
 #[derive(Clone, Copy, Debug)]
 pub struct Sale {
@@ -28,6 +31,8 @@ pub struct Told {
     pub unknown: BTreeSet<UserId>,
     /// Buyers who were told that nothing is left.
     pub sold_out: u64,
+    /// Requests that were pending and came to be refused. While they were, others may have been told that nothing is left.
+    pub undone: u64,
 }
 
 impl Told {
@@ -42,6 +47,7 @@ impl Told {
                     Verdict::Accepted(acceptance) if acceptance.user == user => told.accepted.push(*acceptance),
                     Verdict::Accepted(acceptance) => told.misdirected.push((user, *acceptance)),
                     Verdict::Refused if answer.code == "sold_out" => told.sold_out += 1,
+                    Verdict::Refused if answer.status == PENDING => told.undone += 1,
                     Verdict::Refused => {}
                     Verdict::Pending(_) | Verdict::Malformed(_) => drop(told.unknown.insert(user)),
                 }
@@ -124,7 +130,9 @@ impl Audit {
         faults.check(units == off_sale, || format!("{units} units in live order rows, but {off_sale} held and sold"));
         // Whoever was accepted or sent away with nothing left could have bought: so many units must be off sale.
         let decided = told.accepted.len() as i64 + told.sold_out as i64;
-        let undersold = ((sale.stock / sale.quantity).min(decided) * sale.quantity - off_sale).max(0);
+        // Units of requests that were undone came back, and nobody may have asked for them since.
+        let came_back = told.undone as i64 * sale.quantity;
+        let undersold = ((sale.stock / sale.quantity).min(decided) * sale.quantity - off_sale - came_back).max(0);
         faults.check(undersold == 0, || format!("undersold: {undersold} units left, {} buyers were told sold_out", told.sold_out));
         Self {
             accepted: told.accepted.len() as u64,
@@ -251,6 +259,20 @@ mod tests {
         assert!(!audit.is_clean());
         let few_buyers = Audit::of(SALE, &told(&[(1, 10)], 0), &[row(1, 10)], Counters { total: 2, available: 1, held: 0, sold: 1 });
         assert!(few_buyers.is_clean(), "{few_buyers:?}");
+    }
+
+    #[test]
+    fn a_unit_that_came_back_when_a_pending_request_was_refused_is_not_undersold() {
+        let undone = Told { undone: 1, ..told(&[(1, 10)], 1) };
+        let audit = Audit::of(SALE, &undone, &[row(1, 10)], Counters { total: 2, available: 1, held: 0, sold: 1 });
+        assert!(audit.is_clean(), "{audit:?}");
+        let audit = Audit::of(
+            SALE,
+            &Told { sold_out: 2, accepted: Vec::new(), ..undone },
+            &[],
+            Counters { total: 2, available: 2, held: 0, sold: 0 },
+        );
+        assert_eq!(audit.undersold, 1, "one more than came back");
     }
 
     #[test]

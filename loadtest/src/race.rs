@@ -123,6 +123,8 @@ pub struct RaceReport {
     pub audit_after_stop: Option<Audit>,
     /// Everything that must not be; empty = the race was clean.
     pub violations: Vec<String>,
+    /// What looks wrong and is not.
+    pub remarks: Vec<String>,
     /// What tables are made of.
     #[serde(skip)]
     pub tally: Tally,
@@ -181,7 +183,7 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         }
     };
     let confirm_latency = Confirms::between(&before, &after);
-    let mut report = RaceReport { shares, drain, confirm_latency, ..RaceReport::of(race, tally, audit, audit_after_stop) };
+    let mut report = RaceReport { shares, drain, confirm_latency, ..RaceReport::of(race, tally, told.undone, audit, audit_after_stop) };
     report.violations.extend(unsettled);
     Ok(report)
 }
@@ -216,8 +218,9 @@ async fn drained(ledger: &Ledger, commodity: CommodityId, quantity: i64, volley:
 }
 
 impl RaceReport {
-    fn of(race: &Race, tally: Tally, audit: Audit, audit_after_stop: Option<Audit>) -> Self {
-        let mut violations = faults(race, &tally, audit.counters.available);
+    fn of(race: &Race, tally: Tally, undone: u64, audit: Audit, audit_after_stop: Option<Audit>) -> Self {
+        let available = audit.counters.available;
+        let mut violations = faults(race, &tally, undone, available);
         violations.extend(audit.faults.iter().cloned());
         let after_stop = audit_after_stop.iter().flat_map(|audit| &audit.faults);
         violations.extend(after_stop.map(|fault| format!("after the stop: {fault}")));
@@ -238,6 +241,7 @@ impl RaceReport {
             audit,
             audit_after_stop,
             violations,
+            remarks: remark(race, undone, available).into_iter().collect(),
             tally,
         }
     }
@@ -267,6 +271,9 @@ impl std::fmt::Display for RaceReport {
             writeln!(f, "{}", report::shares(&self.shares))?;
         }
         writeln!(f, "{}", report::audits(&self.audit, self.audit_after_stop.as_ref()))?;
+        for remark in &self.remarks {
+            writeln!(f, "  {remark}")?;
+        }
         for violation in &self.violations {
             writeln!(f, "  VIOLATION  {violation}")?;
         }
@@ -274,8 +281,16 @@ impl std::fmt::Display for RaceReport {
     }
 }
 
-/// What must not be, as far as answers and the units left on sale show it.
-fn faults(race: &Race, tally: &Tally, available: i64) -> Vec<String> {
+/// Units that are left because requests which had been pending came to be refused, when nobody asked any more.
+fn remark(race: &Race, undone: u64, available: i64) -> Option<String> {
+    let quantity = i64::from(race.quantity);
+    (undone > 0 && available >= quantity).then(|| {
+        format!("{available} units are left, no violation: {undone} requests for {quantity} each had been pending and came to be refused")
+    })
+}
+
+/// What must not be, as far as answers and the units left on sale show it. Units of requests that were undone may be left.
+fn faults(race: &Race, tally: &Tally, undone: u64, available: i64) -> Vec<String> {
     let mut faults = tally.malformed.clone();
     let mut check = |holds: bool, fault: String| {
         if !holds {
@@ -290,7 +305,8 @@ fn faults(race: &Race, tally: &Tally, available: i64) -> Vec<String> {
     check(not_sent == 0, format!("{not_sent} buyers did not get their turn within {} s", race.time_limit_seconds));
     // Who had no turn bought nothing: what is left then says nothing about the server.
     let enough_asked = not_sent == 0 && race.buyers as u64 * u64::from(race.quantity) >= u64::from(race.stock);
-    check(!enough_asked || available < i64::from(race.quantity), format!("{available} units are left, and buyers asked for all of them"));
+    let may_be_left = i64::from(race.quantity) * (undone as i64 + 1);
+    check(!enough_asked || available < may_be_left, format!("{available} units are left, and buyers asked for all of them"));
     faults
 }
 
@@ -375,15 +391,18 @@ mod tests {
     #[test]
     fn units_that_are_left_are_a_fault_unless_too_few_could_ask() {
         let all = ended(&[Ok((409, "sold_out")); 2]);
-        assert_eq!(faults(&RACE, &all, 1), Vec::<String>::new(), "less than an order");
-        assert_eq!(faults(&RACE, &all, 2), ["2 units are left, and buyers asked for all of them"]);
-        assert_eq!(faults(&Race { stock: 5, ..RACE }, &all, 3), Vec::<String>::new(), "fewer buyers than units");
-        assert_eq!(faults(&RACE, &ended(&[Ok((409, "sold_out"))]), 2), ["1 buyers did not get their turn within 60 s"]);
+        assert_eq!(faults(&RACE, &all, 0, 1), Vec::<String>::new(), "less than an order");
+        assert_eq!(faults(&RACE, &all, 0, 2), ["2 units are left, and buyers asked for all of them"]);
+        assert_eq!(faults(&RACE, &all, 1, 3), Vec::<String>::new(), "two of them came back");
+        assert_eq!(faults(&RACE, &all, 1, 4), ["4 units are left, and buyers asked for all of them"]);
+        assert!(remark(&RACE, 1, 3).is_some() && remark(&RACE, 0, 3).is_none() && remark(&RACE, 1, 1).is_none());
+        assert_eq!(faults(&Race { stock: 5, ..RACE }, &all, 0, 3), Vec::<String>::new(), "fewer buyers than units");
+        assert_eq!(faults(&RACE, &ended(&[Ok((409, "sold_out"))]), 0, 2), ["1 buyers did not get their turn within 60 s"]);
     }
 
     #[test]
     fn requests_that_were_not_decided_are_a_fault() {
         let undecided = ended(&[Err(TransportError::TimedOut), Ok((429, "rate_limited"))]);
-        assert_eq!(faults(&RACE, &undecided, 0), ["1 requests ended without an answer", "1 requests were turned away by a rate limit"]);
+        assert_eq!(faults(&RACE, &undecided, 0, 0), ["1 requests ended without an answer", "1 requests were turned away by a rate limit"]);
     }
 }

@@ -4,28 +4,31 @@
 //! connection that ended stays ended and says so. It never decides what is in a message.
 
 mod dead;
+mod health;
 mod publish;
+mod servers;
 mod session;
 mod subscription;
 mod topology;
 
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
-use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 pub use dead::{DeadLetter, DeadLetters, Why};
+pub use health::{Health, HealthCheck};
 pub use publish::PERSISTENT;
 pub use session::{Ended, Session};
 pub use subscription::{Messages, Subscription};
 pub use topology::{BATCH_CONTENT_TYPE, Topology};
 
 use crate::config;
+use servers::Servers;
 
 /// Where the broker is and how long its answers may take.
 #[derive(Clone)]
 pub struct Broker {
-    uri: AMQPUri,
+    servers: Servers,
     topology: Topology,
     answer_timeout: Duration,
 }
@@ -61,7 +64,7 @@ impl Broker {
     pub fn new(settings: &config::Broker) -> Result<Self, BrokerError> {
         let url = settings.url.as_ref().ok_or_else(|| BrokerError::Url("no broker is configured: set AMQP_URL or broker.url".into()))?;
         Ok(Self {
-            uri: parse(url, settings)?,
+            servers: Servers::parse(url, settings)?,
             topology: Topology::new(&settings.prefix),
             answer_timeout: Duration::from_millis(settings.answer_timeout_ms),
         })
@@ -73,20 +76,32 @@ impl Broker {
         &self.topology
     }
 
-    /// Opens a connection, which `name` tells from others in the broker's own tools. Must be called on a runtime that lives
-    /// at least as long as the connection: it reads and writes there.
+    /// Opens a connection, which `name` tells from others in the broker's own tools: to a server by chance, or to one of the others if that
+    /// one gives none. Must be called on a runtime that lives at least as long as the connection: it reads and writes there.
     ///
     /// # Errors
-    /// [`BrokerError::Away`].
+    /// [`BrokerError::Away`], with what each server said.
     pub async fn connect(&self, name: &str) -> Result<Session, BrokerError> {
-        Session::open(self.uri.clone(), name, self.answer_timeout).await
+        let deadline = Instant::now() + self.answer_timeout;
+        let servers = self.servers.beginning_at(rand::random::<u32>() as usize);
+        let (count, mut failures) = (servers.len(), Vec::new());
+        for (index, server) in servers.enumerate() {
+            // An even share of what is left: one that is silent takes nothing from the others, one that refuses leaves them its own.
+            let bound = deadline.saturating_duration_since(Instant::now()) / (count - index) as u32;
+            match Session::open(server, name, bound, self.answer_timeout).await {
+                Ok(session) => return Ok(session),
+                Err(BrokerError::Away(why)) => failures.push(format!("{}: {why}", servers::address(server))),
+                Err(error) => failures.push(format!("{}: {error}", servers::address(server))),
+            }
+        }
+        Err(BrokerError::Away(failures.join("; ")))
     }
 }
 
-/// The host, the port and the virtual host; never the password.
+/// The hosts, their ports, and the virtual host; never the password.
 impl std::fmt::Display for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}, vhost {}", self.uri.authority.host, self.uri.authority.port, self.uri.vhost)
+        self.servers.fmt(f)
     }
 }
 
@@ -96,63 +111,15 @@ impl std::fmt::Debug for Broker {
     }
 }
 
-fn parse(url: &SecretString, settings: &config::Broker) -> Result<AMQPUri, BrokerError> {
-    // The parser's own errors are not shown: some repeat the URL, and the URL has the password.
-    let wrong = || BrokerError::Url("broker.url (AMQP_URL) is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST".into());
-    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| wrong())?;
-    if uri.vhost.is_empty() {
-        // amqp://host/ names the virtual host "" by the letter; everyone who writes it means the default one.
-        uri.vhost = "/".into();
-    }
-    if let Some(vhost) = &settings.vhost {
-        uri.vhost.clone_from(vhost);
-    }
-    // The server proposes 60 s; a peer that vanished without a word should be noticed sooner.
-    uri.query.heartbeat.get_or_insert(settings.heartbeat_seconds);
-    uri.query.connection_timeout.get_or_insert(settings.answer_timeout_ms);
-    Ok(uri)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(url: &str) -> config::Broker {
-        config::Broker {
-            url: Some(url.to_owned().into()),
-            vhost: None,
-            prefix: "doorbuster".into(),
-            heartbeat_seconds: 10,
-            answer_timeout_ms: 5000,
-            reconnect_delay_min_ms: 100,
-            reconnect_delay_max_ms: 250,
-        }
-    }
-
     #[test]
-    fn a_url_without_a_vhost_means_the_default_one() {
-        for url in ["amqp://guest:guest@127.0.0.1:5672", "amqp://guest:guest@127.0.0.1:5672/", "amqp://guest:guest@127.0.0.1/%2f"] {
-            assert_eq!(Broker::new(&settings(url)).unwrap().uri.vhost, "/", "{url}");
-        }
-    }
-
-    #[test]
-    fn a_configured_vhost_wins_over_the_one_of_the_url() {
-        let settings = config::Broker { vhost: Some("shop".into()), ..settings("amqp://127.0.0.1/other") };
-        assert_eq!(Broker::new(&settings).unwrap().uri.vhost, "shop");
-    }
-
-    #[test]
-    fn the_heartbeat_of_the_url_wins_over_the_configured_one() {
-        assert_eq!(Broker::new(&settings("amqp://127.0.0.1/?heartbeat=3")).unwrap().uri.query.heartbeat, Some(3));
-        assert_eq!(Broker::new(&settings("amqp://127.0.0.1")).unwrap().uri.query.heartbeat, Some(10));
-    }
-
-    #[test]
-    fn neither_an_error_nor_a_debug_line_shows_the_password() {
-        let error = Broker::new(&settings("http://guest:sesame@127.0.0.1")).unwrap_err();
-        assert!(!error.to_string().contains("sesame"), "{error}");
-        let broker = Broker::new(&settings("amqp://guest:sesame@127.0.0.1")).unwrap();
-        assert!(!format!("{broker} {broker:?}").contains("sesame"));
+    fn neither_a_line_for_people_nor_a_debug_line_shows_the_password() {
+        let mut settings = config::Config::load(None).expect("the defaults are good").broker;
+        settings.url = Some("amqp://guest:sesame@one,two".to_owned().into());
+        let broker = Broker::new(&settings).unwrap();
+        assert_eq!(format!("{broker} {broker:?}"), "one:5672,two:5672, vhost / Broker(one:5672,two:5672, vhost /)");
     }
 }

@@ -21,10 +21,29 @@ impl Session {
     pub async fn publish(
         &self,
         channel: &Channel,
-        (exchange, key): (ShortString, ShortString),
+        target: (ShortString, ShortString),
         properties: BasicProperties,
         body: &[u8],
         bound: Duration,
+    ) -> Result<(), BrokerError> {
+        let late = async {
+            tokio::time::sleep(bound).await;
+            format!("not confirmed within {} ms", bound.as_millis())
+        };
+        self.publish_until(channel, target, properties, body, late).await
+    }
+
+    /// As [`publish`](Self::publish), with the confirm being waited for until somebody says why no longer.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn publish_until(
+        &self,
+        channel: &Channel,
+        (exchange, key): (ShortString, ShortString),
+        properties: BasicProperties,
+        body: &[u8],
+        given_up: impl Future<Output = String>,
     ) -> Result<(), BrokerError> {
         if let Some(why) = self.over() {
             return Err(why.into());
@@ -37,7 +56,7 @@ impl Session {
             biased;
             confirmation = confirm => confirmation?,
             why = self.ended() => return Err(why.into()),
-            () = tokio::time::sleep(bound) => return Err(BrokerError::Away(format!("not confirmed within {} ms", bound.as_millis()))),
+            why = given_up => return Err(BrokerError::Away(why)),
         };
         match confirmation {
             Confirmation::Ack(None) => Ok(()),

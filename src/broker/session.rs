@@ -3,7 +3,7 @@
 //! It never reconnects and never recovers. Every wait for an answer has a bound: a client library may keep callers of a lost
 //! connection waiting much longer than that.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::BrokerError;
+use super::{BrokerError, servers};
 
 /// Refusals after which a session ends. Each closes a channel by the broker's hand, and the library (4.12) cannot use such a
 /// channel's number again; a connection has 2,047 of them. Whoever expects many refusals asks over a connection of its own.
@@ -23,6 +23,8 @@ const REFUSALS_MAX: u16 = 1_000;
 
 /// A connection. Dropping it closes it.
 pub struct Session {
+    number: u64,
+    address: String,
     connection: Arc<Connection>,
     end: Arc<End>,
     refusals: AtomicU16,
@@ -66,16 +68,42 @@ impl End {
 }
 
 impl Session {
-    pub(super) async fn open(uri: AMQPUri, name: &str, answer_timeout: Duration) -> Result<Self, BrokerError> {
+    /// Within a bound.
+    pub(super) async fn open(server: &AMQPUri, name: &str, bound: Duration, answer_timeout: Duration) -> Result<Self, BrokerError> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = bounded(answer_timeout, Connection::connect_uri(uri, properties)).await?;
+        let mut uri = server.clone();
+        uri.query.connection_timeout.get_or_insert(bound.as_millis() as u64);
+        let address = servers::address(server);
+        let connection = bounded(bound, Connection::connect_uri(uri, properties)).await?;
         // Before anything else is done with the connection: what happens while nobody listens is not told later.
         let events = connection.events_listener();
         let sentinel = bounded(answer_timeout, sentinel(&connection)).await?;
         let end = Arc::new(End::default());
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(watch(events, sentinel, Arc::clone(&end))));
-        Ok(Self { connection: Arc::new(connection), end, refusals: AtomicU16::new(0), answer_timeout, _watch: stop.drop_guard() })
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            number,
+            address,
+            connection: Arc::new(connection),
+            end,
+            refusals: AtomicU16::new(0),
+            answer_timeout,
+            _watch: stop.drop_guard(),
+        })
+    }
+
+    /// What tells it from every other one of this process.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The server at the other end, for people.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// A new channel.
@@ -114,6 +142,23 @@ impl Session {
         answer
     }
 
+    /// As [`answer`](Self::answer), with the answer being waited for until somebody says why no longer.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn answer_until<T>(
+        &self,
+        answer: impl Future<Output = Result<T, BrokerError>>,
+        given_up: impl Future<Output = String>,
+    ) -> Result<T, BrokerError> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            why = self.ended() => Err(why.into()),
+            why = given_up => Err(BrokerError::Away(why)),
+        }
+    }
+
     /// Closes a channel and does not mind if it was closed. What was sent through it before has reached the broker then.
     pub async fn close(&self, channel: Channel) {
         let _ = self.answer(channel.close(200, "done".into())).await;
@@ -144,6 +189,16 @@ impl Session {
             self.end.set(Ended::Blocked("its memory or disk alarm is raised".into()));
         }
         self.end.why.get().cloned()
+    }
+
+    /// Why the broker takes nothing from this connection right now: it can be neither used nor closed, and what it holds stays held.
+    #[must_use]
+    pub fn blocked(&self) -> Option<String> {
+        let is_over = self.end.unblocked.is_cancelled() || self.end.gone.is_cancelled();
+        match self.over() {
+            Some(Ended::Blocked(why)) if !is_over => Some(why),
+            Some(Ended::Blocked(_) | Ended::Gone(_)) | None => None,
+        }
     }
 
     /// Waits until a blocked broker takes messages again, or the connection is gone.

@@ -62,6 +62,10 @@ impl Subscription {
 }
 
 impl Messages {
+    pub(super) const fn of(consumer: Consumer) -> Self {
+        Self(consumer)
+    }
+
     /// The next message, or why there are no more.
     pub async fn next(&mut self) -> Result<Delivery, String> {
         match self.0.next().await {

@@ -3,11 +3,11 @@
 //! Nothing here is ever deleted by the program but lock queues; a declaration that does not fit what exists (406) is an
 //! error to show, never one to work around.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::{BrokerError, Session};
+use super::{BrokerError, Messages, Session};
 use crate::domain::{PartitionId, Partitions};
 
 /// The `content_type` of a message that is one event batch.
@@ -48,17 +48,33 @@ impl Topology {
         format!("{}.dead", self.prefix).into()
     }
 
-    /// The lock: a queue that is this connection's alone, and goes when this connection goes, at once and by the broker's hand.
+    /// The lock: a queue that is this connection's alone, and goes when this connection goes, at once and by the broker's hand. It is
+    /// consumed, though nobody writes to it: a queue in use never expires, whatever policy it falls under, and if it is deleted the broker says so.
     ///
     /// # Errors
-    /// [`BrokerError::Locked`] when another connection has it.
-    pub async fn lock(&self, session: &Session, channel: &Channel, partition: PartitionId) -> Result<(), BrokerError> {
-        // Not auto-delete: it has no consumers. Not durable: no restart of the broker keeps the connection anyway.
+    /// [`BrokerError::Locked`] when another connection has it. After any other error it may be had or not.
+    pub async fn lock(&self, session: &Session, channel: &Channel, partition: PartitionId) -> Result<Messages, BrokerError> {
+        // Not auto-delete: it is deleted by name. Not durable: no restart of the broker keeps the connection anyway.
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
         let mut arguments = FieldTable::default();
         // Said, because a virtual host may have quorum queues as its default, and those are never exclusive.
         arguments.insert("x-queue-type".into(), text("classic".into()));
-        session.answer(channel.queue_declare(self.owner(partition), options, arguments)).await.map(drop)
+        session.answer(channel.queue_declare(self.owner(partition), options, arguments)).await?;
+        // no_ack: whatever a stranger puts into it is nobody's. Not exclusive: an earlier claim of this connection may still read it.
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let consumer = channel.basic_consume(self.owner(partition), "".into(), options, FieldTable::default());
+        session.answer(consumer).await.map(Messages::of)
+    }
+
+    /// Asks the lock itself whether it is there and this connection's. It is one queue, one process of the broker's, which answers or is gone:
+    /// while it answers, nobody else has had the lock since it was taken. On the channel that took it: if it is gone, so is the channel.
+    ///
+    /// # Errors
+    /// [`BrokerError::Missing`] or [`BrokerError::Locked`] when it is not.
+    pub async fn still_locked(&self, channel: &Channel, partition: PartitionId) -> Result<(), BrokerError> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        channel.queue_declare(self.owner(partition), options, FieldTable::default()).await?;
+        Ok(())
     }
 
     /// Gives a lock back.

@@ -194,7 +194,7 @@ impl Consumer {
         let session = Arc::new(self.broker.connect(&self.name).await?);
         let consumed = match self.broker.topology().declare(&session, self.store.partitions()).await {
             Ok(()) => {
-                tracing::info!(broker = %self.broker, "consuming from the broker at {}", self.broker);
+                tracing::info!(broker = %self.broker, server = session.address(), "consuming from the broker at {}", session.address());
                 self.status.broker(None);
                 let lag = lag::watch(Arc::clone(&session), self.broker.topology().clone(), self.store.partitions());
                 let _lag = AbortOnDropHandle::new(tokio::spawn(lag));

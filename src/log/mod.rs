@@ -4,8 +4,8 @@ pub mod embedded;
 mod rabbitmq;
 pub(crate) mod traceparents;
 
-pub use rabbitmq::RabbitLog;
 pub(crate) use rabbitmq::SENT_AT_HEADER;
+pub use rabbitmq::{Patience, RabbitLog};
 
 use futures_util::future::BoxFuture;
 
@@ -16,8 +16,13 @@ use crate::trace::Context;
 pub trait Log: Send + Sync {
     /// Makes a batch durable. `Ok` is the confirm: from then on its events are facts, whatever crashes.
     ///
-    /// Callers append one batch at a time, in sequence, starting behind the fence.
+    /// Callers append one batch at a time, in sequence, starting behind the fence. Each implementation bounds the wait.
     fn append(&self, batch: Batch) -> BoxFuture<'_, Result<(), InDoubt>>;
+
+    /// Whether this owner still has its lock, where that can go before the log does.
+    fn check_lock(&self) -> BoxFuture<'_, Result<(), InDoubt>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// As [`append`](Self::append). Where somebody else reads the log, they are told the traces that the batch belongs to.
     fn append_traced(&self, batch: Batch, traces: Vec<Context>) -> BoxFuture<'_, Result<(), InDoubt>> {

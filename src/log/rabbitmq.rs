@@ -1,19 +1,21 @@
 //! The log on RabbitMQ: one message a batch, published through the connection that holds the partition's lock.
 //!
-//! It never publishes a batch twice and never believes anything but a confirm: whatever else happens ends the whole session,
-//! and with it the claims of every partition of this node (R2). Among others because a message that is still under way
-//! on the connection must not be confirmed to nobody while the owner goes on.
+//! It never publishes a batch twice and never believes anything but a confirm, and that only when the lock was still this owner's after it: whatever else happens ends the session, which is this
+//! partition's own (R2, R13). Among others because a message that is still under way on the connection must not be confirmed to nobody
+//! while the owner goes on. A confirm that is late is waited for as long as the broker answers nobody: see [`Patience`].
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{InDoubt, Log, traceparents};
-use crate::broker::{BATCH_CONTENT_TYPE, PERSISTENT, Session, Topology};
+use crate::broker::{BATCH_CONTENT_TYPE, BrokerError, Health, PERSISTENT, Session, Topology};
 use crate::clock::Clock;
 use crate::domain::{Epoch, PartitionId};
 use crate::event::{self, Batch, LogVersion};
@@ -24,6 +26,40 @@ const VERSION_HEADER: &str = "x-doorbuster-version";
 /// The header that says when the batch was sent, in Unix milliseconds: what the age of the projection is measured by.
 pub(crate) const SENT_AT_HEADER: &str = "x-doorbuster-sent-at-ms";
 
+/// How long a broker that stood still may take to work off what waited, before what is not confirmed then is in doubt.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// How long a confirm is waited for.
+///
+/// While the broker answers nobody nothing is proved by its silence, and nothing is gained by a new connection, which would be answered as
+/// little: the batch stays in flight, so that a broker that stood still costs no partition its engine. Once the broker answers others and
+/// not this batch, it is this connection or this queue that has failed.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// After this it is late: whoever waits is told "pending" by the caller, and the broker is asked whether it is there.
+    pub late: Duration,
+    /// Whether the broker answers.
+    pub health: Health,
+}
+
+impl Patience {
+    /// How often `late` is the bound, whatever the broker does.
+    const TIMES_MAX: u32 = 3;
+
+    /// Waits until there is no more reason to, and says why.
+    async fn end(&self) -> String {
+        sleep(self.late).await;
+        let rest = self.late * (Self::TIMES_MAX - 1);
+        match timeout(rest, self.health.answers()).await {
+            Ok(()) => {
+                sleep(CATCH_UP).await;
+                format!("not confirmed within {} ms, and the broker answers others", self.late.as_millis())
+            }
+            Err(_) => format!("not confirmed within {} ms, and the broker answers nobody", (self.late + rest).as_millis()),
+        }
+    }
+}
+
 /// One claim's way to append to its partition's log.
 pub struct RabbitLog {
     session: Arc<Session>,
@@ -31,10 +67,9 @@ pub struct RabbitLog {
     partition: PartitionId,
     epoch: Epoch,
     version: LogVersion,
-    exchange: ShortString,
-    key: ShortString,
+    topology: Topology,
     lost: CancellationToken,
-    confirm_timeout: Duration,
+    patience: Patience,
     clock: Clock,
 }
 
@@ -48,11 +83,10 @@ impl RabbitLog {
         topology: &Topology,
         (partition, epoch, version): (PartitionId, Epoch, LogVersion),
         lost: CancellationToken,
-        confirm_timeout: Duration,
+        patience: Patience,
         clock: Clock,
     ) -> Self {
-        let (exchange, key) = (topology.exchange(), topology.log(partition));
-        Self { session, channel, partition, epoch, version, exchange, key, lost, confirm_timeout, clock }
+        Self { session, channel, partition, epoch, version, topology: topology.clone(), lost, patience, clock }
     }
 
     async fn publish(&self, batch: Batch, traces: Vec<Context>) -> Result<(), InDoubt> {
@@ -71,20 +105,37 @@ impl RabbitLog {
             InDoubt(error.to_string())
         })?;
         let in_flight = InFlight { session: &self.session, armed: true };
-        let target = (self.exchange.clone(), self.key.clone());
-        match self.session.publish(&self.channel, target, self.properties(&batch, &traces), &body, self.confirm_timeout).await {
-            Ok(()) => {
+        let why = match self.confirmed(self.properties(&batch, &traces), &body).await {
+            Ok(()) if !self.lost.is_cancelled() => {
                 in_flight.landed();
-                Ok(())
+                return Ok(());
             }
-            Err(error) => {
-                let error = error.to_string();
-                // The session first: whoever hears of the doubt must not find the claim alive.
-                self.session.end(&error);
-                in_flight.landed();
-                Err(InDoubt(error))
-            }
-        }
+            // Somebody gave the lock up while it was under way.
+            Ok(()) => "the claim ended before the confirm came".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // The session first: whoever hears of the doubt must not find the claim alive.
+        self.session.end(&why);
+        in_flight.landed();
+        Err(InDoubt(why))
+    }
+
+    /// Publishes, and believes the confirm if the lock was this owner's until then: it may be lost while the connection lives (deleted by
+    /// hand, say), and then the message may stand behind the fence of another.
+    async fn confirmed(&self, properties: BasicProperties, body: &[u8]) -> Result<(), BrokerError> {
+        let Self { session, channel, topology, partition, .. } = self;
+        let target = (topology.exchange(), topology.log(*partition));
+        let mut given_up = pin!(self.patience.end());
+        session.publish_until(channel, target, properties, body, given_up.as_mut()).await?;
+        self.still_locked(given_up).await
+    }
+
+    async fn still_locked(&self, given_up: impl Future<Output = String>) -> Result<(), BrokerError> {
+        let Self { session, channel, topology, partition, .. } = self;
+        session.answer_until(topology.still_locked(channel, *partition), given_up).await.map_err(|error| match error {
+            BrokerError::Missing(_) | BrokerError::Locked => BrokerError::Refused("the lock is gone, and the connection lives".into()),
+            error => error,
+        })
     }
 
     fn properties(&self, batch: &Batch, traces: &[Context]) -> BasicProperties {
@@ -101,6 +152,15 @@ impl RabbitLog {
 }
 
 impl Log for RabbitLog {
+    fn check_lock(&self) -> BoxFuture<'_, Result<(), InDoubt>> {
+        Box::pin(async {
+            self.still_locked(self.patience.end()).await.map_err(|error| {
+                self.session.end(&error.to_string());
+                InDoubt(error.to_string())
+            })
+        })
+    }
+
     fn append(&self, batch: Batch) -> BoxFuture<'_, Result<(), InDoubt>> {
         self.append_traced(batch, Vec::new())
     }

@@ -57,8 +57,13 @@ pub(super) async fn climb<L: Log>(
                 drain.epoch = timely(ROW_TIMEOUT, store.claim_epoch(partition, owner)).await?;
                 Input::EpochTaken(drain.epoch)
             }
+            Action::CheckLock => {
+                let log = log.insert(log_of(drain.epoch, version));
+                log.check_lock().await.map_err(|gone| ClaimError::Unavailable(gone.to_string()))?;
+                Input::LockHeld
+            }
             Action::Fence(fence) => {
-                let log = log.insert(log_of(fence.epoch, version));
+                let log = log.get_or_insert_with(|| log_of(fence.epoch, version));
                 log.append(fence).await.map_err(|doubt| ClaimError::Unavailable(doubt.to_string()))?;
                 Input::FenceConfirmed
             }

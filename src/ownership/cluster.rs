@@ -3,6 +3,9 @@
 //! Who holds the lock queue of a partition owns it, and the broker alone says who does: no clock here ever decides that
 //! somebody else is dead. A confirm reaches an owner only through the connection that holds its lock, so whatever was confirmed to one
 //! owner stands before the fence of the next, and in the state the next one loads.
+//!
+//! Each partition has a connection of its own for that: lock, fence and appends are all on it, and on no other. So whatever ends one costs
+//! its own partition.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,39 +13,37 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use lapin::Channel;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::applied::Positions;
 use super::climb::{Claimant, Climbed, climb};
-use super::keeper::{Keeper, Link};
+use super::connections::{Connections, Lent, Standing};
+use super::keeper::Keeper;
 use super::reach::{follow, reach};
 use super::scout::Scout;
 use super::{Claim, ClaimError, Ownership};
-use crate::broker::{Broker, BrokerError, Session};
+use crate::broker::{Broker, BrokerError, HealthCheck, Messages, Session};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{PartitionId, Reach};
 use crate::event::LogVersion;
-use crate::log::RabbitLog;
+use crate::log::{Patience, RabbitLog};
 use crate::store::Store;
 
-/// The partitions of one node of a cluster, over its one connection to the broker.
+/// The partitions of one node of a cluster, each over a connection of its own to the broker.
 pub struct ClusterOwnership {
     broker: Broker,
     store: Store,
     node: String,
-    confirm_timeout: Duration,
+    patience: Patience,
     clock: Clock,
     /// The newest version of the log that this node writes.
     newest: LogVersion,
-    link: watch::Receiver<Link>,
+    connections: Arc<Connections>,
     held: Mutex<HashMap<PartitionId, Held>>,
     scout: Scout,
     positions: Positions,
     stop: DropGuard,
-    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// A lock this node has, or had: sessions end without asking.
@@ -53,58 +54,61 @@ struct Held {
 }
 
 impl ClusterOwnership {
-    /// Begins to connect, and keeps a connection until [`ClusterOwnership::stop`] or until it is dropped. Must be called on a runtime that lives as long.
+    /// Begins to connect, and keeps connections until [`ClusterOwnership::stop`] or until it is dropped. Must be called on a runtime that
+    /// lives as long.
     ///
     /// # Errors
     /// [`BrokerError::Url`]: a broker that is merely away is waited for.
     pub fn start(config: &Config, store: Store, clock: Clock) -> Result<Self, BrokerError> {
         let broker = Broker::new(&config.broker)?;
         let stop = CancellationToken::new();
+        let (check, health) = HealthCheck::new();
+        let name = |what: &str| format!("doorbuster node {} ({what})", config.node.id);
+        let connections = Connections::new(broker.clone(), name("owns"), health.clone(), stop.clone());
         let keeper = Keeper {
             broker: broker.clone(),
-            name: format!("doorbuster node {}", config.node.id),
+            name: name("keeps watch"),
             partitions: store.partitions(),
             delay_min: Duration::from_millis(config.broker.reconnect_delay_min_ms),
             delay_max: Duration::from_millis(config.broker.reconnect_delay_max_ms),
+            connections: Arc::clone(&connections),
+            check,
+            stop: stop.clone(),
         };
-        let (sender, link) = watch::channel(Link::Opening);
-        let task = tokio::spawn(keeper.run(sender, stop.clone()));
+        connections.run(keeper.run());
+        let stock = stop.clone().run_until_cancelled_owned(Arc::clone(&connections).stock());
+        connections.run(async move { _ = stock.await });
         let positions = Positions::watch(store.clone(), stop.clone());
         Ok(Self {
             positions,
-            scout: Scout::new(broker.clone(), format!("doorbuster node {} (asks)", config.node.id)),
+            scout: Scout::new(broker.clone(), name("asks")),
             broker,
             store,
             node: config.node.id.clone(),
-            confirm_timeout: Duration::from_millis(config.partition.append_timeout_ms),
+            patience: Patience { late: Duration::from_millis(config.partition.append_timeout_ms), health },
             clock,
             newest: config.release.log_version(),
-            link,
+            connections,
             held: Mutex::new(HashMap::new()),
             stop: stop.drop_guard(),
-            keeper: Mutex::new(Some(task)),
         })
     }
 
-    /// Closes the connection: whatever this node still owned is free when this returns.
+    /// Closes all connections: whatever this node still owned is free when this returns.
     pub async fn stop(&self) {
         self.stop.token().cancel();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(keeper) = keeper {
-            // It ends by itself, within the bounds of a close; a panic in it has been reported by the runtime.
-            let _ = keeper.await;
-        }
+        self.connections.closed().await;
     }
 
     /// Tells how the broker is reached, now and whenever that changes; ends when nobody connects any more. "Down" comes first: the first
     /// attempt to connect is under way, and within some seconds it is "up" or "away".
     pub fn tell_reach<F: Fn(Reach)>(&self, tell: F) -> impl Future<Output = ()> + use<F> {
-        follow(self.link.clone(), reach, tell)
+        follow(self.connections.standing(), |standing: &Standing| reach(&standing.link()), tell)
     }
 
     async fn take(&self, partition: PartitionId) -> Result<Claim, ClaimError> {
-        let session = self.session().await?;
-        let held = self.lock(partition, session).await?;
+        self.connections.up().await?;
+        let held = self.lock(partition).await?;
         let (session, lost) = (Arc::clone(&held.session), held.lost.clone());
         let claimed = tokio::select! {
             claimed = self.climb(partition, &held) => claimed,
@@ -124,44 +128,62 @@ impl ClusterOwnership {
         }
     }
 
-    async fn session(&self) -> Result<Arc<Session>, ClaimError> {
-        let mut link = self.link.clone();
-        // The keeper leaves `Opening` within the bounds of its first attempt, and never comes back to it.
-        let link = link.wait_for(|link| !matches!(link, Link::Opening)).await;
-        match link.as_deref() {
-            Ok(Link::Up(session)) => Ok(Arc::clone(session)),
-            Ok(Link::Blocked(why)) => Err(BrokerError::Blocked(why.clone()).into()),
-            Ok(Link::Lost(why)) => Err(ClaimError::Unavailable(why.clone())),
-            Ok(Link::Away(why)) => Err(ClaimError::LogAway(why.clone())),
-            Ok(Link::Opening) | Err(_) => Err(ClaimError::Unavailable("the node is stopping".into())),
-        }
-    }
-
     /// Step 1. The channel that took the lock is the one that appends.
-    async fn lock(&self, partition: PartitionId, session: Arc<Session>) -> Result<Held, ClaimError> {
-        // A lock that an earlier claim of ours left on this connection is no reason to stay away.
-        let ours = self.held().get(&partition).is_some_and(|held| Arc::ptr_eq(&held.session, &session));
-        if !ours && self.scout.is_taken(partition).await? {
-            return Err(ClaimError::Taken);
-        }
-        let channel = session.confirming_channel().await?;
-        let held = Held { lost: session.lost().child_token(), session, channel };
-        // Noted before it is so: whoever drops this claim half-way can still be made to give the lock back.
-        if let Some(before) = self.held().insert(partition, held.clone()) {
-            before.lost.cancel();
-        }
+    async fn lock(&self, partition: PartitionId) -> Result<Held, ClaimError> {
+        let held = self.hold(partition).await?;
         match self.broker.topology().lock(&held.session, &held.channel, partition).await {
-            Ok(()) => Ok(held),
+            Ok(messages) => {
+                tokio::spawn(heed(messages, partition, Arc::clone(&held.session), held.lost.clone()));
+                Ok(held)
+            }
             Err(error) => {
                 held.lost.cancel();
+                self.held().remove(&partition);
                 if let BrokerError::Away(why) = &error {
                     // The lock may be ours without anybody knowing.
                     held.session.end(why);
                 }
-                self.held().remove(&partition);
+                self.connections.give_back(held.session);
                 Err(error.into())
             }
         }
+    }
+
+    /// A connection for the lock, noted before the lock is asked for: whoever drops this claim half-way can still be made to give it back.
+    async fn hold(&self, partition: PartitionId) -> Result<Held, ClaimError> {
+        let before = self.held().get(&partition).cloned();
+        if let Some(why) = before.as_ref().and_then(|before| before.session.blocked()) {
+            return Err(BrokerError::Blocked(why).into());
+        }
+        let (session, channel) = match before.filter(|before| before.session.over().is_none()) {
+            // A lock that an earlier claim of ours left is no reason to stay away.
+            Some(Held { session, lost, .. }) => {
+                lost.cancel();
+                let channel = session.confirming_channel().await.inspect_err(|error| session.end(&error.to_string()))?;
+                (session, channel)
+            }
+            None => {
+                if self.is_taken(partition).await? {
+                    return Err(ClaimError::Taken);
+                }
+                let lent = self.connections.take().await?;
+                let channel = lent.confirming_channel().await?;
+                (lent.keep(), channel)
+            }
+        };
+        let held = Held { lost: session.lost().child_token(), session, channel };
+        if let Some(before) = self.held().insert(partition, held.clone()) {
+            before.lost.cancel();
+        }
+        Ok(held)
+    }
+
+    async fn is_taken(&self, partition: PartitionId) -> Result<bool, ClaimError> {
+        let is_taken = self.scout.is_taken(partition).await;
+        if let Err(BrokerError::Away(why)) = &is_taken {
+            self.connections.complain(why);
+        }
+        Ok(is_taken?)
     }
 
     /// Everything after the lock.
@@ -173,7 +195,7 @@ impl ClusterOwnership {
                 self.broker.topology(),
                 (partition, epoch, version),
                 held.lost.clone(),
-                self.confirm_timeout,
+                self.patience.clone(),
                 self.clock,
             ))
         };
@@ -207,21 +229,41 @@ impl ClusterOwnership {
                 _ => None,
             }
         };
-        let Some(held) = held else { return };
-        if held.session.lost().is_cancelled() {
+        let Some(Held { session, channel, .. }) = held else { return };
+        if session.lost().is_cancelled() {
             return;
         }
-        if let Err(error) = self.broker.topology().unlock(&held.session, &held.channel, partition).await {
-            // A lock that stays with a living connection would keep everyone out for ever.
-            held.session.end(&format!("the lock of partition {partition} could not be given back: {error}"));
+        // A lock that stays with a living connection would keep everyone out for ever: unless this comes to its end, the connection goes.
+        let session = Lent::of(session);
+        if let Err(error) = self.broker.topology().unlock(&session, &channel, partition).await {
+            session.end(&format!("the lock of partition {partition} could not be given back: {error}"));
             return;
         }
-        held.session.close(held.channel).await;
+        session.close(channel).await;
+        self.connections.give_back(session.keep());
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<PartitionId, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until the lock is gone, and ends the claim if nobody here gave it up. So an owner that has nothing to write learns of it too; one
+/// that has asks after each confirm, because this may come late. It reads to the end, also when the claim is over: dropping the library's
+/// consumer would cancel it, and a cancel that meets the end of its channel ends the connection.
+async fn heed(mut messages: Messages, partition: PartitionId, session: Arc<Session>, lost: CancellationToken) {
+    let why = loop {
+        // What comes has been put there by a stranger.
+        if let Err(why) = messages.next().await {
+            break why;
+        }
+    };
+    // It ends with its connection too, and mostly does.
+    if lost.is_cancelled() || session.over().is_some() || session.channel().await.is_err() {
+        return;
+    }
+    tracing::error!(%partition, why, "the lock of partition {partition} is gone, and nobody here gave it up: {why}");
+    session.end(&format!("the lock of partition {partition} is gone"));
 }
 
 impl Ownership for ClusterOwnership {
@@ -250,9 +292,8 @@ impl From<BrokerError> for ClaimError {
         match error {
             BrokerError::Locked => Self::Taken,
             BrokerError::Blocked(_) => Self::LogAway(error.to_string()),
-            BrokerError::Url(_) | BrokerError::Away(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => {
-                Self::Unavailable(error.to_string())
-            }
+            BrokerError::Away(_) => Self::Disconnected(error.to_string()),
+            BrokerError::Url(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => Self::Unavailable(error.to_string()),
         }
     }
 }

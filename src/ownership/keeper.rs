@@ -1,23 +1,26 @@
-//! The node's one connection: opened, watched until it ends, opened again after a pause that grows. One task owns it; everyone
-//! else reads what it says. It never repairs a session and never keeps two.
+//! Whether there is a broker: one connection that is never lent, opened, watched until it ends, opened again after a pause that grows.
+//! While it lasts the others may be opened. It holds no lock and publishes nothing, so that nothing but the broker itself, or the way
+//! there, can hold it up. It never repairs a session and never keeps two.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, Ended, Session};
+use super::complaints::Complaints;
+use super::connections::Connections;
+use crate::broker::{Broker, BrokerError, Ended, HealthCheck, Session};
 use crate::domain::Partitions;
 
 /// What a claim can count on right now.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     /// The first attempt is under way.
     Opening,
     /// Connected, and the topology is there.
-    Up(Arc<Session>),
+    Up,
     /// The broker takes no messages; why.
     Blocked(String),
     /// The connection went; whether there is another is not known yet.
@@ -26,23 +29,8 @@ pub(super) enum Link {
     Away(String),
 }
 
-/// The least time between two lines about the same.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// What the log was told last of a broker that is away: it is asked several times a second.
-#[derive(Default)]
-struct Complaints(Option<(String, Instant)>);
-
-impl Complaints {
-    /// Whether this is to be told: another reason at once, the same one now and then.
-    fn is_due(&mut self, why: &str, now: Instant) -> bool {
-        let is_known = self.0.as_ref().is_some_and(|(told, at)| told == why && now.duration_since(*at) < COMPLAINT_INTERVAL);
-        if !is_known {
-            self.0 = Some((why.to_owned(), now));
-        }
-        !is_known
-    }
-}
+/// How long a broker that is there takes for the least of answers, at most.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) struct Keeper {
     pub(super) broker: Broker,
@@ -50,29 +38,32 @@ pub(super) struct Keeper {
     pub(super) partitions: Partitions,
     pub(super) delay_min: Duration,
     pub(super) delay_max: Duration,
+    pub(super) connections: Arc<Connections>,
+    pub(super) check: HealthCheck,
+    pub(super) stop: CancellationToken,
 }
 
 impl Keeper {
-    /// Keeps a connection until `stop`, then closes it: every lock of this node is free then.
-    pub(super) async fn run(self, link: watch::Sender<Link>, stop: CancellationToken) {
+    /// Keeps a connection until told to stop.
+    pub(super) async fn run(self) {
         let (mut delays, mut complaints) = (self.delays(), Complaints::default());
-        while !stop.is_cancelled() {
+        while !self.stop.is_cancelled() {
             match self.open().await {
                 Ok(session) => {
-                    tracing::info!(broker = %self.broker, "connected to the broker at {}", self.broker);
+                    tracing::info!(broker = %self.broker, server = session.address(), "connected to the broker at {}", session.address());
                     complaints = Complaints::default();
                     delays = self.delays();
-                    self.keep(session, &link, &stop).await;
+                    self.keep(session).await;
                 }
                 Err(why) => {
                     if complaints.is_due(&why, Instant::now()) {
                         tracing::warn!(broker = %self.broker, why, "no connection to the broker at {}", self.broker);
                     }
-                    link.send_replace(Link::Away(why));
+                    self.connections.set_link(Link::Away(why));
                 }
             }
             let pause = delays.next().unwrap_or(self.delay_max);
-            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
 
@@ -87,29 +78,27 @@ impl Keeper {
         }
     }
 
-    /// Lends the session until it ends, then closes its connection: its locks are free before the next one is opened.
-    async fn keep(&self, session: Session, link: &watch::Sender<Link>, stop: &CancellationToken) {
-        let session = Arc::new(session);
-        link.send_replace(Link::Up(Arc::clone(&session)));
-        let ended = tokio::select! {
-            ended = session.ended() => ended,
-            () = stop.cancelled() => Ended::Gone("the node is stopping".into()),
-        };
-        tracing::warn!(broker = %self.broker, why = %ended, "the broker session ended: {ended}");
-        match ended {
-            Ended::Gone(why) => drop(link.send_replace(Link::Lost(why))),
-            Ended::Blocked(why) => {
-                // A blocked broker does not read from this connection: it can be neither closed nor replaced (its locks
-                // stay) until the alarm is over.
-                link.send_replace(Link::Blocked(why));
-                tokio::select! {
-                    () = session.unblocked() => tracing::info!("the broker takes messages again"),
-                    () = stop.cancelled() => (),
-                }
-                link.send_replace(Link::Lost("the broker was blocked until now".into()));
+    /// Says that the broker is there until the session ends or the broker does not answer on it.
+    async fn keep(&self, session: Session) {
+        self.connections.set_link(Link::Up);
+        self.check.passed();
+        let ended = loop {
+            tokio::select! {
+                ended = session.ended() => break ended,
+                () = self.stop.cancelled() => break Ended::Gone("the node is stopping".into()),
+                () = self.check.wanted() => match timeout(CHECK_TIMEOUT, ask(&session)).await {
+                    Ok(Ok(())) => self.check.passed(),
+                    Ok(Err(error)) => session.end(&error.to_string()),
+                    Err(_) => session.end(&format!("the broker does not answer within {} ms", CHECK_TIMEOUT.as_millis())),
+                },
             }
-        }
-        session.shut().await;
+        };
+        let server = session.address();
+        tracing::warn!(broker = %self.broker, server, why = %ended, "the session with the broker at {server} ended: {ended}");
+        self.connections.set_link(Link::Lost(ended.to_string()));
+        self.connections.forget_spares();
+        // A broker that does not answer is not waited for: there is nothing of this connection's to be free.
+        self.connections.close_later(session);
     }
 
     fn delays(&self) -> impl Iterator<Item = Duration> + use<> {
@@ -122,19 +111,9 @@ impl Keeper {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_is_told_when_its_reason_changes_and_then_now_and_then() {
-        let (begin, mut complaints) = (Instant::now(), Complaints::default());
-        let mut is_due = |why, millis| complaints.is_due(why, begin + Duration::from_millis(millis));
-        assert!(is_due("refused", 0));
-        assert!((1..40).all(|attempt| !is_due("refused", attempt * 250)));
-        assert!(is_due("refused", 10_000));
-        assert!(!is_due("refused", 10_250));
-        assert!(is_due("no answer", 10_500));
-        assert!(is_due("refused", 10_750));
-    }
+/// The least that a broker can be asked.
+async fn ask(session: &Session) -> Result<(), BrokerError> {
+    let channel = session.channel().await?;
+    session.close(channel).await;
+    Ok(())
 }

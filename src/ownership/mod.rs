@@ -3,6 +3,8 @@
 mod applied;
 mod climb;
 mod cluster;
+mod complaints;
+mod connections;
 pub mod embedded;
 mod keeper;
 pub(crate) mod protocol;
@@ -55,6 +57,9 @@ pub enum ClaimError {
     /// The broker or the database did not do its part.
     #[error("{0}")]
     Unavailable(String),
+    /// There is no connection to the broker at this moment: whoever connects is at it, and says in the log what comes of it.
+    #[error("{0}")]
+    Disconnected(String),
     /// There is nothing to write to: the broker cannot be reached, or takes no messages; the file of an embedded server is gone.
     #[error("{0}")]
     LogAway(String),

@@ -1,5 +1,5 @@
-//! The steps to becoming a partition's owner: lock, epoch, fence, drain, load, look back, serve; as a plain state machine. It says
-//! what to do next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: what really claims is one
+//! The steps to becoming a partition's owner: lock, epoch, a look at the lock, fence, drain, load, look back, serve; as a plain state
+//! machine. It says what to do next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: what really claims is one
 //! shell around it ([`super::climb`]), the simulator another.
 
 use crate::breaks::{self, Break};
@@ -7,16 +7,17 @@ use crate::domain::{Epoch, PartitionId};
 use crate::event::Batch;
 
 /// One attempt to take a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Protocol {
     partition: PartitionId,
     step: Step,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Locking,
     CountingUp,
+    CheckingLock(Epoch),
     Fencing(Epoch),
     Draining(Epoch),
     Loading(Epoch),
@@ -33,6 +34,8 @@ pub(crate) enum Input {
     LockRefused,
     /// The database counted up to this epoch, and has us as its owner.
     EpochTaken(Epoch),
+    /// The exclusive queue is still ours.
+    LockHeld,
     /// The fence is in the log.
     FenceConfirmed,
     /// The projection is in this epoch.
@@ -48,6 +51,8 @@ pub(crate) enum Action {
     Lock,
     /// Count the epoch up in the database.
     TakeEpoch,
+    /// Ask whether the exclusive queue is still ours. If it is not, the attempt is over.
+    CheckLock,
     /// Publish this on the connection of the lock, and await the confirm.
     Fence(Batch),
     /// Read the projection's applied epoch.
@@ -83,7 +88,14 @@ impl Protocol {
             (Step::Locking, Input::LockRefused) if breaks::is_broken(Break::Lock) => (Step::CountingUp, Action::TakeEpoch),
             (Step::Locking, Input::LockRefused) => (Step::Over, Action::Taken),
             (Step::CountingUp, Input::EpochTaken(epoch)) if breaks::is_broken(Break::Fence) => (Step::Loading(epoch), Action::Load),
-            (Step::CountingUp, Input::EpochTaken(epoch)) => (Step::Fencing(epoch), Action::Fence(Batch::fence(self.partition, epoch))),
+            // The lock can go while its connection lives: somebody deletes the queue. If it is there when the epoch is taken, whoever has it
+            // next takes a later one. So epochs are in the order of the locks, and no fence ends an epoch whose lock was taken after its own.
+            (Step::CountingUp, Input::EpochTaken(epoch)) if !breaks::is_broken(Break::LockAtFence) => {
+                (Step::CheckingLock(epoch), Action::CheckLock)
+            }
+            (Step::CountingUp, Input::EpochTaken(epoch)) | (Step::CheckingLock(epoch), Input::LockHeld) => {
+                (Step::Fencing(epoch), Action::Fence(Batch::fence(self.partition, epoch)))
+            }
             (Step::Fencing(epoch), Input::FenceConfirmed) if breaks::is_broken(Break::Drain) => (Step::Loading(epoch), Action::Load),
             (Step::Fencing(epoch), Input::FenceConfirmed) => (Step::Draining(epoch), Action::ReadApplied),
             (Step::Draining(epoch), Input::Applied(applied)) => match applied.cmp(&epoch) {
@@ -120,13 +132,14 @@ mod tests {
     fn drained(to: u32) -> Protocol {
         let mut protocol = Protocol::new(PARTITION);
         assert_eq!(protocol.step(Input::LockGranted), Action::TakeEpoch);
-        assert_eq!(protocol.step(Input::EpochTaken(epoch(to))), Action::Fence(Batch::fence(PARTITION, epoch(to))));
+        assert_eq!(protocol.step(Input::EpochTaken(epoch(to))), Action::CheckLock);
+        assert_eq!(protocol.step(Input::LockHeld), Action::Fence(Batch::fence(PARTITION, epoch(to))));
         assert_eq!(protocol.step(Input::FenceConfirmed), Action::ReadApplied);
         protocol
     }
 
     #[test]
-    fn an_owner_locks_counts_fences_drains_loads_looks_back_and_serves() {
+    fn an_owner_locks_counts_checks_its_lock_fences_drains_loads_looks_back_and_serves() {
         let mut protocol = drained(7);
         assert_eq!(protocol.step(Input::Applied(epoch(6))), Action::ReadAppliedLater);
         assert_eq!(protocol.step(Input::Applied(epoch(7))), Action::Load);

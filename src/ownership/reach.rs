@@ -19,7 +19,7 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(10);
 /// What it comes to if it lasts.
 pub(super) fn reach(link: &Link) -> Reach {
     match link {
-        Link::Up(_) => Reach::Up,
+        Link::Up => Reach::Up,
         Link::Opening | Link::Blocked(_) => Reach::Down,
         Link::Lost(_) | Link::Away(_) => Reach::Away,
     }

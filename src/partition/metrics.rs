@@ -11,6 +11,7 @@ pub(super) struct Meters {
     batch_events: Histogram,
     commit_seconds: Histogram,
     drained_requests: Histogram,
+    late_confirms: Counter,
     restarts: Counter,
     panics: Counter,
     stopped: Gauge,
@@ -23,6 +24,7 @@ impl Meters {
             batch_events: histogram!("doorbuster_batch_size"),
             commit_seconds: histogram!("doorbuster_commit_seconds"),
             drained_requests: histogram!("doorbuster_drain_size"),
+            late_confirms: counter!("doorbuster_late_confirms_total", "partition" => label.clone()),
             restarts: counter!("doorbuster_partition_restarts_total", "partition" => label.clone()),
             panics: counter!("doorbuster_partition_panics_total", "partition" => label.clone()),
             stopped: gauge!("doorbuster_partition_stopped", "partition" => label),
@@ -42,6 +44,11 @@ impl Meters {
     /// A batch was confirmed after that time.
     pub(super) fn confirmed(&self, after: Duration) {
         self.commit_seconds.record(after.as_secs_f64());
+    }
+
+    /// A confirm did not come in time.
+    pub(super) fn late(&self) {
+        self.late_confirms.increment(1);
     }
 
     /// The owner had to start over.

@@ -22,6 +22,8 @@ struct Inner {
     epoch: Option<Epoch>,
     /// The number that no confirmed order of this epoch has reached.
     next_number: u64,
+    /// The number that no order of this epoch has reached that somebody was told of: more than the above if a confirm is late.
+    told_number: u64,
     keep_live: bool,
     orders: HashMap<OrderId, (Order, Sequence)>,
     /// The same, by buyer: of one who has very many, each goes as easily as of one who has few.
@@ -55,6 +57,12 @@ impl RecentOrders {
         }
     }
 
+    /// Orders below that number were told to be pending: whether they are will be known when a batch is confirmed, or never.
+    pub(crate) fn late(&self, next_number: u64) {
+        let mut inner = self.lock();
+        inner.told_number = next_number;
+    }
+
     /// The tables have everything up to that batch: drops it, at most so many changes of it. Returns whether there may be more.
     pub(crate) fn applied(&self, applied: Sequence, at_most: usize) -> bool {
         let mut inner = self.lock();
@@ -73,6 +81,7 @@ impl RecentOrders {
         let epoch = inner.epoch?;
         Some(match inner.orders.get(&id) {
             Some((order, _)) => Sighting::Known(*order),
+            None if id.epoch() == epoch && (inner.next_number..inner.told_number).contains(&id.number()) => Sighting::InDoubt,
             None => Sighting::Unknown { epoch, next_number: inner.next_number, in_tables: true },
         })
     }
@@ -177,6 +186,20 @@ mod tests {
         }
         assert!(!recent.applied(Sequence(1), 2));
         assert_eq!(recent.of_user(orders[0].user), Some(Vec::new()));
+    }
+
+    #[test]
+    fn an_order_that_was_told_to_be_pending_is_in_doubt_until_its_batch_is_confirmed() {
+        let recent = RecentOrders::default();
+        let (placed, gathered, never) = (order(0, 7, OrderStatus::Paid), order(1, 8, OrderStatus::Paid), order(2, 9, OrderStatus::Paid));
+        recent.begin(epoch(), false, std::iter::empty());
+        recent.late(2);
+        assert!([placed, gathered].iter().all(|order| recent.look_up(order.id) == Some(Sighting::InDoubt)));
+        assert!(matches!(recent.look_up(never.id), Some(Sighting::Unknown { next_number: 0, .. })), "nobody was told of it");
+        recent.confirmed(Sequence(1), &[placed], 1);
+        assert!(is_known(&recent, &placed) && recent.look_up(gathered.id) == Some(Sighting::InDoubt));
+        recent.confirmed(Sequence(2), &[gathered], 2);
+        assert!(is_known(&recent, &gathered));
     }
 
     #[test]

@@ -53,8 +53,7 @@ impl Task {
     }
 
     /// Waits for the append that a term left behind which panicked: its callers are answered (*pending*), but given up half-way it
-    /// would be in doubt to the log as well, and with RabbitMQ end the claims of all other partitions of this node. It ends within
-    /// `append_timeout`.
+    /// would be in doubt to the log as well, and with RabbitMQ end the partition's connection. It ends within the bounds of the log.
     async fn see_out_the_append(&mut self) {
         let Some(under_way) = self.under_way.take() else { return };
         let partition = self.partition;

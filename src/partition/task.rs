@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Hear;
@@ -39,7 +39,7 @@ pub struct Settings {
     pub batch_commands_max: usize,
     /// How long after its sale a commodity is closed.
     pub retention: Duration,
-    /// How long a confirm may take before the batch is in doubt.
+    /// How long a confirm may take before it is late: whoever waits for it is told "pending".
     pub append_timeout: Duration,
     /// How long a request may wait in the inbox.
     pub command_timeout: Duration,
@@ -119,6 +119,8 @@ pub(super) struct Task {
 pub(super) struct UnderWay {
     pub(super) append: Append,
     since: Instant,
+    /// Whoever waited for it has been answered, and nobody is to wait now.
+    is_late: bool,
 }
 
 /// Says that an engine serves, and feeds the board, for as long as it lives: also when the task panics.
@@ -233,6 +235,8 @@ impl Task {
                     told = Some(Busy::LogAway);
                 }
                 Err(ClaimError::Taken) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOCK),
+                // Whoever connects says it, once for all partitions.
+                Err(ClaimError::Disconnected(_)) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOG),
                 Err(error @ ClaimError::Unavailable(_)) => {
                     tracing::warn!(partition = %self.partition, %error, "cannot claim partition {} yet", self.partition);
                 }
@@ -271,6 +275,7 @@ pub(super) type Append = BoxFuture<'static, Result<(), InDoubt>>;
 enum Wake {
     Confirm(Result<(), InDoubt>),
     Lost,
+    Late,
     Requests(usize),
     LookAgain,
     Expiry,
@@ -301,12 +306,21 @@ impl Office {
         loop {
             if let Some(batch) = self.term.next_batch() {
                 task.meters.sent(batch.events.len());
-                task.under_way = Some(UnderWay { append: self.append(batch, task.settings.append_timeout), since: Instant::now() });
+                task.under_way = Some(UnderWay { append: self.append(batch), since: Instant::now(), is_late: false });
             }
             if !inbox_open && task.under_way.is_none() {
                 return End::Stopped;
             }
-            let room = if inbox_open { self.term.room() } else { 0 };
+            let is_late = task.under_way.as_ref().is_some_and(|under_way| under_way.is_late);
+            if is_late && task.stop.is_cancelled() {
+                // Nobody waits for it, and the next owner is not to either.
+                return End::Lost("told to stop while a confirm was late".into());
+            }
+            let room = match (inbox_open, is_late) {
+                (false, _) => 0,
+                (true, true) => task.settings.batch_commands_max,
+                (true, false) => self.term.room(),
+            };
             match self.wake(task, (&mut drained, room), look_again).await {
                 Wake::Confirm(Ok(())) => {
                     let UnderWay { since, .. } = task.under_way.take().expect("a confirm belongs to an append");
@@ -318,7 +332,16 @@ impl Office {
                 }
                 Wake::Confirm(Err(InDoubt(why))) => return End::Lost(why),
                 Wake::Lost => return End::Lost("the claim is gone".into()),
+                Wake::Late => {
+                    let bound_ms = task.settings.append_timeout.as_millis();
+                    tracing::debug!(partition = %self.partition, bound_ms, "partition {} has no confirm within {bound_ms} ms", self.partition);
+                    task.under_way.as_mut().expect("what is late is under way").is_late = true;
+                    task.meters.late();
+                    self.term.late();
+                }
                 Wake::Requests(0) => inbox_open = false,
+                // Nobody can accept anything while the broker does not answer, and everyone is told so at once (R9).
+                Wake::Requests(_) if is_late => drained.drain(..).for_each(|request| request.turn_away(Busy::LogAway)),
                 Wake::Requests(_) => {
                     self.take_all(&mut drained, &task.meters);
                     look_again = task.under_way.is_some().then(|| Instant::now() + GATHER);
@@ -343,15 +366,18 @@ impl Office {
     }
 
     async fn wake(&mut self, task: &mut Task, (drained, room): (&mut Vec<Request>, usize), look_again: Option<Instant>) -> Wake {
-        let Task { requests, stop, under_way, .. } = task;
+        let Task { requests, stop, under_way, settings, .. } = task;
+        let is_late = under_way.as_ref().is_some_and(|under_way| under_way.is_late);
+        let late_at = under_way.as_ref().filter(|_| !is_late).map(|under_way| under_way.since + settings.append_timeout);
         let expiry = self.term.engine().next_expiry().map(|at| self.nap_until(at));
         let Self { lost, chores, .. } = self;
         tokio::select! {
             biased;
             result = async { under_way.as_mut().expect("checked").append.as_mut().await }, if under_way.is_some() => Wake::Confirm(result),
             () = lost.cancelled() => Wake::Lost,
-            () = async { sleep_until(expiry.expect("checked")).await }, if expiry.is_some() && room > 0 => Wake::Expiry,
-            () = chores.due(), if room > 0 => Wake::Chore,
+            () = async { sleep_until(late_at.expect("checked")).await }, if late_at.is_some() => Wake::Late,
+            () = async { sleep_until(expiry.expect("checked")).await }, if expiry.is_some() && room > 0 && !is_late => Wake::Expiry,
+            () = chores.due(), if room > 0 && !is_late => Wake::Chore,
             () = stop.cancelled(), if !requests.is_closed() => Wake::Stop,
             () = async { sleep_until(look_again.expect("checked")).await }, if look_again.is_some() => Wake::LookAgain,
             count = requests.recv_many(drained, room), if room > 0 && look_again.is_none() => Wake::Requests(count),
@@ -364,12 +390,11 @@ impl Office {
         Instant::now() + Duration::from_millis(millis as u64)
     }
 
-    fn append(&mut self, batch: Batch, bound: Duration) -> Append {
+    fn append(&mut self, batch: Batch) -> Append {
         let log = Arc::clone(&self.log);
         let sent = self.traces.sent(&batch);
         Box::pin(async move {
-            let append = log.append_traced(batch, sent.contexts());
-            let result = timeout(bound, append).await.unwrap_or_else(|_| Err(InDoubt(format!("no confirm within {bound:?}"))));
+            let result = log.append_traced(batch, sent.contexts()).await;
             sent.ended(&result);
             result
         })

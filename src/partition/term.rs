@@ -182,6 +182,16 @@ impl<C: Hear<Reply>> Term<C> {
         more
     }
 
+    /// The confirm of the batch in flight is late: everyone who waits for it, or for what was decided behind it, hears what they would hear
+    /// if it never came. It may come all the same, and then what was decided holds: "pending" has become "accepted".
+    pub(crate) fn late(&mut self) {
+        // Before anybody is told of an order: who asks for it next must not hear that there is no such id.
+        self.recent.late(self.engine.next_number());
+        let in_flight = self.in_flight.as_mut().map(|in_flight| std::mem::take(&mut in_flight.waiting));
+        in_flight.into_iter().flatten().for_each(Waiter::in_doubt);
+        std::mem::take(&mut self.gathered.waiting).into_iter().for_each(Waiter::in_doubt);
+    }
+
     /// Answers everyone who still waits: this term will confirm nothing more. It asks nothing of the engine, so that it can be
     /// done after a panic in there.
     pub(crate) fn end(&mut self) {

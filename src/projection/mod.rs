@@ -276,16 +276,21 @@ impl Admission {
             return Ok(Outcome::Stopped);
         }
         let (epoch, sequence) = *self.positions.get(&partition).ok_or(Stop::Unknown { partition })?;
-        if batch.is_fence() {
-            return Ok(if batch.epoch > epoch { Outcome::Applied } else { Outcome::Skipped });
-        }
-        let (expected, found) = (Position { epoch, sequence: sequence.next() }, position_of(batch));
-        match found.cmp(&expected) {
-            std::cmp::Ordering::Less if breaks::is_broken(Break::OlderIsSkipped) => Ok(Outcome::Applied),
-            std::cmp::Ordering::Less => Ok(Outcome::Skipped),
-            std::cmp::Ordering::Equal => Ok(Outcome::Applied),
-            std::cmp::Ordering::Greater => Err(Stop::Gap { partition, expected, found }),
-        }
+        verdict(Position { epoch, sequence }, batch)
+    }
+}
+
+/// R5: what becomes of a batch when the projection is at that position, if nothing else is at fault.
+pub(crate) fn verdict(position: Position, batch: &Batch) -> Result<Outcome, Stop> {
+    if batch.is_fence() {
+        return Ok(if batch.epoch > position.epoch { Outcome::Applied } else { Outcome::Skipped });
+    }
+    let (expected, found) = (Position { sequence: position.sequence.next(), ..position }, position_of(batch));
+    match found.cmp(&expected) {
+        std::cmp::Ordering::Less if breaks::is_broken(Break::OlderIsSkipped) => Ok(Outcome::Applied),
+        std::cmp::Ordering::Less => Ok(Outcome::Skipped),
+        std::cmp::Ordering::Equal => Ok(Outcome::Applied),
+        std::cmp::Ordering::Greater => Err(Stop::Gap { partition: batch.partition, expected, found }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads along in the logs and holds every event to the rules of the sale, with a ledger of its own that shares no code with the
 //! engine or the projection. It is not part of the system: nothing in the world can see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::Memory;
 use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Sequence, Terms, Timestamp, UserId};
@@ -22,6 +22,8 @@ struct Ledger {
 pub(super) struct Auditor {
     /// By partition: the epoch of the last fence that counted, and the last sequence behind it.
     position: BTreeMap<PartitionId, (Epoch, Sequence)>,
+    /// What counts of what is in the logs.
+    counted: BTreeSet<(PartitionId, Epoch, Sequence)>,
     /// Who got a confirm in an epoch.
     confirmed: BTreeMap<(PartitionId, Epoch), usize>,
     commodities: BTreeMap<CommodityId, Ledger>,
@@ -30,24 +32,29 @@ pub(super) struct Auditor {
 }
 
 impl Auditor {
-    /// A batch entered a log; a confirm is on its way to that node.
-    pub(super) fn enqueued(&mut self, batch: &Batch, confirmed_to: Option<usize>) -> Result<(), String> {
-        let at = format!("batch {}/{} of partition {}", batch.epoch, batch.sequence, batch.partition);
+    /// A batch entered a log.
+    pub(super) fn enqueued(&mut self, batch: &Batch) -> Result<(), String> {
         self.batches += 1;
-        let counts = self.counts(batch);
-        if let Some(node) = confirmed_to {
-            if !counts {
-                return Err(format!("{at} is confirmed to node {node} and will be skipped"));
-            }
-            let owner = *self.confirmed.entry((batch.partition, batch.epoch)).or_insert(node);
-            if owner != node {
-                return Err(format!("{at} is confirmed to node {node}, and earlier ones of that epoch to node {owner}"));
+        if self.counts(batch) {
+            self.counted.insert((batch.partition, batch.epoch, batch.sequence));
+            for event in &batch.events {
+                self.event(event)
+                    .map_err(|what| format!("batch {}/{} of partition {}: {what}", batch.epoch, batch.sequence, batch.partition))?;
             }
         }
-        if counts {
-            for event in &batch.events {
-                self.event(event).map_err(|what| format!("{at}: {what}"))?;
-            }
+        Ok(())
+    }
+
+    /// A node has taken a confirm for the truth.
+    pub(super) fn believed(&mut self, node: usize, batch: (PartitionId, Epoch, Sequence)) -> Result<(), String> {
+        let (partition, epoch, sequence) = batch;
+        let at = format!("batch {epoch}/{sequence} of partition {partition}");
+        if !self.counted.contains(&batch) {
+            return Err(format!("{at} is confirmed to node {node} and will be skipped"));
+        }
+        let owner = *self.confirmed.entry((partition, epoch)).or_insert(node);
+        if owner != node {
+            return Err(format!("{at} is confirmed to node {node}, and earlier ones of that epoch to node {owner}"));
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ use crate::event::{self, Batch};
 pub(super) enum Frame {
     Lock(PartitionId),
     Unlock(PartitionId),
+    /// Is the lock still there, and this connection's?
+    AskLock(PartitionId),
     Publish(PartitionId, Vec<u8>),
 }
 
@@ -25,6 +27,9 @@ pub(super) enum Notice {
     Locked(PartitionId),
     LockRefused(PartitionId),
     Confirmed(PartitionId, Epoch, Sequence),
+    StillLocked(PartitionId, bool),
+    /// The lock has been deleted by somebody else. Comes late, and behind confirms of what was written without it.
+    LockGone(PartitionId),
     Closed,
 }
 
@@ -61,6 +66,8 @@ pub(super) struct Broker {
     queues: Vec<Queue>,
     /// Read from connections that are gone, each in its order.
     late: Vec<VecDeque<(PartitionId, Vec<u8>)>>,
+    /// Whose lock was deleted, and who has not been told yet.
+    bereft: Vec<(usize, PartitionId)>,
     pub(super) away: bool,
     pub(super) blocked: bool,
 }
@@ -73,6 +80,7 @@ impl Broker {
             locks: vec![None; partitions],
             queues: (0..partitions).map(|_| Queue::default()).collect(),
             late: Vec::new(),
+            bereft: Vec::new(),
             away: false,
             blocked: false,
         }
@@ -107,10 +115,19 @@ impl Broker {
         self.connections[connection].left = true;
     }
 
+    /// Somebody deletes a lock while its connection lives.
+    pub(super) fn delete_lock(&mut self, partition: PartitionId) {
+        self.bereft.extend(self.locks[usize::from(partition.get())].take().map(|holder| (holder, partition)));
+    }
+
     /// Handles one frame of some connection, or the end of one.
     pub(super) fn work(&mut self, dice: &mut Dice, auditor: &mut Auditor) -> Result<(), String> {
         if self.away || self.blocked {
             return Ok(());
+        }
+        if !self.bereft.is_empty() && dice.one_in(20) {
+            let (holder, partition) = self.bereft.swap_remove(0);
+            self.connections[holder].notices.push_back(Notice::LockGone(partition));
         }
         let ready = |connection: &Connection| connection.open && !connection.cut && (connection.left || !connection.frames.is_empty());
         let busy: Vec<usize> = (0..self.connections.len()).filter(|index| ready(&self.connections[*index])).collect();
@@ -131,7 +148,7 @@ impl Broker {
         }
         let which = dice.below(self.late.len());
         if let Some((partition, bytes)) = self.late[which].pop_front() {
-            self.enqueue(partition, bytes, None, auditor)?;
+            self.enqueue(partition, bytes, auditor)?;
         }
         if self.late[which].is_empty() {
             self.late.swap_remove(which);
@@ -154,7 +171,7 @@ impl Broker {
         } else {
             let publish = |frame| match frame {
                 Frame::Publish(partition, bytes) => Some((partition, bytes)),
-                Frame::Lock(_) | Frame::Unlock(_) => None,
+                Frame::Lock(_) | Frame::Unlock(_) | Frame::AskLock(_) => None,
             };
             let late: VecDeque<_> = read.into_iter().filter_map(publish).collect();
             if !late.is_empty() {
@@ -205,6 +222,7 @@ impl Broker {
         let still = |connection: &Connection| !connection.open || !connection.left && connection.frames.is_empty();
         let read = |connection: &Connection| connection.left || connection.notices.is_empty();
         self.late.is_empty()
+            && self.bereft.is_empty()
             && self.connections.iter().all(|connection| still(connection) && read(connection))
             && self.queues.iter().all(|queue| queue.acknowledged == queue.entries.len())
     }
@@ -223,23 +241,21 @@ impl Broker {
                     *lock = None;
                 }
             }
+            Frame::AskLock(partition) => {
+                let is_there = self.locks[usize::from(partition.get())] == Some(index);
+                self.connections[index].notices.push_back(Notice::StillLocked(partition, is_there));
+            }
             Frame::Publish(partition, bytes) => {
-                let batch = self.enqueue(partition, bytes, Some(index), auditor)?;
+                let batch = self.enqueue(partition, bytes, auditor)?;
                 self.connections[index].notices.push_back(Notice::Confirmed(partition, batch.epoch, batch.sequence));
             }
         }
         Ok(())
     }
 
-    fn enqueue(
-        &mut self,
-        partition: PartitionId,
-        bytes: Vec<u8>,
-        confirmed_to: Option<usize>,
-        auditor: &mut Auditor,
-    ) -> Result<Batch, String> {
+    fn enqueue(&mut self, partition: PartitionId, bytes: Vec<u8>, auditor: &mut Auditor) -> Result<Batch, String> {
         let batch = event::decode(&bytes).map_err(|error| error.to_string())?;
-        auditor.enqueued(&batch, confirmed_to.map(|index| self.connections[index].node))?;
+        auditor.enqueued(&batch)?;
         self.queue(partition).entries.push(bytes);
         Ok(batch)
     }

@@ -8,9 +8,12 @@ mod broker;
 mod consumer;
 mod crowd;
 mod dice;
+#[cfg(test)]
+mod exhaustive;
 mod finish;
 mod network;
 mod node;
+mod seat;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -1,73 +1,15 @@
-//! A spike node: one connection to the broker and a seat for each partition. A shell around the ownership protocol and the
-//! term, as the cluster's ownership and the partition task are; it decides nothing that they decide.
-
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::rc::Rc;
-use std::sync::Arc;
+//! A spike node: a seat for each partition, and what it hears from the broker. It decides nothing that protocol and term decide.
 
 use super::broker::{Frame, Notice};
-use super::network::{Ask, CallId, Said};
+use super::network::{Ask, CallId};
+use super::seat::{Ear, Outbox, Request, Seat, Stage, asks_for_the_lock};
 use super::world::Env;
-use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
-use crate::engine::Snapshot;
-use crate::event::{self, Batch, Event, LogVersion};
 use crate::ownership::protocol::{Action, Input, Protocol};
-use crate::partition::{Bounds, Busy, Hear, RecentOrders, Reply, Term};
+use crate::partition::Term;
 
 /// The start of simulated time, in Unix milliseconds.
 const DAWN_MS: i64 = 1_800_000_000_000;
-
-type Outbox = Rc<RefCell<Vec<(CallId, Said)>>>;
-
-/// Whoever waits for a call.
-pub(super) struct Ear {
-    call: CallId,
-    outbox: Outbox,
-}
-
-impl Hear<Reply> for Ear {
-    fn hear(self, reply: Reply) {
-        self.outbox.borrow_mut().push((self.call, Said::Reply(reply)));
-    }
-}
-
-struct Request {
-    call: CallId,
-    ask: Ask,
-    arrived: Timestamp,
-    waiting_since: u64,
-}
-
-enum Stage {
-    Idle,
-    Claiming {
-        protocol: Protocol,
-        todo: Action,
-        /// In which version it will write, as was read when it began.
-        version: LogVersion,
-        /// What was loaded, until the look back.
-        loaded: Option<Snapshot>,
-        /// When the broker was asked for something that it has not answered yet.
-        asked_at: Option<u64>,
-    },
-    Serving {
-        term: Box<Term<Ear>>,
-        version: LogVersion,
-        sent_at: u64,
-    },
-}
-
-/// What a node has of one partition.
-struct Seat {
-    partition: PartitionId,
-    stage: Stage,
-    inbox: VecDeque<Request>,
-    retry_at: u64,
-    #[cfg(test)]
-    kept: Option<Box<Term<Ear>>>,
-}
 
 /// A process.
 pub(super) struct Node {
@@ -85,7 +27,8 @@ pub(super) struct Node {
     pub(super) clock_drift: i64,
     /// The members it knows of, one bit each.
     pub(super) view: usize,
-    session: Option<usize>,
+    /// Connections that a seat has given back, for whichever wants one next.
+    spares: Vec<usize>,
     seats: Vec<Seat>,
     outbox: Outbox,
 }
@@ -103,7 +46,7 @@ impl Node {
             clock_error: 0,
             clock_drift: 0,
             view: 0,
-            session: None,
+            spares: Vec::new(),
             seats,
             outbox,
         }
@@ -114,12 +57,10 @@ impl Node {
         if env.dice.percent(15) && !self.isolated && !env.tables.is_away() {
             self.view = env.members;
         }
-        if self.session.is_none() && !self.isolated && env.dice.percent(40) {
-            self.session = env.broker.connect(self.index);
-        }
+        self.connect(env);
         // What has arrived is not always what is looked at first: a node that slept acts on what it knew.
         if env.dice.percent(60) {
-            self.listen(env);
+            self.listen(env)?;
             self.watch_the_time(env);
         }
         for seat in 0..self.seats.len() {
@@ -136,7 +77,8 @@ impl Node {
     /// The process is killed: all that it had in memory is gone.
     pub(super) fn kill(&mut self, env: &mut Env) {
         self.outbox.borrow_mut().clear();
-        (self.up, self.paused, self.session) = (false, false, None);
+        (self.up, self.paused) = (false, false);
+        self.spares.clear();
         self.seats.iter_mut().for_each(|seat| *seat = Seat::new(seat.partition));
         env.broker.deafen(self.index);
     }
@@ -152,14 +94,20 @@ impl Node {
         Ok(())
     }
 
-    /// Its connection to the broker, as far as it knows.
-    pub(super) const fn session(&self) -> Option<usize> {
-        self.session
+    /// Its connections to the broker, as far as it knows.
+    pub(super) fn sessions(&self) -> Vec<usize> {
+        self.seats.iter().flat_map(|seat| [seat.session, seat.astray]).flatten().chain(self.spares.iter().copied()).collect()
     }
 
     /// Whether an engine takes up calls here.
     pub(super) fn serves(&self, partition: PartitionId) -> bool {
         matches!(self.seats[usize::from(partition.get())].stage, Stage::Serving { .. })
+    }
+
+    /// Whether a claim is about to read its snapshot here.
+    #[cfg(test)]
+    pub(super) fn is_loading(&self, partition: PartitionId) -> bool {
+        matches!(self.seats[usize::from(partition.get())].stage, Stage::Claiming { todo: Action::Load, .. })
     }
 
     /// The engine that serves a partition here.
@@ -193,16 +141,42 @@ impl Node {
         !self.draining && super::world::placed_on(self.seats.len(), self.view, partition) == Some(self.index)
     }
 
-    fn listen(&mut self, env: &mut Env) {
-        for _ in 0..4 {
-            let Some(notice) = self.session.and_then(|session| env.broker.hear(session)) else { return };
-            match notice {
-                Notice::Locked(partition) => self.answered(partition, Input::LockGranted, env),
-                Notice::LockRefused(partition) => self.answered(partition, Input::LockRefused, env),
-                Notice::Confirmed(partition, epoch, sequence) => self.confirmed(partition, epoch, sequence, env),
-                Notice::Closed => self.end_session(env),
+    /// Sees to it that each partition it is to own has a connection.
+    fn connect(&mut self, env: &mut Env) {
+        self.spares.retain(|spare| {
+            let is_there = env.broker.hear(*spare).is_none();
+            if !is_there {
+                env.broker.leave(*spare);
+            }
+            is_there
+        });
+        for index in 0..self.seats.len() {
+            if self.seats[index].session.is_some() || !self.wants(self.seats[index].partition) {
+                continue;
+            }
+            self.seats[index].session = self.spares.pop();
+            if self.seats[index].session.is_none() && !self.isolated && env.dice.percent(40) {
+                self.seats[index].session = env.broker.connect(self.index);
             }
         }
+    }
+
+    fn listen(&mut self, env: &mut Env) -> Result<(), String> {
+        for index in 0..self.seats.len() {
+            for _ in 0..4 {
+                let Seat { session, astray, .. } = self.seats[index];
+                let heard = session.and_then(|session| env.broker.hear(session));
+                match heard.or_else(|| astray.and_then(|astray| env.broker.hear(astray))) {
+                    Some(Notice::Locked(partition)) => self.answered(partition, Input::LockGranted, env),
+                    Some(Notice::LockRefused(partition)) => self.answered(partition, Input::LockRefused, env),
+                    Some(Notice::Confirmed(partition, epoch, sequence)) => self.confirmed(partition, (epoch, sequence), env)?,
+                    Some(Notice::StillLocked(partition, true)) => self.still_locked(partition, env)?,
+                    Some(Notice::StillLocked(..) | Notice::LockGone(_) | Notice::Closed) => self.end_session(index, env),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The broker has done what a claim asked it to.
@@ -219,44 +193,71 @@ impl Node {
         }
     }
 
-    fn confirmed(&mut self, partition: PartitionId, epoch: Epoch, sequence: Sequence, env: &mut Env) {
-        match &mut self.seats[usize::from(partition.get())].stage {
+    /// What was sent is in the log. It counts if the lock was there until now: what the broker says of a lock that is lost may come late.
+    fn confirmed(&mut self, partition: PartitionId, batch: (Epoch, Sequence), env: &mut Env) -> Result<(), String> {
+        let seat = &mut self.seats[usize::from(partition.get())];
+        let Some(session) = seat.session else { return Ok(()) };
+        seat.confirmed = Some(batch);
+        if !asks_for_the_lock() {
+            return self.still_locked(partition, env);
+        }
+        env.broker.send(session, Frame::AskLock(partition));
+        Ok(())
+    }
+
+    fn still_locked(&mut self, partition: PartitionId, env: &mut Env) -> Result<(), String> {
+        let seat = &mut self.seats[usize::from(partition.get())];
+        if let Stage::Claiming { todo: Action::CheckLock, .. } = &seat.stage {
+            self.answered(partition, Input::LockHeld, env);
+            return Ok(());
+        }
+        let Some((epoch, sequence)) = seat.confirmed.take() else { return Ok(()) };
+        match &mut seat.stage {
             Stage::Serving { term, .. } if sequence != Sequence::FENCE => {
+                env.auditor.believed(self.index, (partition, epoch, sequence))?;
                 term.confirmed();
                 env.trail.note(env.now, || format!("node {}: {partition}/{epoch}/{sequence} is confirmed", self.index));
             }
-            Stage::Claiming { .. } => self.answered(partition, Input::FenceConfirmed, env),
+            Stage::Claiming { .. } => {
+                env.auditor.believed(self.index, (partition, epoch, sequence))?;
+                self.answered(partition, Input::FenceConfirmed, env);
+            }
             Stage::Serving { .. } | Stage::Idle => {}
         }
+        Ok(())
     }
 
-    /// What takes too long is in doubt, and with it the whole connection.
+    /// What takes too long is told to whoever waits; it is in doubt when the broker answers others, or has had time enough.
     fn watch_the_time(&mut self, env: &mut Env) {
-        let since = self.seats.iter().filter_map(Seat::waiting_since).min();
-        if self.session.is_some() && since.is_some_and(|since| env.now > since + env.weather.append_timeout_ms) {
-            self.end_session(env);
+        for index in 0..self.seats.len() {
+            let Some(since) = self.seats[index].waiting_since() else { continue };
+            let (waited, bound) = (env.now.saturating_sub(since), env.weather.append_timeout_ms);
+            if waited > bound {
+                self.seats[index].tell_late();
+                if waited > bound * 3 || env.dice.percent(30) {
+                    self.end_session(index, env);
+                }
+            }
         }
     }
 
-    /// The connection is used no longer: every claim on it is over, and what was in flight is in doubt (R2).
-    fn end_session(&mut self, env: &mut Env) {
-        env.trail.note(env.now, || format!("node {}: the session is over", self.index));
-        if let Some(session) = self.session.take() {
-            env.broker.leave(session);
-        }
-        for seat in &mut self.seats {
-            match std::mem::replace(&mut seat.stage, Stage::Idle) {
-                #[cfg(test)]
-                Stage::Serving { term, .. } if breaks::is_broken(Break::StartOver) => seat.kept = Some(term),
-                Stage::Serving { mut term, .. } => term.end(),
-                Stage::Claiming { .. } | Stage::Idle => {}
-            }
+    /// The connection of a partition is used no longer: the claim on it is over, and what was in flight is in doubt (R2).
+    fn end_session(&mut self, index: usize, env: &mut Env) {
+        let seat = &mut self.seats[index];
+        env.trail.note(env.now, || format!("node {}: the session of partition {} is over", self.index, seat.partition));
+        seat.confirmed = None;
+        seat.session.take().into_iter().chain(seat.astray.take()).for_each(|session| env.broker.leave(session));
+        match std::mem::replace(&mut seat.stage, Stage::Idle) {
+            #[cfg(test)]
+            Stage::Serving { term, .. } if crate::breaks::is_broken(crate::breaks::Break::StartOver) => seat.kept = Some(term),
+            Stage::Serving { mut term, .. } => term.end(),
+            Stage::Claiming { .. } | Stage::Idle => {}
         }
     }
 
     fn attend(&mut self, index: usize, env: &mut Env) -> Result<(), String> {
         let (wanted, clock) = (self.wants(self.seats[index].partition), self.clock(env.now));
-        let Some(session) = self.session else {
+        let Some(session) = self.seats[index].session else {
             self.seats[index].turn_away(env, &self.outbox, !wanted);
             return Ok(());
         };
@@ -268,7 +269,7 @@ impl Node {
                 seat.stage = Stage::Claiming { protocol, todo, version, loaded: None, asked_at: Some(env.now) };
             }
             Stage::Idle => seat.turn_away(env, &self.outbox, !wanted),
-            Stage::Claiming { asked_at: Some(_), .. } if !wanted => self.end_session(env),
+            Stage::Claiming { asked_at: Some(_), .. } if !wanted => self.end_session(index, env),
             Stage::Claiming { .. } if !wanted => seat.give_up(session, env),
             Stage::Claiming { asked_at: Some(_), .. } => seat.turn_away(env, &self.outbox, false),
             // Nothing can be read or counted up from here.
@@ -281,179 +282,9 @@ impl Node {
                 seat.serve(self.index, session, clock, wanted, env, &self.outbox)?;
             }
         }
-        Ok(())
-    }
-}
-
-impl Seat {
-    fn new(partition: PartitionId) -> Self {
-        Self {
-            partition,
-            stage: Stage::Idle,
-            inbox: VecDeque::new(),
-            retry_at: 0,
-            #[cfg(test)]
-            kept: None,
-        }
-    }
-
-    fn waiting_since(&self) -> Option<u64> {
-        match &self.stage {
-            Stage::Idle => None,
-            Stage::Claiming { asked_at, .. } => *asked_at,
-            Stage::Serving { term, sent_at, .. } => term.is_waiting().then_some(*sent_at),
-        }
-    }
-
-    /// Answers calls that waited too long to be taken up; all of them, if there is no task for them any more.
-    fn turn_away(&mut self, env: &Env, outbox: &Outbox, all: bool) {
-        while let Some(request) = self.inbox.pop_front_if(|request| all || env.now > request.waiting_since + env.weather.command_timeout_ms)
-        {
-            decline(request, outbox, if all { Busy::Unavailable } else { Busy::Overloaded });
-        }
-        while self.inbox.len() > env.weather.inbox_depth_max {
-            let request = self.inbox.pop_back().expect("there are more than the bound");
-            decline(request, outbox, Busy::Overloaded);
-        }
-    }
-
-    fn give_up(&mut self, session: usize, env: &mut Env) {
-        env.broker.send(session, Frame::Unlock(self.partition));
-        (self.stage, self.retry_at) = (Stage::Idle, env.now + env.weather.step_ms_max * 20);
-    }
-
-    /// Does the next thing on the way to becoming the owner.
-    fn climb(&mut self, node: usize, session: usize, env: &mut Env) -> Result<(), String> {
-        let partition = self.partition;
-        let Stage::Claiming { protocol, todo, version, loaded, asked_at } = &mut self.stage else { return Ok(()) };
-        let version = *version;
-        let fails = env.tables.is_away() || env.weather.weights.fault > 0 && env.dice.one_in(60);
-        match todo.clone() {
-            Action::Lock | Action::Taken => {}
-            Action::TakeEpoch => {
-                // Even if nobody hears of it.
-                let epoch = (!env.tables.is_away()).then(|| env.tables.claim_epoch(partition));
-                match epoch.filter(|_| !fails) {
-                    Some(epoch) => *todo = protocol.step(Input::EpochTaken(epoch)),
-                    None => self.give_up(session, env),
-                }
-            }
-            Action::Fence(fence) => {
-                env.broker.send(session, Frame::Publish(partition, bytes(&fence, version)));
-                *asked_at = Some(env.now);
-            }
-            Action::ReadApplied | Action::ReadAppliedLater | Action::Load if fails => self.give_up(session, env),
-            Action::ReadApplied | Action::ReadAppliedLater => {
-                *todo = protocol.step(Input::Applied(env.tables.position(partition).0));
-            }
-            Action::Overtaken { .. } => self.give_up(session, env),
-            Action::Load => {
-                *loaded = Some(env.tables.snapshot(partition, version < LogVersion::V2)?);
-                *todo = protocol.step(Input::Loaded);
-            }
-            Action::Serve(epoch) => {
-                let snapshot = loaded.take().ok_or("what is served is loaded")?;
-                if breaks::is_broken(Break::Fence) {
-                    env.tables.force_position(partition, epoch);
-                    env.auditor.forced(partition, epoch);
-                }
-                let term = self.begin((epoch, version), snapshot, env)?;
-                self.stage = Stage::Serving { term, version, sent_at: 0 };
-                env.epochs += 1;
-                env.trail.note(env.now, || format!("node {node}: serves partition {partition} in epoch {epoch}"));
-            }
+        if matches!(self.seats[index].stage, Stage::Idle) {
+            self.spares.extend(self.seats[index].session.take());
         }
         Ok(())
-    }
-
-    fn begin(&mut self, (epoch, version): (Epoch, LogVersion), snapshot: Snapshot, env: &Env) -> Result<Box<Term<Ear>>, String> {
-        #[cfg(test)]
-        if let Some(kept) = self.kept.take() {
-            return Ok(Box::new(kept.carry_on(epoch)));
-        }
-        let bounds = Bounds {
-            batch_commands_max: env.weather.batch_commands_max,
-            with_older_releases: version < LogVersion::V2,
-            confirm_is_applied: false,
-        };
-        let recent = Arc::<RecentOrders>::default();
-        Term::begin((self.partition, epoch), snapshot, bounds, recent).map(Box::new).map_err(|error| error.to_string())
-    }
-
-    /// Hears how far the tables are, forgets what they have, closes what is over.
-    fn do_chores(&mut self, clock: Timestamp, env: &mut Env) {
-        let Stage::Serving { term, .. } = &mut self.stage else { return };
-        if env.tables.is_away() || !env.dice.percent(env.weather.chores_percent) {
-            return;
-        }
-        let (epoch, sequence) = env.tables.position(self.partition);
-        if epoch == term.engine().epoch() {
-            term.applied(sequence);
-        }
-        let at_most = *env.dice.pick(&[1, 3, 1_000]).unwrap_or(&3);
-        while term.drop_applied(at_most) {}
-        term.forget(at_most);
-        if term.room() > 0 && env.dice.percent(20) {
-            term.close_ended(clock, clock.minus_millis(env.weather.retention_ms), 1);
-        }
-    }
-
-    /// Takes calls up, ends holds, sends what was gathered; or leaves, when it has nothing left to do.
-    fn serve(&mut self, node: usize, session: usize, clock: Timestamp, wanted: bool, env: &mut Env, outbox: &Outbox) -> Result<(), String> {
-        self.turn_away(env, outbox, false);
-        let Stage::Serving { term, version, sent_at } = &mut self.stage else { return Ok(()) };
-        let first = term.gathered().len();
-        for _ in 0..env.dice.below(term.room() + 1) {
-            let Some(Request { call, ask, arrived, .. }) = self.inbox.pop_front() else { break };
-            let ear = Ear { call, outbox: Rc::clone(outbox) };
-            let now = if breaks::is_broken(Break::WindowWithDecrement) { arrived } else { clock };
-            match ask {
-                Ask::Command(command) => term.command(now, command, ear),
-                Ask::Lookup(order) => {
-                    let sighting = term.look_up(order).ok_or(Busy::Unavailable);
-                    outbox.borrow_mut().push((ear.call, Said::Sighting(sighting)));
-                }
-            }
-        }
-        decided_at(&term.gathered()[first..], clock)?;
-        if term.room() > 0 && term.engine().next_expiry().is_some_and(|at| at <= clock) && env.dice.percent(50) {
-            term.expire(clock);
-        }
-        if let Some(batch) = term.next_batch() {
-            env.trail.note(env.now, || sends(node, &batch));
-            env.broker.send(session, Frame::Publish(self.partition, bytes(&batch, *version)));
-            *sent_at = env.now;
-        }
-        if !wanted && self.inbox.is_empty() && !term.is_waiting() {
-            // What was gathered is sent and confirmed: nobody waits any more.
-            self.give_up(session, env);
-        }
-        Ok(())
-    }
-}
-
-fn sends(node: usize, batch: &Batch) -> String {
-    format!("node {node}: sends {}/{}/{}: {:?}", batch.partition, batch.epoch, batch.sequence, batch.events)
-}
-
-/// A batch on the wire.
-fn bytes(batch: &Batch, version: LogVersion) -> Vec<u8> {
-    event::encode(batch, version).expect("nothing is decided that the version cannot hold")
-}
-
-/// R4: an order is placed at the time it is decided, on the clock of the one who decides it.
-fn decided_at(events: &[Event], clock: Timestamp) -> Result<(), String> {
-    let strange = events.iter().find_map(|event| match event {
-        Event::Placed { order, .. } if order.id.placed_at() != clock => Some(order.id),
-        _ => None,
-    });
-    strange.map_or(Ok(()), |id| Err(format!("order {id} is decided at {clock} and placed at {}", id.placed_at())))
-}
-
-fn decline(request: Request, outbox: &Outbox, busy: Busy) {
-    let ear = Ear { call: request.call, outbox: Rc::clone(outbox) };
-    match request.ask {
-        Ask::Command(_) => ear.hear(Reply::Busy(busy)),
-        Ask::Lookup(_) => outbox.borrow_mut().push((ear.call, Said::Sighting(Err(busy)))),
     }
 }

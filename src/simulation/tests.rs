@@ -12,8 +12,8 @@ const BROKEN_SEEDS: u64 = 20;
 /// The same of a rule that takes two things at a time: a row under way, and a change of the same order that is forgotten meanwhile.
 const RARELY_BROKEN_SEEDS: u64 = 100;
 
-/// A world in which a snapshot is read between the fence of a later owner and the news of the lost session: few are such.
-const OVERTAKEN_SEED: u64 = 11_378;
+/// The same of a rule that takes two things at a time of one node: its lock is lost, and what it sends beside the lock's connection arrives.
+const SELDOM_BROKEN_SEEDS: u64 = 500;
 
 fn clean(seed: u64) -> Report {
     run(seed, STEPS, false).unwrap_or_else(|failure| panic!("{failure}"))
@@ -55,7 +55,7 @@ fn seen_broken_within(seeds: u64, rule: Break) -> String {
 #[test]
 fn r1_an_answer_before_the_confirm_is_found() {
     let what = seen_broken(Break::ConfirmBeforeReply);
-    assert!(what.contains("was accepted and has no row") || what.contains("was shown as"), "{what}");
+    assert!(["was accepted and has no row", "was shown as", "the restocks come to"].iter().any(|words| what.contains(words)), "{what}");
 }
 
 #[test]
@@ -87,13 +87,28 @@ fn an_owner_that_does_not_drain_is_found() {
 
 #[test]
 fn an_owner_that_does_not_look_back_is_found() {
-    let what = with(Break::LookBack, || run(OVERTAKEN_SEED, STEPS, false)).unwrap_err().what;
-    assert!(what.contains("is of epoch") && what.contains("only begins"), "{what}");
+    let broken = |seed| with(Break::LookBack, || overtaken(seed)).err();
+    let what = (0..BROKEN_SEEDS).find_map(broken).expect("nobody looks back, and somebody sees it");
+    // It serves from a state that is over, or cannot even begin with it.
+    assert!(what.contains("does not come to rest") || what.contains("is of epoch") && what.contains("only begins"), "{what}");
 }
 
 #[test]
 fn an_owner_without_the_lock_is_found() {
     let what = seen_broken(Break::Lock);
+    assert!(what.contains("will be skipped"), "{what}");
+}
+
+/// A lock that is deleted while its connection lives: the next owner fences, and what the first one had sent is confirmed all the same.
+#[test]
+fn an_owner_that_does_not_look_at_its_lock_when_a_confirm_comes_is_found() {
+    let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::LockAtConfirm);
+    assert!(what.contains("will be skipped"), "{what}");
+}
+
+#[test]
+fn an_owner_that_appends_beside_the_connection_of_its_lock_is_found() {
+    let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::ConnectionOfTheLock);
     assert!(what.contains("will be skipped"), "{what}");
 }
 
@@ -135,6 +150,42 @@ fn seed_139_a_superseded_owner_denied_an_order_of_its_successor() {
 /// A claim went on loading after its session had been lost and the next owner had begun to sell: the snapshot held orders of a later
 /// epoch, the engine refused it, and the partition stopped at that node for good. A claim now looks back after loading.
 #[test]
-fn an_overtaken_claim_loaded_orders_of_its_successor() {
-    clean(OVERTAKEN_SEED);
+fn an_overtaken_claim_is_given_up() {
+    for seed in 0..BROKEN_SEEDS {
+        overtaken(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    }
+}
+
+/// A world in which a snapshot is read when a later owner has sold, mostly before the news that the own session is over: hardly one comes to
+/// that by chance.
+fn overtaken(seed: u64) -> Result<(), String> {
+    let mut world = World::new(seed, Trail::new(false));
+    let weights = &mut world.env.weather.weights;
+    (weights.fault, weights.operator, weights.buyer) = (0, 20, 120);
+    let partition = world.env.partitions.iter().next().expect("there is one");
+    let is_loading = |world: &World| world.nodes.iter().position(|node| node.is_loading(partition));
+    let Some(node) = until(&mut world, is_loading)? else { return Ok(()) };
+    world.nodes[node].paused = true;
+    for session in world.nodes[node].sessions() {
+        world.env.broker.kill(session, &mut world.env.dice, &mut world.env.auditor)?;
+    }
+    world.count_members();
+    let epoch = world.env.tables.position(partition).0;
+    let of_later =
+        |world: &World| world.env.tables.orders().iter().any(|row| row.order.id.partition() == partition && row.order.id.epoch() > epoch);
+    until(&mut world, |world| of_later(world).then_some(()))?;
+    world.nodes[node].paused = false;
+    world.count_members();
+    finish::finish(&mut world).map(drop)
+}
+
+/// Lets things happen until something is so; not for ever.
+fn until<T>(world: &mut World, is_so: impl Fn(&World) -> Option<T>) -> Result<Option<T>, String> {
+    for _ in 0..4 * STEPS {
+        if let Some(so) = is_so(world) {
+            return Ok(Some(so));
+        }
+        world.step()?;
+    }
+    Ok(None)
 }

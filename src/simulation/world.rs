@@ -162,7 +162,7 @@ impl World {
             && self.env.partitions.iter().all(served)
     }
 
-    fn count_members(&mut self) {
+    pub(super) fn count_members(&mut self) {
         let beats = self.nodes.iter().filter(|node| node.up && !node.paused && !node.isolated && !node.draining);
         self.env.members = beats.map(|node| 1 << node.index).sum();
     }
@@ -177,7 +177,7 @@ impl World {
             // The longer it takes, the more an owner that is one no longer can say.
             1 if env.dice.percent(40) => {
                 (node.paused, node.isolated) = (false, false);
-                node.session().into_iter().for_each(|session| env.broker.set_cut(session, false));
+                node.sessions().into_iter().for_each(|session| env.broker.set_cut(session, false));
             }
             1 | 2 => node.draining = false,
             3 => env.broker.away = false,
@@ -197,7 +197,7 @@ impl World {
         let which = env.dice.below(nodes.len());
         let node = &mut nodes[which];
         let open = env.broker.open();
-        let what = env.dice.below(13);
+        let what = env.dice.below(14);
         if env.weather.faults & 1 << what == 0 {
             return Ok(());
         }
@@ -207,7 +207,8 @@ impl World {
             0 | 1 if node.up && !node.paused => {
                 node.paused = true;
                 // The broker misses its heartbeats.
-                if let Some(session) = node.session().filter(|_| env.dice.percent(60)) {
+                let given_up = env.dice.percent(60);
+                for session in node.sessions().into_iter().filter(|_| given_up) {
                     env.broker.kill(session, &mut env.dice, &mut env.auditor)?;
                 }
             }
@@ -216,7 +217,7 @@ impl World {
             4 => node.clock_drift = env.dice.between(0, 2_000) as i64 - 1_000,
             5 | 6 => {
                 node.isolated = node.up;
-                if let Some(session) = node.session() {
+                for session in node.sessions() {
                     env.broker.set_cut(session, true);
                     // The broker gives it up before the node does: an owner that does not know that it is one no longer.
                     if env.dice.percent(70) {
@@ -238,6 +239,10 @@ impl World {
                 env.broker.restart(&mut env.dice, &mut env.auditor)?;
             }
             11 => env.tables.set_mood(Mood::Away),
+            12 => {
+                let partitions: Vec<PartitionId> = env.partitions.iter().collect();
+                env.dice.pick(&partitions).copied().into_iter().for_each(|partition| env.broker.delete_lock(partition));
+            }
             _ => {
                 let which = env.dice.below(consumers.len());
                 let consumer = &mut consumers[which];

@@ -223,7 +223,12 @@ impl Transaction {
         let Some(open) = Arc::into_inner(self.open) else {
             return Err(DbErr::Custom("a statement of the transaction was given up: all of it is rolled back".into()));
         };
-        self.pool.to_its_end(async move { open.transaction.commit().await }).await??;
+        let commit = async move {
+            // As a whole: the turn is given on when the connection is back.
+            let Open { transaction, _turn } = open;
+            transaction.commit().await
+        };
+        self.pool.to_its_end(commit).await??;
         self.pool.is_there()
     }
 
@@ -231,7 +236,11 @@ impl Transaction {
     pub(super) async fn rollback(self) -> Result<(), DbErr> {
         // A statement that was given up has it still: then it is undone when that ends.
         let Some(open) = Arc::into_inner(self.open) else { return Ok(()) };
-        self.pool.to_its_end(async move { open.transaction.rollback().await }).await?
+        let rollback = async move {
+            let Open { transaction, _turn } = open;
+            transaction.rollback().await
+        };
+        self.pool.to_its_end(rollback).await?
     }
 
     /// The library's transaction, to read a stream of rows from. Only for tasks that nobody drops; one that stops in the middle of the

@@ -23,6 +23,8 @@ const ROWS_MIN: u64 = 100;
 const ROWS_MAX: u64 = 4_000;
 /// How long a slice should take. In the embedded mode whoever sells waits for it.
 const SLICE_TIME: Duration = Duration::from_millis(50);
+/// The shortest rest: who waits for SQLite's writer looks again every 100 ms, and must meet a time when it is free.
+const REST_MIN: Duration = Duration::from_millis(100);
 /// The longest rest, however long a slice took.
 const REST_MAX: Duration = Duration::from_secs(10);
 /// How often in a row a slice is tried that the database does not take, and the first rest before the next try.
@@ -162,8 +164,7 @@ impl<'a> Work<'a> {
         loop {
             let found = self.guard.store.archivable(over_before, after, COMMODITIES_STEP).await?;
             for commodity in &found {
-                self.commodity(commodity.id).await?;
-                self.commodities += 1;
+                self.commodities += u64::from(self.commodity(commodity.id).await?);
                 self.bar.inc(1);
             }
             after = found.last().map(|commodity| commodity.id);
@@ -174,7 +175,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn commodity(&mut self, id: CommodityId) -> Result<(), ArchiveError> {
+    /// Moves what may be moved of it. Whether that was all; if not, its seal was broken meanwhile.
+    async fn commodity(&mut self, id: CommodityId) -> Result<bool, ArchiveError> {
         loop {
             let began = Instant::now();
             let slice = self.slice(id).await?;
@@ -194,7 +196,8 @@ impl<'a> Work<'a> {
             }
             match slice {
                 Slice::Moved(_) => {}
-                Slice::Last(_) | Slice::NotSealed => return Ok(()),
+                Slice::Last(_) => return Ok(true),
+                Slice::NotSealed => return Ok(false),
             }
         }
     }
@@ -205,7 +208,7 @@ impl<'a> Work<'a> {
         loop {
             match self.guard.store.archive_slice(id, self.rows).await {
                 Err(error) if tries < TRIES_MAX && may_pass(&error) => {
-                    tracing::debug!(%error, "a slice of commodity {id} is tried again: {error}");
+                    tracing::warn!(%error, "a slice of commodity {id} is tried again: {error}");
                     tokio::time::sleep(rest).await;
                     (tries, rest) = (tries + 1, (2 * rest).min(REST_MAX));
                 }
@@ -231,7 +234,7 @@ fn next_size(rows: u64, took: Duration) -> u64 {
 }
 
 fn rest_after(took: Duration, share_percent: u32) -> Duration {
-    (took * (100 - share_percent) / share_percent).min(REST_MAX)
+    (took * (100 - share_percent) / share_percent).clamp(REST_MIN, REST_MAX)
 }
 
 async fn would_do(store: &Store, over_before: Timestamp) -> Result<String, StoreError> {
@@ -300,7 +303,7 @@ mod tests {
         let after = |rows, millis, steps| (0..steps).fold(rows, |rows, _| next_size(rows, Duration::from_millis(millis)));
         assert_eq!((after(500, 10, 20), after(500, 500, 20)), (ROWS_MAX, ROWS_MIN));
         assert_eq!(rest_after(Duration::from_millis(50), 20), Duration::from_millis(200));
-        assert_eq!(rest_after(Duration::from_millis(50), 100), Duration::ZERO);
+        assert_eq!(rest_after(Duration::from_millis(50), 100), REST_MIN);
         assert_eq!(rest_after(Duration::from_secs(60), 1), REST_MAX);
     }
 

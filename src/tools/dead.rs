@@ -121,13 +121,13 @@ async fn put_back_over(session: &Session, broker: &Broker, store: &Store, number
         return Err(refused(format!("the tables are at batch {epoch}/{sequence} of partition {partition} already, it would be skipped")));
     }
     let channel = session.confirming_channel().await?;
-    match topology.lock(session, &channel, partition).await {
-        Ok(()) => {}
+    let _lock = match topology.lock(session, &channel, partition).await {
+        Ok(lock) => lock,
         Err(BrokerError::Locked) => {
             return Err(refused(format!("a node owns partition {partition}: stop it first, or it would append in between")));
         }
         Err(error) => return Err(error.into()),
-    }
+    };
     let (held, log) = whole_log(session, topology.log(partition)).await?;
     let place = log.iter().position(|(_, other)| other.as_ref().is_some_and(|other| position(other) > position(&batch)));
     let place = place.unwrap_or(log.len());

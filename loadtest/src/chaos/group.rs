@@ -51,6 +51,11 @@ impl Group {
         Ok(())
     }
 
+    /// Has all of it stand still, or go on.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(killpg(self.leader().context("it ended by itself")?, signal)?)
+    }
+
     fn leader(&self) -> Option<Pid> {
         self.0.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
     }

@@ -5,11 +5,14 @@
 //! gives the same order; the sale can be finished to exactly zero available; accepted = rows, nothing oversold or
 //! undersold, nothing twice. Never touches servers or processes that are not its own.
 
+mod brokers;
 mod demands;
 mod duplicates;
 mod epmd;
 mod fault;
 mod group;
+mod lan;
+mod place;
 mod programs;
 mod proxy;
 pub mod record;
@@ -34,6 +37,9 @@ use crate::outcome::{Doubt, NoOutcome};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
+use brokers::Brokers;
+use lan::Lan;
+use place::Place;
 use proxy::{Manner, Proxy};
 use record::Clock;
 use servers::{Kind, PrivateServer};
@@ -92,7 +98,7 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
     let turns = turns(&mut scene, say).await;
     let written = chaos.history.as_ref().map_or(Ok(()), |file| record::write(file, &scene.records));
     let turns = match turns {
-        Err(error) if scene.server.is_none() => Err(with_what_is_away(error, &services).await),
+        Err(error) if scene.server.is_none() && scene.brokers.servers.is_empty() => Err(with_what_is_away(error, &services).await),
         turns => turns,
     }?;
     written.map_err(NoOutcome::mark)?;
@@ -105,6 +111,7 @@ struct Surroundings {
     isolation: Option<Isolation>,
     proxy: Option<Proxy>,
     server: Option<PrivateServer>,
+    brokers: Brokers,
 }
 
 async fn surroundings(chaos: &Chaos, folder: &Path) -> anyhow::Result<Surroundings> {
@@ -123,6 +130,19 @@ async fn surroundings(chaos: &Chaos, folder: &Path) -> anyhow::Result<Surroundin
             Kind::Database => (services.mysql, services.mysql_is_ours) = (server.url(), true),
         }
     }
+    let lan = match chaos.scenario {
+        Scenario::BrokerNodeCut => Some(Lan::new(terms.brokers).await?),
+        _ => None,
+    };
+    let place = |index| lan.as_ref().map_or(Place::HERE, |lan| Place::within(lan, index));
+    let brokers = match terms.brokers {
+        0 => Vec::new(),
+        count => PrivateServer::start_brokers((0..count).map(place).collect(), folder).await?,
+    };
+    if let Some(first) = brokers.first() {
+        (services.amqp, services.amqp_is_ours) = (first.url(), true);
+        services.brokers_amqp = Some(servers::url_of_all(&brokers));
+    }
     services.reach().await?;
     let proxy = match terms.proxy {
         Some(manner) => Some(Proxy::before(&services.amqp, manner).await?),
@@ -133,7 +153,7 @@ async fn surroundings(chaos: &Chaos, folder: &Path) -> anyhow::Result<Surroundin
         Scenario::NetworkCut => Some(Isolation::new(&services.mysql, &services.amqp).await?),
         _ => None,
     };
-    Ok(Surroundings { services, isolation, proxy, server })
+    Ok(Surroundings { services, isolation, proxy, server, brokers: Brokers { servers: brokers, lan } })
 }
 
 /// All that the turns need, running.
@@ -144,7 +164,7 @@ async fn set<'a>(
     mint: Mint,
     folder: &Path,
 ) -> anyhow::Result<Scene<'a>> {
-    let Surroundings { services, isolation, proxy, mut server } = surroundings;
+    let Surroundings { services, isolation, proxy, mut server, brokers } = surroundings;
     let terms = chaos.scenario.terms();
     let patience = ("DOORBUSTER__PARTITION__COMMAND_TIMEOUT_MS", chaos.patience_ms.to_string());
     let own = terms.environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
@@ -157,7 +177,9 @@ async fn set<'a>(
     }
     let nodes = (1..=cluster.spikes.len() + 1).map(|number| format!("spike-{number}")).collect();
     let clock = Clock { start: Instant::now(), nodes };
-    Ok(Scene { chaos, cluster, server, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default() })
+    // As above: what was declared just now is not to be lost to damage that comes too soon for it.
+    brokers.can_each_be_spared().await?;
+    Ok(Scene { chaos, cluster, server, brokers, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default() })
 }
 
 /// An error of a turn, and what may be the reason: a server that is not ours and has gone away meanwhile. It stays what it is: of

@@ -33,8 +33,19 @@ pub enum Scenario {
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
     BrokerKilled,
+    /// A broker of its own stands still for six seconds (SIGSTOP, SIGCONT), which is longer than a confirm may take.
+    BrokerPaused,
+    /// Of a cluster of three brokers of its own, one is killed (SIGKILL), and started again.
+    BrokerNodeKilled,
+    /// Of a cluster of three brokers of its own, one is cut off from the others and from everybody else: what is sent is dropped, nothing
+    /// is reset.
+    BrokerNodeCut,
+    /// The servers of a cluster of three brokers of its own are stopped (SIGTERM) and started again, one after the other.
+    BrokerRolling,
     /// A broker of its own raises its memory or disk alarm, and takes no messages for some seconds.
     BrokerAlarm,
+    /// The lock of the commodity's partition is deleted on the broker, while its owner lives and is connected.
+    LockDeleted,
     /// The owner's connection to the broker is reset (RST) at a step of a publish: before it, inside it, after it, before its
     /// confirm, inside that, after that.
     ConnectionReset,
@@ -69,6 +80,8 @@ pub(super) struct Terms {
     pub(super) layout: Layout,
     /// The server it hurts, which must be its own.
     pub(super) server: Option<Kind>,
+    /// How many brokers of its own it needs that are servers of one cluster.
+    pub(super) brokers: usize,
     /// What a proxy between the nodes and the broker is needed for.
     pub(super) proxy: Option<Manner>,
     /// What the pause runs to.
@@ -90,6 +103,7 @@ impl Terms {
         Self {
             layout,
             server: None,
+            brokers: 0,
             proxy: None,
             sells_again: SellsAgain::InLaterEpoch,
             is_silent: false,
@@ -130,8 +144,14 @@ impl Scenario {
             Self::ConsumerKilled => Terms { takes: Duration::from_secs(3), ..Terms::silent(1, 2) },
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
+            Self::BrokerPaused => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::any_epoch(1, 1) },
+            Self::BrokerNodeKilled => Terms { brokers: 3, environment: NERVOUS, ..Terms::any_epoch(3, 2) },
+            Self::BrokerNodeCut => Terms { brokers: 3, environment: NERVOUS, takes: Duration::from_secs(60), ..Terms::any_epoch(3, 2) },
+            // A server takes half a minute to stop, to start, and to have what the others have.
+            Self::BrokerRolling => Terms { brokers: 3, environment: NERVOUS, takes: Duration::from_secs(120), ..Terms::any_epoch(3, 2) },
             // `rabbitmqctl` takes seconds to start, and longer where the processors are busy.
             Self::BrokerAlarm => Terms { server: Some(Kind::Broker), lasts: Duration::from_secs(20), ..Terms::new_epoch(1, 1) },
+            Self::LockDeleted => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::new_epoch(3, 2) },
             Self::ConnectionReset => Terms { proxy: Some(Manner::Resetting), ..Terms::new_epoch(1, 1) },
             Self::MessagesDoubled => Terms { proxy: Some(Manner::Doubling), ..Terms::silent(1, 1) },
             Self::DatabaseAway => Terms { server: Some(Kind::Database), lasts: Duration::from_secs(20), ..Terms::silent(1, 1) },

@@ -9,6 +9,7 @@ use doorbuster::domain::{CommodityId, Epoch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::brokers::Brokers;
 use super::demands::{
     accepted, accepted_while, load_went_on, nobody_noticed, nothing_of_the_paused, sold_in_each_quarter, sold_meanwhile, within_contract,
 };
@@ -48,6 +49,7 @@ pub(super) struct Scene<'a> {
     pub(super) cluster: Cluster,
     // After the cluster: what it is connected to goes last.
     pub(super) server: Option<PrivateServer>,
+    pub(super) brokers: Brokers,
     pub(super) proxy: Option<Proxy>,
     pub(super) mint: Mint,
     pub(super) finished: Vec<Finished>,
@@ -112,6 +114,9 @@ impl Scene<'_> {
         self.ask_again(commodity, &settled, &told, &buyers, record).await?;
         self.finished.push(Finished { commodity, told });
         let (owner_after, epoch_after) = self.cluster.owner_of(commodity).await?;
+        // Nothing is proved by its silence, and a new owner would hear as little of it.
+        let is_kept = scenario != Scenario::BrokerPaused || epoch_after == epoch;
+        ensure!(is_kept, "the broker stood still, and the partition went from epoch {epoch} to {epoch_after}");
         let name = |owner: usize| self.cluster.spikes[owner].name();
         let owners = [format!("{} in epoch {epoch}", name(owner)), format!("{} in epoch {epoch_after}", name(owner_after))];
         if scenario == Scenario::NodeJoins {
@@ -193,8 +198,8 @@ impl Scene<'_> {
         let volley = self.volley(commodity, Arc::clone(buyers), Some(self.chaos.pace()));
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
-        let mint = &self.mint;
-        let mut victims = Victims { cluster, server, proxy, mint, progress: &progress, stock, commodity, owner, seed, random };
+        let (mint, brokers) = (&self.mint, &mut self.brokers);
+        let mut victims = Victims { cluster, server, brokers, proxy, mint, progress: &progress, stock, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.

@@ -124,7 +124,8 @@ impl Drop for Isolation {
     }
 }
 
-async fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+/// Has `ip` do something.
+pub(crate) async fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     let unable = |why: &dyn std::fmt::Display| Unable(format!("ip {}: {why}", arguments.join(" ")));
     let output = Command::new("ip").args(arguments).output().await.map_err(|error| unable(&error))?;
     if !output.status.success() {

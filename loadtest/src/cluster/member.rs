@@ -138,9 +138,10 @@ impl Setting {
         namespace: Option<String>,
         own: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Member> {
+        let all = self.services.brokers_amqp.as_ref().unwrap_or(&self.services.amqp);
         let amqp = match role {
-            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(&self.services.amqp),
-            Role::Consumer | Role::Admin => &self.services.amqp,
+            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(all),
+            Role::Consumer | Role::Admin => all,
         };
         let mut environment = vec![
             ("DATABASE_URL", self.database.clone()),

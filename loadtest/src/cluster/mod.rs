@@ -19,6 +19,7 @@ use doorbuster::domain::{CommodityId, Epoch, NodeId, Partitions};
 use doorbuster::ring::{Placement, partition_of};
 use doorbuster::store::Store;
 
+pub(crate) use isolation::ip;
 pub use isolation::{Isolation, Unable};
 pub use member::Member;
 pub use ports::spare_port;

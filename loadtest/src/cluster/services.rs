@@ -13,6 +13,8 @@ pub struct Services {
     pub mysql_is_ours: bool,
     /// The same of the broker.
     pub amqp_is_ours: bool,
+    /// RabbitMQ as all processes are to have it, where it is a cluster of brokers.
+    pub brokers_amqp: Option<String>,
     /// RabbitMQ as nodes that sell are to reach it, where that is another way.
     pub spikes_amqp: Option<String>,
 }
@@ -30,6 +32,7 @@ impl Services {
             amqp: first(["DOORBUSTER_TEST_AMQP_URL", "AMQP_URL"], "amqp://guest:guest@127.0.0.1:5672/%2f"),
             mysql_is_ours: false,
             amqp_is_ours: false,
+            brokers_amqp: None,
             spikes_amqp: None,
         }
     }

@@ -75,12 +75,31 @@ async fn the_broker_is_killed_and_what_it_confirmed_is_sold_exactly_once() {
 }
 
 #[tokio::test]
+async fn the_broker_stands_still_and_its_partitions_go_on_in_their_epochs() {
+    let report = survived(Scenario::BrokerPaused, 1).await;
+    // That the epoch is the same is demanded of every run.
+    assert!(report.sum(|turn| turn.retries + turn.in_doubt) > 0, "{report}");
+}
+
+#[tokio::test]
+async fn one_of_three_brokers_is_killed_and_what_was_accepted_is_sold_exactly_once() {
+    let report = survived(Scenario::BrokerNodeKilled, 1).await;
+    assert!(report.turns[0].pause_us.is_some_and(|pause| pause > 0), "{report}");
+}
+
+#[tokio::test]
 async fn the_database_is_away_for_twenty_seconds_and_selling_goes_on() {
     let report = survived(Scenario::DatabaseAway, 1).await;
     let turn = &report.turns[0];
     // That orders were accepted in each quarter of it is demanded of every run.
     assert!(turn.gone_ms >= 20_000 && turn.accepted_while_gone >= 4 && turn.retries == 0, "{report}");
     assert!(turn.figures["accepted while the database was away, a second"] > 0, "{report}");
+}
+
+#[tokio::test]
+async fn a_lock_is_deleted_while_its_owner_lives_and_what_was_accepted_is_sold_exactly_once() {
+    let report = survived(Scenario::LockDeleted, 1).await;
+    assert!(report.turns[0].pause_us.is_some_and(|pause| pause > 0), "{report}");
 }
 
 #[tokio::test]

@@ -233,6 +233,42 @@ async fn after_doubt_the_partition_serves_again_in_a_new_epoch_from_the_tables()
     assert_eq!(world.board.all()[0].stock.available.get(), 4, "the tables never had the first order");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_late_confirm_is_pending_and_counts_when_it_comes() {
+    let mut world = world(5);
+    let first = world.place(1, Some("first"));
+    let sent = world.sent.recv().await.unwrap();
+    let gathered = world.place(2, Some("gathered"));
+    world.settle().await;
+    let Event::Placed { order, .. } = sent.batch.events[0].clone() else { panic!("a placing was sent") };
+    assert_eq!(first.await.unwrap(), Reply::Pending(Some(order.id)), "told when the time is over");
+    let Reply::Pending(Some(behind)) = gathered.await.unwrap() else { panic!("what rests on it is pending too") };
+    assert_eq!(world.place(3, None).await.unwrap(), Reply::Busy(Busy::LogAway), "nobody waits any more");
+    assert!(world.sent.try_recv().is_err(), "nothing is sent behind a batch in doubt");
+
+    sent.confirm.send(Ok(())).unwrap();
+    let second = world.sent.recv().await.unwrap();
+    assert_eq!((second.batch.epoch.get(), second.batch.sequence), (1, Sequence(2)), "the engine has served on");
+    let replay = world.place(1, Some("first"));
+    second.confirm.send(Ok(())).unwrap();
+    assert_eq!(replay.await.unwrap(), Reply::Done(Answer::Replayed(order)));
+    assert!(matches!(world.runner.inbox.lookup(behind).await, Ok(Sighting::Known(_) | Sighting::Unknown { .. })));
+    let next = world.place(3, None);
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    placed(&next.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_confirm_that_is_late() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    let sent = world.sent.recv().await.unwrap();
+    assert!(matches!(first.await.unwrap(), Reply::Pending(Some(_))));
+    world.stop.cancel();
+    world.runner.stopped().await;
+    assert!(sent.confirm.is_closed(), "its append was given up");
+}
+
 #[tokio::test]
 async fn a_stop_waits_for_the_confirm_and_answers_everyone() {
     let mut world = world(5);

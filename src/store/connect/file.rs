@@ -41,8 +41,10 @@ impl DatabaseFile {
     pub(super) async fn watched(path: &Path, mut keeper: SqliteConnection) -> sqlx::Result<Self> {
         // What is beside the file is there from the first look into it on.
         keeper.execute("SELECT COUNT(*) FROM sqlite_schema").await?;
+        // They are beside the file itself, where the path is a link to it.
+        let real = std::fs::canonicalize(path).map_err(sqlx::Error::Io)?;
         let names = BESIDE.iter().map(|end| {
-            let mut name = path.as_os_str().to_owned();
+            let mut name = real.as_os_str().to_owned();
             name.push(end);
             PathBuf::from(name)
         });

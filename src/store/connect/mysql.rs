@@ -21,7 +21,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// What the schema consists of.
-const TABLES: [&str; 8] = ["meta", "partitions", "commodities", "orders", "users", "nodes", "checkpoint_parts", "checkpoint_deltas"];
+const TABLES: [&str; 9] =
+    ["meta", "partitions", "commodities", "orders", "archived_orders", "users", "nodes", "checkpoint_parts", "checkpoint_deltas"];
 
 /// MySQL and MariaDB: one pool for loads, one for everything else.
 pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Database) -> Result<Connections, StoreError> {
@@ -54,12 +55,12 @@ pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Databa
                 let is_trusted = known.idle_for < TRUSTED_FOR;
                 Box::pin(async move { if is_trusted { Ok(true) } else { lives(connection).await.map(|()| true) } })
             })
-            .after_release(move |connection, known| {
+            .after_release(move |_, known| {
                 let is_known = !asked.may_be_of(known.age);
                 Box::pin(async move {
                     match is_known {
-                        // It reads the answer to the ROLLBACK of a transaction that was dropped, too.
-                        true => lives(connection).await.map(|()| true),
+                        // The library asks for a sign of life then, behind the ROLLBACK of a transaction that was dropped.
+                        true => Ok(true),
                         // An error, so that nobody tries to take leave of the server on it.
                         false => Err(sqlx::Error::Protocol("it may have been interrupted in the middle of an answer".into())),
                     }

@@ -33,3 +33,22 @@ async fn after_sqlite_has_rolled_back_by_itself_a_commit_is_a_commit_again() {
     connections.close().await.expect("nothing is under way");
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
 }
+
+#[tokio::test]
+async fn a_file_is_opened_through_a_link_and_missed_when_the_link_leads_elsewhere() {
+    let folder = std::env::temp_dir().join(format!("doorbuster-linked-{}", uuid::Uuid::now_v7()));
+    let (real, link) = (folder.join("real/test.sqlite"), folder.join("test.sqlite"));
+    std::fs::create_dir_all(folder.join("real")).expect("the temporary folder is writable");
+    let connections = sqlite::open(&real, &SETTINGS, Missing::Create).await.expect("it opens");
+    connections.close().await.expect("nothing is under way");
+    std::os::unix::fs::symlink(&real, &link).expect("a link can be made");
+
+    let connections = sqlite::open(&link, &SETTINGS, Missing::Refuse).await.expect("it opens");
+    connections.writer.execute_unprepared("CREATE TABLE numbers (number INTEGER)").await.expect("it is SQL");
+    let file = connections.file.clone().expect("SQLite has one");
+    assert_eq!(file.check(), Ok(()));
+    std::fs::remove_file(&link).expect("it is there");
+    assert!(file.check().is_err(), "a restart would not find it");
+    drop(connections.close().await);
+    std::fs::remove_dir_all(&folder).expect("nobody has it open");
+}

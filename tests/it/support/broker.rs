@@ -69,6 +69,11 @@ impl TestBroker {
         format!("{}.partition.{partition}.log", self.prefix).into()
     }
 
+    /// The name of a partition's lock.
+    pub fn lock(&self, partition: PartitionId) -> ShortString {
+        format!("{}.partition.{partition}.owner", self.prefix).into()
+    }
+
     /// The name of the dead-letter queue.
     pub fn dead(&self) -> ShortString {
         format!("{}.dead", self.prefix).into()
@@ -124,6 +129,11 @@ impl Raw {
         let properties = BasicProperties::default().with_delivery_mode(2);
         let confirm = self.channel.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties).await;
         confirm.expect("published").await.expect("confirmed");
+    }
+
+    /// Makes a queue that lives until something ends it.
+    pub async fn declare(&self, queue: &str) {
+        self.channel.queue_declare(queue.into(), QueueDeclareOptions::default(), FieldTable::default()).await.expect("a queue");
     }
 
     /// Messages that wait in a queue and are not on their way.
@@ -183,12 +193,13 @@ impl PrivateBroker {
         self.listening().await;
     }
 
-    /// Runs a command of `rabbitmqctl` against it.
-    pub async fn control(&self, arguments: &[&str]) {
+    /// Runs a command of `rabbitmqctl` against it, and gives what that prints.
+    pub async fn control(&self, arguments: &[&str]) -> String {
         let mut command = tokio::process::Command::new(tool("rabbitmqctl"));
         environment(command.as_std_mut(), self.folder.path(), self.port);
         let output = command.args(["--node", &node(self.port)]).args(arguments).output().await.expect("rabbitmqctl runs");
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     async fn listening(&self) {

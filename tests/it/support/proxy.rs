@@ -1,8 +1,9 @@
-//! A TCP proxy that can cut its connections, and hold up or swallow what the server answers while what is asked goes through.
+//! A TCP proxy that can cut its connections, and hold up or swallow what the server answers while what is asked goes through: of all of
+//! them, or of the one over which a client says something.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,6 +27,8 @@ enum Mode {
 pub struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
+    /// Whoever says this hears nothing from then on.
+    deafened_by: Arc<Mutex<Option<Vec<u8>>>>,
     accepted: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
@@ -38,13 +41,15 @@ impl Proxy {
         let (mode, modes) = watch::channel(Mode::Pass);
         let accepted = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&accepted);
+        let deafened_by = Arc::<Mutex<Option<Vec<u8>>>>::default();
+        let words = Arc::clone(&deafened_by);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(carry(client, server, modes.clone()));
+                tokio::spawn(carry(client, server, modes.clone(), Arc::clone(&words)));
             }
         });
-        Self { port, mode, accepted, _accepting: AbortOnDropHandle::new(accepting) }
+        Self { port, mode, deafened_by, accepted, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
     /// Where it listens.
@@ -72,6 +77,16 @@ impl Proxy {
         self.mode.send_replace(Mode::Mute);
     }
 
+    /// From now on the server's answers are swallowed on each connection over which a client sends that text, whole in one piece.
+    pub fn mute_whoever_says(&self, text: &str) {
+        *self.deafened_by.lock().expect("nobody panicked") = Some(text.as_bytes().to_vec());
+    }
+
+    /// From now on nobody is muted for what they say; whoever was, stays so.
+    pub fn mute_nobody_else(&self) {
+        *self.deafened_by.lock().expect("nobody panicked") = None;
+    }
+
     /// Resets every connection, and new ones as well until [`Proxy::mend`].
     pub fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
@@ -83,31 +98,44 @@ impl Proxy {
     }
 }
 
-async fn carry(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver<Mode>) {
+async fn carry(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver<Mode>, deafened_by: Arc<Mutex<Option<Vec<u8>>>>) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     // Closed with this, a socket sends RST instead of FIN.
     drop(client.set_zero_linger());
     drop(server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let of_answers = modes.clone();
+    let (of_answers, muted) = (modes.clone(), AtomicBool::new(false));
     tokio::select! {
-        () = pump(from_client, to_server, None) => {}
-        () = pump(from_server, to_client, Some(of_answers)) => {}
+        () = ask(from_client, to_server, &deafened_by, &muted) => {}
+        () = answer(from_server, to_client, of_answers, &muted) => {}
         _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: Option<watch::Receiver<Mode>>) {
+async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, deafened_by: &Mutex<Option<Vec<u8>>>, muted: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
-    let mut muted = false;
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let said = &buffer[..length];
+        let is_heard = |text: &Vec<u8>| said.windows(text.len()).any(|window| window == text);
+        if deafened_by.lock().expect("nobody panicked").as_ref().is_some_and(is_heard) {
+            muted.store(true, Ordering::SeqCst);
+        }
+        if to.write_all(said).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>, muted: &AtomicBool) {
+    let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         // A stream that lost bytes can never be mended.
-        if let Some(modes) = &mut modes {
-            let mode = modes.wait_for(|mode| *mode != Mode::Hold).await;
-            muted |= mode.is_ok_and(|mode| *mode == Mode::Mute);
+        let mode = modes.wait_for(|mode| *mode != Mode::Hold).await;
+        if mode.is_ok_and(|mode| *mode == Mode::Mute) {
+            muted.store(true, Ordering::SeqCst);
         }
-        if !muted && to.write_all(&buffer[..length]).await.is_err() {
+        if !muted.load(Ordering::SeqCst) && to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }

@@ -1,9 +1,11 @@
 //! The damage itself, each kind in a file of its own. Only to processes of the cluster and to the server it is given.
 
 mod alarm;
+mod brokers;
 mod cable;
 mod consumers;
 mod control;
+mod lock;
 mod members;
 mod network;
 mod processes;
@@ -18,6 +20,7 @@ use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 
 use super::Scenario;
+use super::brokers::Brokers;
 use super::proxy::Proxy;
 use super::servers::PrivateServer;
 use crate::cluster::Cluster;
@@ -31,6 +34,8 @@ pub(super) struct Victims<'a> {
     pub(super) cluster: &'a mut Cluster,
     /// The server of the scenario's own.
     pub(super) server: &'a mut Option<PrivateServer>,
+    /// The brokers of the scenario's own that are servers of one cluster.
+    pub(super) brokers: &'a mut Brokers,
     /// The proxy of the scenario's own.
     pub(super) proxy: Option<&'a Proxy>,
     /// Who can have buyers.
@@ -96,6 +101,11 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
+        Scenario::LockDeleted => lock::deleted(victims).await,
+        Scenario::BrokerPaused => servers::broker_paused(victims).await,
+        Scenario::BrokerNodeKilled => brokers::one_killed(victims).await,
+        Scenario::BrokerNodeCut => brokers::one_cut(victims).await,
+        Scenario::BrokerRolling => brokers::rolling(victims).await,
         Scenario::ConnectionReset => network::reset(victims).await,
         Scenario::MessagesDoubled => Ok(network::doubled()),
         Scenario::BrokerAlarm => alarm::raised(victims).await,

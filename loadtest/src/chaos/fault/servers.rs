@@ -18,6 +18,22 @@ pub(super) async fn restarted(victims: &mut Victims<'_>, signal: Signal) -> anyh
     Ok(Done::now(at, gone, gone))
 }
 
+/// How long a paused broker stands still.
+const PAUSED: Duration = Duration::from_secs(6);
+
+/// The broker stands still for a while.
+pub(super) async fn broker_paused(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let server = own(victims)?;
+    let at = Instant::now();
+    server.signal(Signal::SIGSTOP)?;
+    let gone = Instant::now();
+    // The time it stands still is the damage.
+    tokio::time::sleep(PAUSED).await;
+    let began = Instant::now();
+    server.signal(Signal::SIGCONT)?;
+    Ok(Done::now(at, gone, began))
+}
+
 /// The database server stops and stays away.
 pub(super) async fn database_away(victims: &mut Victims<'_>, away: Duration) -> anyhow::Result<Done> {
     let server = own(victims)?;
