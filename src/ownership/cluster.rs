@@ -1,4 +1,4 @@
-//! Ownership by the broker's exclusive queues and by epochs: lock, epoch, fence, drain, load, look back.
+//! Ownership by the broker's exclusive queues and by epochs: lock, epoch, a look at the lock, fence, drain, load, look back.
 //!
 //! Who holds the lock queue of a partition owns it, and the broker alone says who does: no clock here ever decides that
 //! somebody else is dead. A confirm reaches an owner only through the connection that holds its lock, so whatever was confirmed to one

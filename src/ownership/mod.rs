@@ -25,7 +25,7 @@ use crate::partition::Applied;
 
 /// How a process becomes and stops being the owner of partitions.
 pub trait Ownership: Send + Sync {
-    /// Takes a partition: lock, epoch, fence, drain, load, look back. Resolves when the engine may serve.
+    /// Takes a partition: lock, epoch, a look at the lock, fence, drain, load, look back. Resolves when the engine may serve.
     fn claim(&self, partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>>;
 
     /// Gives a partition up after the last confirm. Safe to call for what is not owned.
