@@ -6,6 +6,7 @@ use super::state::{Connection, Entry, Flight, Frame, NODES, Notice, PARTITION, S
 use crate::breaks::{self, Break};
 use crate::ownership::protocol::{Action, Input, Protocol};
 use crate::projection::{Outcome, verdict};
+use crate::simulation::seat::asks_for_the_lock;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,22 +174,20 @@ impl World {
     fn cut(&mut self, index: usize, read: usize, broken: Option<Break>) {
         self.faults -= 1;
         let Some(connection) = &mut self.nodes[index].connection else { return };
-        // With appends on another connection, that one lives on.
-        let survives = broken == Some(Break::ConnectionOfTheLock);
-        if !survives {
-            let published = connection.frames.drain(..).take(read).filter_map(|frame| match frame {
-                Frame::Publish(entry) => Some(entry),
-                Frame::AskLock => None,
-            });
-            let late: VecDeque<Entry> = published.collect();
-            connection.open = false;
-            connection.notices.push_back(Notice::Closed);
-            connection.locks = false;
-            if !late.is_empty() {
-                self.late.push(late);
-            }
-        } else {
-            connection.locks = false;
+        connection.locks = false;
+        if broken == Some(Break::ConnectionOfTheLock) {
+            // What it appends over lives on.
+            return;
+        }
+        let published = connection.frames.drain(..).take(read).filter_map(|frame| match frame {
+            Frame::Publish(entry) => Some(entry),
+            Frame::AskLock => None,
+        });
+        let late: VecDeque<Entry> = published.collect();
+        connection.open = false;
+        connection.notices.push_back(Notice::Closed);
+        if !late.is_empty() {
+            self.late.push(late);
         }
     }
 
@@ -197,7 +196,7 @@ impl World {
         let Some(notice) = node.connection.as_mut().and_then(|connection| connection.notices.pop_front()) else { return };
         match (&mut node.stage, notice) {
             (Stage::Claiming { todo, .. }, Notice::Confirmed(place)) if *todo == Todo::AwaitFence(place) => {
-                if asks_for_the_lock(broken) {
+                if with(broken, asks_for_the_lock) {
                     *todo = Todo::AwaitFenceLock;
                     self.send(index, Frame::AskLock);
                 } else {
@@ -213,7 +212,7 @@ impl World {
             (Stage::Serving { epoch, in_flight, .. }, Notice::Confirmed((of, sequence)))
                 if *in_flight == Some(Flight::Sent(sequence)) && *epoch == of =>
             {
-                if asks_for_the_lock(broken) {
+                if with(broken, asks_for_the_lock) {
                     *in_flight = Some(Flight::Asked(sequence));
                     self.send(index, Frame::AskLock);
                 } else {
@@ -283,7 +282,7 @@ impl World {
         let action = with(broken, || protocol.step(input));
         *todo = match action {
             Action::Lock | Action::TakeEpoch => Todo::TakeEpoch,
-            Action::CheckLock if !asks_for_the_lock(broken) => return self.go_on(index, Input::LockHeld, broken),
+            Action::CheckLock if !with(broken, asks_for_the_lock) => return self.go_on(index, Input::LockHeld, broken),
             Action::CheckLock => {
                 *todo = Todo::AwaitLock;
                 return self.send(index, Frame::AskLock);
@@ -306,18 +305,12 @@ impl World {
 
     fn apply(&mut self, broken: Option<Break>, acknowledge: bool) {
         let Some(entry) = self.log.front().copied() else { return };
-        let verdict = verdict(position(self.applied), &batch(entry));
-        match verdict {
+        match with(broken, || verdict(position(self.applied), &batch(entry))) {
             Ok(Outcome::Applied) => {
                 self.applied = entry.at;
                 if entry.at.1 > 0 {
                     self.rows.insert(entry.at);
                 }
-            }
-            // What an older epoch wrote is taken for the last one's.
-            Ok(Outcome::Skipped) if broken == Some(Break::OlderIsSkipped) && entry.at.1 > 0 => {
-                self.rows.insert(entry.at);
-                self.applied = entry.at;
             }
             Ok(_) => {}
             Err(_) => {
@@ -329,10 +322,6 @@ impl World {
             self.log.pop_front();
         }
     }
-}
-
-fn asks_for_the_lock(broken: Option<Break>) -> bool {
-    !matches!(broken, Some(Break::LockAtConfirm | Break::ConnectionOfTheLock | Break::Lock))
 }
 
 fn with<T>(broken: Option<Break>, run: impl FnOnce() -> T) -> T {

@@ -15,7 +15,7 @@ use crate::config;
 use crate::store::StoreError;
 use crate::store::pool::{FULL_PAUSE_MAX, FULL_PAUSE_MIN, Interruptions, Pool, is_full};
 
-/// How long the server may take to say that a connection lives, and what it still has to say to whoever had it before.
+/// How long the server may take to say that a connection lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was not used for so long is asked whether it lives before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
