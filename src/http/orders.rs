@@ -8,9 +8,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Body, Fields};
+use super::body::Body;
 use super::cursor::{Page, PageRequest};
 use super::extract::{Caller, CountedCaller, Id};
+use super::fields::Fields;
 use super::metrics::Meters;
 use super::own_orders;
 use super::problem::{Fault, Problem};
@@ -31,6 +32,9 @@ const PENDING_RETRY_SECONDS: &str = "1";
 
 /// How long a list waits for the owners of partitions that are changing hands.
 const OWNERS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How far the clocks of two nodes may be apart, in milliseconds: so near to its beginning or its end no board says whether a sale is on.
+const CLOCKS_APART_MAX_MS: u64 = 5 * 60 * 1_000;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -290,15 +294,19 @@ fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<Idempot
     key.map_err(|why| fields.fault(Fault::new(FIELD, why.0))).ok()
 }
 
-/// Spares the engine what the board can tell already. What is not on the board goes on: the engine knows better.
+/// Spares the engine what the board can tell already, whatever the owner's clock says: for all alike that one decides. What is not on the
+/// board goes on: the engine knows better.
 fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refusal> {
-    match state.router.board().state(commodity, (state.clock)()) {
-        Some(CommodityState::Open) | None => Ok(()),
-        Some(CommodityState::SoldOut) => Err(Refusal::SoldOut),
-        Some(CommodityState::NotStarted) => Err(Refusal::NotStarted),
-        Some(CommodityState::Paused) => Err(Refusal::Paused),
-        Some(CommodityState::Ended | CommodityState::Closed) => Err(Refusal::Ended),
-    }
+    let (board, now) = (state.router.board(), (state.clock)());
+    let refusal = match board.state(commodity, now.minus_millis(CLOCKS_APART_MAX_MS)) {
+        Some(CommodityState::Open) | None => return Ok(()),
+        early if early != board.state(commodity, now.plus_millis(CLOCKS_APART_MAX_MS)) => return Ok(()),
+        Some(CommodityState::SoldOut) => Refusal::SoldOut,
+        Some(CommodityState::NotStarted) => Refusal::NotStarted,
+        Some(CommodityState::Paused) => Refusal::Paused,
+        Some(CommodityState::Ended | CommodityState::Closed) => Refusal::Ended,
+    };
+    Err(refusal)
 }
 
 fn pending(order: Option<OrderId>) -> HttpResponse {

@@ -113,7 +113,7 @@ impl World {
             Some(1) => env.broker.work(&mut env.dice, &mut env.auditor),
             Some(2) => {
                 env.network.work(env.now, &mut env.dice, &env.tables, nodes, &mut env.trail);
-                Ok(())
+                env.network.contradiction.take().map_or(Ok(()), Err)
             }
             Some(3) => {
                 let consumer = env.dice.below(consumers.len());
