@@ -19,6 +19,9 @@ const FILE: &str = "_FILE";
 /// The settings that end so by themselves: their value is a file's name.
 const NAMES_OF_FILES: [&str; 1] = ["DOORBUSTER__AUTH__JWT_PUBLIC_KEY_FILE"];
 
+/// The setting that is made by being empty: it switches traces off that a platform's own variables switch on. Any other is not made.
+const MAY_BE_EMPTY: &str = "DOORBUSTER__TELEMETRY__TRACES_ENDPOINT";
+
 /// The largest file that a setting is read from, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -32,7 +35,7 @@ struct Given<'a> {
 }
 
 /// The settings in an environment by their own names, without white space around them. A usual name wins over the other one; an empty
-/// variable counts where nothing else is given.
+/// variable makes none.
 ///
 /// # Errors
 /// [`ConfigError`] for a file that cannot be read, and for a setting that is given by a file and in another way too.
@@ -41,7 +44,9 @@ pub(super) fn settings(environment: &HashMap<String, String>) -> Result<HashMap<
     for given in environment.iter().filter_map(|(variable, text)| Given::of(variable, text)) {
         by_setting.entry(given.setting.clone()).or_default().push(given);
     }
-    by_setting.into_iter().map(|(setting, given)| Ok((setting, value(given)?))).collect()
+    let values = by_setting.into_iter().map(|(setting, given)| Ok((setting, value(given)?)));
+    let is_made = |setting: &String, value: &String| !value.is_empty() || setting == MAY_BE_EMPTY;
+    values.filter(|made| made.as_ref().map_or(true, |(setting, value)| is_made(setting, value))).collect()
 }
 
 impl<'a> Given<'a> {
@@ -114,7 +119,8 @@ mod tests {
         let other = ("DOORBUSTER__DATABASE__URL", "sqlite:b");
         assert_eq!(found(&[("DATABASE_URL", "sqlite:a\n"), other]).unwrap(), [pair("DOORBUSTER__DATABASE__URL", "sqlite:a")]);
         assert_eq!(found(&[("DATABASE_URL", ""), other]).unwrap(), [pair("DOORBUSTER__DATABASE__URL", "sqlite:b")]);
-        assert_eq!(found(&[("AMQP_URL", "")]).unwrap(), [pair("DOORBUSTER__BROKER__URL", "")]);
+        assert_eq!(found(&[("AMQP_URL", ""), ("DOORBUSTER__HTTP__WORKERS", " \n")]).unwrap(), []);
+        assert_eq!(found(&[(MAY_BE_EMPTY, "")]).unwrap(), [pair(MAY_BE_EMPTY, "")]);
     }
 
     #[test]
