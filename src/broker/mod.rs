@@ -82,10 +82,19 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Away`], with what each server said.
     pub async fn connect(&self, name: &str) -> Result<Session, BrokerError> {
+        self.connect_avoiding(name, None).await
+    }
+
+    /// The same, and the server at that address ([`Session::address`]) is tried after all others.
+    ///
+    /// # Errors
+    /// [`BrokerError::Away`], with what each server said.
+    pub async fn connect_avoiding(&self, name: &str, avoided: Option<&str>) -> Result<Session, BrokerError> {
         let deadline = Instant::now() + self.answer_timeout;
-        let servers = self.servers.beginning_at(rand::random::<u32>() as usize);
+        let mut servers: Vec<_> = self.servers.beginning_at(rand::random::<u32>() as usize).collect();
+        servers.sort_by_key(|server| avoided == Some(servers::address(server).as_str()));
         let (count, mut failures) = (servers.len(), Vec::new());
-        for (index, server) in servers.enumerate() {
+        for (index, server) in servers.into_iter().enumerate() {
             // An even share of what is left: one that is silent takes nothing from the others, one that refuses leaves them its own.
             let bound = deadline.saturating_duration_since(Instant::now()) / (count - index) as u32;
             match Session::open(server, name, bound, self.answer_timeout).await {

@@ -133,7 +133,10 @@ impl RabbitLog {
     async fn still_locked(&self, given_up: impl Future<Output = String>) -> Result<(), BrokerError> {
         let Self { session, channel, topology, partition, .. } = self;
         session.answer_until(topology.still_locked(channel, *partition), given_up).await.map_err(|error| match error {
-            BrokerError::Missing(_) | BrokerError::Locked => BrokerError::Refused("the lock is gone, and the connection lives".into()),
+            BrokerError::Missing(_) | BrokerError::Locked => {
+                tracing::error!(%partition, "the lock of partition {partition} is gone, and nobody here gave it up");
+                BrokerError::Refused("the lock is gone, and the connection lives".into())
+            }
             error => error,
         })
     }

@@ -22,7 +22,7 @@ use super::keeper::Keeper;
 use super::reach::{follow, reach};
 use super::scout::Scout;
 use super::{Claim, ClaimError, Ownership};
-use crate::broker::{Broker, BrokerError, HealthCheck, Messages, Session};
+use crate::broker::{Broker, BrokerError, Ended, HealthCheck, Messages, Session};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{PartitionId, Reach};
@@ -139,9 +139,9 @@ impl ClusterOwnership {
             Err(error) => {
                 held.lost.cancel();
                 self.held().remove(&partition);
-                if let BrokerError::Away(why) = &error {
-                    // The lock may be ours without anybody knowing.
-                    held.session.end(why);
+                if error != BrokerError::Locked {
+                    // The lock may be ours without anybody knowing, or without a consumer.
+                    held.session.end(&error.to_string());
                 }
                 self.connections.give_back(held.session);
                 Err(error.into())
@@ -213,6 +213,8 @@ impl ClusterOwnership {
 
     fn lost(&self, session: &Session) -> ClaimError {
         match session.over() {
+            // The broker is there, and did not do what was asked on this connection: to ask again at once would be no better.
+            Some(Ended::GivenUp(why)) => ClaimError::Unavailable(why),
             Some(ended) => BrokerError::from(ended).into(),
             None => ClaimError::Unavailable("the claim was given up".into()),
         }

@@ -352,6 +352,10 @@ impl Office {
                     self.term.expire((self.clock)());
                     self.publish(first);
                 }
+                Wake::Chore if self.chores.is_overtaken() => {
+                    tracing::error!(partition = %self.partition, "a later epoch of partition {} is in the tables", self.partition);
+                    return End::Lost("a later epoch is in the tables".into());
+                }
                 Wake::Chore => {
                     let first = self.term.gathered().len();
                     self.chores.work(&mut self.term, (self.clock)());

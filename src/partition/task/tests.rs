@@ -333,6 +333,21 @@ async fn an_order_that_the_tables_have_is_forgotten_and_its_row_makes_it_known_a
     assert_eq!(cancelled.status, crate::domain::OrderStatus::Cancelled);
 }
 
+/// The broker may be wrong about a lock: the tables are not about an epoch.
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_sees_a_later_epoch_in_the_tables_starts_over() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    let epoch = placed(&first.await.unwrap()).id.epoch();
+    let later = Epoch::new(epoch.get() + 1).unwrap();
+    world.ownership.applied.send_replace((later, Sequence::FENCE));
+    world.settle().await;
+    let second = world.place(2, None);
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    assert_eq!(placed(&second.await.unwrap()).id.epoch(), later);
+}
+
 /// Nobody asks for it: a sale that is over for its retention is closed, shown as closed until the tables have that, and then forgotten.
 #[tokio::test(start_paused = true)]
 async fn what_is_over_for_its_retention_is_closed_and_hidden_when_the_tables_have_it() {

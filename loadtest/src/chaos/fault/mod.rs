@@ -5,11 +5,14 @@ mod brokers;
 mod cable;
 mod consumers;
 mod control;
+mod elsewhere;
 mod lock;
 mod members;
 mod network;
 mod processes;
 mod servers;
+mod stall;
+mod together;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -93,6 +96,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::SpikeKilled => processes::spike_killed(victims).await,
         Scenario::OwnerKilled => processes::owner_killed(victims).await,
         Scenario::OwnerStopped => processes::owner_stopped(victims).await,
+        Scenario::SpikesTogether => together::started(victims).await,
         Scenario::OwnerPaused => processes::owner_paused(victims).await,
         Scenario::NetworkCut => cable::cut(victims).await,
         Scenario::NodeJoins => members::node_joins(victims).await,
@@ -107,6 +111,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::BrokerNodeCut => brokers::one_cut(victims).await,
         Scenario::BrokerRolling => brokers::rolling(victims).await,
         Scenario::ConnectionReset => network::reset(victims).await,
+        Scenario::LogStalled => stall::stalled(victims).await,
         Scenario::MessagesDoubled => Ok(network::doubled()),
         Scenario::BrokerAlarm => alarm::raised(victims).await,
         Scenario::RowLost => control::row_lost(victims).await,
