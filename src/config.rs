@@ -141,7 +141,7 @@ pub struct Database {
     pub url: Option<SecretString>,
     /// Connections at most, besides those of loads.
     pub connections_max: u32,
-    /// Partitions loaded at one time, each over a connection of its own.
+    /// Partitions loaded at one time, each over a connection of its own; on SQLite it is always one.
     pub loads_max: u32,
     /// How long to wait for a connection, in milliseconds.
     pub acquire_timeout_ms: u64,

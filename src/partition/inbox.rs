@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::trouble::TroubleNote;
 use super::{RecentOrders, Reply, Trouble};
-use crate::domain::{Epoch, Order, OrderId, PartitionId, Sequence, UserId};
+use crate::domain::{Epoch, IdempotencyKey, Order, OrderId, PartitionId, Sequence, UserId};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
@@ -54,18 +54,21 @@ pub enum Sighting {
     InDoubt,
 }
 
-/// A command, and the trace it belongs to, if that is recorded.
+/// A command, and what no engine knows of it.
 #[derive(Clone, Debug)]
 pub struct Traced {
     /// What the engine decides.
     pub command: Command,
-    /// What no engine knows of.
+    /// The trace it belongs to, if that is recorded.
     pub trace: Option<Trace>,
+    /// What an order without a key is placed under if the command leaves this process: when the owner dies, nobody may come back with
+    /// the order's id, and whoever asked finds it by this.
+    pub retry_key: Option<IdempotencyKey>,
 }
 
 impl From<Command> for Traced {
     fn from(command: Command) -> Self {
-        Self { command, trace: None }
+        Self { command, trace: None, retry_key: None }
     }
 }
 
@@ -217,13 +220,23 @@ impl Inbox {
 
     /// As [`command`](Self::command), but the command is carried out only if it is taken up before `deadline`.
     pub async fn command_by(&self, deadline: Instant, command: impl Into<Traced>) -> Reply {
-        let Traced { command, trace } = command.into();
+        let Traced { mut command, trace, retry_key } = command.into();
+        if let Command::Place(place) = &mut command
+            && self.leads_elsewhere()
+        {
+            place.key = place.key.or(retry_key);
+        }
         let span = trace.map(|trace| trace.begin(Step::Decide));
         match self.ask(deadline, |caller| Request::Command(command, span, caller)).await {
             Asked::Answered(reply) => reply,
             Asked::Untouched(busy) => Reply::Busy(busy),
             Asked::Silent => Reply::Pending(None),
         }
+    }
+
+    /// Whether requests leave this process: a task here has orders to show.
+    const fn leads_elsewhere(&self) -> bool {
+        self.recent.is_none()
     }
 
     /// Asks what the owner knows of an order.

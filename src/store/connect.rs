@@ -32,6 +32,8 @@ pub(super) struct Connections {
     pub(super) reader: Pool,
     /// Apart from the others: what loads a partition must not keep heartbeats, logins and lists waiting.
     pub(super) loader: Pool,
+    /// Loads at one time, at least one.
+    pub(super) loads_max: u32,
     pub(super) answer_timeout: Duration,
     /// Of SQLite.
     pub(super) file: Option<Arc<DatabaseFile>>,

@@ -162,7 +162,7 @@ impl Store {
     pub async fn connect(url: &str, settings: &config::Database) -> Result<Self, StoreError> {
         let connections = Connections::open(url, settings, Missing::Refuse).await?;
         let partitions = connections.check_schema().await?;
-        let loads = Arc::new(Semaphore::new(settings.loads_max.max(1) as usize));
+        let loads = Arc::new(Semaphore::new(connections.loads_max as usize));
         Ok(Self { inner: Arc::new(Inner { connections, partitions, loads }) })
     }
 

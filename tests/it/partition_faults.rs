@@ -269,7 +269,8 @@ async fn an_append_that_is_given_up_is_an_error_in_its_trace() {
     let tracer = Tracer::start(&settings, "test", "one").unwrap();
     let shut = Arc::clone(&office.ownership.gate).write_owned().await;
     let request = tracer.request(|| None).expect("every request is traced");
-    let (inbox, traced) = (office.inbox().clone(), Traced { command: placing(commodity(1), "k"), trace: Some(request.trace()) });
+    let (inbox, traced) =
+        (office.inbox().clone(), Traced { command: placing(commodity(1), "k"), trace: Some(request.trace()), retry_key: None });
     let reply = tokio::spawn(async move { inbox.command(traced).await });
     in_flight(&office.board, commodity(1)).await;
     office.ownership.release(partition(3)).await;
