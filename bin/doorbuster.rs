@@ -9,10 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use doorbuster::auth::Authenticator;
 use doorbuster::broker::Broker;
 use doorbuster::config::Config;
-use doorbuster::domain::UserId;
+use doorbuster::domain::{PartitionId, UserId};
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{AuditScope, Role, Store};
-use doorbuster::tools::{archive, audit, dead, nodes, simulate, token, upgrade};
+use doorbuster::tools::{archive, audit, dead, log, nodes, simulate, token, upgrade};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 use secrecy::ExposeSecret;
 
@@ -61,6 +61,9 @@ enum Command {
     /// Look at the messages no consumer could read, and put one back.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// See what logs have lost, and let a partition go on without it. See docs/rabbitmq.md.
+    #[command(subcommand)]
+    Log(LogCommand),
 }
 
 #[derive(Subcommand)]
@@ -77,6 +80,27 @@ enum DeadCommand {
         /// Its number in the list.
         number: usize,
     },
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Let a partition go on without the batches that its log has lost, while no node owns it. Their orders are refused from then on, for
+    /// ever.
+    AcceptLoss {
+        /// Which partition.
+        #[arg(value_parser = parse_partition)]
+        partition: PartitionId,
+        /// Why: kept with the time and your name.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// One line for each loss that was accepted, the latest first.
+    Losses,
+}
+
+fn parse_partition(text: &str) -> Result<PartitionId, String> {
+    let index = text.parse().map_err(|_| "a partition is a whole number".to_owned())?;
+    PartitionId::new(index).map_err(|error| error.to_string())
 }
 
 #[derive(Args)]
@@ -159,6 +183,7 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
                 archive::run(&config, data, &archive::Request { closed_before, share_percent: share, dry_run }).await?;
             }
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
+            Some(Command::Log(command)) => logs(&config, data, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Simulate(_)) => unreachable!("it has run"),
             Some(Command::Migrate { finish: false }) => println!("{}", embedded::migrate(&config, data).await?),
@@ -179,6 +204,20 @@ async fn dead_letters(config: &Config, command: DeadCommand) -> anyhow::Result<(
             let store = Store::connect(url.expose_secret(), &config.database).await?;
             println!("{}", dead::put_back(&broker, &store, number).await?);
         }
+    }
+    Ok(())
+}
+
+async fn logs(config: &Config, data: &Path, command: LogCommand) -> anyhow::Result<()> {
+    let store = embedded::open_existing(config, data).await?;
+    match command {
+        LogCommand::AcceptLoss { partition, reason } => {
+            let broker = Broker::new(&config.broker)?;
+            let who = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+            let who = who.unwrap_or_else(|| "somebody without a name".to_owned());
+            println!("{}", log::accept_loss(&broker, &store, partition, (&reason, &who), clock::system()).await?);
+        }
+        LogCommand::Losses => log::losses(&store, &mut std::io::stdout().lock()).await?,
     }
     Ok(())
 }

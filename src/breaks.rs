@@ -25,6 +25,8 @@ pub(crate) enum Break {
     LockAtConfirm,
     /// A fence is sent without a look whether the lock is still there.
     LockAtFence,
+    /// A fence does not say what is known to be confirmed before it.
+    KnownAtFence,
     /// An owner appends over another connection than the one that has its lock.
     ConnectionOfTheLock,
     /// A row that came along with a command is taken for one that was read just now.

@@ -11,7 +11,8 @@ use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 use crate::event::{self, Batch, Event, LogVersion, Unwritable};
 
-/// What of these batches a claim needs, as it lies in the tables: each behind its length, in the newest form of the log.
+/// What of these batches a claim needs, as it lies in the tables: each behind its length, in version 2 of the log's form: what later
+/// versions say of a batch no claim needs.
 ///
 /// # Errors
 /// [`Unwritable`] for what an older form could hold and no engine writes: an order of another partition, the placing of one in another
@@ -23,7 +24,7 @@ pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<
         if events.is_empty() {
             continue;
         }
-        let bytes = event::encode(&Batch { events, ..*batch }, LogVersion::NEWEST)?;
+        let bytes = event::encode(&Batch::new(batch.partition, batch.epoch, batch.sequence, events), LogVersion::V2)?;
         let length = u32::try_from(bytes.len()).expect("a batch is bounded");
         delta.extend_from_slice(&length.to_le_bytes());
         delta.extend_from_slice(&bytes);

@@ -237,7 +237,7 @@ fn moved(buyer: Option<UserId>) -> Event {
 }
 
 fn batch(events: Vec<Event>) -> Batch {
-    Batch { partition: partition(), epoch: Epoch::new(5).unwrap(), sequence: Sequence(1), events }
+    Batch::new(partition(), Epoch::new(5).unwrap(), Sequence(1), events)
 }
 
 /// A delta with that batch alone.

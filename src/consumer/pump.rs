@@ -203,7 +203,20 @@ impl<'a> Pump<'a> {
                 self.meters.resubscribed();
                 lane.close(self.session, Some(Instant::now())).await;
             }
-            _ => self.stop(partition, stop.to_string()).await,
+            _ => {
+                self.note_gap(&stop).await;
+                self.stop(partition, stop.to_string()).await;
+            }
+        }
+    }
+
+    /// Tells the tables what is missing, so that owners and operators know. If that fails, the next look does it.
+    async fn note_gap(&self, stop: &Stop) {
+        let Some(gap) = stop.gap() else { return };
+        match timeout(TRANSACTION_TIMEOUT, self.consumer.store.note_gap(gap, (self.consumer.clock)())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(partition = %gap.partition, %error, "the database was not told what is missing: {error}"),
+            Err(_) => tracing::warn!(partition = %gap.partition, "the database was not told in time what is missing"),
         }
     }
 

@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn batch(index: u16, sequence: u64) -> Batch {
-        Batch { partition: partition(index), epoch: Epoch::default(), sequence: Sequence(sequence), events: Vec::new() }
+        Batch::new(partition(index), Epoch::default(), Sequence(sequence), Vec::new())
     }
 
     fn tags(round: &Round, outcomes: &[Outcome]) -> Vec<(u16, u64)> {

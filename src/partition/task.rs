@@ -221,6 +221,7 @@ impl Task {
         /// Looking for the broker is not done here: this only asks whether it was found.
         const LONGEST_PAUSE_FOR_THE_LOG: Duration = Duration::from_millis(50);
         let mut pause = FIRST_PAUSE;
+        let mut incomplete: Option<String> = None;
         loop {
             let claimed = tokio::select! {
                 biased;
@@ -228,6 +229,9 @@ impl Task {
                 claimed = self.ownership.claim(self.partition) => claimed,
             };
             let mut told = None;
+            if !matches!(claimed, Err(ClaimError::LogIncomplete(_))) && incomplete.take().is_some() {
+                self.note(None);
+            }
             match claimed {
                 Ok(claim) => return Some(claim),
                 Err(ClaimError::LogAway(_)) => {
@@ -235,6 +239,13 @@ impl Task {
                     told = Some(Busy::LogAway);
                 }
                 Err(ClaimError::Taken) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOCK),
+                Err(ClaimError::LogIncomplete(why)) => {
+                    if incomplete.as_ref() != Some(&why) {
+                        tracing::error!(partition = %self.partition, why, "PARTITION {} IS STOPPED: {why}", self.partition);
+                        self.note(Some(Trouble::LogIncomplete));
+                    }
+                    (incomplete, pause, told) = (Some(why), LONGEST_PAUSE, Some(Busy::Unavailable));
+                }
                 // Whoever connects says it, once for all partitions.
                 Err(ClaimError::Disconnected(_)) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOG),
                 Err(error @ ClaimError::Unavailable(_)) => {

@@ -213,6 +213,11 @@ impl Broker {
         (self.away, self.blocked) = (false, false);
     }
 
+    /// The connection that has the lock of a partition.
+    pub(super) fn holder(&self, partition: PartitionId) -> Option<usize> {
+        self.locks[usize::from(partition.get())]
+    }
+
     pub(super) fn queue(&mut self, partition: PartitionId) -> &mut Queue {
         &mut self.queues[usize::from(partition.get())]
     }
@@ -290,6 +295,19 @@ impl Queue {
         if self.active == Some(consumer) {
             self.unsubscribe();
         }
+    }
+
+    /// Somebody purges it: all goes that is not with the active consumer. Says how much.
+    pub(super) fn purge(&mut self) -> usize {
+        let left = self.delivered.min(self.entries.len());
+        self.entries.drain(left..).count()
+    }
+
+    /// It loses its last messages, and with them whoever was subscribed. Says how many.
+    pub(super) fn lose_last(&mut self, count: usize) -> usize {
+        self.unsubscribe();
+        let left = self.entries.len().saturating_sub(count).max(self.acknowledged);
+        self.entries.drain(left..).count()
     }
 
     /// The next delivery of that subscription: its tag and its body.

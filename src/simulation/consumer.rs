@@ -9,7 +9,7 @@ use super::tables::Mood;
 use super::world::Env;
 use crate::domain::PartitionId;
 use crate::event;
-use crate::projection::{self, Outcome};
+use crate::projection::{self, Outcome, Stop};
 
 /// Deliveries one lane takes in advance, at most.
 const PREFETCH: usize = 6;
@@ -19,6 +19,8 @@ struct Lane {
     partition: PartitionId,
     generation: u64,
     deliveries: VecDeque<(usize, Vec<u8>)>,
+    /// A batch could not be applied, and none has been since.
+    suspect: bool,
 }
 
 /// A process.
@@ -32,7 +34,7 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(index: usize, partitions: impl Iterator<Item = PartitionId>) -> Self {
-        let lanes = partitions.map(|partition| Lane { partition, generation: 0, deliveries: VecDeque::new() }).collect();
+        let lanes = partitions.map(|partition| Lane { partition, generation: 0, deliveries: VecDeque::new(), suspect: false }).collect();
         Self { index, up: true, paused: false, lanes }
     }
 
@@ -91,14 +93,19 @@ impl Consumer {
         if rough && env.dice.one_in(12) {
             env.tables.set_mood(if env.dice.percent(50) { Mood::LosesCommit } else { Mood::HidesCommit });
         }
+        let before: Vec<_> = self.lanes.iter().map(|lane| env.tables.position(lane.partition)).collect();
         let applied = projection::apply_to(&env.tables, &batches).now_or_never().expect("tables in memory keep nobody waiting");
         env.tables.set_mood(Mood::Well);
+        for (lane, before) in self.lanes.iter().zip(before) {
+            let of_it: Vec<_> = batches.iter().filter(|batch| batch.partition == lane.partition).cloned().collect();
+            env.auditor.projected(env.now, &of_it, before, env.tables.position(lane.partition))?;
+        }
         let report = match applied {
             Ok(report) => report,
             // Whether it is in the tables is not known: the same batches again, later.
             Err(_) => return env.tables.imbalance().map_or(Ok(()), Err),
         };
-        if let Some(stop) = report.stops.first() {
+        if let Some(stop) = report.stops.iter().find(|stop| !env.auditor.has_lost(stop.partition())) {
             return Err(format!("the projection stopped: {stop}"));
         }
         if report.count(Outcome::Applied) > 0 {
@@ -111,12 +118,29 @@ impl Consumer {
             self.kill(env);
             return Ok(());
         }
-        for (index, tag) in taken {
+        for ((index, tag), outcome) in taken.into_iter().zip(&report.outcomes) {
             let lane = &mut self.lanes[index];
-            lane.deliveries.pop_front();
-            env.broker.queue(lane.partition).acknowledge(lane.generation, tag);
+            if *outcome != Outcome::Stopped {
+                lane.suspect &= *outcome != Outcome::Applied;
+                lane.deliveries.pop_front();
+                env.broker.queue(lane.partition).acknowledge(lane.generation, tag);
+            }
         }
+        report.stops.iter().for_each(|stop| self.stopped(stop, env));
         Ok(())
+    }
+
+    /// The first time it subscribes again; then it says what is missing.
+    fn stopped(&mut self, stop: &Stop, env: &mut Env) {
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == stop.partition()) else { return };
+        lane.deliveries.clear();
+        env.broker.queue(lane.partition).unsubscribe_from(self.index);
+        env.trail.note(env.now, || format!("consumer {}: {stop}", self.index));
+        if std::mem::replace(&mut lane.suspect, true)
+            && let Some(gap) = stop.gap()
+        {
+            env.tables.note_gap(gap);
+        }
     }
 }
 

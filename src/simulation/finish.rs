@@ -1,6 +1,7 @@
 //! The end of a run: the world heals and must come to rest; then every answer, row and unit is accounted for.
 
 use super::crowd::{look_via, place_units, tell};
+use super::losses;
 use super::network::CallId;
 use super::world::World;
 use crate::domain::{CommodityId, TermsChange, Timestamp};
@@ -33,7 +34,9 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
     // Some are placed only now.
     world.env.now += LONG_MS;
     rest(world)?;
-    let verdict = history::check(&world.env.network.history, &world.env.tables.rows(&world.env.network.totals), rested_at);
+    let rows = world.env.tables.rows(&world.env.network.totals);
+    let (history, rows) = losses::untouched(&world.env.network.history, &rows, &world.env.auditor)?;
+    let verdict = history::check(&history, &rows, rested_at);
     if let Some(violation) = verdict.violations.first() {
         return Err(violation.to_string());
     }
@@ -46,6 +49,9 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
 /// Lets everything under way arrive.
 fn rest(world: &mut World) -> Result<(), String> {
     for step in 0..REST_STEPS_MAX {
+        if step % LOOK_STEPS == 0 {
+            losses::look_after(&mut world.env)?;
+        }
         if step % LOOK_STEPS == 0 && world.is_quiet() && no_hold_is_over(world) {
             return Ok(());
         }

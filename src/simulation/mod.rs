@@ -11,6 +11,7 @@ mod dice;
 #[cfg(test)]
 mod exhaustive;
 mod finish;
+mod losses;
 mod network;
 mod node;
 mod seat;
@@ -48,6 +49,8 @@ pub struct Report {
     pub batches: usize,
     /// Orders that lay in the archive at the end.
     pub archived: usize,
+    /// Losses of a log that operators accepted.
+    pub losses: usize,
 }
 
 impl Report {
@@ -62,6 +65,7 @@ impl Report {
             epochs: self.epochs + other.epochs,
             batches: self.batches + other.batches,
             archived: self.archived + other.archived,
+            losses: self.losses + other.losses,
         }
     }
 }
@@ -115,5 +119,6 @@ fn report(world: &World, stale: usize) -> Report {
         epochs: world.env.epochs,
         batches: world.env.auditor.batches,
         archived: world.env.tables.archived(),
+        losses: world.env.losses.accepted,
     }
 }

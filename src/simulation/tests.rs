@@ -26,6 +26,7 @@ fn every_promise_holds_in_two_thousand_worlds() {
     let seeds = CLEAN_SEEDS as usize;
     assert!(sum.accepted > 20 * seeds && sum.refused > 40 * seeds && sum.uncertain > 15 * seeds && sum.epochs > 4 * seeds, "{sum:?}");
     assert!(sum.archived > seeds / 10, "{sum:?}");
+    assert!(sum.losses > seeds / 10, "{sum:?}");
 }
 
 #[test]
@@ -110,6 +111,13 @@ fn an_owner_that_does_not_look_at_its_lock_when_a_confirm_comes_is_found() {
 fn an_owner_that_appends_beside_the_connection_of_its_lock_is_found() {
     let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::ConnectionOfTheLock);
     assert!(what.contains("will be skipped"), "{what}");
+}
+
+/// A log that has lost confirmed batches: the next owner's fence is applied as if they had never been.
+#[test]
+fn a_fence_that_does_not_say_what_is_known_to_be_confirmed_is_found() {
+    let what = seen_broken_within(RARELY_BROKEN_SEEDS, Break::KnownAtFence);
+    assert!(what.contains("its orders are refused"), "{what}");
 }
 
 /// An order that is cancelled twice with one row would give its units back twice.

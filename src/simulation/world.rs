@@ -8,6 +8,7 @@ use super::broker::Broker;
 use super::consumer::Consumer;
 use super::crowd::Crowd;
 use super::dice::Dice;
+use super::losses::{self, Losses};
 use super::network::Network;
 use super::node::Node;
 use super::tables::{Memory, Mood};
@@ -28,6 +29,7 @@ pub(super) struct Env {
     pub(super) dice: Dice,
     /// What becomes of the past, which nobody should notice: the other dice fall the same with and without it.
     pub(super) past_dice: Dice,
+    pub(super) losses: Losses,
     pub(super) broker: Broker,
     pub(super) tables: Memory,
     pub(super) auditor: Auditor,
@@ -61,6 +63,7 @@ impl World {
                 partitions,
                 dice,
                 past_dice: Dice::new(!seed),
+                losses: Losses::new(seed, weather.mixed_until_ms > 0),
                 broker: Broker::new(weather.partitions),
                 tables: Memory::new(partitions.iter()),
                 auditor: Auditor::default(),
@@ -82,6 +85,7 @@ impl World {
     /// One thing happens.
     pub(super) fn step(&mut self) -> Result<(), String> {
         let Self { env, nodes, consumers, crowd } = self;
+        losses::step(env)?;
         env.now += env.dice.between(0, env.weather.step_ms_max);
         if env.now >= env.weather.mixed_until_ms {
             env.tables.set_mixed(false);

@@ -86,7 +86,7 @@ async fn a_message_of_a_newer_version_stays_in_the_log_and_stops_its_partition()
     let mut bodies = encoded(&log(BAD));
     bodies[3][2] = LogVersion::NEWEST.get() + 1;
     let (cluster, consumer) = consuming(bodies).await;
-    stopped(&consumer, partition(BAD), "event batch of version 3; this process reads up to 2").await;
+    stopped(&consumer, partition(BAD), "event batch of version 4; this process reads up to 3").await;
     consumer.stop().await;
     assert_eq!(depth(&cluster, BAD).await, 2);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));
@@ -202,7 +202,7 @@ async fn nothing_is_put_back_into_the_log_of_a_partition_that_is_owned() {
     cluster.applied(partition(BAD), position(1, 4)).await;
     let node = cluster.node("one");
     let owner = claim(&node, partition(BAD)).await;
-    let late = Batch { partition: partition(BAD), epoch: owner.epoch, sequence: Sequence(9), events: Vec::new() };
+    let late = Batch::new(partition(BAD), owner.epoch, Sequence(9), Vec::new());
     cluster.broker.raw().await.publish(cluster.broker.dead(), &bytes(&late)).await;
     let error = dead::put_back(&cluster.broker.broker(&cluster.database), &cluster.store, 1).await.unwrap_err();
     assert!(error.to_string().contains("a node owns partition 1"), "{error}");

@@ -82,7 +82,9 @@ async fn a_node_that_asks_for_a_taken_partition_for_hours_can_still_have_it() {
     for _ in 0..2_500 {
         match two.claim(partition(0)).await {
             Err(ClaimError::Taken | ClaimError::Disconnected(_)) => {}
-            Ok(_) | Err(ClaimError::LogAway(_) | ClaimError::Unavailable(_)) => panic!("it is taken, and the broker is there"),
+            Ok(_) | Err(ClaimError::LogAway(_) | ClaimError::LogIncomplete(_) | ClaimError::Unavailable(_)) => {
+                panic!("it is taken, and the broker is there")
+            }
         }
     }
     assert!(!owner.lost.is_cancelled() && !other.lost.is_cancelled(), "asking costs nobody anything");
