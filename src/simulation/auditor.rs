@@ -35,14 +35,19 @@ impl Auditor {
     /// A batch entered a log.
     pub(super) fn enqueued(&mut self, batch: &Batch) -> Result<(), String> {
         self.batches += 1;
-        if self.counts(batch) {
-            self.counted.insert((batch.partition, batch.epoch, batch.sequence));
-            for event in &batch.events {
-                self.event(event)
-                    .map_err(|what| format!("batch {}/{} of partition {}: {what}", batch.epoch, batch.sequence, batch.partition))?;
-            }
-        }
-        Ok(())
+        if self.counts(batch) { self.count(batch) } else { Ok(()) }
+    }
+
+    /// A batch is in the tables. One that was never confirmed to anybody, and came behind the next fence, may have been put before it:
+    /// nobody has begun with less.
+    pub(super) fn applied(&mut self, batch: &Batch) -> Result<(), String> {
+        if self.counted.contains(&(batch.partition, batch.epoch, batch.sequence)) { Ok(()) } else { self.count(batch) }
+    }
+
+    fn count(&mut self, batch: &Batch) -> Result<(), String> {
+        self.counted.insert((batch.partition, batch.epoch, batch.sequence));
+        let at = || format!("batch {}/{} of partition {}", batch.epoch, batch.sequence, batch.partition);
+        batch.events.iter().try_for_each(|event| self.event(event).map_err(|what| format!("{}: {what}", at())))
     }
 
     /// A node has taken a confirm for the truth.

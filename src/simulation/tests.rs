@@ -75,6 +75,19 @@ fn r5_a_projection_that_applies_what_is_older_is_found() {
     assert!(what.contains("the projection stopped"), "{what}");
 }
 
+/// A log that consumers have come to and left stands in any order.
+#[test]
+fn r5_a_consumer_that_goes_by_places_is_found() {
+    let what = seen_broken(Break::OrderOfNumbers);
+    assert!(what.contains("the projection stopped"), "{what}");
+}
+
+/// A fence that comes back before what was written before it, and is applied at once: what was accepted is skipped.
+#[test]
+fn a_fence_that_overtakes_what_came_back_is_found() {
+    seen_broken_within(SELDOM_BROKEN_SEEDS, Break::FenceWaits);
+}
+
 #[test]
 fn an_owner_without_a_fence_is_found() {
     seen_broken(Break::Fence);

@@ -28,6 +28,8 @@ pub(super) struct Env {
     pub(super) dice: Dice,
     /// What becomes of the past, which nobody should notice: the other dice fall the same with and without it.
     pub(super) past_dice: Dice,
+    /// How much the next consumer takes in advance: by dice of their own, too.
+    pub(super) log_dice: Dice,
     pub(super) broker: Broker,
     pub(super) tables: Memory,
     pub(super) auditor: Auditor,
@@ -61,6 +63,7 @@ impl World {
                 partitions,
                 dice,
                 past_dice: Dice::new(!seed),
+                log_dice: Dice::new(seed.rotate_left(32)),
                 broker: Broker::new(weather.partitions),
                 tables: Memory::new(partitions.iter()),
                 auditor: Auditor::default(),

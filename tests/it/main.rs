@@ -15,6 +15,7 @@ mod http_buyers;
 mod http_operators;
 mod http_protocol;
 mod log_conformance;
+mod log_order;
 mod log_rabbitmq;
 mod mixed_releases;
 mod order_lists;
