@@ -13,6 +13,10 @@ pub(crate) enum Break {
     WindowWithDecrement,
     /// R5: the projection also applies what is older than its position.
     OlderIsSkipped,
+    /// R5: batches are applied in the order of their places in the log.
+    OrderOfNumbers,
+    /// A fence that came back is applied before it is known that nothing older is left in the log.
+    FenceWaits,
     /// The projection's position is set by the new owner instead of by a fence in the log.
     Fence,
     /// A new owner loads without waiting for the projection.

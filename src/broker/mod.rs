@@ -4,8 +4,10 @@
 //! connection that ended stays ended and says so. It never decides what is in a message.
 
 mod dead;
+mod depth;
 mod health;
 mod publish;
+mod publisher;
 mod servers;
 mod session;
 mod subscription;
@@ -15,9 +17,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use dead::{DeadLetter, DeadLetters, Why};
+pub use dead::{DeadLetter, Why};
+pub use depth::Depth;
 pub use health::{Health, HealthCheck};
 pub use publish::PERSISTENT;
+pub use publisher::Publisher;
 pub use session::{Ended, Session};
 pub use subscription::{Messages, Subscription};
 pub use topology::{BATCH_CONTENT_TYPE, Topology};

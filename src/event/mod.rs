@@ -60,6 +60,13 @@ impl Batch {
         Self { system: Some(system), ..self }
     }
 
+    /// Says nothing, and is skipped by every release, because no epoch is as old. Whoever looks through a log writes one to its end, and
+    /// has seen the log when it comes.
+    #[must_use]
+    pub fn marker(partition: PartitionId) -> Self {
+        Self::fence(partition, Epoch::default())
+    }
+
     /// What it is called wherever it is spoken of: its partition, epoch and sequence.
     #[must_use]
     pub fn name(&self) -> String {

@@ -5,6 +5,7 @@
 
 mod fold;
 mod keeper;
+mod sorter;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +16,10 @@ use crate::event::{Batch, Unwritable};
 use crate::store::{self, Delta, Gap, Move, Store, StoreError, Tables, Transaction};
 use fold::{Changes, Fold};
 pub(crate) use keeper::keep as keep_checkpoints;
+pub(crate) use sorter::{Missing, Sorter};
 
 /// Where a batch stands in its partition's log: shown as `epoch/sequence`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The epoch.
     pub epoch: Epoch,
@@ -305,7 +307,7 @@ async fn is_brought_back(write: &impl Transaction, orders: &Move) -> Result<bool
     Ok(!breaks::is_broken(Break::BringBack) && write.bring_back(&orders.orders).await? > 0)
 }
 
-fn position_of(batch: &Batch) -> Position {
+pub(crate) fn position_of(batch: &Batch) -> Position {
     Position { epoch: batch.epoch, sequence: batch.sequence }
 }
 

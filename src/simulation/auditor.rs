@@ -43,6 +43,8 @@ pub(super) struct Auditor {
     holed: BTreeSet<(PartitionId, Epoch)>,
     /// Commodities of which something is gone.
     pub(super) touched: BTreeSet<CommodityId>,
+    /// Batches that are gone for good, whoever still hears that they are confirmed.
+    gave_up: BTreeSet<(PartitionId, Epoch, Sequence)>,
     /// Orders that were placed in what is gone, and since when that is settled.
     pub(super) given_up: BTreeMap<OrderId, u64>,
 }
@@ -51,25 +53,28 @@ impl Auditor {
     /// A batch entered a log.
     pub(super) fn enqueued(&mut self, batch: &Batch) -> Result<(), String> {
         self.batches += 1;
-        if self.counts(batch) {
-            self.counted.insert((batch.partition, batch.epoch, batch.sequence));
-            self.kept.push(batch.clone());
-            if self.holed.contains(&(batch.partition, batch.epoch)) {
-                batch.events.iter().for_each(|event| self.take(event));
-                return Ok(());
-            }
-            for event in &batch.events {
-                self.event(event)
-                    .map_err(|what| format!("batch {}/{} of partition {}: {what}", batch.epoch, batch.sequence, batch.partition))?;
-            }
+        if self.counts(batch) { self.count(batch) } else { Ok(()) }
+    }
+
+    fn count(&mut self, batch: &Batch) -> Result<(), String> {
+        self.counted.insert((batch.partition, batch.epoch, batch.sequence));
+        self.kept.push(batch.clone());
+        if self.holed.contains(&(batch.partition, batch.epoch)) {
+            batch.events.iter().for_each(|event| self.take(event));
+            return Ok(());
         }
-        Ok(())
+        let at = || format!("batch {}/{} of partition {}", batch.epoch, batch.sequence, batch.partition);
+        batch.events.iter().try_for_each(|event| self.event(event).map_err(|what| format!("{}: {what}", at())))
     }
 
     /// A node has taken a confirm for the truth.
     pub(super) fn believed(&mut self, node: usize, batch: (PartitionId, Epoch, Sequence)) -> Result<(), String> {
         let (partition, epoch, sequence) = batch;
         let at = format!("batch {epoch}/{sequence} of partition {partition}");
+        // The broker had said so before it lost it, and it is heard now: nobody could know.
+        if self.gave_up.contains(&batch) {
+            return Ok(());
+        }
         if !self.counted.contains(&batch) {
             return Err(format!("{at} is confirmed to node {node} and will be skipped"));
         }
@@ -92,6 +97,12 @@ impl Auditor {
         self.lossy.contains(&partition)
     }
 
+    /// Whether something that counts comes behind that position.
+    pub(super) fn lacks(&self, partition: PartitionId, position: Position) -> bool {
+        let (first, last) = ((partition, position.0, position.1.next()), (partition, Epoch::MAX, Sequence(u64::MAX)));
+        self.has_lost(partition) && self.counted.range(first..=last).next().is_some()
+    }
+
     /// Whoever is about to fence an epoch can know that this batch is confirmed.
     pub(super) fn could_know(&mut self, partition: PartitionId, epoch: Epoch, known: Position) {
         self.knew.insert((partition, epoch), known);
@@ -109,6 +120,10 @@ impl Auditor {
                 self.fenced(now, batch, at)?;
             }
             at = (batch.epoch, batch.sequence);
+            if !self.counted.contains(&(batch.partition, at.0, at.1)) {
+                // Never confirmed to anybody, and come behind the next fence: it may be put before it, because nobody has begun with less.
+                self.count(batch)?;
+            }
             self.applied.insert((batch.partition, at.0, at.1));
         }
         Ok(())
@@ -157,7 +172,9 @@ impl Auditor {
             }
         }
         for batch in &gone {
-            self.counted.remove(&(batch.partition, batch.epoch, batch.sequence));
+            let batch = (batch.partition, batch.epoch, batch.sequence);
+            self.counted.remove(&batch);
+            self.gave_up.insert(batch);
         }
         self.commodities.clear();
         self.orders.clear();

@@ -76,6 +76,19 @@ fn r5_a_projection_that_applies_what_is_older_is_found() {
     assert!(what.contains("the projection stopped"), "{what}");
 }
 
+/// A log that consumers have come to and left stands in any order.
+#[test]
+fn r5_a_consumer_that_goes_by_places_is_found() {
+    let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::OrderOfNumbers);
+    assert!(what.contains("the projection stopped"), "{what}");
+}
+
+/// A fence that comes back before what was written before it, and is applied at once: what was accepted is skipped.
+#[test]
+fn a_fence_that_overtakes_what_came_back_is_found() {
+    seen_broken_within(SELDOM_BROKEN_SEEDS, Break::FenceWaits);
+}
+
 #[test]
 fn an_owner_without_a_fence_is_found() {
     seen_broken(Break::Fence);
@@ -104,7 +117,8 @@ fn an_owner_without_the_lock_is_found() {
 #[test]
 fn an_owner_that_does_not_look_at_its_lock_when_a_confirm_comes_is_found() {
     let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::LockAtConfirm);
-    assert!(what.contains("will be skipped"), "{what}");
+    // Where a log has lost something it may go on beside its successor instead.
+    assert!(["will be skipped", "the engine has"].iter().any(|words| what.contains(words)), "{what}");
 }
 
 #[test]
@@ -130,7 +144,7 @@ fn an_engine_that_believes_an_old_row_is_found() {
 /// What a consumer of an older release has applied is in no delta.
 #[test]
 fn a_checkpoint_with_a_delta_missing_is_found() {
-    let what = seen_broken(Break::DeltaChain);
+    let what = seen_broken_within(RARELY_BROKEN_SEEDS, Break::DeltaChain);
     assert!(what.contains("where the rows come to"), "{what}");
 }
 

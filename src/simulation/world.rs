@@ -30,6 +30,8 @@ pub(super) struct Env {
     /// What becomes of the past, which nobody should notice: the other dice fall the same with and without it.
     pub(super) past_dice: Dice,
     pub(super) losses: Losses,
+    /// How much the next consumer takes in advance: by dice of their own, too.
+    pub(super) log_dice: Dice,
     pub(super) broker: Broker,
     pub(super) tables: Memory,
     pub(super) auditor: Auditor,
@@ -64,6 +66,7 @@ impl World {
                 dice,
                 past_dice: Dice::new(!seed),
                 losses: Losses::new(seed, weather.mixed_until_ms > 0),
+                log_dice: Dice::new(seed.rotate_left(32)),
                 broker: Broker::new(weather.partitions),
                 tables: Memory::new(partitions.iter()),
                 auditor: Auditor::default(),

@@ -16,6 +16,7 @@ mod http_operators;
 mod http_protocol;
 mod log_conformance;
 mod log_losses;
+mod log_order;
 mod log_rabbitmq;
 mod mixed_releases;
 mod order_lists;

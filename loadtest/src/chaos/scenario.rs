@@ -32,6 +32,9 @@ pub enum Scenario {
     ConsumerKilled,
     /// The only consumer is killed in the middle of a transaction, with rows written and not committed, and started again.
     ConsumerKilledInTransaction,
+    /// The only consumer is killed, and readers who take fewer messages than came back, and leave, shuffle the log of the commodity's
+    /// partition, before it is started again.
+    LogShuffled,
     /// A broker of its own is asked to stop (SIGTERM), and started again.
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
@@ -150,6 +153,8 @@ impl Scenario {
             // They are started again after each attempt to kill them with something in hand.
             Self::ConsumerKilled => Terms { takes: Duration::from_secs(3), ..Terms::silent(1, 2) },
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
+            // Selling goes on while messages gather and readers come and leave.
+            Self::LogShuffled => Terms { takes: Duration::from_secs(5), ..Terms::silent(1, 1) },
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
             Self::BrokerPaused => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::any_epoch(1, 1) },
             Self::BrokerNodeKilled => Terms { brokers: 3, environment: NERVOUS, ..Terms::any_epoch(3, 2) },

@@ -212,6 +212,12 @@ impl Cluster {
         self.database.url()
     }
 
+    /// Where its broker is.
+    #[must_use]
+    pub fn broker_url(&self) -> &str {
+        &self.setting.services.amqp
+    }
+
     /// Connects to its database.
     ///
     /// # Errors

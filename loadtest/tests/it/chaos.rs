@@ -63,6 +63,12 @@ async fn a_consumer_is_killed_inside_its_transaction_and_another_applies_it_once
 }
 
 #[tokio::test]
+async fn a_log_that_readers_have_shuffled_comes_into_the_database_by_itself() {
+    let report = survived(Scenario::LogShuffled, 2).await;
+    assert_eq!((report.turns.len(), report.sum(|turn| turn.retries)), (2, 0), "{report}");
+}
+
+#[tokio::test]
 async fn the_broker_is_restarted_and_what_it_confirmed_is_sold_exactly_once() {
     let report = survived(Scenario::BrokerRestarted, 1).await;
     assert!(report.sum(|turn| turn.retries + turn.in_doubt) > 0, "{report}");

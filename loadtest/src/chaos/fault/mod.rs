@@ -9,6 +9,7 @@ mod elsewhere;
 mod lock;
 mod members;
 mod network;
+mod order;
 mod processes;
 mod servers;
 mod stall;
@@ -103,6 +104,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::RollingRestart => members::rolling_restart(victims).await,
         Scenario::ConsumerKilled => consumers::both_killed(victims).await,
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
+        Scenario::LogShuffled => order::log_shuffled(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
         Scenario::LockDeleted => lock::deleted(victims).await,

@@ -1,34 +1,18 @@
-//! `doorbuster log`: what logs have lost, and letting a partition go on without it. It never touches a log: what is missing is missing.
+//! `doorbuster log accept-loss` and `losses`: what logs have lost, and letting a partition go on without it. It never touches a log: what is missing is missing.
 
 use std::io::Write;
 use std::time::Duration;
 
+use super::LogError;
 use crate::broker::{Broker, BrokerError, Session};
 use crate::domain::{PartitionId, Timestamp};
 use crate::projection::{Position, span};
-use crate::store::{self, Loss, NoLoss, Store, StoreError};
+use crate::store::{self, Loss, NoLoss, Store};
 
 /// Losses that are listed, at most: the latest.
 const LISTED_MAX: u32 = 1_000;
 /// How often, and with which pause, the lock of a partition is asked for: a claim that waits for the log takes a moment to leave.
 const LOCK_TRIES: (u32, Duration) = (10, Duration::from_millis(500));
-
-/// Why nothing was done, in one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The broker did not do its part.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The database did not do its part.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Nothing could be printed.
-    #[error("cannot write: {0}")]
-    Write(#[from] std::io::Error),
-    /// It would change nothing, or cannot be done now; the reason.
-    #[error("not accepted: {0}")]
-    Refused(String),
-}
 
 /// Prints one line for each loss that was accepted, the latest first.
 ///
