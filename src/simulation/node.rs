@@ -81,6 +81,7 @@ impl Node {
         self.spares.clear();
         self.seats.iter_mut().for_each(|seat| *seat = Seat::new(seat.partition));
         env.broker.deafen(self.index);
+        env.boards.forget(self.index);
     }
 
     /// Takes a call in, unless there is no task for it here or its inbox is full.

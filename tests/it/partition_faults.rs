@@ -139,7 +139,7 @@ impl Office {
         config.append_timeout_ms = 60_000;
         let inner = EmbeddedOwnership::start(store.clone(), "node-1".into(), &config, clock::system);
         let ownership = Arc::new(Trapped { inner, trap: Arc::default(), gate: Arc::default() });
-        let (settings, board, stop) = (Settings::from(&config), Arc::new(Board::default()), CancellationToken::new());
+        let (settings, board, stop) = (Settings::from(&config), Arc::new(Board::new(Partitions::DEFAULT)), CancellationToken::new());
         let runner = spawn(partition(3), settings, ownership.clone(), Arc::clone(&board), trapped_now, stop.clone());
         let office = Self { database, store, ownership, board, runner, stop };
         list(office.inbox(), commodity(1)).await;
@@ -237,9 +237,9 @@ async fn a_panic_with_a_batch_in_flight_to_the_broker_starts_its_own_partition_o
     config.broker.url = Some(proxy.amqp_url().into());
     (config.broker.answer_timeout_ms, config.partition.append_timeout_ms, config.partition.command_timeout_ms) = (60_000, 60_000, 60_000);
     let node = Arc::new(ClusterOwnership::start(&config, cluster.store.clone(), clock::system).unwrap());
-    let (board, stop, settings) = (Arc::new(Board::default()), CancellationToken::new(), Settings::from(&config.partition));
+    let (board, stop, settings) = (Arc::new(Board::new(Partitions::DEFAULT)), CancellationToken::new(), Settings::from(&config.partition));
     let run = |index, clock: Clock| spawn(partition(index), settings, node.clone(), Arc::clone(&board), clock, stop.clone());
-    let (one, other) = (run(0, trapped_now), run(1, now));
+    let (one, other) = (run(3, trapped_now), run(12, now));
     list(&one.inbox, commodity(1)).await;
     list(&other.inbox, commodity(2)).await;
 
