@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::dice::Dice;
 use super::node::Node;
 use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Sequence, Timestamp};
-use crate::engine::Refusal;
+use crate::engine::{Place, Refusal};
 use crate::partition::{Board, Edition, Listing};
 use crate::ring::partition_of;
 use crate::routing::feeding::{Heard, Teller};
@@ -15,6 +15,9 @@ use crate::routing::peer::{Bulletin, Content, Piece, Served, Standing};
 
 /// Bulletins under way on one connection, at most.
 const UNDER_WAY_MAX: usize = 8;
+
+/// How often nothing arrives on a connection that stands still, at most: long enough for a partition to have its next owner.
+const STALL_MAX: usize = 400;
 
 /// The boards of all nodes.
 pub(super) struct Boards {
@@ -25,6 +28,8 @@ pub(super) struct Boards {
     dice: Dice,
     /// Whether buyers in this world are refused by boards.
     are_asked: bool,
+    /// How often in a hundred times a connection stands still for long.
+    stalls_percent: u64,
     pub(super) violation: Option<String>,
 }
 
@@ -48,6 +53,8 @@ struct Feed {
     heard: Heard,
     /// Of snapshots that are not whole yet.
     arriving: BTreeMap<PartitionId, Vec<Listing>>,
+    /// How often nothing of it arrives from now on.
+    stalled: usize,
     /// Whoever tells is gone: what is under way may still arrive.
     is_over: bool,
 }
@@ -57,15 +64,25 @@ impl Boards {
         let mut dice = Dice::new(seed.rotate_left(32));
         let piece_bytes = *dice.pick(&[1, 300, 1 << 20]).unwrap_or(&1);
         let are_asked = dice.percent(40);
+        let stalls_percent = *dice.pick(&[0, 2, 10]).unwrap_or(&2);
         let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))).filter(|(from, to)| from != to);
         let feeds = pairs.map(|(from, to)| Feed::new(from, to, piece_bytes)).collect();
-        Self { partitions, nodes: (0..nodes).map(|_| OfNode::new(partitions)).collect(), feeds, dice, are_asked, violation: None }
+        Self {
+            partitions,
+            nodes: (0..nodes).map(|_| OfNode::new(partitions)).collect(),
+            feeds,
+            dice,
+            are_asked,
+            stalls_percent,
+            violation: None,
+        }
     }
 
-    /// What a placing without a key is refused for at that node, by its board.
-    pub(super) fn refusal(&mut self, node: usize, id: CommodityId, clock: Timestamp) -> Option<Refusal> {
-        let of_node = &self.nodes[node];
-        let refusal = of_node.board.refusal(id, clock).filter(|_| self.are_asked)?;
+    /// What a placing is refused for at that node, by its board. One with a key goes on all the same, and so does each in a world where
+    /// nobody is refused so.
+    pub(super) fn refusal(&mut self, node: usize, place: &Place, clock: Timestamp) -> Option<Refusal> {
+        let (of_node, id) = (&self.nodes[node], place.commodity);
+        let refusal = of_node.board.refusal(id, clock)?;
         if refusal == Refusal::SoldOut
             && let Some((edition, true)) = of_node.newest.get(&id)
         {
@@ -73,7 +90,7 @@ impl Boards {
             self.violation =
                 Some(format!("node {node} refuses commodity {id} as sold out, by {shown:?}, and was told of units in {edition:?}"));
         }
-        Some(refusal)
+        (self.are_asked && place.key.is_none()).then_some(refusal)
     }
 
     /// A node has done something: its board shows what its engines have.
@@ -107,9 +124,15 @@ impl Boards {
         let which = self.dice.below(self.feeds.len());
         let (feed, drawn) = (&mut self.feeds[which], self.dice.below(100));
         let runs = |node: usize| nodes[node].up && !nodes[node].paused;
+        if is_calm {
+            feed.stalled = 0;
+        } else if feed.stalled == 0 && self.dice.percent(self.stalls_percent) {
+            feed.stalled = self.dice.below(STALL_MAX);
+        }
         match drawn {
             0..3 if !is_calm && runs(feed.to) => feed.lose(&mut self.nodes),
             0..50 if runs(feed.from) => feed.tell(&self.nodes[feed.from], &nodes[feed.from], self.partitions),
+            _ if feed.stalled > 0 => feed.stalled -= 1,
             _ if runs(feed.to) => feed.hear(&mut self.nodes),
             _ => {}
         }
@@ -223,6 +246,7 @@ impl Feed {
             under_way: VecDeque::new(),
             heard: Heard::default(),
             arriving: BTreeMap::new(),
+            stalled: 0,
             is_over: false,
         }
     }

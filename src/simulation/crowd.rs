@@ -181,8 +181,8 @@ fn ask(partition: PartitionId, sent: Ask, asked: Asked, env: &mut Env, nodes: &[
     if !nodes[via].up {
         return None;
     }
-    if let Ask::Command(Command::Place(Place { commodity, key: None, .. })) = &sent
-        && let Some(refusal) = env.boards.refusal(via, *commodity, nodes[via].clock(env.now))
+    if let Ask::Command(Command::Place(place)) = &sent
+        && let Some(refusal) = env.boards.refusal(via, place, nodes[via].clock(env.now))
     {
         env.trail.note(env.now, || format!("refused by the board of node {via}, {refusal:?}: {sent:?}"));
         return Some(env.network.refused(env.now, via, partition, sent, asked));
