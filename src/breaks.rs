@@ -41,6 +41,8 @@ pub(crate) enum Break {
     BringBack,
     /// Orders are archived without a look at the seal of their commodity.
     ArchiveUnsealed,
+    /// A board takes what is of an older epoch than what it shows.
+    OlderBoard,
 }
 
 #[cfg(not(test))]

@@ -20,8 +20,7 @@ use super::schema::{PageParameters, problems};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, CommodityState, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp,
-    UserId,
+    CommodityId, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp, UserId,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};
@@ -340,13 +339,7 @@ fn placed_or_not(order_id: Option<OrderId>, key: &RetryKey) -> HttpResponse {
 
 /// Spares the engine what the board can tell already. What is not on the board goes on: the engine knows better.
 fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refusal> {
-    match state.router.board().state(commodity, (state.clock)()) {
-        Some(CommodityState::Open) | None => Ok(()),
-        Some(CommodityState::SoldOut) => Err(Refusal::SoldOut),
-        Some(CommodityState::NotStarted) => Err(Refusal::NotStarted),
-        Some(CommodityState::Paused) => Err(Refusal::Paused),
-        Some(CommodityState::Ended | CommodityState::Closed) => Err(Refusal::Ended),
-    }
+    state.router.board().refusal(commodity, (state.clock)()).map_or(Ok(()), Err)
 }
 
 fn pending(order: Option<OrderId>) -> HttpResponse {

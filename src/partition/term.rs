@@ -140,6 +140,11 @@ impl<C: Hear<Reply>> Term<C> {
         Some(Batch::new(self.partition, self.epoch, self.sequence, events))
     }
 
+    /// The epoch.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The last batch that was sent, or the fence.
     pub(crate) const fn sequence(&self) -> Sequence {
         self.sequence

@@ -17,7 +17,8 @@ use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, P
 use super::*;
 use crate::domain::UserId;
 use crate::domain::{
-    Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units,
+    Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Sequence, Stock, Terms, Timestamp,
+    Units,
 };
 use crate::engine::{Answer, KnownCommodity, Place, Snapshot};
 use crate::event::Batch;
@@ -130,7 +131,7 @@ impl Node {
 
     /// One that speaks versions of the peer link up to that one.
     fn start_speaking(name: &str, locks: &Arc<Locks>, total: i64, speaks: PeerVersion) -> Self {
-        let board = Arc::new(Board::default());
+        let board = Arc::new(Board::new(PARTITIONS));
         let id: NodeId = name.parse().unwrap();
         let mut local = Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board);
         local.speaks = speaks;

@@ -59,7 +59,8 @@ fn rest(world: &mut World) -> Result<(), String> {
     }
     let states: Vec<String> = world.nodes.iter().map(|node| format!("node {}: {}", node.index, node.is_quiet())).collect();
     let (broker, network) = (world.env.broker.is_quiet(), world.env.network.is_quiet());
-    Err(format!("the healed world does not come to rest: {states:?}, broker {broker}, network {network}"))
+    let boards = world.env.boards.are_quiet(&world.nodes);
+    Err(format!("the healed world does not come to rest: {states:?}, broker {broker}, network {network}, boards {boards}"))
 }
 
 fn no_hold_is_over(world: &World) -> bool {
@@ -74,6 +75,7 @@ fn no_hold_is_over(world: &World) -> bool {
 /// The log, the tables and the engines say the same.
 fn check_tables(world: &World) -> Result<(), String> {
     world.env.auditor.compare(&world.env.tables)?;
+    world.env.boards.compare(&world.nodes)?;
     let orders = world.env.tables.orders();
     for row in world.env.tables.commodities().iter().filter(|row| !row.removed && row.commodity.closed_at.is_none()) {
         let owner = world.nodes.iter().find_map(|node| node.term(row.partition));

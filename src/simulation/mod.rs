@@ -4,6 +4,7 @@
 //! What it simulates and what it does not, and how to read a failing seed: `docs/simulation.md`.
 
 mod auditor;
+mod boards;
 mod broker;
 mod consumer;
 mod crowd;

@@ -87,6 +87,7 @@ impl Node {
         self.confirmed = knows_nothing(&self.seats);
         self.seats.iter_mut().for_each(|seat| *seat = Seat::new(seat.partition));
         env.broker.deafen(self.index);
+        env.boards.forget(self.index);
     }
 
     /// Takes a call in, unless there is no task for it here or its inbox is full.

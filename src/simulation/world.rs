@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use super::Trail;
 use super::auditor::Auditor;
+use super::boards::Boards;
 use super::broker::Broker;
 use super::consumer::Consumer;
 use super::crowd::Crowd;
@@ -19,6 +20,9 @@ use crate::ring::Placement;
 /// The most nodes and partitions of a world.
 const NODES_MAX: usize = 3;
 const PARTITIONS_MAX: usize = 3;
+
+/// How often something happens to a bulletin, for each time that something happens to a call.
+const BULLETINS: usize = 3;
 
 /// What nodes, consumers and people meet outside themselves.
 pub(super) struct Env {
@@ -36,6 +40,7 @@ pub(super) struct Env {
     pub(super) tables: Memory,
     pub(super) auditor: Auditor,
     pub(super) network: Network,
+    pub(super) boards: Boards,
     /// The members as their heartbeats have it, one bit each.
     pub(super) members: usize,
     /// Epochs that were served.
@@ -71,6 +76,7 @@ impl World {
                 tables: Memory::new(partitions.iter()),
                 auditor: Auditor::default(),
                 network: Network::new(weather.stale_news_percent),
+                boards: Boards::new(seed, weather.nodes, partitions),
                 members: 0,
                 epochs: 0,
                 trail,
@@ -87,6 +93,11 @@ impl World {
 
     /// One thing happens.
     pub(super) fn step(&mut self) -> Result<(), String> {
+        self.happen()?;
+        self.env.boards.violation.take().map_or(Ok(()), Err)
+    }
+
+    fn happen(&mut self) -> Result<(), String> {
         let Self { env, nodes, consumers, crowd } = self;
         losses::step(env)?;
         env.now += env.dice.between(0, env.weather.step_ms_max);
@@ -115,11 +126,16 @@ impl World {
             Some(0) => {
                 let node = env.dice.below(nodes.len());
                 let node = &mut nodes[node];
-                if node.up && !node.paused { node.act(env) } else { Ok(()) }
+                if node.up && !node.paused {
+                    node.act(env)?;
+                    env.boards.publish(node);
+                }
+                Ok(())
             }
             Some(1) => env.broker.work(&mut env.dice, &mut env.auditor),
             Some(2) => {
                 env.network.work(env.now, &mut env.dice, &env.tables, nodes, &mut env.trail);
+                (0..BULLETINS).for_each(|_| env.boards.work(nodes, env.weather.weights.fault == 0));
                 Ok(())
             }
             Some(3) => {
@@ -167,6 +183,7 @@ impl World {
             && self.env.broker.is_quiet()
             && self.nodes.iter().all(|node| node.is_quiet() && node.view == self.env.members)
             && self.env.partitions.iter().all(served)
+            && self.env.boards.are_quiet(&self.nodes)
     }
 
     pub(super) fn count_members(&mut self) {

@@ -3,6 +3,7 @@
 mod accounts;
 mod archive;
 mod audit;
+mod boards;
 mod closing;
 mod closing_cluster;
 mod consumer_faults;

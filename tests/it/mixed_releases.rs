@@ -24,7 +24,7 @@ use crate::support::cluster::{TestConsumer, eventually};
 use crate::support::{commodity, user};
 
 const BEFORE: Release = Release { log_version_max: 1, peer_version_max: 3 };
-const NOW: Release = Release { log_version_max: 3, peer_version_max: 4 };
+const NOW: Release = Release { log_version_max: 3, peer_version_max: 5 };
 
 /// What buyers buy; the next one is the operator's.
 const BOUGHT: i64 = 7;
