@@ -4,7 +4,7 @@
 //! It holds only what really is confirmed, never what may be; to know too little is no fault. Nobody waits for it: the tables are told
 //! beside the accepts, and when a partition is given up.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,9 +24,14 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same of all.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What is known beside this, of one partition.
+type Others = Box<dyn Fn(PartitionId) -> Option<(Epoch, Sequence)> + Send + Sync>;
+
 /// By partition.
-#[derive(Debug)]
-pub struct Confirmed(Vec<Mutex<Known>>);
+pub struct Confirmed {
+    known: Vec<Mutex<Known>>,
+    others: OnceLock<Others>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -39,10 +44,16 @@ impl Confirmed {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(partitions: Partitions) -> Self {
-        Self(partitions.iter().map(|_| Mutex::default()).collect())
+        Self { known: partitions.iter().map(|_| Mutex::default()).collect(), others: OnceLock::new() }
     }
 
-    /// That batch is confirmed: to an owner in this process, or to another that said so. Safe to call late and out of order.
+    /// From now on `others` is asked too: what other nodes have said of their partitions. Once.
+    pub fn ask_too(&self, others: impl Fn(PartitionId) -> Option<(Epoch, Sequence)> + Send + Sync + 'static) {
+        let set = self.others.set(Box::new(others));
+        debug_assert!(set.is_ok(), "there is one board");
+    }
+
+    /// That batch is confirmed to an owner in this process. Safe to call late and out of order.
     pub fn note(&self, partition: PartitionId, epoch: Epoch, sequence: Sequence) {
         if let Some(mut known) = self.known(partition) {
             known.last = known.last.max((epoch, sequence));
@@ -52,7 +63,8 @@ impl Confirmed {
     /// The last batch of a partition that is known to be confirmed; (0, 0) for none.
     #[must_use]
     pub fn of(&self, partition: PartitionId) -> (Epoch, Sequence) {
-        self.known(partition).map_or_else(Default::default, |known| known.last)
+        let here = self.known(partition).map_or_else(Default::default, |known| known.last);
+        self.others.get().and_then(|others| others(partition)).map_or(here, |told| told.max(here))
     }
 
     /// Tells the tables of a partition what they have not been told yet, within a bound. What fails is told again later.
@@ -76,7 +88,13 @@ impl Confirmed {
     }
 
     fn known(&self, partition: PartitionId) -> Option<MutexGuard<'_, Known>> {
-        Some(self.0.get(usize::from(partition.get()))?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.known.get(usize::from(partition.get()))?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::fmt::Debug for Confirmed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Confirmed").field("known", &self.known).finish_non_exhaustive()
     }
 }
 
@@ -141,5 +159,8 @@ mod tests {
         }
         confirmed.note(foreign, at(7, 0).0, Sequence(1));
         assert_eq!([one, other, foreign].map(|partition| confirmed.of(partition)), [at(5, 0), at(0, 0), at(0, 0)]);
+        // What other nodes have said counts as well.
+        confirmed.ask_too(move |partition| (partition == other).then(|| at(3, 7)));
+        assert_eq!([one, other].map(|partition| confirmed.of(partition)), [at(5, 0), at(3, 7)]);
     }
 }

@@ -7,9 +7,10 @@ mod sync {
 }
 
 #[path = "board/mod.rs"]
-#[expect(dead_code, reason = "the tests here use a part of it")]
+#[expect(dead_code, clippy::duplicate_mod, reason = "the same code over other locks; the tests here use a part of it")]
 mod board;
 #[path = "stage.rs"]
+#[expect(clippy::duplicate_mod, reason = "as above")]
 mod stage;
 
 use std::sync::Arc;
