@@ -43,6 +43,8 @@ pub(super) struct Auditor {
     holed: BTreeSet<(PartitionId, Epoch)>,
     /// Commodities of which something is gone.
     pub(super) touched: BTreeSet<CommodityId>,
+    /// Batches that are gone for good, whoever still hears that they are confirmed.
+    gave_up: BTreeSet<(PartitionId, Epoch, Sequence)>,
     /// Orders that were placed in what is gone, and since when that is settled.
     pub(super) given_up: BTreeMap<OrderId, u64>,
 }
@@ -70,6 +72,10 @@ impl Auditor {
     pub(super) fn believed(&mut self, node: usize, batch: (PartitionId, Epoch, Sequence)) -> Result<(), String> {
         let (partition, epoch, sequence) = batch;
         let at = format!("batch {epoch}/{sequence} of partition {partition}");
+        // The broker had said so before it lost it, and it is heard now: nobody could know.
+        if self.gave_up.contains(&batch) {
+            return Ok(());
+        }
         if !self.counted.contains(&batch) {
             return Err(format!("{at} is confirmed to node {node} and will be skipped"));
         }
@@ -157,7 +163,9 @@ impl Auditor {
             }
         }
         for batch in &gone {
-            self.counted.remove(&(batch.partition, batch.epoch, batch.sequence));
+            let batch = (batch.partition, batch.epoch, batch.sequence);
+            self.counted.remove(&batch);
+            self.gave_up.insert(batch);
         }
         self.commodities.clear();
         self.orders.clear();

@@ -104,7 +104,8 @@ fn an_owner_without_the_lock_is_found() {
 #[test]
 fn an_owner_that_does_not_look_at_its_lock_when_a_confirm_comes_is_found() {
     let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::LockAtConfirm);
-    assert!(what.contains("will be skipped"), "{what}");
+    // Where a log has lost something it may go on beside its successor instead.
+    assert!(["will be skipped", "the engine has"].iter().any(|words| what.contains(words)), "{what}");
 }
 
 #[test]

@@ -363,7 +363,7 @@ async fn a_consumer_of_the_release_before_leaves_what_it_cannot_read_to_one_of_t
         }
     }
     let sold_from: BTreeSet<PartitionId> = (1..=BOUGHT).map(|id| home(commodity(id), &spikes)).collect();
-    let why = "event batch of version 2; this process reads up to 1";
+    let why = "event batch of version 3; this process reads up to 1";
     let has_stopped = |health: &doorbuster::consumer::Health| {
         sold_from.iter().all(|partition| health.stopped.get(&partition.get()).is_some_and(|reason| reason.contains(why))) && !health.ready
     };
