@@ -320,7 +320,7 @@ async fn upgrade_in_order(order: [What; 3]) {
     assert_eq!(shop.close().await, Reply::Refused(Refusal::UpgradeUnfinished));
     let before = epochs(&shop).await;
     let finished = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.expect("all of them are of this release");
-    assert!(finished.starts_with("the log is written in version 2"), "{finished}");
+    assert!(finished.starts_with("the log is written in version 3"), "{finished}");
     eventually("every partition is claimed again", async || epochs(&shop).await.iter().zip(&before).all(|(now, before)| now > before))
         .await;
     crowd.served().await;
