@@ -270,7 +270,7 @@ async fn accepted_orders_that_the_log_has_lost_are_pending_and_never_refused_unt
     log::accept_loss(&broker, &spikes.cluster.store, of, ("purged", "tester"), clock::system()).await.unwrap();
     eventually("they are refused then", async || say(node.router(), &orders, &OrderLookup::Refused).await).await;
     node.router().served(Duration::from_secs(30)).await.expect("it sells again");
-    assert!(accepted(&buy(node.router(), 1, 9, "after all").await).is_some());
+    assert!(accepted(&buy(node.router(), 1, 9, "afterwards").await).is_some());
     node.stop().await;
     spikes.consumer = Some(consumer);
     spikes.audit(1).await;

@@ -320,7 +320,7 @@ async fn upgrade_in_order(order: [What; 3]) {
     assert_eq!(shop.close().await, Reply::Refused(Refusal::UpgradeUnfinished));
     let before = epochs(&shop).await;
     let finished = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.expect("all of them are of this release");
-    assert!(finished.starts_with("the log is written in version 2"), "{finished}");
+    assert!(finished.starts_with("the log is written in version 3"), "{finished}");
     eventually("every partition is claimed again", async || epochs(&shop).await.iter().zip(&before).all(|(now, before)| now > before))
         .await;
     crowd.served().await;
@@ -363,7 +363,7 @@ async fn a_consumer_of_the_release_before_leaves_what_it_cannot_read_to_one_of_t
         }
     }
     let sold_from: BTreeSet<PartitionId> = (1..=BOUGHT).map(|id| home(commodity(id), &spikes)).collect();
-    let why = "event batch of version 2; this process reads up to 1";
+    let why = "event batch of version 3; this process reads up to 1";
     let has_stopped = |health: &doorbuster::consumer::Health| {
         sold_from.iter().all(|partition| health.stopped.get(&partition.get()).is_some_and(|reason| reason.contains(why))) && !health.ready
     };
