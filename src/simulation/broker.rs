@@ -336,6 +336,14 @@ impl Queue {
         }
     }
 
+    /// If nobody is served, somebody comes who takes so many messages, acknowledges none, and leaves.
+    pub(super) fn visit(&mut self, takes: usize) {
+        if let Some(generation) = self.subscribe(usize::MAX) {
+            (0..takes).for_each(|_| drop(self.deliver(generation)));
+            self.unsubscribe();
+        }
+    }
+
     /// A consumer writes a marker.
     pub(super) fn mark(&mut self, marker: Vec<u8>) {
         self.fresh.push_back(marker);

@@ -66,8 +66,11 @@ impl Consumer {
             }
         }
         if env.weather.weights.fault > 0 && env.log_dice.one_in(10) {
-            // Its connection is reset, with deliveries in hand.
+            // Its connection is reset, with deliveries in hand; others read before it is back.
             self.begin_anew(env);
+            let visitor = |_| (env.log_dice.below(self.lanes.len()), 1 + env.log_dice.below(PREFETCHES[2]));
+            let visitors: Vec<(usize, usize)> = (0..4).map(visitor).collect();
+            visitors.into_iter().for_each(|(lane, takes)| env.broker.queue(self.lanes[lane].partition).visit(takes));
             return Ok(());
         }
         let most = 1 + env.dice.below(PREFETCHES[2]);
