@@ -49,10 +49,8 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
 /// Lets everything under way arrive.
 fn rest(world: &mut World) -> Result<(), String> {
     for step in 0..REST_STEPS_MAX {
-        if step % LOOK_STEPS == 0 {
-            losses::look_after(&mut world.env)?;
-        }
-        if step % LOOK_STEPS == 0 && world.is_quiet() && no_hold_is_over(world) {
+        // Whoever has just done something may not be heard of yet.
+        if step % LOOK_STEPS == 0 && !losses::look_after(&mut world.env)? && world.is_quiet() && no_hold_is_over(world) {
             return Ok(());
         }
         world.step()?;

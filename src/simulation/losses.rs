@@ -37,7 +37,7 @@ pub(super) fn step(env: &mut Env) -> Result<(), String> {
     if env.losses.dice.one_in(LOSS_STEPS) {
         lose(env);
     }
-    if env.losses.dice.one_in(LOOK_STEPS) { look_after(env) } else { Ok(()) }
+    if env.losses.dice.one_in(LOOK_STEPS) { look_after(env).map(drop) } else { Ok(()) }
 }
 
 /// A log is purged, or loses its end. What a consumer has been given it keeps, and may still apply when it wakes up.
@@ -51,23 +51,26 @@ fn lose(env: &mut Env) {
     env.trail.note(env.now, || format!("the log of partition {partition} loses {lost} messages"));
 }
 
-/// An operator lets partitions go on whose log lacks something, when nobody owns them; and sees to it that nobody does.
-pub(super) fn look_after(env: &mut Env) -> Result<(), String> {
+/// An operator lets partitions go on whose log lacks something, when nobody owns them; and sees to it that nobody does. Whether there was
+/// anything to do.
+pub(super) fn look_after(env: &mut Env) -> Result<bool, String> {
+    let mut has_acted = false;
     if !env.losses.happen || env.tables.is_away() || env.broker.away || env.broker.blocked {
-        return Ok(());
+        return Ok(has_acted);
     }
     for partition in env.partitions.iter() {
         let lacks_something = env.tables.gap(partition).is_some();
         if !lacks_something && !lags_for_ever(partition, env) {
             continue;
         }
+        has_acted = true;
         match env.broker.holder(partition) {
             Some(connection) => env.broker.kill(connection, &mut env.dice, &mut env.auditor)?,
             None if lacks_something => accept(partition, env)?,
             None => {}
         }
     }
-    Ok(())
+    Ok(has_acted)
 }
 
 /// A log has lost its end, and its owner writes nothing more: nobody finds anything missing before the next claim. An operator sees a lag that
