@@ -11,7 +11,7 @@ const ABOUT: &str = "Brings the logs of all partitions into the database, each s
 
 fn main() -> ExitCode {
     role::run("consumer", ABOUT, async |config, signals| {
-        let listener = consumer::listen(&config.consumer)?;
+        let listener = consumer::listen(&config.consumer).await?;
         println!("consumer: http://{}/metrics", listener.local_addr()?);
         Ok(consumer::run_until(&config, listener, signals.told()).await?)
     })

@@ -33,6 +33,8 @@ pub(crate) enum Break {
     KnownAtFence,
     /// An owner appends over another connection than the one that has its lock.
     ConnectionOfTheLock,
+    /// An operator's command is carried out whatever version it expects.
+    ExpectedVersion,
     /// A row that came along with a command is taken for one that was read just now.
     StaleRow,
     /// A checkpoint's delta is taken whether or not it follows the one before.

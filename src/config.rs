@@ -1,12 +1,20 @@
 //! Configuration: built-in defaults, then `doorbuster.toml`, then the environment. Read once, at the start; nothing
 //! changes it later. It never holds a built-in secret.
 
+mod address;
+mod environment;
+mod list;
+mod origin;
+
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+
+pub use address::{Address, NoAddress};
+pub use origin::Origin;
 
 use crate::event::LogVersion;
 use crate::routing::peer::PeerVersion;
@@ -21,6 +29,8 @@ pub struct Config {
     pub admin: Admin,
     /// Tokens and passwords.
     pub auth: Auth,
+    /// The built-in accounts.
+    pub accounts: Accounts,
     /// Rate limits.
     pub limits: Limits,
     /// The partition tasks.
@@ -44,7 +54,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// Where to listen. Port 0 = any free port.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// Worker threads; 0 = one per core.
     pub workers: usize,
     /// The largest request body, in bytes.
@@ -60,8 +70,14 @@ pub struct Http {
     pub shutdown_timeout_ms: u64,
     /// Connections at most, over all workers.
     pub connections_max: usize,
-    /// Addresses whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Networks and addresses whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "list::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whose pages may ask from another origin (CORS).
+    #[serde(deserialize_with = "list::list")]
+    pub cors_origins: Vec<Origin>,
+    /// Whether `/metrics` tells everybody who reaches the buyers' port how many units there are of each commodity.
+    pub stock_in_metrics: bool,
 }
 
 /// The operators' API, where it runs as a process of its own.
@@ -69,7 +85,7 @@ pub struct Http {
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Address,
 }
 
 /// Tokens and passwords.
@@ -81,7 +97,7 @@ pub struct Auth {
     /// What the nodes of a cluster know each other by, at least 32 bytes, the same on all. None: a cluster role refuses to
     /// start.
     pub internal_secret: Option<SecretString>,
-    /// A PEM public key (RSA: RS256, Ed25519: EdDSA) of another issuer whose tokens are accepted too.
+    /// PEM public keys (RSA: RS256, Ed25519: EdDSA) of another issuer whose tokens are accepted too; read anew when the file changes.
     pub jwt_public_key_file: Option<PathBuf>,
     /// The `iss` that tokens must carry; none = not looked at.
     pub issuer: Option<String>,
@@ -91,6 +107,18 @@ pub struct Auth {
     pub token_ttl_seconds: u64,
     /// Passwords hashed at the same time, at most.
     pub hashing_concurrency_max: usize,
+}
+
+/// The built-in accounts: what is offered of them. Tokens that were minted by a tool, or by another issuer, need none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounts {
+    /// Whether anybody may make one.
+    pub registration: bool,
+    /// Whether their names and passwords get a token, and passwords can be changed.
+    pub login: bool,
+    /// Whether a first run of the embedded mode makes those of the demo.
+    pub demo: bool,
 }
 
 /// Rate limits.
@@ -107,8 +135,12 @@ pub struct Limits {
     pub per_address_per_second: u32,
     /// Requests of one address at once.
     pub per_address_burst: u32,
-    /// Logins and registrations a minute of one address.
+    /// Logins, registrations and changes of a password a minute of one address.
     pub logins_per_minute: u32,
+    /// Logins and changes of a password a minute of one account, from wherever they come.
+    pub logins_per_account_per_minute: u32,
+    /// Connections of one address at the same time; those of trusted proxies are not counted.
+    pub connections_per_address_max: usize,
     /// Keys remembered at most, per limit.
     pub keys_max: usize,
 }
@@ -173,7 +205,7 @@ pub struct Broker {
 #[serde(deny_unknown_fields)]
 pub struct Consumer {
     /// Where `/metrics`, `/healthz` and `/readyz` listen. Port 0 = any free port.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// Batches of one partition on their way to this process, at most.
     pub prefetch: u16,
     /// Events in one transaction, at most (a single batch may exceed it).
@@ -189,9 +221,10 @@ pub struct Node {
     /// The node's id: 1 to 64 of letters, digits, `.`, `_` and `-`.
     pub id: String,
     /// Where other nodes are listened to, in a cluster. Port 0 = any free port.
-    pub internal_listen: SocketAddr,
-    /// Where other nodes find it, if that is another address. Port 0 = the one that is listened on.
-    pub internal_advertise: Option<SocketAddr>,
+    pub internal_listen: Address,
+    /// Where other nodes find it, if that is another address. Port 0 = the one that is listened on. A name is looked up once, at the start.
+    #[serde(default, deserialize_with = "unless_empty")]
+    pub internal_advertise: Option<Address>,
     /// How often a node says in the database that it lives, and looks who else does, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// How long a node whose heartbeat stands still, and that does not answer, is still counted in, in milliseconds.
@@ -261,19 +294,6 @@ pub enum LogFormat {
 /// The most of anything that room is made for at the start.
 const COUNT_MAX: usize = 1_000_000;
 
-/// Texts from the environment, taken as they are. Elsewhere what looks like a number is one: a secret of digits would be
-/// rounded to the 17 that a floating-point number has.
-const TEXTS: [(&str, &str); 8] = [
-    ("DOORBUSTER__AUTH__JWT_SECRET", "auth.jwt_secret"),
-    ("DOORBUSTER__AUTH__INTERNAL_SECRET", "auth.internal_secret"),
-    ("DOORBUSTER__AUTH__ISSUER", "auth.issuer"),
-    ("DOORBUSTER__AUTH__AUDIENCE", "auth.audience"),
-    ("DOORBUSTER__NODE__ID", "node.id"),
-    ("DOORBUSTER__TELEMETRY__SERVICE_NAME", "telemetry.service_name"),
-    ("DOORBUSTER__DATABASE__URL", "database.url"),
-    ("DATABASE_URL", "database.url"),
-];
-
 /// What is wrong with the configuration, in one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {0}")]
@@ -300,31 +320,32 @@ impl Config {
         if let Some(endpoint) = traces_endpoint(&environment) {
             builder = builder.set_default("telemetry.traces_endpoint", endpoint).map_err(wrong)?;
         }
-        let mut builder = builder
+        // Every value of the environment is a text: each setting knows what it reads from one, and a secret of digits stays as it is.
+        let settings = environment::settings(&environment)?;
+        let builder = builder
             .add_source(config::File::from_str(include_str!("config.default.toml"), config::FileFormat::Toml))
             .add_source(file)
-            .add_source(
-                config::Environment::with_prefix("DOORBUSTER")
-                    .prefix_separator("__")
-                    .separator("__")
-                    .list_separator(",")
-                    .with_list_parse_key("http.trusted_proxies")
-                    .try_parsing(true)
-                    .source(Some(environment.clone().into_iter().collect())),
-            );
-        for (name, key) in TEXTS {
-            if let Some(text) = environment.get(name) {
-                builder = builder.set_override(key, text.as_str()).map_err(wrong)?;
-            }
-        }
-        if let Ok(url) = std::env::var("AMQP_URL") {
-            builder = builder.set_override("broker.url", url).map_err(wrong)?;
-        }
+            .add_source(config::Environment::with_prefix("DOORBUSTER").separator("__").source(Some(settings.into_iter().collect())));
         let mut config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(wrong)?;
-        // An empty setting, as compose files make them, is none.
-        config.telemetry.traces_endpoint = config.telemetry.traces_endpoint.filter(|endpoint| !endpoint.is_empty());
+        config.tidy();
         config.check()?;
         Ok(config)
+    }
+
+    /// White space around secrets does not count, and an empty setting, as compose files make them, is none.
+    fn tidy(&mut self) {
+        let secrets = [&mut self.auth.jwt_secret, &mut self.auth.internal_secret, &mut self.database.url, &mut self.broker.url];
+        for secret in secrets {
+            let trimmed = secret.as_ref().map(|secret| secret.expose_secret().trim()).filter(|secret| !secret.is_empty());
+            *secret = trimmed.map(SecretString::from);
+        }
+        let (auth, telemetry) = (&mut self.auth, &mut self.telemetry);
+        let texts =
+            [&mut auth.issuer, &mut auth.audience, &mut self.broker.vhost, &mut telemetry.traces_endpoint, &mut telemetry.service_name];
+        for text in texts {
+            text.take_if(|text| text.trim().is_empty());
+        }
+        auth.jwt_public_key_file.take_if(|path| path.as_os_str().is_empty());
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -342,6 +363,8 @@ impl Config {
             ("limits.per_address_per_second", self.limits.per_address_per_second as usize),
             ("limits.per_address_burst", self.limits.per_address_burst as usize),
             ("limits.logins_per_minute", self.limits.logins_per_minute as usize),
+            ("limits.logins_per_account_per_minute", self.limits.logins_per_account_per_minute as usize),
+            ("limits.connections_per_address_max", self.limits.connections_per_address_max),
             ("database.connections_max", self.database.connections_max as usize),
             ("broker.heartbeat_seconds", self.broker.heartbeat_seconds.into()),
             ("broker.answer_timeout_ms", self.broker.answer_timeout_ms as usize),
@@ -392,6 +415,13 @@ impl Telemetry {
     }
 }
 
+/// For `#[serde(deserialize_with)]`: none for a text of white space.
+fn unless_empty<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(from: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    let is_there = !text.trim().is_empty();
+    is_there.then(|| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
 /// Where OpenTelemetry's own variables say that spans go: the one for traces is a whole URL, the general one is its beginning.
 fn traces_endpoint(environment: &HashMap<String, String>) -> Option<String> {
     let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
@@ -417,6 +447,81 @@ mod tests {
         let config = read(&[("DOORBUSTER__AUTH__JWT_SECRET", digits), ("DOORBUSTER__NODE__ID", "007")]).unwrap();
         assert_eq!(config.auth.jwt_secret.unwrap().expose_secret(), digits);
         assert_eq!(config.node.id, "007");
+    }
+
+    #[test]
+    fn secrets_and_urls_are_taken_without_the_line_end_of_the_file_they_came_from() {
+        let secret = "a secret that is long enough for tests";
+        let config = read(&[
+            ("DOORBUSTER__AUTH__JWT_SECRET", &format!("{secret}\n")),
+            ("DATABASE_URL", " sqlite:a.db\n"),
+            ("AMQP_URL", "amqp://h\r\n"),
+            ("DOORBUSTER__AUTH__INTERNAL_SECRET", "\n"),
+            ("DOORBUSTER__AUTH__ISSUER", ""),
+            ("DOORBUSTER__NODE__INTERNAL_ADVERTISE", ""),
+        ]);
+        let config = config.unwrap();
+        assert_eq!(config.auth.jwt_secret.unwrap().expose_secret(), secret);
+        assert_eq!(config.database.url.unwrap().expose_secret(), "sqlite:a.db");
+        assert_eq!(config.broker.url.unwrap().expose_secret(), "amqp://h");
+        assert!(config.auth.internal_secret.is_none() && config.auth.issuer.is_none() && config.node.internal_advertise.is_none());
+    }
+
+    #[test]
+    fn settings_of_every_kind_are_read_from_texts() {
+        let config = read(&[
+            ("DOORBUSTER__HTTP__WORKERS", "3"),
+            ("DOORBUSTER__LIMITS__ENABLED", "FALSE"),
+            ("DOORBUSTER__TELEMETRY__TRACES_RATIO", "1"),
+            ("DOORBUSTER__TELEMETRY__FORMAT", "json"),
+            ("DOORBUSTER__BROKER__VHOST", "007"),
+            ("DOORBUSTER__HTTP__LISTEN", "localhost:0"),
+            ("DOORBUSTER__NODE__INTERNAL_LISTEN", "[::1]:8090"),
+        ]);
+        let config = config.unwrap();
+        assert_eq!((config.http.workers, config.limits.enabled, config.telemetry.traces_ratio), (3, false, 1.0));
+        assert_eq!((config.telemetry.format, config.broker.vhost.as_deref()), (LogFormat::Json, Some("007")));
+        assert_eq!((config.http.listen.to_string(), config.node.internal_listen.to_string()), ("localhost:0".into(), "[::1]:8090".into()));
+        for (name, value, said) in [
+            ("DOORBUSTER__HTTP__WORKERS", "many", "workers"),
+            ("DOORBUSTER__LIMITS__ENABLED", "maybe", "enabled"),
+            ("DOORBUSTER__HTTP__LISTEN", "8080", "HOST:PORT"),
+            ("DOORBUSTER__HTTP__TRUSTED_PROXIES", "10.0.0.0/33", "10.0.0.0/33"),
+        ] {
+            let refusal = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(refusal.contains(said) && !refusal.contains('\n'), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_networks_is_taken_however_it_is_written() {
+        let proxies = |text: &str| read(&[("DOORBUSTER__HTTP__TRUSTED_PROXIES", text)]).unwrap().http.trusted_proxies;
+        let written = |text: &str| proxies(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+        for text in ["", " ", ",", "\n"] {
+            assert_eq!(written(text), [""; 0], "{text:?}");
+        }
+        assert_eq!(written("10.0.0.0/8"), ["10.0.0.0/8"]);
+        assert_eq!(written("10.0.0.1"), ["10.0.0.1/32"]);
+        assert_eq!(
+            written(" 10.0.0.1 , 172.16.0.0/12,\n2001:db8::/32,::1, "),
+            ["10.0.0.1/32", "172.16.0.0/12", "2001:db8::/32", "::1/128"]
+        );
+        assert_eq!(written("::ffff:10.0.0.0/104"), ["10.0.0.0/8"]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("doorbuster.toml");
+        for list in ["[\"10.0.0.0/8\", \"::1\"]", "\"10.0.0.0/8, ::1\""] {
+            std::fs::write(&file, format!("[http]\ntrusted_proxies = {list}\n")).unwrap();
+            assert_eq!(Config::read(Some(&file), HashMap::new()).unwrap().http.trusted_proxies.len(), 2, "{list}");
+        }
+    }
+
+    #[test]
+    fn origins_are_a_list_too_and_a_wrong_one_is_named() {
+        let origins = |text: &str| read(&[("DOORBUSTER__HTTP__CORS_ORIGINS", text)]).map(|config| config.http.cors_origins);
+        assert_eq!(origins("https://a.example, http://localhost:3000,").unwrap().len(), 2);
+        assert_eq!(origins("*").unwrap(), [Origin::Any]);
+        assert_eq!(origins("").unwrap(), []);
+        assert!(origins("https://a.example,b.example").unwrap_err().to_string().contains("\"b.example\""));
     }
 
     #[test]

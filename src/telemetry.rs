@@ -1,6 +1,8 @@
 //! Logs and metrics of a process (traces: [`crate::trace`]): what is set up once at the start. Never decides what is logged or counted, and the
 //! library never sets it up by itself: a `main` does.
 
+mod throttle;
+
 use std::io::IsTerminal;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::prelude::*;
 
 use crate::config::{self, LogFormat};
 
@@ -46,16 +50,19 @@ pub enum TelemetryError {
 /// [`TelemetryError`] for a filter that is none, and for a second call.
 pub fn install_tracing(config: &config::Telemetry) -> Result<(), TelemetryError> {
     let colours = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter(&config.filter)?)
+    let filter = filter(&config.filter)?.and(throttle::Throttle);
+    let logs = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         // A line that cannot be written (a full disk, a pipe nobody reads) is lost. To say so would mean a panic of whoever
         // wrote it, since there is no other place to say it.
         .log_internal_errors(false);
     let installed = match config.format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        LogFormat::Text => tracing_subscriber::registry().with(logs.with_filter(filter)).try_init(),
+        LogFormat::Json => {
+            let logs = logs.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            tracing_subscriber::registry().with(logs.with_filter(filter)).try_init()
+        }
     };
     installed.map_err(|error| TelemetryError::SetUpBefore(error.to_string()))
 }
@@ -72,12 +79,13 @@ pub fn install_metrics() -> Result<PrometheusHandle, TelemetryError> {
     HANDLE.clone().map_err(TelemetryError::SetUpBefore)
 }
 
-/// Drains the histograms every five seconds until `stop`. The shell runs it as a task of its own.
+/// Drains the histograms every five seconds until `stop`, and says which log lines were left out. The shell runs it as a task of its own.
 pub async fn run_metrics_upkeep(handle: PrometheusHandle, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         handle.run_upkeep();
+        throttle::say_what_was_left_out();
     }
 }
 

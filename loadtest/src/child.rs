@@ -41,7 +41,7 @@ pub fn serve_bare() -> anyhow::Result<()> {
 /// If it does not start.
 pub fn serve_embedded(data: &Path) -> anyhow::Result<()> {
     let mut config = configured()?;
-    config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     runtime()?.block_on(async {
         let signals = StopSignals::catch()?;
         let app = App::start(&config, data).await?;
@@ -88,7 +88,7 @@ pub fn serve_consumer() -> anyhow::Result<()> {
     let config = configured()?;
     runtime()?.block_on(async {
         let signals = StopSignals::catch()?;
-        let listener = consumer::listen(&config.consumer)?;
+        let listener = consumer::listen(&config.consumer).await?;
         println!("{LISTENING}{}", listener.local_addr()?);
         Ok(consumer::run_until(&config, listener, told_to_stop(signals)).await?)
     })

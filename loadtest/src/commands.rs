@@ -76,7 +76,7 @@ pub async fn race(arguments: RaceArguments) -> anyhow::Result<ExitCode> {
     let track = match (arguments.spikes, arguments.data) {
         (Some(spikes), _) => own_cluster(&stage, Layout { spikes: spikes.into(), consumers: arguments.consumers.into() }).await,
         (None, Some(data)) if !targets.is_empty() => running(targets, operators, data).map_err(NoOutcome::mark),
-        (None, None) if !targets.is_empty() => running_cluster(targets, operators).map_err(NoOutcome::mark),
+        (None, None) if !targets.is_empty() => running_cluster(targets, operators).await.map_err(NoOutcome::mark),
         (None, data) => own(&stage, data).await,
     };
     let raced = match track {
@@ -115,13 +115,16 @@ fn running(targets: Vec<Target>, operators: Option<Target>, data: PathBuf) -> an
 }
 
 /// A cluster that runs already, whose environment we share.
-fn running_cluster(targets: Vec<Target>, operators: Option<Target>) -> anyhow::Result<Track> {
+async fn running_cluster(targets: Vec<Target>, operators: Option<Target>) -> anyhow::Result<Track> {
     let config = Config::load(None)?;
     let (Some(secret), Some(_)) = (&config.auth.jwt_secret, &config.database.url) else {
         bail!("give --data, or for a cluster its DATABASE_URL and DOORBUSTER__AUTH__JWT_SECRET in the environment");
     };
     let mint = Mint::new(&config.auth, secret)?;
-    let operators = operators.map_or_else(|| Target::new(config.admin.listen), Ok)?;
+    let operators = match operators {
+        Some(operators) => operators,
+        None => Target::new(config.admin.listen.resolve().await?[0])?,
+    };
     Ok(Track { targets, operators, mint, config, data: PathBuf::new(), own: Own::NothingOfCluster })
 }
 

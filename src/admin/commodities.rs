@@ -1,7 +1,7 @@
 //! Commodities for operators. Each change goes to the owner's engine and is answered when it is on stable storage.
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -9,7 +9,7 @@ use super::{note, terms};
 use crate::domain::{Commodity, CommodityId, CommodityState, Currency, Invalid, Price, Timestamp, Units};
 use crate::engine::{Answer, Command, Refusal};
 use crate::http::commodities::{CommodityBody, listing, listings, state_wanted};
-use crate::http::etag::{self, Expected};
+use crate::http::etag::{self, Expected, IfMatch};
 use crate::http::orders::unexpected;
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
@@ -214,9 +214,7 @@ problems!(CreateProblems: CommodityExists, Unavailable, Overloaded);
 
 /// Change terms or the total: only the fields that are sent.
 #[utoipa::path(patch, path = "/admin/v1/commodities/{id}", operation_id = "change_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the commodity as the operator saw it, or `*`",
-            pattern = "^(\\*|\"[1-9][0-9]{0,8}\")$")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     request_body = ChangeBody,
     responses(
         (status = 200, description = "Changed", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
@@ -227,26 +225,21 @@ pub(crate) async fn change(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
-    request: HttpRequest,
-    request_id: RequestId,
+    expected: Expected,
+    request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let listing = state.router.board().get(id.0);
     let change = terms::change(body.fields()?, listing.as_ref().map(|listing| &listing.terms))?;
-    let expected_version = match etag::expected(&request)? {
-        Expected::Any => None,
-        Expected::Version(version) => Some(version),
-        Expected::Nothing => return Err(Refusal::VersionMismatch.into()),
-    };
-    note(operator.0, &request_id, "change commodity", id.0);
-    command(&state, id.0, Command::Change { commodity: id.0, change: Box::new(change), expected_version }).await
+    note(operator.0, &request, "change commodity", id.0);
+    command(&state, (id.0, expected), Command::Change { commodity: id.0, change: Box::new(change) }).await
 }
 
 problems!(ChangeProblems: CommodityNotFound, TotalTooLow, Closed, VersionMismatch, Unavailable, Overloaded);
 
 /// Take a commodity off the list that nobody holds or bought units of.
 #[utoipa::path(delete, path = "/admin/v1/commodities/{id}", operation_id = "remove_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     responses(
         (status = 204, description = "Removed"),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -256,17 +249,18 @@ pub(crate) async fn remove(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
+    expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "remove commodity", id.0);
-    command(&state, id.0, Command::Remove(id.0)).await
+    command(&state, (id.0, expected), Command::Remove(id.0)).await
 }
 
-problems!(RemoveProblems: CommodityNotFound, HasOrders, Closed, Unavailable, Overloaded);
+problems!(RemoveProblems: CommodityNotFound, HasOrders, Closed, VersionMismatch, Unavailable, Overloaded);
 
 /// Add units. They are on sale at once.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/restock", operation_id = "restock_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     request_body = RestockBody,
     responses(
         (status = 200, description = "Restocked", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
@@ -277,6 +271,7 @@ pub(crate) async fn restock(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
+    expected: Expected,
     request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
@@ -286,10 +281,10 @@ pub(crate) async fn restock(
     fields.finish()?;
     let Added(units) = added.ok_or_else(|| Problem::field("units", "is needed"))?;
     note(operator.0, &request, "restock commodity", id.0);
-    command(&state, id.0, Command::Restock { commodity: id.0, units }).await
+    command(&state, (id.0, expected), Command::Restock { commodity: id.0, units }).await
 }
 
-problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, Unavailable, Overloaded);
+problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, VersionMismatch, Unavailable, Overloaded);
 
 /// Units to add: at least one.
 struct Added(Units);
@@ -304,7 +299,7 @@ impl TryFrom<i64> for Added {
 
 /// Stop the sale for now. Pausing what is paused changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/pause", operation_id = "pause_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     responses(
         (status = 200, description = "Paused", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -314,17 +309,18 @@ pub(crate) async fn pause(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
+    expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "pause commodity", id.0);
-    command(&state, id.0, Command::Pause(id.0)).await
+    command(&state, (id.0, expected), Command::Pause(id.0)).await
 }
 
-problems!(SwitchProblems: CommodityNotFound, Closed, Unavailable, Overloaded);
+problems!(SwitchProblems: CommodityNotFound, Closed, VersionMismatch, Unavailable, Overloaded);
 
 /// Go on with a paused sale. Resuming what is not paused changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/resume", operation_id = "resume_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     responses(
         (status = 200, description = "Going on", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -334,15 +330,16 @@ pub(crate) async fn resume(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
+    expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "resume commodity", id.0);
-    command(&state, id.0, Command::Resume(id.0)).await
+    command(&state, (id.0, expected), Command::Resume(id.0)).await
 }
 
 /// End a sale for good, before its window does. Ending what was ended changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/end", operation_id = "end_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     responses(
         (status = 200, description = "Ended", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -352,10 +349,11 @@ pub(crate) async fn end(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
+    expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "end commodity", id.0);
-    command(&state, id.0, Command::End(id.0)).await
+    command(&state, (id.0, expected), Command::End(id.0)).await
 }
 
 /// Make a commodity history whose sale is over and of which nothing is owed. Closing what is closed changes nothing.
@@ -363,7 +361,7 @@ pub(crate) async fn end(
 /// It and its orders can be read as before; nothing of them changes any more, but for money that has to go back. A commodity is closed
 /// by itself some time after its sale.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/close", operation_id = "close_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity")),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
     responses(
         (status = 200, description = "Closed", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -373,17 +371,32 @@ pub(crate) async fn close(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<CommodityId>,
+    expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(operator.0, &request, "close commodity", id.0);
-    command(&state, id.0, Command::Close(id.0)).await
+    command(&state, (id.0, expected), Command::Close(id.0)).await
 }
 
-problems!(CloseProblems: CommodityNotFound, NotEnded, HasOpenOrders, UpgradeUnfinished, Unavailable, Overloaded);
+problems!(CloseProblems: CommodityNotFound, NotEnded, HasOpenOrders, UpgradeUnfinished, VersionMismatch, Unavailable, Overloaded);
 
-async fn command(state: &AppState, id: CommodityId, command: Command) -> Result<HttpResponse, Problem> {
-    let reply = state.router.about_commodity(id, command).await;
-    outcome(state, id, reply)
+/// Sends a command to the commodity's owner, who decides in one step whether it is of an expected version and what becomes of it.
+///
+/// One of several versions is asked for after the other, in rising order: versions only grow, so that none that was there all the time is
+/// missed.
+async fn command(state: &AppState, (id, expected): (CommodityId, Expected), command: Command) -> Result<HttpResponse, Problem> {
+    let versions = match expected {
+        Expected::Any => return outcome(state, id, state.router.about_commodity(id, command).await),
+        Expected::OneOf(versions) => versions,
+    };
+    for version in versions {
+        let expecting = Command::Expecting { version, command: Box::new(command.clone()) };
+        match state.router.about_commodity(id, expecting).await {
+            Reply::Refused(Refusal::VersionMismatch) => {}
+            reply => return outcome(state, id, reply),
+        }
+    }
+    Err(Refusal::VersionMismatch.into())
 }
 
 fn outcome(state: &AppState, id: CommodityId, reply: Reply) -> Result<HttpResponse, Problem> {

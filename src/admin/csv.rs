@@ -1,42 +1,93 @@
 //! Orders as CSV (RFC 4180), a page at a time: memory does not grow with the number of orders. A text never becomes a
-//! formula: spreadsheets run what begins with `=`, `+`, `-` or `@`.
+//! formula: spreadsheets run what begins with `=`, `+`, `-` or `@`. It begins with a mark by which they read it as UTF-8.
 
 use std::borrow::Cow;
 
+use csv::{Terminator, WriterBuilder};
+use unicode_normalization::UnicodeNormalization;
+
 use crate::domain::Order;
 
-/// The first line.
-pub(super) const HEADER: &str =
-    "order_id,commodity_id,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
+/// What spreadsheets tell UTF-8 by.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Adds the line of one order.
-pub(super) fn write_order(text: &mut String, order: &Order, commodity_name: &str) {
-    use std::fmt::Write;
-    let pay_by = order.pay_by.map(|at| at.to_string()).unwrap_or_default();
-    // Writing to a text cannot fail.
-    let _ = write!(
-        text,
-        "{},{},{},{},{},{},{},{},{},{},{}\r\n",
-        order.id,
-        order.commodity,
-        field(commodity_name),
-        order.user,
-        order.quantity.get(),
-        order.unit_price.minor(),
-        order.amount(),
-        order.currency,
-        order.status.word(),
-        order.id.placed_at(),
-        pay_by
-    );
+const FIELDS: [&str; 11] = [
+    "order_id",
+    "commodity_id",
+    "commodity_name",
+    "user_id",
+    "quantity",
+    "unit_price",
+    "amount",
+    "currency",
+    "status",
+    "placed_at",
+    "pay_by",
+];
+
+/// Lines of an export, as bytes.
+pub(super) struct Lines(csv::Writer<Vec<u8>>);
+
+impl Lines {
+    /// The beginning of an export: the mark and the line of names.
+    pub(super) fn with_header() -> Self {
+        let mut lines = Self::after(MARK.to_vec());
+        lines.write(FIELDS.map(Cow::Borrowed));
+        lines
+    }
+
+    /// More lines of one that has begun.
+    pub(super) fn more() -> Self {
+        Self::after(Vec::new())
+    }
+
+    fn after(bytes: Vec<u8>) -> Self {
+        Self(WriterBuilder::new().terminator(Terminator::CRLF).from_writer(bytes))
+    }
+
+    /// Adds the line of one order.
+    pub(super) fn order(&mut self, order: &Order, commodity_name: &str) {
+        self.write([
+            order.id.to_string().into(),
+            order.commodity.to_string().into(),
+            defused(commodity_name),
+            order.user.to_string().into(),
+            order.quantity.get().to_string().into(),
+            order.unit_price.minor().to_string().into(),
+            order.amount().to_string().into(),
+            order.currency.to_string().into(),
+            order.status.word().into(),
+            order.id.placed_at().to_string().into(),
+            order.pay_by.map(|at| at.to_string()).unwrap_or_default().into(),
+        ]);
+    }
+
+    fn write(&mut self, fields: [Cow<'_, str>; FIELDS.len()]) {
+        self.0.write_record(fields.iter().map(|field| field.as_bytes())).expect("memory takes every line");
+    }
+
+    /// What was written.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0.into_inner().expect("memory takes every line")
+    }
 }
 
-/// A text as a field: defused, and quoted where it has to be.
-fn field(text: &str) -> Cow<'_, str> {
-    let is_formula = text.trim_start().starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
-        || text.starts_with(['\t', '\r', '\n']);
-    let defused = if is_formula { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) };
-    if defused.contains([',', '"', '\r', '\n']) { Cow::Owned(format!("\"{}\"", defused.replace('"', "\"\""))) } else { defused }
+/// A text that no spreadsheet runs. What is left out of account before its first sign is what it leaves out, and what nobody sees.
+fn defused(text: &str) -> Cow<'_, str> {
+    let begins_a_formula = |c: char| std::iter::once(c).nfkc().next().is_some_and(|plain| "=+-@".contains(plain));
+    let is_formula = text.chars().find(|c| !is_unseen(*c)).is_some_and(begins_a_formula);
+    if is_formula || text.starts_with(['\t', '\r', '\n']) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// Blanks, controls, and what Unicode calls ignorable by default: joiners, marks of direction, variation selectors, tags and the like.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -44,26 +95,8 @@ mod tests {
     use super::*;
     use crate::domain::{CommodityId, OrderStatus, Price, Quantity, UserId};
 
-    #[test]
-    fn a_text_is_never_a_formula_and_never_breaks_its_field() {
-        for (text, written) in [
-            ("Keyboard", "Keyboard"),
-            ("Keyboard, 75 %", "\"Keyboard, 75 %\""),
-            ("19\" rack", "\"19\"\" rack\""),
-            ("=HYPERLINK(\"http://x\")", "\"'=HYPERLINK(\"\"http://x\"\")\""),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("+1", "'+1"),
-            (" -1", "' -1"),
-            ("\tx", "'\tx"),
-            ("", ""),
-        ] {
-            assert_eq!(field(text), written, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_order_is_one_line_with_the_fields_of_the_header() {
-        let order = Order {
+    fn order() -> Order {
+        Order {
             id: "01234567-89ab-8abc-9555-555123456789".parse().unwrap(),
             commodity: CommodityId::new(7).unwrap(),
             user: UserId::new(42).unwrap(),
@@ -72,12 +105,49 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             status: OrderStatus::Confirmed,
             pay_by: None,
-        };
-        let mut text = String::new();
-        write_order(&mut text, &order, "Keyboard");
-        let line = "01234567-89ab-8abc-9555-555123456789,7,Keyboard,42,2,4999,9998,EUR,confirmed,2009-10-10T21:46:31.595Z,\r\n";
-        let time = order.id.placed_at().to_string();
-        assert_eq!(text, line.replace("2009-10-10T21:46:31.595Z", &time));
-        assert_eq!(text.split(',').count(), HEADER.split(',').count());
+        }
+    }
+
+    /// The commodity's name as it stands in a line.
+    fn written(name: &str) -> String {
+        let mut lines = Lines::more();
+        lines.order(&order(), name);
+        let line = String::from_utf8(lines.into_bytes()).unwrap();
+        line.strip_prefix(&format!("{},7,", order().id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
+    }
+
+    #[test]
+    fn a_text_is_never_a_formula_and_never_breaks_its_field() {
+        for (text, field) in [
+            ("Keyboard", "Keyboard"),
+            ("Größe 漢字", "Größe 漢字"),
+            ("Keyboard, 75 %", "\"Keyboard, 75 %\""),
+            ("19\" rack", "\"19\"\" rack\""),
+            ("=HYPERLINK(\"http://x\")", "\"'=HYPERLINK(\"\"http://x\"\")\""),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("+1", "'+1"),
+            (" -1", "' -1"),
+            ("\u{200b}=1", "'\u{200b}=1"),
+            ("\u{feff}\u{a0}\u{2060}+1", "'\u{feff}\u{a0}\u{2060}+1"),
+            ("\u{202e}\u{ad}@x", "'\u{202e}\u{ad}@x"),
+            ("＝1", "'＝1"),
+            ("\u{3000}﹢1", "'\u{3000}﹢1"),
+            ("\tx", "'\tx"),
+            ("", ""),
+            ("\u{200b}a=1", "\u{200b}a=1"),
+        ] {
+            assert_eq!(written(text), field, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_export_begins_with_the_mark_of_utf_8_and_the_names_of_its_fields() {
+        let mut lines = Lines::with_header();
+        lines.order(&order(), "Größe");
+        let text = String::from_utf8(lines.into_bytes()).unwrap();
+        let header = "\u{feff}order_id,commodity_id,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
+        let line = text.strip_prefix(header).unwrap();
+        let expected = format!("{},7,Größe,42,2,4999,9998,EUR,confirmed,{},\r\n", order().id, order().id.placed_at());
+        assert_eq!(line, expected);
     }
 }

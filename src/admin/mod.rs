@@ -15,11 +15,11 @@ use actix_web::web::ServiceConfig;
 
 use crate::auth::Principal;
 use crate::http::RequestId;
-use crate::http::routes::{Traffic, get, on, resource};
+use crate::http::routes::{Traffic, compressed, get, on, resource};
 
 /// The operators' routes.
 pub fn operators(routes: &mut ServiceConfig) {
-    let route = |pattern, operations| resource(pattern, Traffic::Ordinary, operations);
+    let route = |pattern, operations| compressed(resource(pattern, Traffic::Ordinary, operations));
     routes
         .service(route("/admin/v1/commodities", vec![get(commodities::list), on(Method::POST, commodities::create)]))
         .service(route(

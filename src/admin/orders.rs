@@ -6,7 +6,8 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use futures_util::stream;
 
-use super::{csv, note};
+use super::csv::Lines;
+use super::note;
 use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Timestamp, UserId};
 use crate::engine::Command;
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
@@ -48,7 +49,7 @@ problems!(ListProblems: Unavailable);
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
         ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
         ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
-    responses((status = 200, description = "RFC 4180, with a header line; cut off where the database went away", body = String,
+    responses((status = 200, description = "RFC 4180 in UTF-8 with a mark that says so, and a header line; cut off where the database went away", body = String,
         content_type = "text/csv"), ListProblems))]
 pub(crate) async fn export(
     state: web::Data<AppState>,
@@ -61,7 +62,7 @@ pub(crate) async fn export(
     note(operator.0, &request, "export orders", "as csv");
     // The first step is made before the answer begins: a database that is away still gets its status.
     let first = state.store.orders(&filter, None, EXPORT_STEP).await?;
-    let export = Export { state, filter, found: Some(first), header: csv::HEADER, names: HashMap::new() };
+    let export = Export { state, filter, found: Some(first), lines: Lines::with_header(), names: HashMap::new() };
     let chunks = stream::try_unfold(export, |export| async move { export.step().await.inspect_err(cut_off) });
     Ok(HttpResponse::Ok()
         .content_type("text/csv; charset=utf-8")
@@ -114,7 +115,8 @@ struct Export {
     state: web::Data<AppState>,
     filter: OrderFilter,
     found: Option<Vec<Order>>,
-    header: &'static str,
+    /// What the next chunk begins with.
+    lines: Lines,
     names: HashMap<CommodityId, String>,
 }
 
@@ -123,10 +125,10 @@ impl Export {
     async fn step(mut self) -> Result<Option<(web::Bytes, Self)>, StoreError> {
         let Some(found) = self.found.take() else { return Ok(None) };
         self.learn_names(&found).await?;
-        let mut text = std::mem::take(&mut self.header).to_owned();
+        let mut lines = std::mem::replace(&mut self.lines, Lines::more());
         let write = async {
             for order in &found {
-                csv::write_order(&mut text, order, self.names.get(&order.commodity).map_or("", String::as_str));
+                lines.order(order, self.names.get(&order.commodity).map_or("", String::as_str));
             }
         };
         let next = async {
@@ -139,7 +141,7 @@ impl Export {
         // The database looks for the next rows while these are written.
         let (next, ()) = futures_util::future::join(next, write).await;
         self.found = next?;
-        Ok(Some((text.into(), self)))
+        Ok(Some((lines.into_bytes().into(), self)))
     }
 
     /// The names of these orders' commodities: most are on the board, the rest is history.

@@ -63,7 +63,7 @@ pub(crate) async fn change(
         return Err(Problem::OwnRole);
     }
     note(operator.0, &request, "change user", id.0);
-    shown(state.store.change_account(id.0, role, None).await?)
+    shown(state.store.change_account(id.0, role).await?)
 }
 
 problems!(ChangeProblems: UserNotFound, OwnRole, Unavailable);

@@ -10,6 +10,7 @@ use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::Invalid;
 
@@ -39,31 +40,59 @@ impl Username {
 impl FromStr for Username {
     type Err = Invalid;
 
-    /// Takes a name from outside, as it is: case is kept, though names that differ only in case are the same.
+    /// Takes a name from outside: case is kept, though names that differ only in case are the same. The wide letters of East Asian
+    /// keyboards are the narrow ones (RFC 8265, UsernameCaseMapped).
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@+".contains(&byte);
-        if !(3..=64).contains(&text.len()) || !text.bytes().all(allowed) {
-            return Err(Invalid("a username must be 3 to 64 of letters, digits and . _ - @ +"));
-        }
-        Ok(Self(text.to_owned()))
+        const WRONG: Invalid = Invalid("a username must be 3 to 64 of letters, digits and . _ - @ +");
+        let allowed = |c: &char| c.is_ascii_alphanumeric() || "._-@+".contains(*c);
+        let name: Option<String> = text.chars().take(65).map(narrow).map(|c| Some(c).filter(allowed)).collect();
+        name.filter(|name| (3..=64).contains(&name.len())).map(Self).ok_or(WRONG)
     }
 }
 
 /// A password of 8 to 128 characters, of any kind. Overwritten in memory when dropped; shows nothing of itself.
+///
+/// Two keyboards may send different characters for what looks the same to whoever types it: `é` is one or two, a blank is one of many. So it
+/// is brought into one form first (RFC 8265, OpaqueString), and only that is hashed.
 #[derive(Debug)]
-pub struct Password(SecretString);
+pub struct Password {
+    normal: SecretString,
+    /// As it was typed, if that is something else: releases before this one hashed that.
+    typed: Option<SecretString>,
+}
 
 impl FromStr for Password {
     type Err = Invalid;
 
-    /// Takes a password from outside, as it is. Its length is counted in characters.
+    /// Takes a password from outside. Its length is counted in characters of its one form.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // One more than the bound is enough to know.
-        if !(8..=128).contains(&text.chars().take(129).count()) {
-            return Err(Invalid("a password must have 8 to 128 characters"));
+        const WRONG: Invalid = Invalid("a password must have 8 to 128 characters");
+        if text.len() > TYPED_BYTES_MAX {
+            return Err(WRONG);
         }
-        Ok(Self(text.into()))
+        let normal = opaque(text);
+        if !(8..=128).contains(&normal.chars().count()) {
+            return Err(WRONG);
+        }
+        let typed = (normal != text).then(|| text.into());
+        Ok(Self { normal: normal.into(), typed })
     }
+}
+
+fn narrow(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
+        other => other,
+    }
+}
+
+/// The longest password that is looked at, in bytes: 128 characters with three marks each.
+const TYPED_BYTES_MAX: usize = 128 * 16;
+
+/// Every blank is the ordinary one, and what can be one character or several is one (NFC). Case, width and everything else stay.
+fn opaque(text: &str) -> String {
+    let is_blank = |c: char| matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}');
+    text.chars().map(|c| if is_blank(c) { ' ' } else { c }).nfc().collect()
 }
 
 /// Why a password was neither hashed nor checked.
@@ -100,7 +129,7 @@ impl Hasher {
     /// # Errors
     /// [`HashingError`] when too many wait, or the machine fails.
     pub async fn hash(&self, password: Password) -> Result<String, HashingError> {
-        self.run(move || Ok(argon2id()?.hash_password(password.bytes())?.to_string())).await
+        self.run(move || Ok(argon2id()?.hash_password(password.normal.expose_secret().as_bytes())?.to_string())).await
     }
 
     /// Whether this is the password that `stored` was made of. For a name nobody has (`None`) it takes the same time and
@@ -110,15 +139,12 @@ impl Hasher {
     /// [`HashingError`] when too many wait, `stored` is no PHC string of argon2, or the machine fails.
     pub async fn verify(&self, password: Password, stored: Option<String>) -> Result<bool, HashingError> {
         self.run(move || {
-            let Some(stored) = stored else {
-                argon2id()?.hash_password_with_salt(password.bytes(), b"a salt of nobody")?;
-                return Ok(false);
-            };
-            match argon2id()?.verify_password(password.bytes(), &PasswordHash::new(&stored).map_err(|_| HashError::EncodingInvalid)?) {
-                Ok(()) => Ok(true),
-                Err(HashError::PasswordInvalid) => Ok(false),
-                Err(error) => Err(error),
+            for form in password.forms() {
+                if is_match(form, stored.as_deref())? {
+                    return Ok(true);
+                }
             }
+            Ok(false)
         })
         .await
     }
@@ -146,8 +172,22 @@ impl Hasher {
 }
 
 impl Password {
-    fn bytes(&self) -> &[u8] {
-        self.0.expose_secret().as_bytes()
+    /// What may have been hashed of it.
+    fn forms(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.normal).chain(&self.typed).map(|form| form.expose_secret().as_bytes())
+    }
+}
+
+/// Takes its time, also for a name nobody has.
+fn is_match(form: &[u8], stored: Option<&str>) -> Result<bool, HashError> {
+    let Some(stored) = stored else {
+        argon2id()?.hash_password_with_salt(form, b"a salt of nobody")?;
+        return Ok(false);
+    };
+    match argon2id()?.verify_password(form, &PasswordHash::new(stored).map_err(|_| HashError::EncodingInvalid)?) {
+        Ok(()) => Ok(true),
+        Err(HashError::PasswordInvalid) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -172,6 +212,48 @@ mod tests {
         for name in ["", "ab", "a b c", "alice\n", "älice", "<script>", "a/b/c", &"a".repeat(65)] {
             assert!(name.parse::<Username>().is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_username_typed_in_wide_letters_is_the_same_in_narrow_ones() {
+        assert_eq!("ａｌｉｃｅ＠ｅｘａｍｐｌｅ．ｃｏｍ".parse::<Username>().unwrap().as_str(), "alice@example.com");
+        assert!("ａ　ｂ".parse::<Username>().is_err(), "a wide blank is a blank");
+    }
+
+    /// `é` as one character and as two, blanks of all kinds, Korean as syllables and as letters.
+    #[tokio::test]
+    async fn a_password_is_the_same_on_every_keyboard() {
+        let hasher = Hasher::new(1);
+        for (one, other) in [
+            ("caf\u{e9}-password", "cafe\u{301}-password"),
+            ("two\u{a0}words", "two words"),
+            ("\u{d55c}-password", "\u{1112}\u{1161}\u{11ab}-password"),
+        ] {
+            for (set, typed) in [(one, other), (other, one)] {
+                let stored = hasher.hash(password(set)).await.unwrap();
+                assert!(hasher.verify(password(typed), Some(stored)).await.unwrap(), "{set:?} {typed:?}");
+            }
+        }
+        for (one, other) in [("Password", "password"), ("ｐassword", "password"), ("\u{fb01}shing boat", "fishing boat")] {
+            let stored = hasher.hash(password(one)).await.unwrap();
+            assert!(!hasher.verify(password(other), Some(stored)).await.unwrap(), "{one:?} {other:?}");
+        }
+    }
+
+    /// Releases before hashed what was typed.
+    #[tokio::test]
+    async fn a_password_that_was_stored_as_it_was_typed_is_good_for_whoever_types_it_so() {
+        for typed in ["caf\u{e9}-password", "cafe\u{301}-password"] {
+            let stored = argon2id().unwrap().hash_password(typed.as_bytes()).unwrap().to_string();
+            assert!(Hasher::new(1).verify(password(typed), Some(stored)).await.unwrap(), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_password_is_that_of_its_one_form() {
+        assert!("e\u{301}".repeat(7).parse::<Password>().is_err());
+        assert!("e\u{301}".repeat(8).parse::<Password>().is_ok() && "e\u{301}".repeat(128).parse::<Password>().is_ok());
+        assert!("\u{301}".repeat(100_000).parse::<Password>().is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl AdminNode {
     /// # Errors
     /// [`StartError`], after which nothing runs.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let (listener, _) = listen(config.admin.listen, "DOORBUSTER__ADMIN__LISTEN")?;
+        let (listener, _) = listen(&config.admin.listen, "DOORBUSTER__ADMIN__LISTEN").await?;
         let id = "admin".parse().expect("a word is an id");
         let parts = Parts::assemble(config, ("admin", true), id, None).await?;
         let membership = parts.membership(config);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::broker::BrokerError;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::domain::NodeId;
 use crate::http::{self, AppState, Connections, Surface};
 use crate::limits::Limiter;
@@ -60,10 +60,18 @@ pub enum StartError {
     #[error("cannot listen on {address}: {cause}; stop what listens there, or set {setting}")]
     Listen {
         /// Where.
-        address: SocketAddr,
+        address: Address,
         /// What to set.
         setting: &'static str,
         /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The name that other nodes are to find this one by leads nowhere.
+    #[error("DOORBUSTER__NODE__INTERNAL_ADVERTISE: {address} cannot be looked up: {cause}")]
+    Advertise {
+        /// The name.
+        address: Address,
+        /// What the resolver says.
         cause: std::io::Error,
     },
     /// The broker's URL is wrong.
@@ -165,15 +173,16 @@ impl Parts {
         surface: Surface,
         view: tokio::sync::watch::Receiver<Arc<View>>,
     ) -> Result<Served, StartError> {
-        let address = listener.local_addr().map_err(|cause| unable(config.http.listen, "another address", cause))?;
+        let address = listener.local_addr().map_err(|cause| unable(&config.http.listen, "another address", cause))?;
         let metrics = telemetry::install_metrics()?;
         let limiter = Arc::new(Limiter::new(&config.limits));
         tokio::spawn({
             let (limiter, stop) = (Arc::clone(&limiter), self.stop.clone());
             async move { limiter.run_upkeep(stop).await }
         });
+        tokio::spawn(Arc::clone(&self.authenticator).follow_keys(self.stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), self.stop.clone()));
-        let connections = Arc::<Connections>::default();
+        let connections = Arc::new(Connections::new(config));
         let state = web::Data::new(AppState {
             router: Arc::clone(&self.router),
             store: self.store.clone(),
@@ -183,12 +192,13 @@ impl Parts {
             clock: clock::system,
             prometheus: metrics,
             config: config.http.clone(),
+            accounts: config.accounts,
             connections: Arc::clone(&connections),
             request_ids: http::RequestIds::new(rand::random()),
             tracer: self.tracer.clone(),
             cluster: Some(http::Cluster { view, neighbours: Arc::clone(&self.neighbours), local: Arc::clone(&self.local) }),
         });
-        let server = http::server(listener, state, surface).map_err(|cause| unable(address, "another address", cause))?;
+        let server = http::server(listener, state, surface).map_err(|cause| unable(&address.into(), "another address", cause))?;
         Ok(Served { connections, ..Served::of(address, server) })
     }
 }
@@ -218,15 +228,15 @@ impl Served {
     }
 }
 
-pub(super) fn listen(address: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+pub(super) async fn listen(address: &Address, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let wrong = |cause| unable(address, setting, cause);
-    let listener = crate::http::listen(address).map_err(wrong)?;
-    let bound = listener.local_addr().map_err(|cause| unable(address, setting, cause))?;
+    let listener = crate::http::listen(address).await.map_err(wrong)?;
+    let bound = listener.local_addr().map_err(wrong)?;
     Ok((listener, bound))
 }
 
-fn unable(address: SocketAddr, setting: &'static str, cause: std::io::Error) -> StartError {
-    StartError::Listen { address, setting, cause }
+pub(super) fn unable(address: &Address, setting: &'static str, cause: std::io::Error) -> StartError {
+    StartError::Listen { address: address.clone(), setting, cause }
 }
 
 pub(super) fn node_id(config: &Config) -> NodeId {

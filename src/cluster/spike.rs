@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{Parts, Served, StartError, close, listen, node_id};
+use super::parts::{Parts, Served, StartError, close, listen, node_id, unable};
 use super::steward::Steward;
 use crate::clock;
 use crate::config::Config;
@@ -24,6 +24,8 @@ use crate::store::{NodeState, Store};
 
 /// How long the database may take to be told that this node leaves.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+const INTERNAL_LISTEN: &str = "DOORBUSTER__NODE__INTERNAL_LISTEN";
 
 /// A running node.
 pub struct SpikeNode {
@@ -44,20 +46,16 @@ impl SpikeNode {
     /// # Errors
     /// [`StartError`], after which nothing runs and this node is nobody's peer.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let (internal, bound) = listen(config.node.internal_listen, "DOORBUSTER__NODE__INTERNAL_LISTEN")?;
-        let (buyers, _) = listen(config.http.listen, "DOORBUSTER__HTTP__LISTEN")?;
-        let address = advertised(config, bound);
+        let (internal, bound) = listen(&config.node.internal_listen, INTERNAL_LISTEN).await?;
+        let (buyers, _) = listen(&config.http.listen, "DOORBUSTER__HTTP__LISTEN").await?;
+        let address = advertised(config, bound).await?;
         let parts = Parts::assemble(config, ("spike", config.broker.url.is_some()), node_id(config), Some(address)).await?;
         let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
         join(&parts.store, &parts.me, address, &parts.local, clock::system, interval).await?;
         let ownership = Arc::new(ClusterOwnership::start(config, parts.store.clone(), clock::system)?);
         let board = Arc::clone(&parts.local.board);
         ownership.confirmed().ask_too(move |partition| board.confirmed(partition));
-        let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| StartError::Listen {
-            address: bound,
-            setting: "DOORBUSTER__NODE__INTERNAL_LISTEN",
-            cause,
-        })?;
+        let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| unable(&bound.into(), INTERNAL_LISTEN, cause))?;
         let internal = Served::of(bound, internal);
         let membership = parts.membership(config);
         let view = membership.view();
@@ -179,10 +177,19 @@ async fn farewell(store: &Store, me: &crate::membership::Me, from: &[NodeState],
 }
 
 /// Where other nodes find this one.
-fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
-    match config.node.internal_advertise {
-        None => bound,
-        Some(address) if address.port() == 0 => SocketAddr::new(address.ip(), bound.port()),
-        Some(address) => address,
+async fn advertised(config: &Config, bound: SocketAddr) -> Result<SocketAddr, StartError> {
+    let Some(address) = &config.node.internal_advertise else {
+        if bound.ip().is_unspecified() {
+            let line = "other nodes cannot find one that listens on every address: set DOORBUSTER__NODE__INTERNAL_ADVERTISE to the one they are to use";
+            return Err(StartError::Missing(vec![line.to_owned()]));
+        }
+        return Ok(bound);
+    };
+    let found = address.resolve().await.map_err(|cause| StartError::Advertise { address: address.clone(), cause })?;
+    // A name has at least one address, or it would be an error. Others are to come by the way that is listened on.
+    let mut chosen = found.iter().copied().find(|found| found.is_ipv4() == bound.is_ipv4()).unwrap_or(found[0]);
+    if chosen.port() == 0 {
+        chosen.set_port(bound.port());
     }
+    Ok(chosen)
 }

@@ -16,7 +16,7 @@ mod status;
 mod tags;
 mod traces;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub enum ConsumerError {
     #[error("cannot listen on {address}: {cause}; stop what listens there, or set DOORBUSTER__CONSUMER__LISTEN")]
     Listen {
         /// Where.
-        address: SocketAddr,
+        address: config::Address,
         /// What the system says.
         cause: std::io::Error,
     },
@@ -77,9 +77,9 @@ pub struct Consumer {
 ///
 /// # Errors
 /// [`ConsumerError::Listen`] if it is taken.
-pub fn listen(settings: &config::Consumer) -> Result<TcpListener, ConsumerError> {
-    let address = settings.listen;
-    TcpListener::bind(address).map_err(|cause| ConsumerError::Listen { address, cause })
+pub async fn listen(settings: &config::Consumer) -> Result<TcpListener, ConsumerError> {
+    let address = &settings.listen;
+    crate::http::listen(address).await.map_err(|cause| ConsumerError::Listen { address: address.clone(), cause })
 }
 
 /// Runs a consumer with its small HTTP listener until `shutdown`: finishes the transaction under way, acknowledges it and
@@ -96,7 +96,7 @@ pub async fn run_until(
     let status = Arc::new(Status::default());
     let metrics = telemetry::install_metrics()?;
     let server = http::start(listener, metrics.clone(), Arc::clone(&status))
-        .map_err(|cause| ConsumerError::Listen { address: config.consumer.listen, cause })?;
+        .map_err(|cause| ConsumerError::Listen { address: config.consumer.listen.clone(), cause })?;
     let stop = CancellationToken::new();
     tokio::spawn(telemetry::run_metrics_upkeep(metrics, stop.clone()));
     tokio::spawn({

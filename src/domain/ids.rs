@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Invalid, Timestamp};
 
 macro_rules! positive_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $most:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "i64", into = "i64")]
@@ -47,7 +47,8 @@ macro_rules! positive_id {
         impl std::str::FromStr for $name {
             type Err = Invalid;
             fn from_str(text: &str) -> Result<Self, Invalid> {
-                Self::new(text.parse().unwrap_or(0))
+                const WRONG: Invalid = Invalid(concat!($what, " must be a whole number from 1 to ", $most));
+                text.parse().ok().filter(|value| (1..=$most).contains(value)).and_then(|value| Self::new(value).ok()).ok_or(WRONG)
             }
         }
 
@@ -62,12 +63,20 @@ macro_rules! positive_id {
 positive_id!(
     /// What is on sale. Positive, given by the database's sequence, never used twice.
     CommodityId,
-    "a commodity id"
+    "a commodity id",
+    9_007_199_254_740_991
 );
+
+impl CommodityId {
+    /// The highest id that is given and taken: 2^53 - 1, the last whole number before which a browser's arithmetic skips none.
+    pub const GIVEN_MAX: i64 = (1 << 53) - 1;
+}
+
 positive_id!(
     /// A buyer or an operator: the `sub` of the token.
     UserId,
-    "a user id"
+    "a user id",
+    9_223_372_036_854_775_807
 );
 
 /// How many partitions the schema was created with: 1 to 4,096, fixed for the life of the database.
@@ -358,6 +367,15 @@ mod tests {
     #[test]
     fn a_system_is_shown_as_its_bytes() {
         assert_eq!(SystemId::from_bytes([0x0A; 16]).to_string(), "0a".repeat(16));
+    }
+
+    #[test]
+    fn a_commodity_id_is_a_number_that_every_browser_can_count_to() {
+        assert_eq!("9007199254740991".parse::<CommodityId>().map(CommodityId::get), Ok(CommodityId::GIVEN_MAX));
+        assert!("9007199254740992".parse::<CommodityId>().unwrap_err().0.ends_with("from 1 to 9007199254740991"));
+        for text in ["0", "-1", "9223372036854775808", "x"] {
+            assert!(text.parse::<CommodityId>().is_err() && text.parse::<UserId>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -187,10 +187,16 @@ pub struct Commodity {
 }
 
 impl Commodity {
-    /// Whether the sale is over at that time, by its window or by an operator.
+    /// Whether the sale is over now, by its window or by an operator. What an operator ended stays ended when the clock goes back.
     #[must_use]
     pub fn has_ended(&self, now: Timestamp) -> bool {
-        self.ended_at.is_some_and(|at| at <= now) || now >= self.terms.ends_at
+        self.ended_at.is_some() || now >= self.terms.ends_at
+    }
+
+    /// Whether it was over at that time already.
+    #[must_use]
+    pub fn had_ended_by(&self, time: Timestamp) -> bool {
+        self.ended_at.is_some_and(|at| at <= time) || time >= self.terms.ends_at
     }
 
     /// What a buyer may expect at that time: closed, ended, then paused, then not started, then sold out, then open.
@@ -198,7 +204,7 @@ impl Commodity {
     pub fn state(&self, now: Timestamp) -> CommodityState {
         if self.closed_at.is_some() {
             CommodityState::Closed
-        } else if self.ended_at.is_some() || now >= self.terms.ends_at {
+        } else if self.has_ended(now) {
             CommodityState::Ended
         } else if self.paused {
             CommodityState::Paused

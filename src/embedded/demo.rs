@@ -36,17 +36,17 @@ pub(super) struct Demo {
     pub(super) has_accounts: bool,
 }
 
-/// Makes the demo on a first run with an empty database, and writes fresh tokens for its accounts.
+/// Makes the demo on a first run with an empty database, and writes fresh tokens for its accounts, if it is to have some.
 pub(super) async fn prepare(
-    store: &Store,
-    router: &Router,
-    hasher: &Hasher,
-    authenticator: &Authenticator,
+    (store, router): (&Store, &Router),
+    (hasher, authenticator): (&Hasher, &Authenticator),
     data: &DataDir,
+    with_accounts: bool,
 ) -> Result<Demo, StartError> {
-    let made_now = make_if_empty(store, router, hasher, data).await?;
+    let accounts = if with_accounts { &ACCOUNTS[..] } else { &[] };
+    let made_now = make_if_empty((store, router), hasher, data, accounts).await?;
     let mut has_accounts = false;
-    for (name, _) in ACCOUNTS {
+    for (name, _) in accounts {
         if let Some(account) = store.account_by_name(name).await? {
             // The account's role, not the demo's: an operator may have changed it, or somebody else have the name.
             let token = authenticator.mint(account.id, account.role, clock::system());
@@ -61,13 +61,18 @@ pub(super) async fn prepare(
 ///
 /// Passwords are written first and the commodity is listed last, so that a first run that was killed is finished by the
 /// next one, with the passwords it had shown.
-async fn make_if_empty(store: &Store, router: &Router, hasher: &Hasher, data: &DataDir) -> Result<bool, StartError> {
+async fn make_if_empty(
+    (store, router): (&Store, &Router),
+    hasher: &Hasher,
+    data: &DataDir,
+    accounts: &[(&'static str, Role)],
+) -> Result<bool, StartError> {
     let begun = data.path().join(ACCOUNTS_FILE).exists();
     let listed_before = !store.commodities(None, 1, true).await?.is_empty();
     if listed_before || !(begun || store.accounts(None, 1).await?.is_empty()) {
         return Ok(false);
     }
-    for (name, role, word) in passwords(data)? {
+    for (name, role, word) in passwords(data, accounts)? {
         if store.account_by_name(name).await?.is_none() {
             let password = word.parse::<Password>().map_err(|error| StartError::Demo(error.to_string()))?;
             let hash = hasher.hash(password).await.map_err(|error| StartError::Demo(error.to_string()))?;
@@ -83,11 +88,14 @@ async fn make_if_empty(store: &Store, router: &Router, hasher: &Hasher, data: &D
 }
 
 /// The accounts with their passwords: those of the file, or new ones, which are in the file when this returns.
-fn passwords(data: &DataDir) -> Result<Vec<(&'static str, Role, String)>, StartError> {
+fn passwords(data: &DataDir, accounts: &[(&'static str, Role)]) -> Result<Vec<(&'static str, Role, String)>, StartError> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
     let written = std::fs::read_to_string(data.path().join(ACCOUNTS_FILE)).unwrap_or_default();
     let word_of = |name: &str| written.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
     let fresh = || Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LETTERS);
-    let all: Vec<_> = ACCOUNTS.iter().map(|(name, role)| (*name, *role, word_of(name).unwrap_or_else(fresh))).collect();
+    let all: Vec<_> = accounts.iter().map(|(name, role)| (*name, *role, word_of(name).unwrap_or_else(fresh))).collect();
     let lines: String = all.iter().map(|(name, _, word)| format!("{name} {word}\n")).collect();
     data.write_private(ACCOUNTS_FILE, &format!("# Accounts of the demo: POST /v1/auth/login\n{lines}"))?;
     Ok(all)

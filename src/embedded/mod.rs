@@ -4,7 +4,7 @@ mod demo;
 mod welcome;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::datadir::{DataDir, DataDirError};
 use crate::domain::Partitions;
 use crate::event::LogVersion;
@@ -51,7 +51,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {cause}; stop what listens there, or set DOORBUSTER__HTTP__LISTEN")]
     Listen {
         /// Where.
-        address: SocketAddr,
+        address: Address,
         /// What the system says.
         cause: std::io::Error,
     },
@@ -110,8 +110,9 @@ impl App {
         };
         let authenticator = Arc::new(Authenticator::new(&config.auth, &secret)?);
         let hasher = Arc::new(Hasher::new(config.auth.hashing_concurrency_max));
-        let listener = listen(config.http.listen)?;
-        let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.http.listen, cause })?;
+        let unable = |cause| StartError::Listen { address: config.http.listen.clone(), cause };
+        let listener = http::listen(&config.http.listen).await.map_err(unable)?;
+        let address = listener.local_addr().map_err(unable)?;
         let metrics = telemetry::install_metrics()?;
         let tracer = Tracer::start(&config.telemetry, "embedded", &config.node.id)?;
         let url = database_url(config, data.path());
@@ -137,13 +138,18 @@ impl App {
         router.served(SERVING_TIMEOUT).await.map_err(|_| StartError::NotServing(SERVING_TIMEOUT))?;
 
         // Before the first request: whoever waits for `/readyz` finds the demo.
-        let demo = if with_demo { demo::prepare(&store, &router, &hasher, &authenticator, &data).await? } else { Demo::default() };
+        let demo = if with_demo {
+            demo::prepare((&store, &router), (&hasher, &authenticator), &data, config.accounts.demo).await?
+        } else {
+            Demo::default()
+        };
 
         let limiter = Arc::new(Limiter::new(&config.limits));
         tokio::spawn({
             let (limiter, stop) = (Arc::clone(&limiter), stop.clone());
             async move { limiter.run_upkeep(stop).await }
         });
+        tokio::spawn(Arc::clone(&authenticator).follow_keys(stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
         tokio::spawn(projection::keep_checkpoints((store.clone(), LogVersion::NEWEST), clock::system, stop.clone()));
         let state = web::Data::new(AppState {
@@ -155,12 +161,13 @@ impl App {
             clock: clock::system,
             prometheus: metrics,
             config: config.http.clone(),
-            connections: Arc::default(),
+            accounts: config.accounts,
+            connections: Arc::new(http::Connections::new(config)),
             request_ids: http::RequestIds::new(rand::random()),
             tracer: tracer.clone(),
             cluster: None,
         });
-        let server = http::server(listener, state, http::Surface::Both).map_err(|cause| StartError::Listen { address, cause })?;
+        let server = http::server(listener, state, http::Surface::Both).map_err(unable)?;
         let handle = server.handle();
         let served = tokio::spawn(server);
         began.disarm();
@@ -251,8 +258,4 @@ const DATABASE_FILE: &str = "doorbuster.sqlite";
 
 fn database_url(config: &Config, data: &Path) -> SecretString {
     config.database.url.clone().unwrap_or_else(|| format!("sqlite:{}", data.join(DATABASE_FILE).display()).into())
-}
-
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    http::listen(address).map_err(|cause| StartError::Listen { address, cause })
 }

@@ -23,8 +23,13 @@ pub enum Command {
         commodity: CommodityId,
         /// What changes.
         change: Box<TermsChange>,
-        /// The version the caller has seen (If-Match); none = whatever it is.
-        expected_version: Option<u32>,
+    },
+    /// Another command about a commodity, if that is of the version its caller has seen (If-Match).
+    Expecting {
+        /// The version.
+        version: u32,
+        /// What is asked then.
+        command: Box<Command>,
     },
     /// Add units.
     Restock {
@@ -82,6 +87,24 @@ pub enum Command {
         /// The bound, at least 1.
         at_most: usize,
     },
+}
+
+impl Command {
+    /// The commodity it is about; none for a command about an order or about many commodities.
+    #[must_use]
+    pub fn commodity(&self) -> Option<CommodityId> {
+        match self {
+            Self::List { commodity, .. } | Self::Change { commodity, .. } | Self::Restock { commodity, .. } => Some(*commodity),
+            Self::Pause(id) | Self::Resume(id) | Self::End(id) | Self::Close(id) | Self::Remove(id) => Some(*id),
+            Self::Place(place) => Some(place.commodity),
+            Self::Expecting { command, .. } => command.commodity(),
+            Self::CloseEnded { .. }
+            | Self::ConfirmPayment { .. }
+            | Self::ConfirmRefund { .. }
+            | Self::Cancel { .. }
+            | Self::Expire { .. } => None,
+        }
+    }
 }
 
 /// An order as its row has it, for an engine that has forgotten it.

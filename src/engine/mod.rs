@@ -88,7 +88,11 @@ impl Engine {
     pub fn apply(&mut self, now: Timestamp, command: Command, events: &mut Vec<Event>) -> Outcome {
         match command {
             Command::List { commodity, terms, total } => self.list(commodity, *terms, total, events),
-            Command::Change { commodity, change, expected_version } => self.change(commodity, &change, expected_version, events),
+            Command::Change { commodity, change } => self.change(commodity, &change, events),
+            Command::Expecting { version, command } => {
+                self.check_version(&command, version)?;
+                self.apply(now, *command, events)
+            }
             Command::Restock { commodity, units } => self.restock(commodity, units, events),
             Command::Pause(commodity) => self.set_paused(commodity, true, events),
             Command::Resume(commodity) => self.set_paused(commodity, false, events),

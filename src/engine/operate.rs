@@ -1,7 +1,7 @@
 //! What operators do to commodities: list, change, restock, pause, resume, end, close, remove.
 
 use super::keys::Keys;
-use super::{Answer, Engine, Outcome, Refusal};
+use super::{Answer, Command, Engine, Outcome, Refusal};
 use crate::domain::{Commodity, CommodityId, Stock, Terms, TermsChange, Timestamp, Units};
 use crate::event::Event;
 
@@ -24,19 +24,17 @@ impl Engine {
         Ok(Answer::Commodity(Box::new(commodity)))
     }
 
+    /// Whether the commodity that a command is about is of that version. Of what is not there the command itself says so.
+    pub(super) fn check_version(&self, command: &Command, expected: u32) -> Result<(), Refusal> {
+        let slot = command.commodity().and_then(|id| self.commodities.find(id));
+        let listing = slot.map(|slot| self.commodities.listing(slot)).filter(|listing| !listing.removed);
+        if listing.is_some_and(|listing| listing.commodity.version != expected) { Err(Refusal::VersionMismatch) } else { Ok(()) }
+    }
+
     /// Changes terms, total or both in one version. What an operator ended stays ended, whatever its window becomes.
-    pub(super) fn change(
-        &mut self,
-        id: CommodityId,
-        change: &TermsChange,
-        expected_version: Option<u32>,
-        events: &mut Vec<Event>,
-    ) -> Outcome {
+    pub(super) fn change(&mut self, id: CommodityId, change: &TermsChange, events: &mut Vec<Event>) -> Outcome {
         let slot = self.find_commodity(id)?;
         let commodity = self.commodities.get(slot);
-        if expected_version.is_some_and(|version| version != commodity.version) {
-            return Err(Refusal::VersionMismatch);
-        }
         let terms = change.onto(&commodity.terms);
         if !terms.faults().is_empty() {
             return Err(Refusal::TermsConflict);
@@ -117,7 +115,8 @@ impl Engine {
 
     /// Closes what ended before a time and owes nothing, at most so many.
     pub(super) fn close_ended(&mut self, now: Timestamp, before: Timestamp, at_most: usize, events: &mut Vec<Event>) -> Outcome {
-        let is_due = |slot: u32, commodity: &Commodity| commodity.has_ended(before) && commodity.has_ended(now) && self.owes_nothing(slot);
+        let is_due =
+            |slot: u32, commodity: &Commodity| commodity.had_ended_by(before) && commodity.has_ended(now) && self.owes_nothing(slot);
         let at_most = if self.with_older_releases { 0 } else { at_most };
         let due: Vec<u32> =
             self.commodities.listed().filter(|(slot, commodity)| is_due(*slot, commodity)).map(|(slot, _)| slot).take(at_most).collect();

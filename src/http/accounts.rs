@@ -1,4 +1,4 @@
-//! Built-in accounts: register, log in, who am I. Never logs a name with a password or a token, never tells whether it
+//! Built-in accounts: register, log in, change the password, who am I. Never logs a name with a password or a token, never tells whether it
 //! was the name or the password that was wrong, and never needs an account: tokens of another issuer have none here.
 
 use actix_web::http::header;
@@ -29,6 +29,19 @@ pub(crate) struct CredentialsBody {
     /// 8 to 128 characters of any kind.
     #[schema(min_length = 8, max_length = 128, format = Password, examples("correct horse battery"))]
     password: String,
+}
+
+/// A change of one's password.
+#[derive(Debug, ToSchema)]
+#[schema(as = PasswordChange)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
+pub(crate) struct PasswordChangeBody {
+    #[schema(min_length = 8, max_length = 128, format = Password, examples("correct horse battery"))]
+    current_password: String,
+    /// 8 to 128 characters of any kind.
+    #[schema(min_length = 8, max_length = 128, format = Password, examples("a new horse, just as good"))]
+    new_password: String,
 }
 
 /// An account.
@@ -80,6 +93,8 @@ pub(crate) struct MeBody {
 }
 
 /// Make an account, with the role `buyer`.
+///
+/// Where registration is switched off, there is no such call.
 #[utoipa::path(post, path = "/v1/auth/register", operation_id = "register", tag = "accounts", security(()),
     request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
     responses((status = 201, description = "The new account", body = AccountBody), RegisterProblems))]
@@ -96,31 +111,65 @@ pub(crate) async fn register(state: web::Data<AppState>, address: ClientAddress,
     Ok(HttpResponse::Created().json(AccountBody::from(account)))
 }
 
-problems!(RegisterProblems: UsernameTaken, Unavailable, Overloaded);
+problems!(RegisterProblems: UsernameTaken, NotFound, Unavailable, Overloaded);
 
 /// Get a token for a name and a password.
+///
+/// Where the built-in accounts' login is switched off, there is no such call.
 #[utoipa::path(post, path = "/v1/auth/login", operation_id = "login", tag = "accounts", security(()),
     request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
     responses((status = 200, description = "A token", body = SessionBody), LoginProblems))]
 pub(crate) async fn login(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
     state.limiter.check_login(address.0)?;
     let (username, password) = credentials(body)?;
+    state.limiter.check_account(username.as_str())?;
     let account = state.store.account_by_name(username.as_str()).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     // Hashed for unknown names too: the time of the answer does not tell which names exist.
     let matches = state.hasher.verify(password, stored).await?;
     let account = account.filter(|_| matches).ok_or(Problem::InvalidCredentials)?;
-    let session = SessionBody {
-        access_token: state.authenticator.mint(account.id, account.role, (state.clock)()),
-        token_type: "Bearer",
-        expires_in: state.authenticator.ttl_seconds(),
-        user_id: account.id,
-        role: account.role,
-    };
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(session))
+    Ok(session(&state, &account))
 }
 
-problems!(LoginProblems: InvalidCredentials, Unavailable, Overloaded);
+problems!(LoginProblems: InvalidCredentials, NotFound, Unavailable, Overloaded);
+
+/// Change one's own password. The answer is a new token.
+///
+/// Where the built-in accounts' login is switched off, there is no such call.
+#[utoipa::path(post, path = "/v1/auth/password", operation_id = "change_password", tag = "accounts",
+    request_body(content = PasswordChangeBody,
+        example = json!({"current_password": "correct horse battery", "new_password": "a new horse, just as good"})),
+    responses((status = 200, description = "Changed", body = SessionBody), PasswordProblems))]
+pub(crate) async fn change_password(
+    state: web::Data<AppState>,
+    caller: Caller,
+    address: ClientAddress,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    state.limiter.check_login(address.0)?;
+    let mut fields = body.fields()?;
+    let mut password = |name| {
+        let found = fields.text::<Password>(name);
+        fields.required(name, found)
+    };
+    let (current, new) = (password("current_password"), password("new_password"));
+    fields.finish()?;
+    let (current, new) = current.zip(new).expect("fields without a fault are all there");
+    let account = state.store.account(caller.0.user).await?.ok_or(Problem::UserNotFound)?;
+    // Whoever has a token and not the password may not guess it here either.
+    state.limiter.check_account(&account.username)?;
+    if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
+        return Err(Problem::InvalidCredentials);
+    }
+    let hash = state.hasher.hash(new).await?;
+    if !state.store.change_password(account.id, &account.password_hash, &hash).await? {
+        // Somebody else has changed it just now: what was current is that no more.
+        return Err(Problem::InvalidCredentials);
+    }
+    Ok(session(&state, &account))
+}
+
+problems!(PasswordProblems: InvalidCredentials, UserNotFound, NotFound, Unavailable, Overloaded);
 
 /// Whom the token speaks for, and what it may do.
 #[utoipa::path(get, path = "/v1/me", operation_id = "me", tag = "accounts",
@@ -133,6 +182,17 @@ pub(crate) async fn me(state: web::Data<AppState>, caller: Caller) -> Result<Htt
 }
 
 problems!(MeProblems: Unavailable);
+
+fn session(state: &AppState, account: &Account) -> HttpResponse {
+    let session = SessionBody {
+        access_token: state.authenticator.mint(account.id, account.role, (state.clock)()),
+        token_type: "Bearer",
+        expires_in: state.authenticator.ttl_seconds(),
+        user_id: account.id,
+        role: account.role,
+    };
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(session)
+}
 
 fn credentials(body: Body) -> Result<(Username, Password), Problem> {
     let mut fields = body.fields()?;

@@ -1,24 +1,25 @@
-//! Request bodies: read within a size and a time, then taken apart field by field. Never stops at the first fault: a client
-//! learns of every field at once. An unknown field is a fault, since one with a typing error would change nothing, silently.
+//! Request bodies: read within a size and a time, whether compressed or not. What a body comes to in memory follows `http.body_bytes_max`:
+//! nothing is read or decompressed beyond that.
 
-use std::str::FromStr;
+use std::io::Read;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
 use actix_web::http::header;
+use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest, web};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
-use serde_json::{Map, Value};
 
-use super::problem::{Fault, Problem};
+use super::fields::Fields;
+use super::problem::Problem;
 use super::state::AppState;
-use crate::domain::Invalid;
 
-/// A request's body as it came, at most `http.body_bytes_max` bytes.
+/// A request's body as it was before it was compressed, at most `http.body_bytes_max` bytes.
 #[derive(Debug)]
 pub struct Body {
-    bytes: web::Bytes,
+    bytes: Bytes,
     media_type: MediaType,
 }
 
@@ -29,23 +30,74 @@ enum MediaType {
     Other,
 }
 
+/// How a body is compressed on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
 impl FromRequest for Body {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let media_type = media_type_of(request);
+        let coding = coding_of(request);
+        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let config = &request.app_data::<web::Data<AppState>>().expect("the state is part of the app").config;
         let (limit, time) = (config.body_bytes_max, Duration::from_millis(config.client_request_timeout_ms));
-        let bytes = web::Bytes::from_request(request, payload);
+        let payload = payload.take();
         Box::pin(async move {
-            let read = tokio::time::timeout(time, bytes).await.map_err(|_| Problem::RequestTimeout)?;
-            let bytes = read.map_err(|error| match error.as_error::<PayloadError>() {
-                Some(PayloadError::Overflow) => Problem::BodyTooLarge(limit),
-                _ => Problem::field("body", "the body could not be read to its end"),
-            })?;
-            Ok(Self { bytes, media_type })
+            let coding = coding?;
+            let sent = tokio::time::timeout(time, collect(payload, length, limit)).await.map_err(|_| Problem::RequestTimeout)??;
+            Ok(Self { bytes: decoded(sent, coding, limit)?, media_type })
         })
+    }
+}
+
+/// What arrives, at most `limit` bytes of it.
+async fn collect(mut payload: Payload, length: Option<usize>, limit: usize) -> Result<Bytes, Problem> {
+    if length.is_some_and(|length| length > limit) {
+        return Err(Problem::BodyTooLarge(limit));
+    }
+    let mut bytes = BytesMut::with_capacity(length.unwrap_or_default());
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Problem::field("body", "the body could not be read to its end"))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(Problem::BodyTooLarge(limit));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+/// What was compressed, at most `limit` bytes of it: decompressing ends there, whatever the rest would come to.
+fn decoded(sent: Bytes, coding: Coding, limit: usize) -> Result<Bytes, Problem> {
+    let decode = |decoder: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        let read = decoder.take(limit as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|_| Problem::field("body", "the body is not compressed as its Content-Encoding says"))?;
+        if bytes.len() > limit { Err(Problem::BodyTooLarge(limit)) } else { Ok(bytes.into()) }
+    };
+    match coding {
+        _ if sent.is_empty() => Ok(sent),
+        Coding::Identity => Ok(sent),
+        Coding::Gzip => decode(&mut MultiGzDecoder::new(sent.as_ref())),
+        Coding::Deflate => decode(&mut ZlibDecoder::new(sent.as_ref())),
+    }
+}
+
+fn coding_of(request: &HttpRequest) -> Result<Coding, Problem> {
+    let mut values = request.headers().get_all(header::CONTENT_ENCODING);
+    let (value, more) = (values.next(), values.next());
+    let word = value.map_or(Some("identity"), |value| value.to_str().ok()).filter(|_| more.is_none()).unwrap_or_default();
+    match word.trim().to_ascii_lowercase().as_str() {
+        "identity" => Ok(Coding::Identity),
+        "gzip" | "x-gzip" => Ok(Coding::Gzip),
+        "deflate" => Ok(Coding::Deflate),
+        _ => Err(Problem::UnsupportedCoding),
     }
 }
 
@@ -80,155 +132,47 @@ fn media_type_of(request: &HttpRequest) -> MediaType {
     if is_json { MediaType::Json } else { MediaType::Other }
 }
 
-/// The fields of a JSON object and what is wrong with them so far.
-#[derive(Debug, Default)]
-pub struct Fields {
-    object: Map<String, Value>,
-    faults: Vec<Fault>,
-}
-
-impl Fields {
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice(bytes) {
-            Ok(Value::Object(object)) => Ok(Self { object, faults: Vec::new() }),
-            Ok(_) => Err(Problem::field("body", "a JSON object is needed")),
-            Err(error) => Err(Problem::field("body", format!("not JSON: {error}"))),
-        }
-    }
-
-    /// A field as it is, if it is there at all.
-    pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.object.remove(name)
-    }
-
-    /// A whole number of a domain type; absent or at fault gives none.
-    pub fn integer<T: TryFrom<i64, Error = Invalid>>(&mut self, name: &'static str) -> Option<T> {
-        let value = self.take(name)?;
-        self.told(name, integer_from(&value))
-    }
-
-    /// As [`Fields::integer`], where null is a value of its own.
-    pub fn nullable_integer<T: TryFrom<i64, Error = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
-        match self.take(name)? {
-            Value::Null => Some(None),
-            value => self.told(name, integer_from(&value)).map(Some),
-        }
-    }
-
-    /// A text of a domain type; absent or at fault gives none.
-    pub fn text<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
-        let parsed = self.string(name)?.parse();
-        self.told(name, parsed)
-    }
-
-    /// A text; absent or at fault gives none.
-    pub fn string(&mut self, name: &'static str) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) => Some(text),
-            _ => self.told(name, Err(Invalid("must be a text"))),
-        }
-    }
-
-    /// As [`Fields::string`], where null is a value of its own.
-    pub fn nullable_string(&mut self, name: &'static str) -> Option<Option<String>> {
-        match self.take(name)? {
-            Value::Null => Some(None),
-            Value::String(text) => Some(Some(text)),
-            _ => self.told(name, Err(Invalid("must be a text or null"))),
-        }
-    }
-
-    /// A field that must be there: adds the fault if it neither is nor has one already.
-    pub fn required<T>(&mut self, name: &'static str, found: Option<T>) -> Option<T> {
-        if found.is_none() && !self.is_at_fault(name) {
-            self.fault(Fault::new(name, "is needed"));
-        }
-        found
-    }
-
-    /// Adds a fault.
-    pub fn fault(&mut self, fault: Fault) {
-        self.faults.push(fault);
-    }
-
-    /// Whether this field has a fault already.
-    #[must_use]
-    pub fn is_at_fault(&self, name: &str) -> bool {
-        self.faults.iter().any(|fault| fault.field == name)
-    }
-
-    /// Whether all was well: no fault, and no field that nobody took.
-    ///
-    /// # Errors
-    /// 422 with every fault.
-    pub fn finish(self) -> Result<(), Problem> {
-        let Self { object, mut faults } = self;
-        faults.extend(object.into_iter().map(|(name, _)| Fault::new(name, "no such field")));
-        if faults.is_empty() { Ok(()) } else { Err(Problem::InvalidRequest(faults)) }
-    }
-
-    fn told<T>(&mut self, name: &'static str, parsed: Result<T, Invalid>) -> Option<T> {
-        parsed.map_err(|why| self.fault(Fault::new(name, why.0))).ok()
-    }
-}
-
-/// A whole number, also one that is written `1.0` (JSON and its schemas know no difference). Anything else gets the
-/// sentence of the type's range.
-fn integer_from<T: TryFrom<i64, Error = Invalid>>(value: &Value) -> Result<T, Invalid> {
-    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT_MAX;
-    let number = value.as_i64().or_else(|| value.as_f64().filter(whole).map(|number| number as i64));
-    T::try_from(number.unwrap_or(i64::MIN))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use actix_web::test::TestRequest;
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+
     use super::*;
-    use crate::domain::{Currency, Quantity};
 
-    fn fields(text: &str) -> Fields {
-        Fields::read(text.as_bytes()).unwrap()
+    fn gzip(bytes: &[u8]) -> Bytes {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap().into()
     }
 
     #[test]
-    fn a_quantity_is_a_whole_number_in_range_and_nothing_else() {
-        for text in ["0", "-1", "1.5", "1e-1", "\"1\"", "9223372036854775808", "1e300", "1000001", "null", "true", "[1]", "{}"] {
-            let mut found = fields(&format!("{{\"quantity\":{text}}}"));
-            assert_eq!(found.integer::<Quantity>("quantity"), None, "{text}");
-            assert!(found.is_at_fault("quantity"), "{text}");
-        }
-        for text in ["1000000", "1000000.0", "1e6"] {
-            let mut found = fields(&format!("{{\"quantity\":{text}}}"));
-            assert_eq!(found.integer::<Quantity>("quantity"), Some(Quantity::MAX), "{text}");
-            found.finish().unwrap();
-        }
+    fn what_was_compressed_is_read_up_to_the_limit_and_no_further() {
+        assert_eq!(decoded(gzip(b"{}"), Coding::Gzip, 2).unwrap(), "{}");
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        zlib.write_all(b"{}").unwrap();
+        assert_eq!(decoded(zlib.finish().unwrap().into(), Coding::Deflate, 2).unwrap(), "{}");
+        assert!(matches!(decoded(gzip(b"{ }"), Coding::Gzip, 2), Err(Problem::BodyTooLarge(2))));
+        let bomb = gzip(&vec![0; 1 << 24]);
+        assert!(matches!(decoded(bomb, Coding::Gzip, 64), Err(Problem::BodyTooLarge(64))));
+        assert!(matches!(decoded(Bytes::from_static(b"{}"), Coding::Gzip, 64), Err(Problem::InvalidRequest(_))));
+        assert!(matches!(decoded(gzip(b"{}").slice(..9), Coding::Gzip, 64), Err(Problem::InvalidRequest(_))));
+        assert_eq!(decoded(Bytes::new(), Coding::Gzip, 64).unwrap(), "");
     }
 
     #[test]
-    fn absent_and_null_differ() {
-        let mut found = fields("{\"b\":null,\"c\":\"x\",\"d\":7}");
-        assert_eq!(found.nullable_string("a"), None);
-        assert_eq!(found.nullable_string("b"), Some(None));
-        assert_eq!(found.nullable_string("c"), Some(Some("x".to_owned())));
-        assert_eq!(found.nullable_string("d"), None);
-        assert!(found.is_at_fault("d") && !found.is_at_fault("a"));
-    }
-
-    #[test]
-    fn every_fault_is_told_at_once() {
-        let mut found = fields("{\"currency\":\"XYZ\",\"qantity\":1}");
-        found.text::<Currency>("currency");
-        let quantity = found.integer::<Quantity>("quantity");
-        found.required("quantity", quantity);
-        let Err(Problem::InvalidRequest(faults)) = found.finish() else { panic!("there are faults") };
-        assert_eq!(faults.iter().map(|fault| fault.field.as_ref()).collect::<Vec<_>>(), ["currency", "quantity", "qantity"]);
-    }
-
-    #[test]
-    fn what_is_no_object_is_refused_without_a_panic() {
-        let deep = "[".repeat(100_000);
-        for text in ["", "[]", "1", "{", "{\"a\":1}x", "\u{feff}{}", deep.as_str()] {
-            assert!(matches!(Fields::read(text.as_bytes()), Err(Problem::InvalidRequest(_))), "{}", &text[..text.len().min(9)]);
+    fn other_ways_to_compress_are_named_as_such() {
+        let coding =
+            |text: &'static str| coding_of(&TestRequest::default().insert_header((header::CONTENT_ENCODING, text)).to_http_request()).ok();
+        assert_eq!(coding_of(&TestRequest::default().to_http_request()).ok(), Some(Coding::Identity));
+        assert_eq!(
+            (coding("identity"), coding("GZIP"), coding(" deflate")),
+            (Some(Coding::Identity), Some(Coding::Gzip), Some(Coding::Deflate))
+        );
+        for text in ["br", "zstd", "gzip, gzip", "", "gzip;q=1"] {
+            assert_eq!(coding(text), None, "{text}");
         }
     }
 }

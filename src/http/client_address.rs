@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::HeaderMap;
+use ipnet::IpNet;
 
 /// The client's address as far as it can be trusted. Present in the extensions of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,16 +13,17 @@ pub struct ClientAddress(pub IpAddr);
 ///
 /// Each proxy appends the address it heard from, so what stands left of the first untrusted one is hearsay. A part that
 /// is no address ends the walk at the last one that was.
-pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> ClientAddress {
+pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
-    if trusted.is_empty() || !trusted.contains(&client) {
+    if !is_trusted(&client) {
         return ClientAddress(client);
     }
     let values: Vec<&str> = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
     for part in values.iter().rev().flat_map(|value| value.rsplit(',')) {
         let Some(address) = address_of(part.trim()) else { break };
         client = address;
-        if !trusted.contains(&client) {
+        if !is_trusted(&client) {
             break;
         }
     }
@@ -46,7 +48,7 @@ mod tests {
         for value in forwarded {
             headers.append(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_str(value).unwrap());
         }
-        let trusted = ["10.0.0.1", "10.0.0.2", "2001:db8::1"].map(|text| text.parse().unwrap());
+        let trusted = ["10.0.0.0/30", "2001:db8::1/128"].map(|text| text.parse().unwrap());
         client_address(peer.parse().unwrap(), &headers, &trusted).0.to_string()
     }
 
@@ -66,6 +68,13 @@ mod tests {
     fn what_the_client_wrote_itself_does_not_count() {
         assert_eq!(found("10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
         assert_eq!(found("10.0.0.1", &["1.1.1.1", "203.0.113.9", "10.0.0.2"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn a_network_is_trusted_up_to_its_last_address() {
+        assert_eq!(found("10.0.0.3", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(found("10.0.0.4", &["203.0.113.9"]), "10.0.0.4");
+        assert_eq!(found("2001:db8::2", &["203.0.113.9"]), "2001:db8::2");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::problem::{Code, Problem};
-use super::routes::{Traffic, get, resource};
+use super::routes::{Traffic, compressed, get, resource};
 use super::{Surface, openapi};
 
 /// Swagger UI sets styles from its script and shows pictures that it carries with it.
@@ -19,10 +19,10 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 pub(crate) fn docs(routes: &mut web::ServiceConfig, surface: Surface) {
     let document = move || std::future::ready(json(document(surface)));
     routes
-        .service(resource("/openapi.json", Traffic::Ordinary, vec![get(document)]))
+        .service(compressed(resource("/openapi.json", Traffic::Ordinary, vec![get(document)])))
         .service(resource("/docs", Traffic::Ordinary, vec![get(to_index)]))
         .service(resource("/docs/problems", Traffic::Ordinary, vec![get(problems)]))
-        .service(resource("/docs/{file:.*}", Traffic::Ordinary, vec![get(swagger_ui)]));
+        .service(compressed(resource("/docs/{file:.*}", Traffic::Ordinary, vec![get(swagger_ui)])));
 }
 
 /// The document of a surface, made the first time it is asked for.

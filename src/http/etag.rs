@@ -1,11 +1,21 @@
 //! Entity tags: written for answers, read from `If-None-Match` and `If-Match`. Never guesses: a header that cannot be read
 //! is a fault.
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{self, HeaderValue};
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, EntityTag, HeaderName};
+use actix_web::{FromRequest, HttpRequest};
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::problem::Problem;
 use crate::domain::Commodity;
+
+/// Versions one request may name, at most.
+const VERSIONS_MAX: usize = 16;
 
 /// The version of a commodity's terms, as a strong tag: what `If-Match` takes.
 pub(crate) fn version_tag(version: u32) -> String {
@@ -29,46 +39,108 @@ pub(crate) fn visible_bytes(commodity: &Commodity, state: crate::domain::Commodi
 
 /// Whether the client has what this tag is for already (`If-None-Match`, compared weakly).
 pub(crate) fn client_has(request: &HttpRequest, tag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let values = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-    let mut tags = values.flat_map(|value| value.split(','));
-    tags.any(|sent| sent.trim() == "*" || opaque(sent) == opaque(tag))
+    let Ok(current) = tag.parse::<EntityTag>() else { return false };
+    match sent(request, &header::IF_NONE_MATCH) {
+        Some(Sent::Any) => true,
+        Some(Sent::Tags(tags)) => tags.iter().any(|tag| tag.weak_eq(&current)),
+        None => false,
+    }
 }
 
-/// What a change expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which version of a commodity a change is for (`If-Match`, compared strongly).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// Whatever there is.
+    /// Whatever it is.
     Any,
-    /// That version.
-    Version(u32),
-    /// Something this server never names: no version is it.
-    Nothing,
+    /// One of these, in rising order. None at all where only tags were sent that this server never gives: no version is it.
+    OneOf(Vec<u32>),
 }
 
-/// The version a change expects (`If-Match`, compared strongly).
-pub(crate) fn expected(request: &HttpRequest) -> Result<Expected, Problem> {
-    let mut values = request.headers().get_all(header::IF_MATCH);
-    match (values.next(), values.next()) {
-        (None, _) => Ok(Expected::Any),
-        (Some(value), None) => {
-            expectation(value).ok_or_else(|| Problem::field("If-Match", "must be one entity tag, as ETag gave it, or *"))
+impl FromRequest for Expected {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(expected(request))
+    }
+}
+
+fn expected(request: &HttpRequest) -> Result<Expected, Problem> {
+    const FIELD: &str = "If-Match";
+    if !request.headers().contains_key(header::IF_MATCH) {
+        return Ok(Expected::Any);
+    }
+    let tags = match sent(request, &header::IF_MATCH) {
+        None => return Err(Problem::field(FIELD, "must be entity tags, as ETag gave them, with commas between them, or *")),
+        Some(Sent::Any) => return Ok(Expected::Any),
+        Some(Sent::Tags(tags)) => tags,
+    };
+    let mut versions: Vec<u32> = tags.iter().filter_map(version_of).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    if versions.len() > VERSIONS_MAX {
+        return Err(Problem::field(FIELD, format!("must name at most {VERSIONS_MAX} versions")));
+    }
+    Ok(Expected::OneOf(versions))
+}
+
+/// What a header with entity tags says.
+enum Sent {
+    Any,
+    Tags(Vec<EntityTag>),
+}
+
+/// None for a header that is not there or cannot be read. Several lines are one list.
+fn sent(request: &HttpRequest, name: &HeaderName) -> Option<Sent> {
+    let lines: Option<Vec<&str>> = request.headers().get_all(name).map(|line| line.to_str().ok()).collect();
+    let lines = lines.filter(|lines| !lines.is_empty())?;
+    if let [line] = lines.as_slice()
+        && line.trim() == "*"
+    {
+        return Some(Sent::Any);
+    }
+    let mut tags = Vec::new();
+    for mut rest in lines {
+        loop {
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            if rest.is_empty() {
+                break;
+            }
+            // A comma between the quotes is the tag's.
+            let open = rest.find('"')?;
+            let close = open + 1 + rest[open + 1..].find('"')?;
+            let (tag, behind) = rest.split_at(close + 1);
+            tags.push(tag.parse().ok()?);
+            rest = behind.trim_start();
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return None;
+            }
         }
-        (Some(_), Some(_)) => Err(Problem::field("If-Match", "given more than once")),
     }
+    (!tags.is_empty()).then_some(Sent::Tags(tags))
 }
 
-fn expectation(value: &HeaderValue) -> Option<Expected> {
-    let text = value.to_str().ok()?.trim();
-    if text == "*" {
-        return Some(Expected::Any);
+fn version_of(tag: &EntityTag) -> Option<u32> {
+    let version = tag.tag().parse().ok()?;
+    tag.strong_eq(&EntityTag::new_strong(u32::to_string(&version))).then_some(version)
+}
+
+/// The `If-Match` of every call that changes a commodity.
+pub(crate) struct IfMatch;
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^(\\*|(W/)?\"[!#-~]*\"( *, *(W/)?\"[!#-~]*\")*)$"));
+        let header = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "The `ETag` of the commodity as the operator saw it, several of them, or `*`: of any other version nothing changes",
+            ))
+            .schema(Some(schema));
+        vec![header.build()]
     }
-    let opaque = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"')?.strip_suffix('"')?;
-    if opaque.contains('"') {
-        return None;
-    }
-    let version = opaque.parse().ok().filter(|version: &u32| text == version_tag(*version));
-    Some(version.map_or(Expected::Nothing, Expected::Version))
 }
 
 #[cfg(test)]
@@ -77,29 +149,41 @@ mod tests {
 
     use super::*;
 
-    fn expects(text: &str) -> Option<Expected> {
-        expected(&TestRequest::default().insert_header((header::IF_MATCH, text)).to_http_request()).ok()
+    fn expects(lines: &[&str]) -> Option<Expected> {
+        let request = lines.iter().fold(TestRequest::default(), |request, line| request.append_header((header::IF_MATCH, *line)));
+        expected(&request.to_http_request()).ok()
+    }
+
+    fn versions<const N: usize>(versions: [u32; N]) -> Option<Expected> {
+        Some(Expected::OneOf(versions.into()))
     }
 
     #[test]
-    fn a_change_expects_the_version_it_names() {
-        assert_eq!(expected(&TestRequest::default().to_http_request()).ok(), Some(Expected::Any));
-        assert_eq!(expects("*"), Some(Expected::Any));
-        assert_eq!(expects("\"7\""), Some(Expected::Version(7)));
-        assert_eq!(expects("W/\"7\""), Some(Expected::Nothing), "a weak tag never matches strongly");
-        assert_eq!(expects("\"07\""), Some(Expected::Nothing));
-        assert_eq!(expects("\"abc\""), Some(Expected::Nothing));
-        for text in ["7", "\"7", "", "\"1\", \"2\""] {
-            assert_eq!(expects(text), None, "{text}");
+    fn a_change_expects_the_versions_it_names() {
+        assert_eq!(expects(&[]), Some(Expected::Any));
+        assert_eq!(expects(&["*"]), Some(Expected::Any));
+        assert_eq!(expects(&["\"7\""]), versions([7]));
+        assert_eq!(expects(&["\"9\", \"7\",W/\"8\" , \"7\""]), versions([7, 9]), "a weak tag never matches strongly");
+        assert_eq!(expects(&["\"7\"", ",\"9\","]), versions([7, 9]), "several lines are one list");
+        for text in ["W/\"7\"", "\"07\"", "\"abc\"", "\"a,b\"", "\"-1\"", "\"4294967296\""] {
+            assert_eq!(expects(&[text]), versions([]), "{text}");
         }
+        for text in ["7", "\"7", "", ",", "\"1\" \"2\"", "*, \"1\"", "w/\"1\"", "\"a b\"", "x\"1\""] {
+            assert_eq!(expects(&[text]), None, "{text}");
+        }
+        assert_eq!(expects(&["*", "\"1\""]), None);
+        let many = |count: u32| (1..=count).map(|version| format!("\"{version}\"")).collect::<Vec<_>>().join(",");
+        assert!(expects(&[&many(16)]).is_some() && expects(&[&many(17)]).is_none());
     }
 
     #[test]
     fn a_tag_the_client_has_is_found_in_a_list() {
         let with = |text: &str| TestRequest::default().insert_header((header::IF_NONE_MATCH, text)).to_http_request();
         assert!(client_has(&with("\"a\", W/\"b\""), "W/\"b\""));
+        assert!(client_has(&with("\"b\""), "W/\"b\""));
         assert!(client_has(&with("*"), "W/\"b\""));
         assert!(!client_has(&with("W/\"a\""), "W/\"b\""));
+        assert!(!client_has(&with("b"), "W/\"b\""));
         assert!(!client_has(&TestRequest::default().to_http_request(), "W/\"b\""));
     }
 }

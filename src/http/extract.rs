@@ -160,7 +160,9 @@ mod tests {
     #[test]
     fn an_id_is_written_one_way_only() {
         assert_eq!(CommodityId::from_path("7").map(CommodityId::get), Some(7));
-        assert_eq!(CommodityId::from_path("9223372036854775807").map(CommodityId::get), Some(i64::MAX));
+        assert_eq!(UserId::from_path("9223372036854775807").map(UserId::get), Some(i64::MAX));
+        assert_eq!(CommodityId::from_path("9007199254740991").map(CommodityId::get), Some(CommodityId::GIVEN_MAX));
+        assert!(CommodityId::from_path("9007199254740992").is_none());
         for text in ["0", "-1", "+7", "07", "7.0", "1e3", "", "words", "9223372036854775808", "٧"] {
             assert!(CommodityId::from_path(text).is_none(), "{text}");
             assert!(UserId::from_path(text).is_none(), "{text}");

@@ -97,13 +97,26 @@ impl Meters {
 }
 
 /// The meters in Prometheus' text format.
+///
+/// How many units there are of each commodity is told by the operators' process; elsewhere only where `http.stock_in_metrics` is set.
 #[utoipa::path(get, path = "/metrics", tag = "health", security(()),
     responses((status = 200, description = "Prometheus text format", content_type = "text/plain", body = String)))]
 pub(crate) async fn show(state: web::Data<AppState>) -> HttpResponse {
+    rendered(&state, state.config.stock_in_metrics)
+}
+
+/// As [`show`], with the stock of each commodity.
+pub(crate) async fn show_with_stock(state: web::Data<AppState>) -> HttpResponse {
+    rendered(&state, true)
+}
+
+fn rendered(state: &AppState, with_stock: bool) -> HttpResponse {
     let mut text = state.prometheus.render();
-    node(&state, &mut text);
-    stock(&state, &mut text);
-    inboxes(&state, &mut text);
+    node(state, &mut text);
+    if with_stock {
+        stock(state, &mut text);
+    }
+    inboxes(state, &mut text);
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 

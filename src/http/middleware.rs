@@ -24,8 +24,11 @@ use super::traces;
 /// Of the requests of a hot route, one in so many is logged.
 const HOT_ROUTE_LOG_EVERY: u64 = 1_024;
 
-/// Paths that are neither limited nor of interest in the access log: machines ask them all the time.
-const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Paths of no interest in the access log: machines ask them all the time.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", METRICS];
+
+/// The one of them that costs something: it is limited like everything else.
+const METRICS: &str = "/metrics";
 
 pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let started = Instant::now();
@@ -37,7 +40,8 @@ pub(crate) async fn serve(request: ServiceRequest, next: Next<BoxBody>) -> Resul
     request.extensions_mut().insert(client);
     let is_probe = PROBES.contains(&request.path());
     let is_traced = !is_probe && traces::begin(&state.tracer, &request);
-    let admitted = if is_probe { Ok(()) } else { state.limiter.check_address(client.0) };
+    let is_free = is_probe && request.path() != METRICS;
+    let admitted = if is_free { Ok(()) } else { state.limiter.check_address(client.0) };
     let response = match admitted {
         Ok(()) => next.call(request).await?,
         Err(limited) => request.error_response(Problem::from(limited)),

@@ -6,11 +6,14 @@ mod body;
 mod client_address;
 pub(crate) mod commodities;
 mod connections;
+mod cors;
 mod cursor;
 mod docs;
 pub(crate) mod etag;
 mod extract;
+mod fields;
 mod health;
+mod json;
 mod metrics;
 mod middleware;
 mod openapi;
@@ -31,23 +34,25 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::Method;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use tokio::net::TcpSocket;
 
-pub use body::{Body, Fields};
+pub use body::Body;
 pub use client_address::ClientAddress;
 pub use connections::Connections;
 pub use cursor::{Cursor, Page, PageRequest};
 pub use extract::{Caller, CountedCaller, Id, Operator, PathId};
+pub use fields::Fields;
 pub use query::Query;
 pub use request_id::{RequestId, RequestIds};
 pub use state::{AppState, Cluster};
 
 use crate::admin;
+use crate::config::{Accounts, Address};
 use problem::Problem;
-use routes::{Traffic, get, on, resource};
+use routes::{Traffic, compressed, get, on, resource};
 
 /// Which of the APIs a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +69,22 @@ pub enum Surface {
 /// first second of a sale: who finds them full tries again after a second, then after three.
 const BACKLOG: u32 = 4_096;
 
-/// A listener for [`server`]. Must be called in a tokio runtime.
+/// A listener for [`server`]: at the first of the name's addresses that is this machine's and free.
 ///
 /// # Errors
-/// What the operating system says about the address.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// What the resolver says about the name, or the operating system about its last address.
+pub async fn listen(address: &Address) -> std::io::Result<TcpListener> {
+    let mut refusal = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in address.resolve().await? {
+        match listen_at(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
+}
+
+fn listen_at(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A start right after a stop: connections of before may still be on their way out.
     socket.set_reuseaddr(true)?;
@@ -89,15 +105,16 @@ pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surfac
     };
     let connections = Arc::clone(&state.connections);
     let factory = move || {
+        let accounts = state.accounts;
         App::new()
             .app_data(state.clone())
-            .app_data(web::PayloadConfig::new(state.config.body_bytes_max))
             .wrap(from_fn(middleware::serve))
-            .configure(|routes| configure(routes, surface))
+            .wrap(Condition::new(!state.config.cors_origins.is_empty(), cors::cors(&state.config.cors_origins)))
+            .configure(|routes| configure(routes, surface, accounts))
             .default_service(web::to(|| std::future::ready(Err::<HttpResponse, _>(Problem::NotFound))))
     };
     let server = HttpServer::new(factory)
-        .on_connect(move |_, extensions| connections.count(extensions))
+        .on_connect(move |stream, extensions| connections.take(stream, extensions))
         .workers(workers)
         .max_connections(config.connections_max.div_ceil(workers))
         .keep_alive(Duration::from_millis(config.keep_alive_ms))
@@ -108,48 +125,57 @@ pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surfac
     Ok(server.run())
 }
 
-fn configure(routes: &mut web::ServiceConfig, surface: Surface) {
+fn configure(routes: &mut web::ServiceConfig, surface: Surface, accounts: Accounts) {
     match surface {
-        Surface::Buyers => buyers(routes),
+        Surface::Buyers => buyers(routes, accounts),
         Surface::Operators => {
-            sessions(routes);
+            sessions(routes, accounts);
             admin::operators(routes);
         }
         Surface::Both => {
-            buyers(routes);
+            buyers(routes, accounts);
             admin::operators(routes);
         }
     }
-    probes(routes);
+    probes(routes, surface);
     docs::docs(routes, surface);
 }
 
 /// The buyers' calls. The busiest route comes first: routes are tried in order.
-fn buyers(routes: &mut web::ServiceConfig) {
+fn buyers(routes: &mut web::ServiceConfig, accounts: Accounts) {
     routes
         .service(resource("/v1/commodities/{id}/orders", Traffic::Hot, vec![on(Method::POST, orders::place)]))
-        .service(resource("/v1/commodities", Traffic::Ordinary, vec![get(commodities::list)]))
-        .service(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)]))
-        .service(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)]))
+        .service(compressed(resource("/v1/commodities", Traffic::Ordinary, vec![get(commodities::list)])))
+        .service(compressed(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)])))
+        .service(compressed(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)])))
         .service(resource("/v1/orders/{id}", Traffic::Ordinary, vec![get(orders::read)]))
-        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]))
-        .service(resource("/v1/auth/register", Traffic::Ordinary, vec![on(Method::POST, accounts::register)]));
-    sessions(routes);
+        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]));
+    if accounts.registration {
+        routes.service(resource("/v1/auth/register", Traffic::Ordinary, vec![on(Method::POST, accounts::register)]));
+    }
+    sessions(routes, accounts);
 }
 
 /// Logging in: for the buyers, and for the operators' page where that is served by a process of its own.
-fn sessions(routes: &mut web::ServiceConfig) {
-    routes.service(resource("/v1/auth/login", Traffic::Ordinary, vec![on(Method::POST, accounts::login)])).service(resource(
-        "/v1/me",
-        Traffic::Ordinary,
-        vec![get(accounts::me)],
-    ));
+fn sessions(routes: &mut web::ServiceConfig, accounts: Accounts) {
+    if accounts.login {
+        routes.service(resource("/v1/auth/login", Traffic::Ordinary, vec![on(Method::POST, accounts::login)])).service(resource(
+            "/v1/auth/password",
+            Traffic::Ordinary,
+            vec![on(Method::POST, accounts::change_password)],
+        ));
+    }
+    routes.service(resource("/v1/me", Traffic::Ordinary, vec![get(accounts::me)]));
 }
 
 /// What machines ask about this process.
-fn probes(routes: &mut web::ServiceConfig) {
+fn probes(routes: &mut web::ServiceConfig, surface: Surface) {
+    let metrics = match surface {
+        Surface::Operators => get(metrics::show_with_stock),
+        Surface::Buyers | Surface::Both => get(metrics::show),
+    };
     routes
         .service(resource("/healthz", Traffic::Probe, vec![get(health::alive)]))
         .service(resource("/readyz", Traffic::Probe, vec![get(health::ready)]))
-        .service(resource("/metrics", Traffic::Probe, vec![get(metrics::show)]));
+        .service(resource("/metrics", Traffic::Probe, vec![metrics]));
 }

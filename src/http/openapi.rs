@@ -30,7 +30,7 @@ struct Buyers;
 
 /// Logging in: on every surface.
 #[derive(OpenApi)]
-#[openapi(paths(accounts::login, accounts::me), tags((name = "accounts", description = "Built-in accounts; tokens of another issuer work without one")))]
+#[openapi(paths(accounts::login, accounts::change_password, accounts::me), tags((name = "accounts", description = "Built-in accounts; tokens of another issuer work without one")))]
 struct Sessions;
 
 /// What machines ask.
@@ -97,7 +97,7 @@ fn complete(path: &str, operation: &mut Operation) {
         }
     };
     can_answer(true, &[Code::Internal]);
-    can_answer(!is_probe, &[Code::RateLimited]);
+    can_answer(!is_probe || path == "/metrics", &[Code::RateLimited]);
     can_answer(path == "/readyz", &[Code::Unavailable]);
     can_answer(!is_public, &[Code::Unauthenticated]);
     can_answer(path.starts_with("/admin/"), &[Code::Forbidden]);

@@ -8,9 +8,10 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Body, Fields};
+use super::body::Body;
 use super::cursor::{Page, PageRequest};
 use super::extract::{Caller, CountedCaller, Id};
+use super::fields::Fields;
 use super::metrics::Meters;
 use super::own_orders;
 use super::problem::{Fault, Problem};
@@ -31,6 +32,9 @@ const PENDING_RETRY_SECONDS: &str = "1";
 
 /// How long a list waits for the owners of partitions that are changing hands.
 const OWNERS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How far the clocks of two nodes may be apart, in milliseconds: so near to its beginning or its end no board says whether a sale is on.
+const CLOCKS_APART_MAX_MS: u64 = 5 * 60 * 1_000;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -337,9 +341,14 @@ fn placed_or_not(order_id: Option<OrderId>, key: &RetryKey) -> HttpResponse {
     unknown_yet(order_id).json(PendingOrder { order_id, status: "pending", retry_key: key.text_for(order_id) })
 }
 
-/// Spares the engine what the board can tell already. What is not on the board goes on: the engine knows better.
+/// Spares the engine what the board can tell already, whatever the owner's clock says: for all alike that one decides. What is not on the
+/// board goes on: the engine knows better.
 fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refusal> {
-    state.router.board().refusal(commodity, (state.clock)()).map_or(Ok(()), Err)
+    let (board, now) = (state.router.board(), (state.clock)());
+    match board.refusal(commodity, now.minus_millis(CLOCKS_APART_MAX_MS)) {
+        early @ Some(refusal) if early == board.refusal(commodity, now.plus_millis(CLOCKS_APART_MAX_MS)) => Err(refusal),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn pending(order: Option<OrderId>) -> HttpResponse {

@@ -1,7 +1,9 @@
 //! How a route is put together: its methods, the answer to other methods, its meters. Never knows what a handler does.
 
+use actix_web::dev::HttpServiceFactory;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
+use actix_web::middleware::Compress;
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, Route, guard, web};
 
 use super::metrics::RouteMeters;
@@ -51,6 +53,11 @@ pub(crate) fn resource(pattern: &'static str, traffic: Traffic, operations: Vec<
     let other_methods = move || std::future::ready(Err::<HttpResponse, _>(Problem::MethodNotAllowed(allow.clone())));
     let resource = web::resource(pattern).app_data(RouteMeters::of(pattern)).app_data(traffic).default_service(web::to(other_methods));
     operations.into_iter().fold(resource, |resource, operation| resource.route(operation.route))
+}
+
+/// A route whose answers are long: they are compressed for whoever takes them so.
+pub(crate) fn compressed(resource: Resource) -> impl HttpServiceFactory {
+    resource.wrap(Compress::default())
 }
 
 fn allowed(method: &Method) -> &'static [&'static str] {

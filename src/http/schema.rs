@@ -33,7 +33,7 @@ macro_rules! described {
 }
 
 described! {
-    CommodityId, "CommodityId" => integer(1, i64::MAX, 1).description(Some("What is on sale"));
+    CommodityId, "CommodityId" => integer(1, CommodityId::GIVEN_MAX, 1).description(Some("What is on sale"));
     UserId, "UserId" => integer(1, i64::MAX, 42).description(Some("A buyer or an operator: the `sub` of the token"));
     Quantity, "Quantity" => integer(1, i64::from(Quantity::MAX), 1).description(Some("Units of one order"));
     Units, "Units" => integer(0, i64::from(Units::MAX), 1000).description(Some("Units in stock"));

@@ -36,6 +36,8 @@ pub struct AppState {
     pub prometheus: PrometheusHandle,
     /// Sizes, times and trusted proxies.
     pub config: config::Http,
+    /// What is offered of the built-in accounts.
+    pub accounts: config::Accounts,
     /// The clients' connections.
     pub connections: Arc<Connections>,
     /// Where request ids come from.

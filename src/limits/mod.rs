@@ -1,4 +1,4 @@
-//! Rate limits: per address, per user, and for logins per address. Never decides about stock, never waits, never grows
+//! Rate limits: per address, per user, and for logins per address and per account. Never decides about stock, never waits, never grows
 //! beyond its bound.
 //!
 //! Each limit is a token bucket (GCRA) per key and remembers at most `limits.keys_max` keys; [`Limiter::run_upkeep`]
@@ -7,8 +7,8 @@
 //!
 //! - **Requests are let through.** More users at once than there is room for is a successful sale, and refusing buyers
 //!   because others came first would be the wrong answer; what protects the engine is its bounded inbox, not this.
-//! - **Logins share one bucket.** More addresses at once than there is room for is how passwords are guessed. All
-//!   addresses without a bucket of their own get, together, what one address gets.
+//! - **Logins share one bucket.** More addresses or accounts at once than there is room for is how passwords are guessed. All
+//!   of them without a bucket of their own get, together, what one gets.
 
 mod store;
 
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::domain::UserId;
+use crate::ring::stable_hash;
 use store::{BoundedStore, WhenFull};
 
 /// How often refilled buckets are forgotten.
@@ -45,6 +46,7 @@ struct Limits<C: Clock> {
     addresses: Keyed<C>,
     users: Keyed<C>,
     logins: Keyed<C>,
+    accounts: Keyed<C>,
 }
 
 impl Limiter {
@@ -69,6 +71,7 @@ impl<C: Clock + Clone> Limiter<C> {
                 addresses: keyed(per_second(config.per_address_per_second, config.per_address_burst), WhenFull::LetThrough),
                 users: keyed(per_second(config.per_user_per_second, config.per_user_burst), WhenFull::LetThrough),
                 logins: keyed(Quota::per_minute(at_least_one(config.logins_per_minute)), WhenFull::ShareOneBucket),
+                accounts: keyed(Quota::per_minute(at_least_one(config.logins_per_account_per_minute)), WhenFull::ShareOneBucket),
             }),
         }
     }
@@ -97,10 +100,19 @@ impl<C: Clock + Clone> Limiter<C> {
         self.limits.as_ref().map_or(Ok(()), |limits| limits.logins.check(key_of(address)))
     }
 
+    /// Counts an attempt at this account's password, before it is hashed. Names nobody has count like others.
+    ///
+    /// # Errors
+    /// [`Limited`] above `limits.logins_per_account_per_minute`.
+    pub fn check_account(&self, username: &str) -> Result<(), Limited> {
+        let key = || stable_hash(username.to_lowercase().as_bytes());
+        self.limits.as_ref().map_or(Ok(()), |limits| limits.accounts.check(key()))
+    }
+
     /// Forgets the keys whose buckets are full again.
     pub fn forget_refilled(&self) {
         if let Some(limits) = &self.limits {
-            for keyed in [&limits.addresses, &limits.users, &limits.logins] {
+            for keyed in [&limits.addresses, &limits.users, &limits.logins, &limits.accounts] {
                 keyed.0.retain_recent();
             }
         }
@@ -136,7 +148,7 @@ impl<C: Clock> Keyed<C> {
 }
 
 /// IPv4 as its 32 bits, IPv6 as the upper 64 of its bits. They do not meet: the prefixes below 2^32 are reserved.
-fn key_of(address: IpAddr) -> u64 {
+pub(crate) fn key_of(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => upper_half(address),

@@ -12,6 +12,8 @@ fn config() -> config::Limits {
         per_address_per_second: 100,
         per_address_burst: 200,
         logins_per_minute: 10,
+        logins_per_account_per_minute: 20,
+        connections_per_address_max: 1000,
         keys_max: 1000,
     }
 }
@@ -48,6 +50,16 @@ fn a_user_passes_as_often_as_the_burst_and_then_at_the_rate() {
     assert_eq!(passes(|| limiter.check_user(user(1))), 1);
     clock.advance(Duration::from_secs(1));
     assert_eq!(passes(|| limiter.check_user(user(1))), 10);
+}
+
+#[test]
+fn an_account_is_tried_so_often_from_wherever_and_however_its_name_is_written() {
+    let (limiter, clock) = limiter(&config());
+    let mut tries = ["alice", "Alice", "ALICE"].into_iter().cycle();
+    assert_eq!(passes(|| limiter.check_account(tries.next().expect("it goes on"))), 20);
+    assert_eq!(passes(|| limiter.check_account("bob")), 20);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(passes(|| limiter.check_account("alice")), 20);
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl<C: Hear<Reply>> Term<C> {
         {
             row.applied = (self.epoch, self.sequence);
         }
+        if breaks::is_broken(Break::ExpectedVersion)
+            && let Command::Expecting { command: asked, .. } = command
+        {
+            command = *asked;
+        }
         let Self { engine, gathered, bounds, .. } = self;
         let first = gathered.events.len();
         let outcome = engine.apply(now, command, &mut gathered.events);

@@ -57,6 +57,8 @@ impl Lookup {
     /// Begins with what the owner said, or that none could be asked.
     pub(crate) fn of(id: OrderId, sighting: Result<Sighting, Busy>) -> Self {
         let step = match sighting {
+            // No owner ever was in it.
+            _ if id.epoch() == Epoch::default() => Step::Answered(OrderLookup::NotFound),
             Ok(Sighting::Known(order)) => Step::Answered(OrderLookup::Known(order)),
             Ok(Sighting::InDoubt) => Step::Answered(OrderLookup::Pending),
             // Where the tables have what the owner does not know, they may also have what it has not heard the confirm of yet.
@@ -224,6 +226,12 @@ mod tests {
         assert_eq!(lookup.next(), Next::Row);
         assert_eq!(answer(&lookup.clone().with_row(None)), OrderLookup::Pending);
         assert_eq!(answer(&lookup.with_row(Some(order(OrderStatus::Confirmed)))), OrderLookup::Unavailable);
+    }
+
+    #[test]
+    fn the_epoch_before_the_first_has_no_orders() {
+        assert_eq!(answer(&unknown_to_owner(id(0, 0))), OrderLookup::NotFound);
+        assert_eq!(answer(&Lookup::of(id(0, 0), Err(Busy::Unavailable))), OrderLookup::NotFound);
     }
 
     #[test]

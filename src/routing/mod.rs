@@ -233,6 +233,7 @@ pub(crate) const fn takes_row(command: &mut Command) -> Option<&mut Option<Box<R
         Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => Some(row),
         Command::List { .. }
         | Command::Change { .. }
+        | Command::Expecting { .. }
         | Command::Restock { .. }
         | Command::Pause(_)
         | Command::Resume(_)

@@ -20,7 +20,7 @@ pub(crate) enum Step {
 
 /// Begins with what the owner said.
 pub(crate) fn after_refusal(command: &Command, refusal: Refusal) -> Step {
-    match (refusal, about(command)) {
+    match (refusal, command.commodity()) {
         (Refusal::CommodityNotFound, Some(commodity)) => Step::Commodity(commodity),
         // It may have forgotten keys; who comes without one has asked for something new.
         (Refusal::Closed, Some(_)) => match command {
@@ -35,6 +35,8 @@ pub(crate) fn after_refusal(command: &Command, refusal: Refusal) -> Step {
 /// Goes on with the row of a closed commodity, or that there is none.
 pub(crate) fn with_commodity(command: &Command, refusal: Refusal, closed: Option<Commodity>) -> Step {
     match (command, closed) {
+        (Command::Expecting { version, .. }, Some(closed)) if closed.version != *version => tell(Refusal::VersionMismatch),
+        (Command::Expecting { command, .. }, closed) => with_commodity(command, refusal, closed),
         (Command::Place(place), Some(_)) => place.key.map_or(tell(Refusal::Ended), |key| Step::Key(*place, key)),
         // The tables do not have it yet that it is closed: until then its owner knows every key.
         (Command::Place(_), None) if refusal == Refusal::Closed => tell(Refusal::Ended),
@@ -55,20 +57,6 @@ pub(crate) fn with_key(place: &Place, found: Option<(OrderId, RequestFingerprint
 
 const fn tell(refusal: Refusal) -> Step {
     Step::Tell(Reply::Refused(refusal))
-}
-
-/// The commodity a command is about; none for commands about orders or about many.
-const fn about(command: &Command) -> Option<CommodityId> {
-    match command {
-        Command::List { commodity, .. } | Command::Change { commodity, .. } | Command::Restock { commodity, .. } => Some(*commodity),
-        Command::Pause(id) | Command::Resume(id) | Command::End(id) | Command::Close(id) | Command::Remove(id) => Some(*id),
-        Command::Place(place) => Some(place.commodity),
-        Command::CloseEnded { .. }
-        | Command::ConfirmPayment { .. }
-        | Command::ConfirmRefund { .. }
-        | Command::Cancel { .. }
-        | Command::Expire { .. } => None,
-    }
 }
 
 #[cfg(test)]
@@ -117,6 +105,20 @@ mod tests {
         }
         let again = told(&Command::Close(commodity(7)), Refusal::CommodityNotFound, closed(), None);
         assert_eq!(again, (Step::Tell(Reply::Done(Answer::Commodity(Box::new(closed().unwrap())))), 1));
+    }
+
+    #[test]
+    fn what_is_closed_has_a_version_too() {
+        let expecting = |version, command| Command::Expecting { version, command: Box::new(command) };
+        for (version, command, expected) in [
+            (1, Command::Close(commodity(7)), tell(Refusal::VersionMismatch)),
+            (2, Command::Close(commodity(7)), Step::Tell(Reply::Done(Answer::Commodity(Box::new(closed().unwrap()))))),
+            (2, Command::Pause(commodity(7)), tell(Refusal::Closed)),
+        ] {
+            assert_eq!(told(&expecting(version, command), Refusal::CommodityNotFound, closed(), None), (expected, 1));
+        }
+        let unknown = told(&expecting(1, Command::Pause(commodity(7))), Refusal::CommodityNotFound, None, None);
+        assert_eq!(unknown, (tell(Refusal::CommodityNotFound), 1));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) struct Crowd {
     tries: Vec<Try>,
     keys: u32,
     last_commodity: i64,
+    operations: u32,
 }
 
 impl Crowd {
@@ -87,11 +88,17 @@ impl Crowd {
             60..85 => (Command::Resume(id), Asked::Operate),
             85..96 => {
                 let (change, asked) = self.change(id, env);
-                (Command::Change { commodity: id, change: Box::new(change), expected_version: None }, asked)
+                (Command::Change { commodity: id, change: Box::new(change) }, asked)
             }
             96..98 => (Command::End(id), Asked::Operate),
             98..99 => (Command::Close(id), Asked::Operate),
             _ => (Command::Remove(id), Asked::Operate),
+        };
+        self.operations += 1;
+        // Some operators mean the commodity as they saw it last.
+        let command = match env.network.versions.get(&id) {
+            Some(version) if self.operations.is_multiple_of(3) => Command::Expecting { version: *version, command: Box::new(command) },
+            _ => command,
         };
         tell(id, command, asked, env, nodes);
     }

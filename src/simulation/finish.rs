@@ -115,7 +115,7 @@ fn sweep(world: &mut World) -> Result<(), String> {
             ..TermsChange::default()
         };
         until(world, Told::Done, |world| {
-            let command = Command::Change { commodity: id, change: Box::new(change.clone()), expected_version: None };
+            let command = Command::Change { commodity: id, change: Box::new(change.clone()) };
             tell(id, command, Asked::Operate, &mut world.env, &world.nodes)
         })?;
         until(world, Told::Done, |world| tell(id, Command::Resume(id), Asked::Operate, &mut world.env, &world.nodes))?;

@@ -74,6 +74,10 @@ pub(super) struct Network {
     pub(super) listed: Vec<CommodityId>,
     /// With how many units they were to be listed.
     pub(super) totals: BTreeMap<CommodityId, i64>,
+    /// The version of each that an operator was told last.
+    pub(super) versions: BTreeMap<CommodityId, u32>,
+    /// What cannot be true of an answer, if there is one.
+    pub(super) contradiction: Option<String>,
     /// How often a node is wrong about who owns a partition, in a hundred times.
     pub(super) stale_news_percent: u64,
 }
@@ -244,10 +248,23 @@ impl Network {
                 }
             },
             (Said::Reply(reply), _) => {
+                self.note_version(id, &reply);
                 self.tell(id, told(&reply), now, trail);
                 true
             }
             (Said::Sighting(_), Ask::Command(_)) => unreachable!("commands are answered with replies"),
+        }
+    }
+
+    /// What is carried out only of a version makes that one the next, or leaves it.
+    fn note_version(&mut self, id: CallId, reply: &Reply) {
+        let Reply::Done(Answer::Commodity(commodity)) = reply else { return };
+        self.versions.insert(commodity.id, commodity.version);
+        if let Ask::Command(Command::Expecting { version, command }) = &self.calls[id].ask
+            && !(*version..=version + 1).contains(&commodity.version)
+        {
+            let seen = commodity.version;
+            self.contradiction = Some(format!("{command:?} was for version {version}, and was carried out: that is {seen} now"));
         }
     }
 

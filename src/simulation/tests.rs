@@ -141,6 +141,12 @@ fn an_engine_that_believes_an_old_row_is_found() {
     assert!(what.contains("moves from"), "{what}");
 }
 
+#[test]
+fn a_command_that_is_carried_out_whatever_version_it_expects_is_found() {
+    let what = seen_broken(Break::ExpectedVersion);
+    assert!(what.contains("was for version"), "{what}");
+}
+
 /// What a consumer of an older release has applied is in no delta.
 #[test]
 fn a_checkpoint_with_a_delta_missing_is_found() {

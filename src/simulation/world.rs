@@ -136,7 +136,7 @@ impl World {
             Some(2) => {
                 env.network.work(env.now, &mut env.dice, &env.tables, nodes, &mut env.trail);
                 (0..BULLETINS).for_each(|_| env.boards.work(nodes, env.weather.weights.fault == 0));
-                Ok(())
+                env.network.contradiction.take().map_or(Ok(()), Err)
             }
             Some(3) => {
                 let consumer = env.dice.below(consumers.len());

@@ -66,22 +66,26 @@ impl Store {
         rows.into_iter().map(|row| row.account()).collect()
     }
 
-    /// Changes an account's role or password hash; none if there is no such account.
+    /// Changes an account's role, if one is given; none if there is no such account.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
-    pub async fn change_account(&self, id: UserId, role: Option<Role>, password_hash: Option<&str>) -> Result<Option<Account>, StoreError> {
-        let mut update = Entity::update_many().filter(Column::Id.eq(id.get()));
+    pub async fn change_account(&self, id: UserId, role: Option<Role>) -> Result<Option<Account>, StoreError> {
         if let Some(role) = role {
-            update = update.col_expr(Column::Role, role.code().into());
-        }
-        if let Some(hash) = password_hash {
-            update = update.col_expr(Column::PasswordHash, hash.into());
-        }
-        if role.is_some() || password_hash.is_some() {
+            let update = Entity::update_many().filter(Column::Id.eq(id.get())).col_expr(Column::Role, role.code().into());
             update.exec(&self.inner.connections.writer).await?;
         }
         self.account(id).await
+    }
+
+    /// Puts a new password hash in the place of the one that was read; whether that was still there. Of two changes at once one holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn change_password(&self, id: UserId, read: &str, new: &str) -> Result<bool, StoreError> {
+        let update = Entity::update_many().filter(Column::Id.eq(id.get())).filter(Column::PasswordHash.eq(read));
+        let updated = update.col_expr(Column::PasswordHash, new.into()).exec(&self.inner.connections.writer).await?;
+        Ok(updated.rows_affected > 0)
     }
 }
 

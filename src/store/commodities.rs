@@ -29,7 +29,9 @@ impl Store {
         let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
         let id = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
         transaction.commit().await?;
-        id.and_then(|id| CommodityId::new(id).ok()).ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
+        id.filter(|id| *id <= CommodityId::GIVEN_MAX)
+            .and_then(|id| CommodityId::new(id).ok())
+            .ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
     }
 
     /// When a commodity of a partition was closed last.

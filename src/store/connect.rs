@@ -5,15 +5,13 @@
 mod file;
 mod mysql;
 mod sqlite;
+mod target;
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_migrations::{Migrator, Widening};
 use sea_orm::sqlx;
-use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, TransactionTrait, Value};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
@@ -24,6 +22,7 @@ use crate::config;
 use crate::domain::{Partitions, SystemId};
 use crate::event::LogVersion;
 pub(super) use file::DatabaseFile;
+use target::Target;
 
 /// Both ends of a database: where rows are changed and where they are only read.
 #[derive(Clone)]
@@ -39,12 +38,6 @@ pub(super) struct Connections {
     pub(super) file: Option<Arc<DatabaseFile>>,
 }
 
-/// What a URL asks for.
-enum Target {
-    Sqlite(PathBuf),
-    MySql(Box<MySqlConnectOptions>),
-}
-
 /// Whether a file that is missing is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -55,7 +48,13 @@ pub(super) enum Missing {
 impl Connections {
     pub(super) async fn open(url: &str, settings: &config::Database, missing: Missing) -> Result<Self, StoreError> {
         match Target::parse(url)? {
-            Target::Sqlite(path) => sqlite::open(&path, settings, missing).await,
+            Target::Sqlite { path, may_be_made: false } if missing == Missing::Create && !path.exists() => {
+                let shown = path.display();
+                Err(StoreError::Connect(format!(
+                    "there is no database at {shown}, and mode=rw in its URL says that none is made: use mode=rwc"
+                )))
+            }
+            Target::Sqlite { path, .. } => sqlite::open(&path, settings, missing).await,
             Target::MySql(options) => mysql::open(*options, settings).await,
         }
     }
@@ -138,33 +137,6 @@ pub(super) async fn read_log_version(connection: &impl ConnectionTrait) -> Resul
     known.ok_or_else(|| {
         StoreError::Schema(format!("the log is written in version {number}, which this release does not know: use a newer one"))
     })
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, StoreError> {
-        let wrong = |what: &str| StoreError::Connect(format!("database URL: {what}"));
-        let (scheme, rest) = url
-            .split_once(':')
-            .ok_or_else(|| wrong("it must begin with sqlite:, mysql:// or mariadb://, like sqlite:data/doorbuster.db"))?;
-        match scheme {
-            "sqlite" => {
-                let path = rest.strip_prefix("//").unwrap_or(rest);
-                if path.is_empty() || path.starts_with(':') || path.contains(['?', '#']) {
-                    return Err(wrong("sqlite: must be followed by the path of a file, and nothing else (memory is not durable)"));
-                }
-                Ok(Self::Sqlite(path.into()))
-            }
-            "mysql" | "mariadb" => {
-                let options = MySqlConnectOptions::from_str(&format!("mysql:{rest}"))
-                    .map_err(|_| wrong("it must look like mysql://user:password@host:3306/database"))?;
-                if options.get_database().is_none_or(str::is_empty) {
-                    return Err(wrong("it must end with the name of a database, like mysql://user:password@host:3306/doorbuster"));
-                }
-                Ok(Self::MySql(Box::new(options)))
-            }
-            other => Err(wrong(&format!("unknown scheme {other:?}; known are sqlite:, mysql:// and mariadb://"))),
-        }
-    }
 }
 
 /// The innermost sentence of an error, on one line.

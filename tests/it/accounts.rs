@@ -66,6 +66,16 @@ async fn a_name_is_given_once_whatever_its_case(#[case] backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_and_a_password_are_the_same_on_every_keyboard() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    assert_eq!(register(&app, "erin", "caf\u{e9}-password").await.status.as_u16(), 201);
+    assert_eq!(login(&app, "erin", "cafe\u{301}-password").await.status.as_u16(), 200);
+    assert_eq!(login(&app, "ｅｒｉｎ", "caf\u{e9}-password").await.status.as_u16(), 200);
+    assert_eq!(login(&app, "erin", "cafe-password").await.refusal(), (401, "invalid_credentials"));
+    assert_eq!(register(&app, "ＥＲＩＮ", "another password").await.refusal(), (409, "username_taken"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_and_an_unknown_name_look_the_same() {
     let app = TestApp::start(Backend::Sqlite).await;
     assert_eq!(register(&app, "dave", PASSWORD).await.status.as_u16(), 201);
@@ -159,6 +169,86 @@ async fn logins_of_one_address_are_limited_before_a_password_is_hashed() {
         let after: u64 = answer.headers["retry-after"].to_str().expect("text").parse().expect("whole seconds");
         assert!((1..=20).contains(&after), "three a minute is one in twenty seconds: {after}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_not_guessed_at_from_many_addresses() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.logins_per_account_per_minute = 3;
+        config.http.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    })
+    .await;
+    assert_eq!(register(&app, "grace", PASSWORD).await.status.as_u16(), 201);
+    let from = async |number: u8, username: &str, password: &str| {
+        let request = app.request(Method::POST, "/v1/auth/login").header("X-Forwarded-For", format!("203.0.113.{number}"));
+        app.send(request.json(&json!({"username": username, "password": password}))).await
+    };
+    for number in 0..3 {
+        assert_eq!(from(number, "Grace", "a wrong password").await.refusal(), (401, "invalid_credentials"));
+    }
+    for (number, name) in [(4, "grace"), (5, "GRACE")] {
+        assert_eq!(from(number, name, PASSWORD).await.refusal(), (429, "rate_limited"));
+    }
+    assert_eq!(from(6, "nobody", PASSWORD).await.refusal(), (401, "invalid_credentials"), "other accounts are let in");
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_changed_by_whoever_knows_it(#[case] backend: Backend) {
+    const NEW: &str = "a new horse, just as good";
+    let app = TestApp::start(backend).await;
+    assert_eq!(register(&app, "heidi", PASSWORD).await.status.as_u16(), 201);
+    let token = login(&app, "heidi", PASSWORD).await.body["access_token"].as_str().expect("a token").to_owned();
+    let change = async |token: &str, body: &Value| app.post_as(token, "/v1/auth/password", body).await;
+    let of = |current: &str, new: &str| json!({"current_password": current, "new_password": new});
+    for (body, fields) in [
+        (json!({}), vec!["current_password", "new_password"]),
+        (of(PASSWORD, "short"), vec!["new_password"]),
+        (json!({"current_password": PASSWORD, "new_password": NEW, "username": "heidi"}), vec!["username"]),
+    ] {
+        let answer = change(&token, &body).await;
+        assert_eq!(answer.refusal(), (422, "invalid_request"), "{body}");
+        let errors = answer.body["errors"].as_array().expect("a list");
+        assert_eq!(errors.iter().filter_map(|error| error["field"].as_str()).collect::<Vec<_>>(), fields, "{body}");
+    }
+    assert_eq!(change(&token, &of("not her password", NEW)).await.refusal(), (401, "invalid_credentials"));
+    assert_eq!(change(&app.buyer(987_654), &of(PASSWORD, NEW)).await.refusal(), (404, "user_not_found"));
+    assert_eq!(change("words", &of(PASSWORD, NEW)).await.refusal(), (401, "unauthenticated"));
+
+    let changed = change(&token, &of(PASSWORD, NEW)).await;
+    assert_eq!(
+        (changed.status.as_u16(), &changed.headers["cache-control"]),
+        (200, &"no-store".parse().expect("a header")),
+        "{:?}",
+        changed.body
+    );
+    assert!(app.get_as(changed.body["access_token"].as_str().expect("a token"), "/v1/me").await.body["username"] == json!("heidi"));
+    assert_eq!(login(&app, "heidi", PASSWORD).await.refusal(), (401, "invalid_credentials"));
+    assert_eq!(login(&app, "heidi", NEW).await.status.as_u16(), 200);
+    // Of two changes at once one holds.
+    let (one, two) = (of(NEW, "the first of two"), of(NEW, "the second of two"));
+    let (first, second) = tokio::join!(change(&token, &one), change(&token, &two));
+    let mut statuses = [first.status.as_u16(), second.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 401]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_switched_off_is_not_there() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| {
+        config.accounts.registration = false;
+        config.accounts.login = false;
+    })
+    .await;
+    for answer in [register(&app, "ivan", PASSWORD).await, login(&app, "ivan", PASSWORD).await] {
+        assert_eq!(answer.refusal(), (404, "not_found"));
+    }
+    let body = json!({"current_password": PASSWORD, "new_password": PASSWORD});
+    assert_eq!(app.post_as(&app.buyer(1), "/v1/auth/password", &body).await.refusal(), (404, "not_found"));
+    assert_eq!(app.get_as(&app.buyer(7), "/v1/me").await.body["user_id"], json!(7), "tokens are good as before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ async fn a_bulletin_of_the_owner_before_that_is_let_go_after_the_next_owners_tur
     let spare = TcpListener::bind("127.0.0.1:0").expect("a spare port").local_addr().expect("its address");
     let proxy = Proxy::to(spare).await;
     let mut config = spikes.config("b");
-    config.node.internal_listen = spare;
+    config.node.internal_listen = spare.into();
     config.node.internal_advertise = Some(proxy.address().parse().expect("an address"));
     let b = Spikes::start_with(&config).await;
     let rows = async || spikes.cluster.store.partition_rows().await.expect("the database is there");

@@ -115,7 +115,7 @@ async fn operators_and_buyers_read_what_is_closed_at_whichever_process_they_ask(
     spikes.list(a.router(), 10).await;
     placed(buy(a.router(), 1, 7, "mine").await);
     let mut config = spikes.config("admin");
-    config.admin.listen = config.http.listen;
+    config.admin.listen = config.http.listen.clone();
     let admin = AdminNode::start(&config).await.expect("the admin process starts");
     let secret = config.auth.jwt_secret.as_ref().expect("it is configured");
     let token = Authenticator::new(&config.auth, secret).expect("the secret is long enough").mint(user(1), Role::Admin, clock::system());

@@ -117,7 +117,7 @@ async fn too_many_requests_are_told_when_to_come_back() {
         config.limits.per_user_burst = 2;
         config.limits.per_address_per_second = 1;
         config.limits.per_address_burst = 12;
-        config.http.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+        config.http.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     })
     .await;
     let id = app.list(100, json!({})).await;
@@ -141,7 +141,7 @@ async fn too_many_requests_are_told_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_tells_how_it_is() {
-    let app = TestApp::start(Backend::Sqlite).await;
+    let app = TestApp::start_with(Backend::Sqlite, |config| config.http.stock_in_metrics = true).await;
     let id = app.list(3, json!({})).await;
     assert_eq!(app.place(1, id, &json!({"quantity": 2})).await.status.as_u16(), 201);
     assert_eq!(app.place(2, id, &json!({"quantity": 2})).await.refusal(), (409, "sold_out"));
@@ -161,6 +161,84 @@ async fn the_process_tells_how_it_is() {
     ] {
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
+}
+
+/// Who may buy is not told how a sale goes, and cannot keep the server busy with counting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stock_of_commodities_is_not_in_everybodys_metrics() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.per_address_per_second = 1;
+        config.limits.per_address_burst = 10;
+    })
+    .await;
+    app.list(3, json!({})).await;
+    let text = app.request(Method::GET, "/metrics").send().await.expect("an answer").text().await.expect("text");
+    assert!(text.contains("doorbuster_inbox_depth") && !text.contains("doorbuster_commodity_units"), "{text}");
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(app.get("/metrics").await.status.as_u16());
+    }
+    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+}
+
+/// One too many is closed before a word; when another goes there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_only_so_many_connections() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.connections_per_address_max = 3;
+    })
+    .await;
+    let address = app.address();
+    let open = move || {
+        let stream = std::net::TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+        stream
+    };
+    let answered = |stream: &mut std::net::TcpStream| {
+        let mut answer = [0; 12];
+        let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        sent.is_ok() && stream.read_exact(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 200")
+    };
+    let tried = tokio::task::spawn_blocking(move || {
+        let mut three: Vec<_> = (0..3).map(|_| open()).collect();
+        assert!(three.iter_mut().all(answered));
+        for _ in 0..20 {
+            assert!(!answered(&mut open()));
+        }
+        three.pop();
+        let began = Instant::now();
+        while !answered(&mut open()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "nobody else is let in");
+        }
+    });
+    tried.await.expect("it holds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_answers_are_compressed_for_whoever_takes_them_so() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(3, json!({"description": "a lamp ".repeat(1_000)})).await;
+    let operator = app.operator();
+    for path in ["/v1/commodities", &format!("/v1/commodities/{id}"), "/admin/v1/commodities", "/admin/v1/orders.csv", "/openapi.json"] {
+        let fetch = async |coding: Option<&str>| {
+            let request = app.request(Method::GET, path).bearer_auth(&operator);
+            let request = coding.map_or(request.try_clone().expect("no body"), |coding| request.header("Accept-Encoding", coding));
+            let answer = request.send().await.expect("an answer");
+            let coding = answer.headers().get("content-encoding").map(|coding| coding.to_str().expect("text").to_owned());
+            (coding, answer.bytes().await.expect("the body arrives"))
+        };
+        let (plain, whole) = fetch(None).await;
+        let (coding, sent) = fetch(Some("gzip, br")).await;
+        assert_eq!((plain.as_deref(), coding.as_deref()), (None, Some("gzip")), "{path}");
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(sent.as_ref()), &mut text).expect("it is compressed");
+        // The time in it is another one.
+        assert_eq!(text.len(), whole.len(), "{path}");
+    }
+    let refusal = app.request(Method::GET, "/v1/orders").header("Accept-Encoding", "gzip").send().await.expect("an answer");
+    assert_eq!((refusal.status().as_u16(), refusal.headers()["content-type"].to_str().ok()), (401, Some("application/problem+json")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

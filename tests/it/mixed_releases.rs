@@ -68,7 +68,7 @@ impl Shop {
 
     fn config(&self, id: &str, release: Release) -> Config {
         let mut config = self.spikes.config(id);
-        config.admin.listen = config.http.listen;
+        config.admin.listen = config.http.listen.clone();
         config.release = release;
         config
     }

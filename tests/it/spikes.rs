@@ -48,7 +48,7 @@ impl Spikes {
         let mut config = self.cluster.config();
         config.node.id = id.into();
         config.http.listen = "127.0.0.1:0".parse().expect("an address");
-        config.node.internal_listen = config.http.listen;
+        config.node.internal_listen = config.http.listen.clone();
         config.http.workers = 1;
         config.node.heartbeat_interval_ms = 200;
         // These tests look for lost requests, not for the speed of the machine.
@@ -101,7 +101,7 @@ impl Spikes {
     /// What an admin process tells operators.
     async fn told(&self, path: &str) -> Vec<Value> {
         let mut config = self.config("admin");
-        config.admin.listen = config.http.listen;
+        config.admin.listen = config.http.listen.clone();
         let admin = AdminNode::start(&config).await.expect("the admin process starts");
         let authenticator = Authenticator::new(&config.auth, &SECRET.to_owned().into()).expect("the secret is long enough");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -446,7 +446,7 @@ async fn a_second_node_with_the_same_id_or_another_secret_is_refused_and_told_wh
 async fn a_node_without_its_secrets_says_all_that_is_missing() {
     let mut config = Config::load(None).expect("the defaults are good");
     config.http.listen = "127.0.0.1:0".parse().expect("an address");
-    config.node.internal_listen = config.http.listen;
+    config.node.internal_listen = config.http.listen.clone();
     config.database.url = None;
     config.broker.url = None;
     config.auth.jwt_secret = None;

@@ -9,6 +9,7 @@ use doorbuster::embedded::App;
 use doorbuster::store::{Role, Store};
 
 use crate::support::app::config;
+use crate::support::program::Program;
 use crate::support::{Backend, TestDatabase};
 
 /// Starts the app and gives the one line it refuses to start with.
@@ -44,7 +45,7 @@ async fn a_taken_port_is_named() {
     let database = TestDatabase::empty(Backend::Sqlite).await;
     let data = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(database.url());
-    config.http.listen = taken.local_addr().expect("an address");
+    config.http.listen = taken.local_addr().expect("an address").into();
     holds(&refusal(&config, data.path()).await, &[&config.http.listen.to_string(), "DOORBUSTER__HTTP__LISTEN"]);
 }
 
@@ -92,9 +93,25 @@ async fn an_operator_of_the_demo_who_is_one_no_more_gets_no_operators_token_at_t
     assert!(start().await.contains("admin"));
     let store = Store::connect(database.url(), &config.database).await.expect("it is there");
     let account = store.account_by_name("demo-admin").await.expect("it answers").expect("the demo was made");
-    store.change_account(account.id, Some(Role::Buyer), None).await.expect("it answers");
+    store.change_account(account.id, Some(Role::Buyer)).await.expect("it answers");
     store.close().await.expect("nothing is under way");
     assert!(!start().await.contains("admin"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_without_accounts_is_a_sale_and_nothing_else() {
+    let database = TestDatabase::empty(Backend::Sqlite).await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(database.url());
+    config.accounts.demo = false;
+    let app = App::start_with_demo(&config, data.path()).await.expect("it starts");
+    assert_eq!(app.router().board().walk(None).count(), 1);
+    app.stop().await;
+    let files: Vec<_> = std::fs::read_dir(data.path()).expect("it is there").map(|file| file.expect("it is there").file_name()).collect();
+    assert!(!files.iter().any(|file| file.to_string_lossy().contains("demo")), "{files:?}");
+    let store = Store::connect(database.url(), &config.database).await.expect("it is there");
+    assert!(store.accounts(None, 1).await.expect("it answers").is_empty());
+    store.close().await.expect("nothing is under way");
 }
 
 /// Runs the program on a folder, with variables of a whole platform. What it said, and its exit code.
@@ -125,5 +142,57 @@ fn tools_do_not_mind_where_a_platform_sends_spans_and_a_server_says_how_to_send_
         let refusal: Vec<&str> = said.lines().filter(|line| line.starts_with("doorbuster: ")).collect();
         assert!(code == Some(2) && refusal.len() == 1, "{code:?}: {said}");
         holds(refusal[0], &["traces cannot be sent", "set DOORBUSTER__TELEMETRY__TRACES_ENDPOINT to nothing"]);
+    }
+}
+
+/// A terminal closes, a container is stopped, somebody has had enough.
+#[test]
+fn whatever_tells_a_server_to_stop_stops_it_in_order() {
+    for signal in ["HUP", "TERM", "INT"] {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let mut server = Program::start(data.path(), &[]);
+        server.signal(signal);
+        assert_eq!(server.ended().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_server_takes_its_settings_from_files_and_listens_where_a_name_leads() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = data.path().join(name);
+        std::fs::write(&path, text).expect("the folder is ours");
+        path.to_str().expect("text").to_owned()
+    };
+    let url = file("url", &format!("sqlite://{}/shop.db?mode=rwc\n", data.path().display()));
+    let secret = file("secret", "a secret of tests that is long enough\n");
+    let variables = [
+        ("DATABASE_URL_FILE", url.as_str()),
+        ("DOORBUSTER__AUTH__JWT_SECRET_FILE", secret.as_str()),
+        ("DOORBUSTER__HTTP__LISTEN", "localhost:0"),
+        ("DOORBUSTER__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1,"),
+    ];
+    let server = Program::start(data.path(), &variables);
+    assert!(server.address().parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback()), "{}", server.address());
+    assert!(data.path().join("shop.db").exists(), "the line end is not of its name");
+    let (code, said) = doorbuster(data.path(), &["audit"], &variables);
+    assert_eq!(code, Some(0), "a tool finds the same database: {said}");
+}
+
+#[test]
+fn a_setting_that_cannot_be_read_is_one_line() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let missing = ("DATABASE_URL_FILE", "/no/such/file");
+    for (variables, parts) in [
+        (vec![missing], vec!["DATABASE_URL_FILE", "/no/such/file"]),
+        (vec![missing, ("DATABASE_URL", "sqlite:a.db")], vec!["DATABASE_URL_FILE", "DATABASE_URL and"]),
+        (vec![("DOORBUSTER__HTTP__LISTEN", "nowhere.invalid:1")], vec!["nowhere.invalid:1", "DOORBUSTER__HTTP__LISTEN"]),
+        (vec![("DOORBUSTER__HTTP__LISTEN", "8080")], vec!["8080", "HOST:PORT"]),
+        (vec![("DATABASE_URL", "sqlite:a.db?mode=rw")], vec!["a.db", "mode=rwc"]),
+    ] {
+        let (code, said) = doorbuster(data.path(), &[], &variables);
+        let refusal: Vec<&str> = said.lines().filter(|line| line.starts_with("doorbuster: ")).collect();
+        assert!(code == Some(2) && refusal.len() == 1, "{code:?}: {said}");
+        holds(refusal[0], &parts);
     }
 }

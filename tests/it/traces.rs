@@ -61,7 +61,7 @@ impl World {
         let mut config = self.cluster.config();
         config.node.id = id.into();
         config.http.listen = "127.0.0.1:0".parse().expect("an address");
-        config.node.internal_listen = config.http.listen;
+        config.node.internal_listen = config.http.listen.clone();
         config.http.workers = 1;
         config.node.heartbeat_interval_ms = 200;
         config.auth.jwt_secret = Some(SECRET.to_owned().into());

@@ -126,25 +126,45 @@ fn a_cancelled_order_gives_its_units_and_the_buyers_limit_back() {
 }
 
 #[test]
+fn whatever_an_operator_asks_of_another_version_changes_nothing() {
+    let mut sale = Sale::of(terms(), 10);
+    let expecting = |version, command| Command::Expecting { version, command: Box::new(command) };
+    let commands = [
+        Command::Restock { commodity: commodity(1), units: units(1) },
+        Command::Pause(commodity(1)),
+        Command::Resume(commodity(1)),
+        Command::End(commodity(1)),
+        Command::Close(commodity(1)),
+        Command::Remove(commodity(1)),
+    ];
+    sale.events.clear();
+    for command in &commands {
+        assert_eq!(sale.refused(expecting(2, command.clone())), Refusal::VersionMismatch, "{command:?}");
+    }
+    assert!(sale.events.is_empty());
+    for (version, command) in (1..).zip(commands) {
+        let outcome = sale.run(expecting(version, command.clone()));
+        // It is closed by then.
+        assert_eq!(outcome.err(), matches!(command, Command::Remove(_)).then_some(Refusal::Closed), "{command:?}");
+    }
+}
+
+#[test]
 fn a_change_of_terms_and_total_is_one_version_and_a_change_of_nothing_is_none() {
     let mut sale = Sale::of(terms(), 10);
     sale.placed(a_place(7, 4));
     sale.events.clear();
     let change = TermsChange { name: Some("Light".into()), total: Some(units(4)), ..TermsChange::default() };
-    let command = Command::Change { commodity: commodity(1), change: Box::new(change), expected_version: Some(1) };
+    let expecting = |version, change| {
+        let command = Box::new(Command::Change { commodity: commodity(1), change: Box::new(change) });
+        Command::Expecting { version, command }
+    };
+    let command = expecting(1, change);
     sale.run(command.clone()).unwrap();
     assert_eq!(sale.stock(), (0, 0, 4));
     assert!(matches!(&sale.events[..], [Event::Changed { version: 2, .. }, Event::Restocked { version: 2, .. }]));
     assert_eq!(sale.refused(command), Refusal::VersionMismatch);
-    let Answer::Commodity(same) = sale
-        .run(Command::Change {
-            commodity: commodity(1),
-            change: Box::new(TermsChange { total: Some(units(4)), ..TermsChange::default() }),
-            expected_version: Some(2),
-        })
-        .unwrap()
-    else {
-        panic!("no commodity")
-    };
+    let again = expecting(2, TermsChange { total: Some(units(4)), ..TermsChange::default() });
+    let Answer::Commodity(same) = sale.run(again).unwrap() else { panic!("no commodity") };
     assert_eq!((same.version, sale.events.len()), (2, 2));
 }

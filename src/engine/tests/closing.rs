@@ -185,13 +185,23 @@ fn a_late_payment_of_what_was_removed_is_refunded_too() {
     assert_eq!(sale.moved(with_row(payment(order), row)).status, OrderStatus::RefundDue);
     sale.restart(false);
     let change = TermsChange { name: Some("Light".into()), ..TermsChange::default() };
-    let change = Command::Change { commodity: commodity(1), change: Box::new(change), expected_version: None };
+    let change = Command::Change { commodity: commodity(1), change: Box::new(change) };
     for command in [change, Command::Place(a_place(8, 1)), Command::Close(commodity(1))] {
         assert_eq!(sale.refused(command), Refusal::CommodityNotFound, "nothing of it is on sale again");
     }
     assert_eq!(sale.moved(refund(order)).status, OrderStatus::Refunded);
     sale.forget();
     assert!(is_forgotten(&sale));
+}
+
+#[test]
+fn what_an_operator_ended_stays_ended_when_the_clock_goes_back() {
+    let mut sale = Sale::of(terms(), 10);
+    sale.now = at(5_000);
+    sale.run(Command::End(commodity(1))).unwrap();
+    sale.now = at(2_000);
+    assert_eq!(sale.refused(Command::Place(a_place(8, 1))), Refusal::Ended);
+    sale.run(Command::Close(commodity(1))).unwrap();
 }
 
 /// A payment that is told "no such order" is never told again: the money would stay with us.

@@ -62,12 +62,16 @@ impl Model {
                 self.commodities.push(Listed { commodity: new.clone(), removed: false });
                 Ok(Answer::Commodity(Box::new(new)))
             }
-            Command::Change { commodity, change, expected_version } => {
+            Command::Expecting { version, command } => {
+                let seen_by_caller = command
+                    .commodity()
+                    .and_then(|id| self.listed(id))
+                    .is_none_or(|listed| listed.removed || listed.commodity.version == version);
+                if seen_by_caller { self.apply(now, *command, seen) } else { Err(Refusal::VersionMismatch) }
+            }
+            Command::Change { commodity, change } => {
                 let taken = self.units_of(commodity, OrderStatus::is_live);
                 let listed = self.commodity(commodity)?;
-                if expected_version.is_some_and(|version| version != listed.version) {
-                    return Err(Refusal::VersionMismatch);
-                }
                 let terms = change.onto(&listed.terms);
                 if !terms.faults().is_empty() {
                     return Err(Refusal::TermsConflict);
@@ -159,8 +163,8 @@ impl Model {
     /// Closes what ended before a time. Which of several is not said: `closed` are those that the engine took.
     pub(super) fn close_ended(&mut self, now: Timestamp, before: Timestamp, at_most: usize, closed: &[CommodityId]) -> Outcome {
         let ended = |commodity: &Commodity| {
-            let by_then = |time: Timestamp| commodity.ended_at.is_some_and(|at| at <= time) || commodity.terms.ends_at <= time;
-            by_then(before) && by_then(now)
+            let by_then = commodity.ended_at.is_some_and(|at| at <= before) || commodity.terms.ends_at <= before;
+            by_then && (commodity.ended_at.is_some() || commodity.terms.ends_at <= now)
         };
         let mut due: Vec<CommodityId> = Vec::new();
         for listed in self.commodities.iter().filter(|listed| !listed.is_over()) {
@@ -283,7 +287,7 @@ impl Model {
         if with_older_releases {
             return Err(Refusal::UpgradeUnfinished);
         }
-        if listed.ended_at.is_none_or(|at| at > now) && now < listed.terms.ends_at {
+        if listed.ended_at.is_none() && now < listed.terms.ends_at {
             return Err(Refusal::NotEnded);
         }
         if owes {

@@ -10,8 +10,8 @@ fn reserved() -> (Sale, OrderId) {
     (sale, order.id)
 }
 
-fn change(change: TermsChange, expected_version: Option<u32>) -> Command {
-    Command::Change { commodity: commodity(1), change: Box::new(change), expected_version }
+fn change(change: TermsChange) -> Command {
+    Command::Change { commodity: commodity(1), change: Box::new(change) }
 }
 
 /// A sale and a command it refuses for this reason. A new refusal does not compile until it has a line here.
@@ -45,16 +45,16 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
             cancellation(order)
         }
         Refusal::NotPayable => {
-            sale.run(change(TermsChange { hold_seconds: Some(None), ..TermsChange::default() }, None)).unwrap();
+            sale.run(change(TermsChange { hold_seconds: Some(None), ..TermsChange::default() })).unwrap();
             let confirmed = sale.placed(a_place(8, 1));
             assert_eq!(confirmed.status, OrderStatus::Confirmed);
             payment(confirmed.id)
         }
         Refusal::NotRefundable => refund(order),
-        Refusal::TotalTooLow => change(TermsChange { total: Some(units(1)), ..TermsChange::default() }, None),
+        Refusal::TotalTooLow => change(TermsChange { total: Some(units(1)), ..TermsChange::default() }),
         Refusal::TotalTooHigh => Command::Restock { commodity: commodity(1), units: units(999_999_996) },
-        Refusal::TermsConflict => change(TermsChange { ends_at: Some(at(1_000)), ..TermsChange::default() }, None),
-        Refusal::VersionMismatch => change(TermsChange::default(), Some(2)),
+        Refusal::TermsConflict => change(TermsChange { ends_at: Some(at(1_000)), ..TermsChange::default() }),
+        Refusal::VersionMismatch => Command::Expecting { version: 2, command: Box::new(change(TermsChange::default())) },
         Refusal::HasOrders => Command::Remove(commodity(1)),
         Refusal::EpochExhausted => {
             sale.engine.next_number = OrderId::NUMBER_MAX;

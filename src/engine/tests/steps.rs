@@ -62,7 +62,8 @@ pub(crate) struct Pick {
 /// What an operator does to one commodity.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    Change { change: Box<TermsChange>, expected_version: Option<u32> },
+    Change { change: Box<TermsChange> },
+    Expecting { version: u32, operation: Box<Operation> },
     Restock(i64),
     Pause,
     Resume,
@@ -102,9 +103,15 @@ fn a_placing() -> impl Strategy<Value = Step> {
 }
 
 fn an_operation() -> impl Strategy<Value = Operation> {
+    (option::weighted(0.2, 1..=4u32), a_plain_operation()).prop_map(|(expected, operation)| match expected {
+        Some(version) => Operation::Expecting { version, operation: Box::new(operation) },
+        None => operation,
+    })
+}
+
+fn a_plain_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        4 => (a_change(), option::weighted(0.3, 1..=4u32))
-            .prop_map(|(change, expected_version)| Operation::Change { change: Box::new(change), expected_version }),
+        4 => a_change().prop_map(|change| Operation::Change { change: Box::new(change) }),
         2 => prop_oneof![0..=4i64, Just(1_000_000_000)].prop_map(Operation::Restock),
         1 => Just(Operation::Pause),
         2 => Just(Operation::Resume),

@@ -219,11 +219,16 @@ impl World {
         match outcome {
             Ok(Answer::PlacedBefore(id)) => Ok(Answer::Replayed(self.tables.orders[&id].order)),
             Err(refusal @ (Refusal::CommodityNotFound | Refusal::Closed)) => {
-                let Some(about) = commodity_of(command) else { return Err(refusal) };
+                let Some(about) = command.commodity() else { return Err(refusal) };
                 let closed = self.tables.closed(about);
                 let is_closed = self.model.listed(about).is_some_and(|listed| listed.commodity.closed_at.is_some());
                 assert!(refusal == Refusal::Closed || closed.is_some() == is_closed, "what is forgotten is in the tables");
+                let (expected, command) = match command {
+                    Command::Expecting { version, command } => (Some(*version), command.as_ref()),
+                    command => (None, command),
+                };
                 match (closed, command) {
+                    (Some(closed), _) if expected.is_some_and(|version| version != closed.version) => Err(Refusal::VersionMismatch),
                     (Some(_), Command::Place(place)) => self.under_key(place).unwrap_or(Err(Refusal::Ended)),
                     (None, Command::Place(_)) if refusal == Refusal::Closed => Err(Refusal::Ended),
                     (Some(closed), Command::Close(_)) => Ok(Answer::Commodity(Box::new(closed))),
@@ -326,7 +331,8 @@ impl World {
 impl Operation {
     fn on(self, commodity: CommodityId) -> Command {
         match self {
-            Self::Change { change, expected_version } => Command::Change { commodity, change, expected_version },
+            Self::Change { change } => Command::Change { commodity, change },
+            Self::Expecting { version, operation } => Command::Expecting { version, command: Box::new(operation.on(commodity)) },
             Self::Restock(more) => Command::Restock { commodity, units: units(more) },
             Self::Pause => Command::Pause(commodity),
             Self::Resume => Command::Resume(commodity),
@@ -340,15 +346,6 @@ impl Operation {
 fn order_of(command: &Command) -> Option<OrderId> {
     match command {
         Command::Cancel { order, .. } | Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } => Some(*order),
-        _ => None,
-    }
-}
-
-fn commodity_of(command: &Command) -> Option<CommodityId> {
-    match command {
-        Command::Place(place) => Some(place.commodity),
-        Command::Change { commodity, .. } | Command::Restock { commodity, .. } => Some(*commodity),
-        Command::Pause(id) | Command::Resume(id) | Command::End(id) | Command::Close(id) | Command::Remove(id) => Some(*id),
         _ => None,
     }
 }

@@ -66,7 +66,7 @@ codes! {
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "Body too large"
         "The request's body is larger than this server takes."
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type"
-        "A body must be sent as `application/json`."
+        "A body must be sent as `application/json`; it may be compressed with gzip or deflate, and says so in `Content-Encoding` then."
     InvalidRequest "invalid_request" UNPROCESSABLE_ENTITY "Invalid request"
         "Something in the body, the query or a header is wrong: `errors` lists each field at fault. Nothing changed."
     IdempotencyMismatch "idempotency_mismatch" UNPROCESSABLE_ENTITY "Idempotency key used for another request"

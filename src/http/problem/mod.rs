@@ -72,6 +72,9 @@ pub enum Problem {
     /// The body is not JSON by its own word.
     #[error("unsupported media type")]
     UnsupportedMediaType,
+    /// The body is compressed in a way this server does not read.
+    #[error("unsupported content coding")]
+    UnsupportedCoding,
     /// What is wrong with the request, field by field; at least one.
     #[error("invalid request: {0:?}")]
     InvalidRequest(Vec<Fault>),
@@ -135,7 +138,7 @@ impl Problem {
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::RequestTimeout => Code::RequestTimeout,
             Self::BodyTooLarge(_) => Code::BodyTooLarge,
-            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::UnsupportedMediaType | Self::UnsupportedCoding => Code::UnsupportedMediaType,
             Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::NoToken | Self::BadToken(_) => Code::Unauthenticated,
             Self::InvalidCredentials => Code::InvalidCredentials,
@@ -175,6 +178,7 @@ impl Problem {
     fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::BodyTooLarge(limit) => format!("The request's body is larger than {limit} bytes.").into(),
+            Self::UnsupportedCoding => "The request's body is compressed in another way than gzip or deflate.".into(),
             Self::NoToken => "An `Authorization: Bearer` header with a token is needed.".into(),
             Self::BadToken(why) => why.to_string().into(),
             Self::Unavailable { what, .. } => format!("{what} is not available: try again after `Retry-After` seconds.").into(),
@@ -205,6 +209,9 @@ impl Problem {
         match self {
             Self::MethodNotAllowed(allow) => {
                 response.insert_header((header::ALLOW, allow.clone()));
+            }
+            Self::UnsupportedCoding => {
+                response.insert_header((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")));
             }
             Self::NoToken | Self::InvalidCredentials => {
                 response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\"")));

@@ -7,6 +7,7 @@ pub mod database;
 pub mod history;
 pub mod otlp;
 pub mod past;
+pub mod program;
 pub mod proxy;
 
 pub use database::{Backend, TestDatabase};

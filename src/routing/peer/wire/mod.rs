@@ -77,21 +77,10 @@ impl Ask {
         match self {
             Self::Lookup(order) => Some(order.partition()),
             Self::OrdersOf(partition, _) => Some(*partition),
-            Self::Command(command) => match command {
-                Command::List { commodity, .. } | Command::Change { commodity, .. } | Command::Restock { commodity, .. } => {
-                    Some(of(*commodity))
-                }
-                Command::Pause(commodity)
-                | Command::Resume(commodity)
-                | Command::End(commodity)
-                | Command::Close(commodity)
-                | Command::Remove(commodity) => Some(of(*commodity)),
-                Command::Place(place) => Some(of(place.commodity)),
-                Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. } => {
-                    Some(order.partition())
-                }
-                Command::Expire { .. } | Command::CloseEnded { .. } => None,
-            },
+            Self::Command(Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. }) => {
+                Some(order.partition())
+            }
+            Self::Command(command) => command.commodity().map(of),
         }
     }
 }

@@ -128,9 +128,9 @@ fn commands(version: PeerVersion) -> Vec<Command> {
             Command::Close(lamp()),
         ]),
     }
-    let changed = |change| Command::Change { commodity: lamp(), change: Box::new(change), expected_version: Some(300) };
-    commands.extend(changes().map(changed));
-    commands.push(Command::Change { commodity: lamp(), change: Box::default(), expected_version: None });
+    let expecting = |command| Command::Expecting { version: 300, command: Box::new(command) };
+    commands.extend(changes().map(|change| expecting(Command::Change { commodity: lamp(), change: Box::new(change) })));
+    commands.push(Command::Change { commodity: lamp(), change: Box::default() });
     commands
 }
 
@@ -139,6 +139,7 @@ fn name_of(command: &Command) -> &'static str {
     match command {
         Command::List { .. } => "list",
         Command::Change { .. } => "change",
+        Command::Expecting { command, .. } => name_of(command),
         Command::Restock { .. } => "restock",
         Command::Pause(_) => "pause",
         Command::Resume(_) => "resume",

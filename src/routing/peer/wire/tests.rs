@@ -84,7 +84,9 @@ fn what_version_3_has_no_words_for_is_not_said_in_it() {
         assert_eq!(item.write(PeerVersion::V3, &mut bytes).is_ok(), sayable, "{name}");
         assert_eq!(bytes.len() == 3, !sayable, "{name}: nothing of it is written");
     }
-    for command in [Command::Expire { at_most: 1 }, Command::CloseEnded { before: crate::domain::Timestamp::ZERO, at_most: 1 }] {
+    let pause = Command::Pause(crate::domain::CommodityId::new(600).unwrap());
+    let expecting = Command::Expecting { version: 1, command: Box::new(pause) };
+    for command in [Command::Expire { at_most: 1 }, Command::CloseEnded { before: crate::domain::Timestamp::ZERO, at_most: 1 }, expecting] {
         let item = Item { budget_ms: 1, ask: Ask::Command(command), trace: None };
         assert_eq!(item.write(PeerVersion::V4, &mut Vec::new()), Err(Unsayable));
     }

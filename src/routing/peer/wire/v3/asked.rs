@@ -38,9 +38,12 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
         Ok(match command {
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
-            engine::Command::Change { commodity, change, expected_version } => {
-                Self::Change(Change::of(*commodity, change, *expected_version))
-            }
+            engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
+            engine::Command::Expecting { version, command } => match command.as_ref() {
+                engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, Some(*version))),
+                // Only a change says what it expects in this version.
+                _ => return Err(Unsayable),
+            },
             engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
             engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
@@ -122,8 +125,11 @@ impl TryFrom<Change<'_>> for engine::Command {
             ends_at: change.ends_at.map(Timestamp::from_millis).transpose()?,
             total: change.total.map(Units::new).transpose()?,
         };
-        let (commodity, expected_version) = (CommodityId::new(change.commodity)?, change.expected_version);
-        Ok(Self::Change { commodity, change: Box::new(changes), expected_version })
+        let command = Self::Change { commodity: CommodityId::new(change.commodity)?, change: Box::new(changes) };
+        Ok(match change.expected_version {
+            Some(version) => Self::Expecting { version, command: Box::new(command) },
+            None => command,
+        })
     }
 }
 

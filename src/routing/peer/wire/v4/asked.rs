@@ -38,9 +38,12 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
         let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Box::new(row.into()));
         Ok(match command {
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
-            engine::Command::Change { commodity, change, expected_version } => {
-                Self::Change(Change::of(*commodity, change, *expected_version))
-            }
+            engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
+            engine::Command::Expecting { version, command } => match command.as_ref() {
+                engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, Some(*version))),
+                // Only a change says what it expects in this version.
+                _ => return Err(Unsayable),
+            },
             engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
             engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
