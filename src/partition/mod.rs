@@ -9,7 +9,6 @@ mod inbox;
 mod metrics;
 mod recent;
 #[cfg(test)]
-#[expect(clippy::duplicate_mod, reason = "board and stage once more, over the locks of a checker")]
 mod shuttled;
 mod stage;
 mod supervisor;

@@ -30,7 +30,7 @@ impl<S: Subscriber> Filter<S> for Throttle {
         let metadata = event.metadata();
         let of_target =
             |target: &&str| metadata.target().strip_prefix(*target).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-        *metadata.level() > Level::WARN || !TARGETS.iter().any(|target| of_target(&target)) || PLACES.admit(metadata, Instant::now())
+        *metadata.level() > Level::WARN || !TARGETS.iter().any(of_target) || PLACES.admit(metadata, Instant::now())
     }
 }
 

@@ -137,7 +137,8 @@ impl Item {
     pub(super) fn write(&self, version: PeerVersion, out: &mut Vec<u8>) -> Result<(), Unsayable> {
         *out = match version {
             PeerVersion::V3 => v3::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
-            PeerVersion::V4 | PeerVersion::V5 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V4 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V5 => v5::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
         };
         Ok(())
     }
@@ -146,7 +147,8 @@ impl Item {
     pub(super) fn read(version: PeerVersion, bytes: &mut &[u8]) -> Result<Self, Garbage> {
         match version {
             PeerVersion::V3 => take::<v3::Item<'_>>(bytes)?.try_into(),
-            PeerVersion::V4 | PeerVersion::V5 => take::<v4::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 => take::<v4::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V5 => take::<v5::Item<'_>>(bytes)?.try_into(),
         }
     }
 }

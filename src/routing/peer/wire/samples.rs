@@ -131,6 +131,11 @@ fn commands(version: PeerVersion) -> Vec<Command> {
     let expecting = |command| Command::Expecting { version: 300, command: Box::new(command) };
     commands.extend(changes().map(|change| expecting(Command::Change { commodity: lamp(), change: Box::new(change) })));
     commands.push(Command::Change { commodity: lamp(), change: Box::default() });
+    if version == PeerVersion::V5 {
+        commands.extend(
+            [Command::Restock { commodity: lamp(), units: units(7) }, Command::Pause(lamp()), Command::Close(lamp())].map(expecting),
+        );
+    }
     commands
 }
 

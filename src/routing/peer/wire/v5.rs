@@ -1,14 +1,53 @@
 //! Version 5 of the peer link, frozen: bulletins in pieces, each with the epoch, the version and the last confirmed batch of its
-//! partition. What it did not change is version 4's.
+//! partition; and every command about a commodity can say of which version that must be. What it did not change is version 4's.
 
 use serde::{Deserialize, Serialize};
 
 use super::bulletin::{self, Content};
 use super::v3::codes::{code_of_reach, code_of_trouble, reach_of, trouble_of};
-use super::v4::Commodity;
-use super::{Garbage, all};
+use super::v4::{self, Commodity};
+use super::{Ask, Garbage, Unsayable, all};
 use crate::domain::{CommodityId, Epoch, PartitionId, Sequence};
+use crate::engine::Command;
 use crate::partition::Listing;
+use crate::routing::peer::wire;
+
+/// A request in a batch.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Item<'a> {
+    /// Of which version the commodity must be. A change says it itself, as in version 4.
+    expecting: Option<u32>,
+    #[serde(borrow)]
+    item: v4::Item<'a>,
+}
+
+impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
+    type Error = Unsayable;
+
+    fn try_from(item: &'a wire::Item) -> Result<Self, Unsayable> {
+        match &item.ask {
+            Ask::Command(Command::Expecting { version, command }) if !matches!(command.as_ref(), Command::Change { .. }) => {
+                Ok(Self { expecting: Some(*version), item: v4::Item::of_command(item.budget_ms, command, item.trace)? })
+            }
+            _ => Ok(Self { expecting: None, item: item.try_into()? }),
+        }
+    }
+}
+
+impl TryFrom<Item<'_>> for wire::Item {
+    type Error = Garbage;
+
+    fn try_from(Item { expecting, item }: Item<'_>) -> Result<Self, Garbage> {
+        let item: Self = item.try_into()?;
+        match (expecting, item.ask) {
+            (None, ask) => Ok(Self { ask, ..item }),
+            (Some(version), Ask::Command(command)) => {
+                Ok(Self { ask: Ask::Command(Command::Expecting { version, command: Box::new(command) }), ..item })
+            }
+            (Some(_), Ask::Lookup(_) | Ask::OrdersOf(..)) => Err(Garbage),
+        }
+    }
+}
 
 /// What a node says of itself.
 #[derive(Serialize, Deserialize)]
