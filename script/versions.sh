@@ -5,6 +5,8 @@
 
 declare -A packages=([rabbitmq]=rabbitmq-server [mariadb]='mariadb-server-core mariadb-client-core' [mysql]=mysql-server-core)
 declare -A titles=([rabbitmq]=RabbitMQ [mariadb]=MariaDB [mysql]=MySQL)
+# Another run takes others, most likely.
+first_port=$((26000 + $$ % 100 * 40))
 database_user=try:with-a-password
 server_process='' step='' step_signal=TERM
 
@@ -124,7 +126,7 @@ start_database() {
 
 # new_database SERVER SUITE: its first data, with an account that has a password. Sets `port` and `database`.
 new_database() {
-  port=$(free_port 26000)
+  port=$(free_port "$first_port")
   database=mysql://$database_user@127.0.0.1:$port
   new_data
   {
@@ -146,7 +148,7 @@ new_database() {
 # start_broker SERVER SUITE: sets `broker`.
 start_broker() {
   local port port_mapper distribution
-  port=$(free_port 26000)
+  port=$(free_port "$first_port")
   port_mapper=$(free_port $((port + 1)))
   distribution=$(free_port $((port_mapper + 1)))
   broker=amqp://guest:guest@127.0.0.1:$port/%2f
