@@ -15,6 +15,7 @@ pub mod config;
 pub mod consumer;
 pub mod datadir;
 pub mod domain;
+pub mod drift;
 pub mod embedded;
 pub mod engine;
 pub mod event;

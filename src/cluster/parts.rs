@@ -15,6 +15,7 @@ use crate::broker::BrokerError;
 use crate::clock;
 use crate::config::{Address, Config};
 use crate::domain::NodeId;
+use crate::drift::Drift;
 use crate::http::{self, AppState, Connections, Surface};
 use crate::limits::Limiter;
 use crate::membership::{JoinError, Me, Membership, Pace, View};
@@ -183,6 +184,11 @@ impl Parts {
         tokio::spawn(Arc::clone(&self.authenticator).follow_keys(self.stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), self.stop.clone()));
         let connections = Arc::new(Connections::new(config));
+        let drift = Arc::<Drift>::default();
+        tokio::spawn({
+            let (drift, store, stop) = (Arc::clone(&drift), self.store.clone(), self.stop.clone());
+            async move { drift.watch(store, clock::system, stop).await }
+        });
         let state = web::Data::new(AppState {
             router: Arc::clone(&self.router),
             store: self.store.clone(),
@@ -196,6 +202,7 @@ impl Parts {
             connections: Arc::clone(&connections),
             request_ids: http::RequestIds::new(rand::random()),
             tracer: self.tracer.clone(),
+            drift,
             cluster: Some(http::Cluster { view, neighbours: Arc::clone(&self.neighbours), local: Arc::clone(&self.local) }),
         });
         let server = http::server(listener, state, surface).map_err(|cause| unable(&address.into(), "another address", cause))?;

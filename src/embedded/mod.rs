@@ -165,6 +165,8 @@ impl App {
             connections: Arc::new(http::Connections::new(config)),
             request_ids: http::RequestIds::new(rand::random()),
             tracer: tracer.clone(),
+            // The database has no other clock.
+            drift: Arc::default(),
             cluster: None,
         });
         let server = http::server(listener, state, http::Surface::Both).map_err(unable)?;

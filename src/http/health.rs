@@ -7,14 +7,22 @@ use super::problem::Problem;
 use super::state::AppState;
 
 /// How a process is.
-#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Health {
     /// `ok`; anything else is a problem document.
     #[schema(examples("ok"))]
     status: &'static str,
+    /// What somebody should see to; left out if there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples(json!(["the clock of this machine is 60.0 s ahead of the database's"])))]
+    warnings: Option<Vec<String>>,
 }
 
-const OK: Health = Health { status: "ok" };
+impl Health {
+    fn ok(warning: Option<String>) -> HttpResponse {
+        HttpResponse::Ok().json(Self { status: "ok", warnings: warning.map(|warning| vec![warning]) })
+    }
+}
 
 /// Whether the process lives.
 ///
@@ -22,7 +30,7 @@ const OK: Health = Health { status: "ok" };
 #[utoipa::path(get, path = "/healthz", operation_id = "alive", tag = "health", security(()),
     responses((status = 200, description = "It does", body = Health)))]
 pub(crate) async fn alive() -> HttpResponse {
-    HttpResponse::Ok().json(OK)
+    Health::ok(None)
 }
 
 /// Whether requests can be served: every partition of this process is owned, and the database answers.
@@ -42,9 +50,9 @@ pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Pr
         return Err(Problem::NotReady(why));
     }
     if state.router.outlives_database() {
-        return Ok(HttpResponse::Ok().json(OK));
+        return Ok(Health::ok(state.drift.warning()));
     }
     // No cause: this is asked every second, and whoever uses the database logs what is wrong with it.
     state.store.ping().await.map_err(|_| Problem::Unavailable { what: "The database", cause: None })?;
-    Ok(HttpResponse::Ok().json(OK))
+    Ok(Health::ok(state.drift.warning()))
 }

@@ -10,6 +10,7 @@ use super::request_id::RequestIds;
 use crate::auth::{Authenticator, Hasher};
 use crate::clock::Clock;
 use crate::config;
+use crate::drift::Drift;
 use crate::limits::Limiter;
 use crate::membership::View;
 use crate::routing::peer::Local;
@@ -44,6 +45,8 @@ pub struct AppState {
     pub request_ids: RequestIds,
     /// Which requests are traced.
     pub tracer: Tracer,
+    /// How far this machine's clock is off.
+    pub drift: Arc<Drift>,
     /// The other nodes; none in a process that is the whole system.
     pub cluster: Option<Cluster>,
 }

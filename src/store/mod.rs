@@ -229,6 +229,20 @@ impl Store {
         }
     }
 
+    /// What time the database server has; none for a file, which has no clock of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        if self.inner.connections.backend() != DbBackend::MySql {
+            return Ok(None);
+        }
+        let query = self.statement("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)", []);
+        let row = self.reader().query_one_raw(query).await?;
+        let millis = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+        millis.map(Timestamp::from_millis).transpose().map_err(|_| StoreError::Corrupt("the server's clock".into()))
+    }
+
     /// Whether the file of the database is the one that was opened. A server has none.
     ///
     /// # Errors

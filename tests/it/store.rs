@@ -286,3 +286,26 @@ async fn whoever_cannot_have_the_schema_for_itself_says_so_and_changes_nothing()
     // It was given back, and not only when its connection has gone.
     assert_eq!(migrate().await.expect("it is free again"), 0);
 }
+
+/// A minute ahead, a minute behind, and then right again. An answer that takes too long says nothing, and is asked for anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_far_from_the_databases_is_told() {
+    let database = TestDatabase::migrated(Backend::Mysql).await;
+    let (store, drift) = (database.store().await, doorbuster::drift::Drift::default());
+    while drift.beyond().is_none() {
+        drift.look(&store, || doorbuster::clock::system().plus_millis(60_000)).await;
+    }
+    // As long as the answer took, it may seem less.
+    assert!(drift.beyond().is_some_and(|ahead| (50_000..=60_000).contains(&ahead)), "{drift:?}");
+    assert!(drift.warning().is_some_and(|warning| warning.contains("ahead of the database's")));
+    while drift.beyond().is_none_or(|ahead| ahead > 0) {
+        drift.look(&store, || doorbuster::clock::system().minus_millis(60_000)).await;
+    }
+    assert!(drift.warning().is_some_and(|warning| warning.contains("behind the database's")), "{drift:?}");
+    // Both are on one machine.
+    while drift.warning().is_some() {
+        drift.look(&store, doorbuster::clock::system).await;
+    }
+    let file = TestDatabase::migrated(Backend::Sqlite).await;
+    assert_eq!(file.store().await.time().await.expect("it answers"), None);
+}
