@@ -46,6 +46,9 @@ pub enum BrokerError {
     /// No connection, or it ended.
     #[error("broker: {0}")]
     Away(String),
+    /// The connection is there, and what was asked on it is not answered in time.
+    #[error("broker: {0}")]
+    Late(String),
     /// It takes no messages: its memory or disk alarm is raised.
     #[error("broker is blocked: {0}")]
     Blocked(String),

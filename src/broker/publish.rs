@@ -61,7 +61,7 @@ impl Session {
             biased;
             confirmation = confirm => confirmation?,
             why = self.ended() => return Err(why.into()),
-            why = given_up => return Err(BrokerError::Away(why)),
+            why = given_up => return Err(BrokerError::Late(why)),
         };
         plain(confirmation)
     }
@@ -93,7 +93,7 @@ impl Session {
                 biased;
                 confirmation = first => confirmation?,
                 why = self.ended() => return Err(why.into()),
-                () = tokio::time::sleep(bound) => return Err(BrokerError::Away(format!("not confirmed within {} ms", bound.as_millis()))),
+                () = tokio::time::sleep(bound) => return Err(BrokerError::Late(format!("not confirmed within {} ms", bound.as_millis()))),
             };
             plain(confirmation)?;
             confirmed();

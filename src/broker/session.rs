@@ -166,7 +166,7 @@ impl Session {
             biased;
             answer = answer => answer,
             why = self.ended() => Err(why.into()),
-            why = given_up => Err(BrokerError::Away(why)),
+            why = given_up => Err(BrokerError::Late(why)),
         }
     }
 
@@ -178,6 +178,12 @@ impl Session {
     /// Ends the session: nothing that was sent through it and is not confirmed yet will be believed any more.
     pub fn end(&self, why: &str) {
         self.end.set(Ended::GivenUp(why.to_owned()));
+    }
+
+    /// The same, because of what the library or the broker said: if the connection is gone, that is why.
+    pub fn end_after(&self, error: &BrokerError) {
+        let why = error.to_string();
+        self.end.set(if matches!(error, BrokerError::Away(_)) { Ended::Gone(why) } else { Ended::GivenUp(why) });
     }
 
     /// Cancelled when the session has ended.

@@ -161,8 +161,11 @@ impl Checkpoint {
                 return Err(Unreadable(format!("the key of order {order} was forgotten, as version 1 has it")));
             }
             Event::Closed { commodity, .. } | Event::Removed { commodity, .. } => {
-                let recalled = std::mem::take(&mut self.since(commodity).recalled);
-                self.since.insert(commodity, Since { is_over: true, recalled, ..Since::default() });
+                let mut before = std::mem::take(self.since(commodity));
+                // What was refunded before that is not needed any more, and its row may be in the archive.
+                let is_due = |id: &OrderId| before.moved.get(id).is_none_or(|(to, _)| *to == OrderStatus::RefundDue);
+                before.recalled.retain(is_due);
+                self.since.insert(commodity, Since { is_over: true, recalled: before.recalled, ..Since::default() });
             }
             Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }

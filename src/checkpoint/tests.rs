@@ -177,6 +177,28 @@ fn a_key_leads_to_the_later_of_two_orders_whatever_became_of_the_earlier() {
     assert_eq!((&from_rows.commodities[0].keys, &from_rows.commodities[0].orders), (&vec![key], &rows.to_vec()));
 }
 
+/// Its row may be in the archive by then: whoever asked for it would find none.
+#[test]
+fn what_was_refunded_before_its_commodity_closed_needs_no_row() {
+    let now = at(1_795_600_001_000);
+    let first = order(1, OrderStatus::Confirmed, None);
+    let moved = |from, to| {
+        let (commodity, buyer, quantity) = (first.commodity, Some(first.user), first.quantity);
+        Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now }
+    };
+    let events = vec![
+        Event::Placed { order: first, key: None, fingerprint: RequestFingerprint(0) },
+        moved(OrderStatus::Confirmed, OrderStatus::Cancelled),
+        moved(OrderStatus::Cancelled, OrderStatus::RefundDue),
+        moved(OrderStatus::RefundDue, OrderStatus::Refunded),
+        Event::Closed { commodity: first.commodity, version: 2, at: now },
+    ];
+    let mut folded = Checkpoint::at(position(5, 0));
+    folded.delta(position(5, 0), position(5, 1), &delta_of(&[batch(events)])).unwrap();
+    assert_eq!(folded.recalled().count(), 0);
+    assert_eq!(folded.snapshot(listed(&[]), &[], now).unwrap().commodities, []);
+}
+
 fn user(id: i64) -> UserId {
     UserId::new(id).unwrap()
 }

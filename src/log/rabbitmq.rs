@@ -124,11 +124,17 @@ impl RabbitLog {
                 return Ok(());
             }
             // Somebody gave the lock up while it was under way.
-            Ok(()) => "the claim ended before the confirm came".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(()) => {
+                let why = "the claim ended before the confirm came";
+                self.session.end(why);
+                why.to_owned()
+            }
+            Err(error) => {
+                // The session first: whoever hears of the doubt must not find the claim alive.
+                self.session.end_after(&error);
+                error.to_string()
+            }
         };
-        // The session first: whoever hears of the doubt must not find the claim alive.
-        self.session.end(&why);
         in_flight.landed();
         Err(InDoubt(why))
     }
@@ -171,7 +177,7 @@ impl Log for RabbitLog {
     fn check_lock(&self) -> BoxFuture<'_, Result<(), InDoubt>> {
         Box::pin(async {
             self.still_locked(self.patience.end()).await.map_err(|error| {
-                self.session.end(&error.to_string());
+                self.session.end_after(&error);
                 InDoubt(error.to_string())
             })
         })

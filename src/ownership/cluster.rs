@@ -152,7 +152,7 @@ impl ClusterOwnership {
                 self.held().remove(&partition);
                 if error != BrokerError::Locked {
                     // The lock may be ours without anybody knowing, or without a consumer.
-                    held.session.end(&error.to_string());
+                    held.session.end_after(&error);
                 }
                 self.connections.give_back(held.session);
                 Err(error.into())
@@ -310,7 +310,9 @@ impl From<BrokerError> for ClaimError {
             BrokerError::Locked => Self::Taken,
             BrokerError::Blocked(_) => Self::LogAway(error.to_string()),
             BrokerError::Away(_) => Self::Disconnected(error.to_string()),
-            BrokerError::Url(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => Self::Unavailable(error.to_string()),
+            BrokerError::Late(_) | BrokerError::Url(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }
