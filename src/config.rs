@@ -311,7 +311,7 @@ impl Config {
     }
 
     fn read(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Self, ConfigError> {
-        let wrong = |error: config::ConfigError| ConfigError(error.to_string());
+        let wrong = |error: config::ConfigError| ConfigError(in_one_line(&error));
         let file = match file {
             Some(path) => config::File::from(path).required(true),
             None => config::File::with_name("doorbuster.toml").required(false),
@@ -420,6 +420,23 @@ fn unless_empty<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std:
     let text = String::deserialize(from)?;
     let is_there = !text.trim().is_empty();
     is_there.then(|| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+/// What is wrong, without the line of the file that it is in: that may hold a secret.
+fn in_one_line(error: &config::ConfigError) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (first, last) = (lines.next().unwrap_or_default(), lines.next_back());
+    let is_of_a_file = matches!(error, config::ConfigError::FileParse { .. });
+    let file = match error {
+        config::ConfigError::FileParse { uri: Some(uri), .. } => format!(" in {uri}"),
+        _ => String::new(),
+    };
+    match last {
+        // The lines between show the source.
+        Some(last) if is_of_a_file => format!("{first}: {last}{file}"),
+        _ => text,
+    }
 }
 
 /// Where OpenTelemetry's own variables say that spans go: the one for traces is a whole URL, the general one is its beginning.

@@ -49,8 +49,12 @@ impl Publisher {
     }
 
     async fn publish(&mut self, queue: ShortString, properties: BasicProperties, body: &[u8]) -> Result<(), BrokerError> {
+        // A connection that the broker blocks can be neither used nor closed: another one would be one more of those.
+        if let Some(why) = self.open.as_ref().and_then(|(session, _)| session.blocked()) {
+            return Err(BrokerError::Blocked(why));
+        }
         let (session, channel) = match self.open.take() {
-            Some(open) if !open.0.lost().is_cancelled() => open,
+            Some(open) if open.0.over().is_none() => open,
             _ => {
                 let session = self.broker.connect(&self.name).await?;
                 let channel = session.confirming_channel().await?;
@@ -58,8 +62,12 @@ impl Publisher {
             }
         };
         let exchange = self.broker.topology().exchange();
-        session.publish(&channel, (exchange, queue), properties, body, self.bound).await?;
+        let published = session.publish(&channel, (exchange, queue), properties, body, self.bound).await;
+        if let Err(error) = &published {
+            // Whatever comes of it would be another one's.
+            session.end_after(error);
+        }
         self.open = Some((session, channel));
-        Ok(())
+        published
     }
 }

@@ -76,6 +76,8 @@ impl<'a> Pump<'a> {
                 Some(arrival) = self.arrivals.recv() => Some(arrival),
                 () = std::future::ready(()), if is_ready => None,
             };
+            // What is due may be that something did not come, and it may have come meanwhile.
+            let arrival = arrival.or_else(|| self.arrivals.try_recv().ok());
             let round = self.gather(arrival, stop).await;
             self.settle(round, stop).await?;
             if !stop.is_cancelled() {
@@ -210,6 +212,8 @@ impl<'a> Pump<'a> {
                 Need::Nothing => {}
                 Need::Prefetch(prefetch) => self.subscribe_with(partition, prefetch).await,
                 Need::Marker => self.mark(partition).await,
+                // It may be among what came while others were seen to.
+                Need::Again(_) if !self.arrivals.is_empty() => {}
                 Need::Again(why) => self.again(partition, why).await,
                 Need::Stop(why) => self.stop(partition, why).await,
             }

@@ -31,6 +31,9 @@ struct Known {
 /// Appends the body of a batch.
 pub(super) fn write(batch: &Batch, out: Vec<u8>) -> Result<Vec<u8>, Unwritable> {
     let system = batch.system.ok_or(Unwritable { version: LogVersion::V3, what: "a batch of no system" })?;
+    if batch.known.is_some_and(|(before, _)| !batch.is_fence() || before >= batch.epoch) {
+        return Err(Unwritable { version: LogVersion::V3, what: "a batch that knows of one that is not before it" });
+    }
     let known = batch.known.map(|(epoch, sequence)| Known { epoch: epoch.get(), sequence: sequence.0 });
     let at = v2::counted_from(&batch.events);
     let head = Head {

@@ -345,8 +345,17 @@ fn placed_or_not(order_id: Option<OrderId>, key: &RetryKey) -> HttpResponse {
 /// board goes on: the engine knows better.
 fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refusal> {
     let (board, now) = (state.router.board(), (state.clock)());
-    match board.refusal(commodity, now.minus_millis(CLOCKS_APART_MAX_MS)) {
-        early @ Some(refusal) if early == board.refusal(commodity, now.plus_millis(CLOCKS_APART_MAX_MS)) => Err(refusal),
+    let refused_at = |at| board.refusal(commodity, at);
+    match refused_at(now) {
+        // No clock is needed for that: its owner has sold it.
+        Some(Refusal::SoldOut) => Err(Refusal::SoldOut),
+        refusal @ Some(why)
+            if [now.minus_millis(CLOCKS_APART_MAX_MS), now.plus_millis(CLOCKS_APART_MAX_MS)]
+                .into_iter()
+                .all(|at| refused_at(at) == refusal) =>
+        {
+            Err(why)
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -74,6 +74,12 @@ pub(super) async fn climb<L: Log>(
             Action::CollectKnown => Input::Known(match confirmed {
                 Some(confirmed) => {
                     let known = timely(ROW_TIMEOUT, confirmed.collect(store, partition)).await?;
+                    if known.0 >= drain.epoch {
+                        let (epoch, taken) = (known.0, drain.epoch);
+                        return Err(ClaimError::Unavailable(format!(
+                            "the tables of partition {partition} are older than its log: epoch {epoch} was confirmed, and this claim got {taken}"
+                        )));
+                    }
                     // Behind no epoch there is nothing.
                     Some(known).filter(|(epoch, _)| *epoch > Epoch::default())
                 }

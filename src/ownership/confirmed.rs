@@ -100,12 +100,15 @@ impl std::fmt::Debug for Confirmed {
 
 /// Tells the tables now and then, until `stop`, and once more then.
 pub(super) async fn keep_told(confirmed: Arc<Confirmed>, store: Store, stop: CancellationToken) {
+    let mut partitions = store.partitions().iter().collect::<Vec<_>>().into_iter().cycle();
+    let count = store.partitions().get();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let over = stop.run_until_cancelled(ticks.tick()).await.is_none();
+        // One that is cut short goes on where it was, so that each has its turn.
         let round = async {
-            for partition in store.partitions().iter() {
+            for partition in partitions.by_ref().take(count.into()) {
                 confirmed.tell(&store, partition).await;
             }
         };

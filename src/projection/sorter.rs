@@ -68,9 +68,8 @@ impl<T> Sorter<T> {
     /// Something came, a batch or not; `again` if the broker says that it may have been sent before.
     pub(crate) fn saw(&mut self, again: bool) {
         self.taken += 1;
-        if !again {
-            self.seen = self.seen.max(Seen::GivenBack);
-        }
+        // What comes back behind what was never sent was with another reader meanwhile, who may have left more behind.
+        self.seen = if again { Seen::Part } else { self.seen.max(Seen::GivenBack) };
     }
 
     /// What came is that batch.
@@ -205,6 +204,15 @@ mod tests {
         // Another reader had this one: what stood before it may be behind it now.
         assert_eq!(sorted(&mut sorter, &again([Position::default()])), [Position::default()]);
         assert_eq!(sorted(&mut sorter, &[(Position::default(), false)]), [Position::default(), at(1, 9), at(1, 10)]);
+    }
+
+    #[test]
+    fn what_was_known_of_the_log_is_not_known_any_more_when_another_reader_was_there() {
+        let mut sorter = Sorter::after(at(1, 5));
+        assert_eq!(sorted(&mut sorter, &[(at(1, 6), false)]), [at(1, 6)]);
+        assert_eq!(sorted(&mut sorter, &again([at(2, 0)])), [], "1/7 may stand behind it");
+        assert_eq!(sorted(&mut sorter, &again([at(1, 7)])), [at(1, 7)]);
+        assert_eq!(sorted(&mut sorter, &[(Position::default(), false)]), [Position::default(), at(2, 0)]);
     }
 
     #[test]

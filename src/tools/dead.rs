@@ -132,6 +132,9 @@ async fn may_go_back(store: &Store, letter: &Letter) -> Result<PartitionId, Dead
     if !store.partitions().iter().any(|known| known == partition) {
         return Err(DeadError::Refused(format!("there is no partition {partition}")));
     }
+    if let Some(theirs) = batch.system.filter(|theirs| *theirs != store.system()) {
+        return Err(DeadError::Refused(format!("{} belongs to system {theirs}, and this is system {}", letter.name, store.system())));
+    }
     let (epoch, sequence) = store.applied(partition).await?;
     let applied = Position { epoch, sequence };
     if position_of(batch) <= applied {

@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 
 use super::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::breaks::{self, Break};
 use crate::domain::{Commodity, CommodityId, CommodityState, Epoch, PartitionId, Partitions, Sequence, Timestamp};
 use crate::engine::Refusal;
 use crate::ring::partition_of;
@@ -114,7 +115,10 @@ impl Board {
     /// Begins to show a partition as its owner has it in that edition: these are all of its commodities. Does nothing if what is shown is
     /// newer. Returns whether it is shown now.
     pub(crate) fn turn(&self, partition: PartitionId, edition: Edition, listings: Vec<Listing>) -> bool {
-        let next = Shard::of(edition, listings);
+        let mut next = Shard::of(edition, listings);
+        if self.is_overtaken(partition, edition.epoch) {
+            next.withdraw();
+        }
         let mut shard = self.write(partition);
         if !shard.gives_way_to(edition) {
             return false;
@@ -165,7 +169,15 @@ impl Board {
         shown: Vec<Listing>,
         hidden: &[CommodityId],
     ) -> Result<(), Gap> {
-        let has_turned = self.write(partition).catch_up((since, edition), shown, hidden)?;
+        let is_overtaken = self.is_overtaken(partition, edition.epoch);
+        let has_turned = {
+            let mut shard = self.write(partition);
+            let has_turned = shard.catch_up((since, edition), shown, hidden)?;
+            if is_overtaken {
+                shard.withdraw();
+            }
+            has_turned && !is_overtaken
+        };
         self.has_changed();
         if has_turned {
             self.has_turned();
@@ -221,6 +233,11 @@ impl Board {
 
     fn has_changed(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether somebody said that a later epoch of the partition has an owner: the hints of an earlier one are not to come back.
+    fn is_overtaken(&self, partition: PartitionId, epoch: Epoch) -> bool {
+        self.confirmed(partition).is_some_and(|(of, _)| of > epoch) && !breaks::is_broken(Break::OlderBoard)
     }
 
     fn has_turned(&self) {

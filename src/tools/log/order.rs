@@ -27,7 +27,7 @@ pub(super) fn ordered<'a>(
 ) -> Result<Ordered<'a>, LogError> {
     let placed_in = |delivery: &'a Delivery| place((system, partition), delivery).map(|place| (delivery, place));
     let stood: Vec<(&Delivery, Place)> = log.iter().filter_map(placed_in).collect();
-    let mut rewritten = Rewritten { before: stood.len(), applied: 0, copies: 0, now: 0, is_changed: false };
+    let mut rewritten = Rewritten { before: stood.len(), applied: 0, copies: 0, now: 0, is_changed: false, missing: None };
     let (mut kept, mut others) = (BTreeMap::<Position, &Delivery>::new(), Vec::new());
     for (delivery, place) in stood.iter().copied().chain(more.iter().copied().filter_map(placed_in)) {
         match place {
@@ -40,6 +40,10 @@ pub(super) fn ordered<'a>(
             Place::Unknown => others.push(delivery),
         }
     }
+    let expected = Position { sequence: applied.sequence.next(), ..applied };
+    // A fence may follow anything: what it knows to be missing the projection finds.
+    let first = kept.keys().next().filter(|first| first.sequence != Sequence::FENCE && **first != expected);
+    rewritten.missing = first.map(|first| Position { sequence: first.sequence.previous(), ..*first });
     let messages: Vec<&Delivery> = kept.into_values().chain(others).collect();
     rewritten.now = messages.len();
     rewritten.is_changed = messages.len() != stood.len() || messages.iter().zip(&stood).any(|(kept, (stood, _))| kept.data != stood.data);

@@ -13,9 +13,10 @@ use super::order::{self, Ordered};
 use super::whole::WholeLog;
 use super::{CONFIRM_TIMEOUT, LogError};
 use crate::broker::{BATCH_CONTENT_TYPE, Broker, BrokerError, DeadLetter, PERSISTENT, Session, Topology};
+use crate::clock;
 use crate::domain::PartitionId;
 use crate::projection::Position;
-use crate::store::Store;
+use crate::store::{Gap, Store};
 
 /// What became of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +31,22 @@ pub struct Rewritten {
     pub now: usize,
     /// Whether it had to be written again.
     pub is_changed: bool,
+    /// The last batch that is missing in front of the first that is there; none if that follows what the tables have.
+    pub missing: Option<Position>,
 }
 
 impl std::fmt::Display for Rewritten {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { before, applied, copies, now, is_changed } = self;
-        if !is_changed {
-            return write!(f, "its {before} messages are in order, nothing was changed");
+        let Self { before, applied, copies, now, is_changed, missing } = self;
+        if *is_changed {
+            write!(f, "of {before} messages {applied} were in the tables and {copies} were copies; it has {now} now, in order")?;
+        } else {
+            write!(f, "its {before} messages are in order, nothing was changed")?;
         }
-        write!(f, "of {before} messages {applied} were in the tables and {copies} were copies; it has {now} now, in order")
+        match missing {
+            Some(last) => write!(f, "; what comes before them, up to batch {last}, is not in it: see `doorbuster log accept-loss`"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -53,7 +61,13 @@ pub async fn repair(broker: &Broker, store: &Store, partition: PartitionId) -> R
     let session = broker.connect("doorbuster log repair").await?;
     let outcome = rewrite(&session, broker.topology(), store, partition, &[]).await;
     session.shut().await;
-    outcome
+    let rewritten = outcome?;
+    if let Some(last) = rewritten.missing {
+        // A consumer could find that out only within its bounds.
+        let (applied, missing) = (store.applied(partition).await?, (last.epoch, last.sequence));
+        store.note_gap(Gap { partition, applied, missing, is_broken: false }, clock::system()).await?;
+    }
+    Ok(rewritten)
 }
 
 /// Writes a log again, with these messages in their places. On the way it has the lock of the partition, which goes with the session.
