@@ -125,7 +125,8 @@ mod tests {
         let other = ("DOORBUSTER__DATABASE__URL", "sqlite:b");
         assert_eq!(found(&[("DATABASE_URL", "sqlite:a\n"), other]).unwrap(), [pair("DOORBUSTER__DATABASE__URL", "sqlite:a")]);
         assert_eq!(found(&[("DATABASE_URL", ""), other]).unwrap(), [pair("DOORBUSTER__DATABASE__URL", "sqlite:b")]);
-        assert_eq!(found(&[("AMQP_URL", "")]).unwrap(), [pair("DOORBUSTER__BROKER__URL", "")]);
+        assert_eq!(found(&[("AMQP_URL", ""), ("DOORBUSTER__HTTP__WORKERS", " \n")]).unwrap(), []);
+        assert_eq!(found(&[(NOTHING_COUNTS, "")]).unwrap(), [pair(NOTHING_COUNTS, "")]);
     }
 
     #[test]

@@ -196,8 +196,11 @@ async fn a_putting_back_that_is_cut_short_at_any_step_leaves_a_log_that_is_whole
             _ if left.is_empty() => break,
             None => {}
             Some(Ok(_)) => break,
-            // The last try's connection is not quite gone, or the consumer was quicker still.
-            Some(Err(error)) => assert!(["a node owns", "the tables are at"].iter().any(|why| error.to_string().contains(why)), "{error}"),
+            // The last try's connection is not quite gone, with the lock or the letters, or the consumer was quicker still.
+            Some(Err(error)) => {
+                let expected = ["a node owns", "the tables are at", "there is no dead letter"];
+                assert!(expected.iter().any(|why| error.to_string().contains(why)), "{error}");
+            }
         }
     }
     all_is_there(&cluster, consumer, 30).await;

@@ -169,10 +169,10 @@ impl Board {
         shown: Vec<Listing>,
         hidden: &[CommodityId],
     ) -> Result<(), Gap> {
-        let is_overtaken = self.is_overtaken(partition, edition.epoch);
         let has_turned = {
             let mut shard = self.write(partition);
             let has_turned = shard.catch_up((since, edition), shown, hidden)?;
+            let is_overtaken = self.is_overtaken(partition, shard.edition().epoch);
             if is_overtaken {
                 shard.withdraw();
             }
