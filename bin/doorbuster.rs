@@ -1,5 +1,6 @@
 //! `doorbuster`: the whole system in one process on SQLite, and the tools.
 
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,10 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use doorbuster::auth::Authenticator;
 use doorbuster::broker::Broker;
 use doorbuster::config::Config;
-use doorbuster::domain::UserId;
+use doorbuster::domain::{PartitionId, UserId};
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{AuditScope, Role, Store};
-use doorbuster::tools::{archive, audit, dead, nodes, simulate, token, upgrade};
+use doorbuster::tools::{archive, audit, dead, log, nodes, simulate, token, upgrade};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 use secrecy::ExposeSecret;
 
@@ -58,25 +59,57 @@ enum Command {
     /// Run the simulator: the real engine, ownership and projection in seeded worlds full of faults; exit 1 at the first bad
     /// seed.
     Simulate(SimulateArguments),
-    /// Look at the messages no consumer could read, and put one back.
+    /// Look at the messages no consumer could read, and put some back.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Look after the log of a partition: what it has lost, and its order. See docs/rabbitmq.md.
+    #[command(subcommand)]
+    Log(LogCommand),
 }
 
 #[derive(Subcommand)]
 enum DeadCommand {
-    /// One line for each dead letter, the oldest first.
+    /// One line for each dead letter, by name.
     List,
     /// All that is known of one.
     Show {
-        /// Its number in the list.
-        number: usize,
+        /// Its name in the list.
+        name: String,
     },
-    /// Put one back to its place in the log of its partition, while no node owns that.
+    /// Put some back to their places in the logs of their partitions, while no node owns those.
     PutBack {
-        /// Its number in the list.
-        number: usize,
+        /// Their names in the list.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Write the log of a stopped partition again, in the order of its numbers, without copies and without what the tables have, while no
+    /// node owns it.
+    Repair {
+        /// Which partition.
+        #[arg(value_parser = parse_partition)]
+        partition: PartitionId,
+    },
+    /// Let a partition go on without the batches that its log has lost, while no node owns it. Their orders are refused from then on, for
+    /// ever.
+    AcceptLoss {
+        /// Which partition.
+        #[arg(value_parser = parse_partition)]
+        partition: PartitionId,
+        /// Why: kept with the time and your name.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// One line for each loss that was accepted, the latest first.
+    Losses,
+}
+
+fn parse_partition(text: &str) -> Result<PartitionId, String> {
+    let index = text.parse().map_err(|_| "a partition is a whole number".to_owned())?;
+    PartitionId::new(index).map_err(|error| error.to_string())
 }
 
 #[derive(Args)]
@@ -159,6 +192,7 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
                 archive::run(&config, data, &archive::Request { closed_before, share_percent: share, dry_run }).await?;
             }
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
+            Some(Command::Log(command)) => logs(&config, data, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Simulate(_)) => unreachable!("it has run"),
             Some(Command::Migrate { finish: false }) => println!("{}", embedded::migrate(&config, data).await?),
@@ -173,14 +207,37 @@ async fn dead_letters(config: &Config, command: DeadCommand) -> anyhow::Result<(
     let mut out = std::io::stdout().lock();
     match command {
         DeadCommand::List => dead::list(&broker, &mut out).await?,
-        DeadCommand::Show { number } => dead::show(&broker, number, &mut out).await?,
-        DeadCommand::PutBack { number } => {
-            let url = config.database.url.as_ref().context("no database is configured: set DATABASE_URL")?;
-            let store = Store::connect(url.expose_secret(), &config.database).await?;
-            println!("{}", dead::put_back(&broker, &store, number).await?);
+        DeadCommand::Show { name } => dead::show(&broker, &name, &mut out).await?,
+        DeadCommand::PutBack { names } => {
+            for line in dead::put_back(&broker, &store(config).await?, &names).await? {
+                writeln!(out, "{line}")?;
+            }
         }
     }
     Ok(())
+}
+
+async fn logs(config: &Config, data: &Path, command: LogCommand) -> anyhow::Result<()> {
+    let store = embedded::open_existing(config, data).await?;
+    match command {
+        LogCommand::AcceptLoss { partition, reason } => {
+            let broker = Broker::new(&config.broker)?;
+            let who = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+            let who = who.unwrap_or_else(|| "somebody without a name".to_owned());
+            println!("{}", log::accept_loss(&broker, &store, partition, (&reason, &who), clock::system()).await?);
+        }
+        LogCommand::Losses => log::losses(&store, &mut std::io::stdout().lock()).await?,
+        LogCommand::Repair { partition } => {
+            let repaired = log::repair(&Broker::new(&config.broker)?, &store, partition).await?;
+            println!("partition {partition}: {repaired}");
+        }
+    }
+    Ok(())
+}
+
+async fn store(config: &Config) -> anyhow::Result<Store> {
+    let url = config.database.url.as_ref().context("no database is configured: set DATABASE_URL")?;
+    Ok(Store::connect(url.expose_secret(), &config.database).await?)
 }
 
 async fn serve(config: &Config, data: &Path) -> anyhow::Result<()> {

@@ -105,6 +105,16 @@ mysql_answers() {
     >/dev/null 2>&1
 }
 
+# Sets `database_client`, with its options, and `server`: the address of DOORBUSTER_TEST_MYSQL_URL without a database.
+find_database_client() {
+  local url=${DOORBUSTER_TEST_MYSQL_URL%/}
+  [[ $url =~ ^mysql://([^:@/]+)(:([^@/]*))?@([^:/]+)(:([0-9]+))?(/.*)?$ ]] || die "cannot read the address of the database: $url"
+  database_client=$(command -v mariadb || command -v mysql) || die "a client is missing: install mariadb-client"
+  database_client="$database_client --no-defaults --protocol=tcp -h ${BASH_REMATCH[4]} -P ${BASH_REMATCH[6]:-3306} -u ${BASH_REMATCH[1]}"
+  [ -z "${BASH_REMATCH[3]}" ] || export MYSQL_PWD=${BASH_REMATCH[3]}
+  server=mysql://${BASH_REMATCH[1]}${BASH_REMATCH[2]}@${BASH_REMATCH[4]}:${BASH_REMATCH[6]:-3306}
+}
+
 start_mysql() {
   local server folder port
   server=$(mysql_server)

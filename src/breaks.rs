@@ -13,6 +13,10 @@ pub(crate) enum Break {
     WindowWithDecrement,
     /// R5: the projection also applies what is older than its position.
     OlderIsSkipped,
+    /// R5: batches are applied in the order of their places in the log.
+    OrderOfNumbers,
+    /// A fence that came back is applied before it is known that nothing older is left in the log.
+    FenceWaits,
     /// The projection's position is set by the new owner instead of by a fence in the log.
     Fence,
     /// A new owner loads without waiting for the projection.
@@ -25,6 +29,8 @@ pub(crate) enum Break {
     LockAtConfirm,
     /// A fence is sent without a look whether the lock is still there.
     LockAtFence,
+    /// A fence does not say what is known to be confirmed before it.
+    KnownAtFence,
     /// An owner appends over another connection than the one that has its lock.
     ConnectionOfTheLock,
     /// An operator's command is carried out whatever version it expects.
@@ -37,6 +43,8 @@ pub(crate) enum Break {
     BringBack,
     /// Orders are archived without a look at the seal of their commodity.
     ArchiveUnsealed,
+    /// A board takes what is of an older epoch than what it shows.
+    OlderBoard,
 }
 
 #[cfg(not(test))]

@@ -173,7 +173,7 @@ pub struct Database {
     pub url: Option<SecretString>,
     /// Connections at most, besides those of loads.
     pub connections_max: u32,
-    /// Partitions loaded at one time, each over a connection of its own.
+    /// Partitions loaded at one time, each over a connection of its own; on SQLite it is always one.
     pub loads_max: u32,
     /// How long to wait for a connection, in milliseconds.
     pub acquire_timeout_ms: u64,
@@ -310,7 +310,7 @@ impl Config {
     }
 
     fn read(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Self, ConfigError> {
-        let wrong = |error: config::ConfigError| ConfigError(error.to_string());
+        let wrong = |error: config::ConfigError| ConfigError(in_one_line(&error));
         let file = match file {
             Some(path) => config::File::from(path).required(true),
             None => config::File::with_name("doorbuster.toml").required(false),
@@ -411,6 +411,23 @@ impl Telemetry {
             return Err(ConfigError("telemetry.traces_ratio must be between 0 and 1".into()));
         }
         Ok(())
+    }
+}
+
+/// What is wrong, without the line of the file that it is in: that may hold a secret.
+fn in_one_line(error: &config::ConfigError) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (first, last) = (lines.next().unwrap_or_default(), lines.next_back());
+    let is_of_a_file = matches!(error, config::ConfigError::FileParse { .. });
+    let file = match error {
+        config::ConfigError::FileParse { uri: Some(uri), .. } => format!(" in {uri}"),
+        _ => String::new(),
+    };
+    match last {
+        // The lines between show the source.
+        Some(last) if is_of_a_file => format!("{first}: {last}{file}"),
+        _ => text,
     }
 }
 

@@ -61,7 +61,7 @@ impl World {
     pub fn batch(&mut self, index: u16, events: Vec<Event>) -> Batch {
         let sequence = &mut self.sequences[usize::from(index)];
         *sequence += 1;
-        Batch { partition: partition(index), epoch: self.epoch, sequence: Sequence(*sequence), events }
+        Batch::new(partition(index), self.epoch, Sequence(*sequence), events)
     }
 
     pub fn events(&mut self, index: u16, count: usize) -> Vec<Event> {

@@ -142,7 +142,7 @@ impl Year {
     fn batch(&mut self, index: u16, events: Vec<Event>) -> Batch {
         let sequence = &mut self.sequences[usize::from(index)];
         *sequence += 1;
-        Batch { partition: partition(index), epoch: epoch(), sequence: Sequence(*sequence), events }
+        Batch::new(partition(index), epoch(), Sequence(*sequence), events)
     }
 
     fn order(&mut self, index: u16, commodity: CommodityId) -> Order {

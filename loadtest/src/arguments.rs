@@ -202,6 +202,9 @@ pub struct ChaosArguments {
     /// on a machine that is so busy that owners change slowly.
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=60_000))]
     pub patience_ms: u32,
+    /// Orders of commodities on sale that the database is filled with before the cluster starts.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=100_000_000))]
+    pub live: u64,
     /// Writes what every buyer was told, and the rows at the end, into this file as JSON lines. They are checked anyway.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! What buyers race for, put on sale through the operators' API. Never touches the database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use doorbuster::domain::{CommodityId, OrderId};
@@ -17,6 +17,9 @@ use crate::tokens::{Mint, now};
 
 /// How long one of these calls may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a commodity may be pending, and the pause between two looks.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// How often a call that was not answered, or answered 503, is tried.
 const ATTEMPTS: u32 = 20;
 
@@ -58,6 +61,11 @@ struct CommodityBody {
 }
 
 #[derive(Deserialize)]
+struct PendingBody {
+    commodity_id: CommodityId,
+}
+
+#[derive(Deserialize)]
 struct StatusBody {
     status: String,
 }
@@ -82,7 +90,7 @@ impl Desk {
     /// Puts a commodity on sale, from an hour ago to a day from now.
     ///
     /// # Errors
-    /// If the server does not answer `201`.
+    /// If the server does not answer `201`, or `202` and has it a while later.
     pub async fn open_sale(&mut self, offer: Offer) -> anyhow::Result<CommodityId> {
         let now = now()?;
         let hour = 3_600_000;
@@ -95,11 +103,30 @@ impl Desk {
         });
         let shape = Shape::post("/admin/v1/commodities", serde_json::to_vec(&body)?.into());
         let response = self.operate(&shape).await?;
-        if response.status != StatusCode::CREATED {
-            bail!("the sale could not be opened: {} {}", response.status, String::from_utf8_lossy(&response.body));
+        match response.status {
+            StatusCode::CREATED => {
+                let commodity: CommodityBody = serde_json::from_slice(&response.body).context("the new commodity has no id")?;
+                Ok(commodity.id)
+            }
+            StatusCode::ACCEPTED => {
+                let pending: PendingBody = serde_json::from_slice(&response.body).context("the pending commodity has no id")?;
+                self.settled(pending.commodity_id).await
+            }
+            _ => bail!("the sale could not be opened: {} {}", response.status, String::from_utf8_lossy(&response.body)),
         }
-        let commodity: CommodityBody = serde_json::from_slice(&response.body).context("the new commodity has no id")?;
-        Ok(commodity.id)
+    }
+
+    /// Asks for a commodity whose listing was pending until it is there.
+    async fn settled(&mut self, commodity: CommodityId) -> anyhow::Result<CommodityId> {
+        let shape = Shape::get(&format!("/admin/v1/commodities/{commodity}"));
+        let (began, mut pause) = (Instant::now(), tokio::time::interval(SETTLE_PAUSE));
+        while began.elapsed() < SETTLE_TIMEOUT {
+            pause.tick().await;
+            if self.operate(&shape).await?.status == StatusCode::OK {
+                return Ok(commodity);
+            }
+        }
+        bail!("commodity {commodity} was pending, and is not there after {} s", SETTLE_TIMEOUT.as_secs())
     }
 
     /// Does something as the operator, whatever comes of it.

@@ -5,11 +5,15 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::CommodityId;
+use crate::domain::{CommodityId, PartitionId, Timestamp};
 use crate::http::problem::{Fault, Problem};
 use crate::http::schema::problems;
 use crate::http::{AppState, Operator, Query};
-use crate::store::{AuditRow, AuditScope};
+use crate::projection::{Position, span};
+use crate::store::{AuditRow, AuditScope, Loss};
+
+/// Losses that are shown, at most.
+const LOSSES_MAX: u32 = 100;
 
 /// The books.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -21,6 +25,29 @@ pub(crate) struct Audit {
     sealed: u64,
     /// Every other commodity, by id.
     items: Vec<AuditItem>,
+    /// What logs have lost and an operator has accepted the loss of, the latest first, at most 100.
+    losses: Vec<AuditLoss>,
+}
+
+/// Batches that a log has lost.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct AuditLoss {
+    #[schema(value_type = u16)]
+    partition: PartitionId,
+    /// Which batches, in words: `batches 4/1 to 4/3`.
+    missing: String,
+    /// Why it was accepted.
+    reason: String,
+    accepted_by: String,
+    accepted_at: Timestamp,
+}
+
+impl From<Loss> for AuditLoss {
+    fn from(loss: Loss) -> Self {
+        let [applied, last] = [loss.applied, loss.missing].map(|(epoch, sequence)| Position { epoch, sequence });
+        let (missing, accepted_at) = (span(applied, last), loss.accepted_at);
+        Self { partition: loss.partition, missing, reason: loss.reason, accepted_by: loss.accepted_by, accepted_at }
+    }
 }
 
 /// The equation of one commodity.
@@ -88,7 +115,8 @@ pub(crate) async fn show(state: web::Data<AppState>, _operator: Operator, mut qu
         tracing::warn!(%error, "an audit could not seal what is over");
     }
     let (balanced, sealed) = (audit.is_balanced(), audit.sealed);
-    Ok(HttpResponse::Ok().json(Audit { balanced, sealed, items: audit.rows.into_iter().map(AuditItem::from).collect() }))
+    let losses = state.store.losses(LOSSES_MAX).await?.into_iter().map(AuditLoss::from).collect();
+    Ok(HttpResponse::Ok().json(Audit { balanced, sealed, items: audit.rows.into_iter().map(AuditItem::from).collect(), losses }))
 }
 
 problems!(AuditProblems: Unavailable);

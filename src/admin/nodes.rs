@@ -119,14 +119,13 @@ problems!(DrainProblems: NodeNotFound, NodeGone, Unavailable);
     responses((status = 200, description = "Every partition", body = Partitions), PartitionsProblems))]
 pub(crate) async fn partitions(state: web::Data<AppState>, _operator: Operator) -> Result<HttpResponse, Problem> {
     let board = state.router.board();
-    let elsewhere = state.cluster.as_ref().map(|cluster| (cluster.neighbours.troubles(), cluster.neighbours.confirmed()));
-    let (troubles, confirmed) = elsewhere.unwrap_or_default();
+    let troubles = state.cluster.as_ref().map(|cluster| cluster.neighbours.troubles()).unwrap_or_default();
     let item = |row: PartitionRow| {
         let (applied_epoch, Sequence(applied_sequence)) = row.applied;
         let served = board.is_fed(row.id);
         // What one node has stopped another may serve by now.
         let trouble = if served { None } else { state.router.trouble_of(row.id).or_else(|| troubles.get(&row.id).copied()) };
-        let owners = state.router.confirmed(row.id).or_else(|| confirmed.get(&row.id).copied());
+        let owners = board.confirmed(row.id).filter(|_| served);
         // Who has lost it without knowing yet speaks of an epoch that is over.
         let log_lag = owners.filter(|(epoch, _)| *epoch == applied_epoch).map(|(_, last)| last.0.saturating_sub(applied_sequence));
         PartitionBody { id: row.id, owner: row.owner, served, trouble, epoch: row.epoch, applied_epoch, applied_sequence, log_lag }

@@ -1,15 +1,12 @@
 //! Dead letters: messages that cannot be decoded, kept with where they came from and why. Nothing is decided here about
 //! what becomes of them, and none is ever thrown away.
 
-use std::time::Duration;
-
+use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{BasicProperties, Channel};
 
 use super::publish::PERSISTENT;
-use super::{Broker, BrokerError, Session};
-use crate::domain::{PartitionId, Timestamp};
+use crate::domain::Timestamp;
 
 const FROM: &str = "x-doorbuster-from";
 const WHY: &str = "x-doorbuster-why";
@@ -91,46 +88,8 @@ fn string(value: &AMQPValue) -> Option<String> {
     }
 }
 
-/// The way into the dead-letter queue, over a connection of its own that is opened when it is needed: a broker that is
-/// blocked stops reading from connections that publish, and the consumer's acknowledgements must go on then.
-pub struct DeadLetters {
-    broker: Broker,
-    name: String,
-    bound: Duration,
-    open: Option<(Session, Channel)>,
-}
-
-impl DeadLetters {
-    /// Opens nothing yet. `name` tells the connection from others in the broker's own tools.
-    #[must_use]
-    pub fn new(broker: Broker, name: String) -> Self {
-        let bound = broker.answer_timeout;
-        Self { broker, name, bound, open: None }
-    }
-
-    /// Puts a message there and waits for the confirm. After an error it may be there or not: doing it again can at worst put it
-    /// there twice.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub async fn bury(&mut self, partition: PartitionId, delivery: &Delivery, why: &str, now: Timestamp) -> Result<(), BrokerError> {
-        let (session, channel) = match self.open.take() {
-            Some(open) if !open.0.lost().is_cancelled() => open,
-            _ => {
-                let session = self.broker.connect(&self.name).await?;
-                let channel = session.confirming_channel().await?;
-                (session, channel)
-            }
-        };
-        let topology = self.broker.topology();
-        let properties = properties(delivery, topology.log(partition), why, now);
-        session.publish(&channel, (topology.exchange(), topology.dead()), properties, &delivery.data, self.bound).await?;
-        self.open = Some((session, channel));
-        Ok(())
-    }
-}
-
-fn properties(delivery: &Delivery, from: ShortString, why: &str, now: Timestamp) -> BasicProperties {
+/// The properties of a message that is buried: its own, with where it was, why it is dead, and since when.
+pub(super) fn properties_of_buried(delivery: &Delivery, from: ShortString, why: &str, now: Timestamp) -> BasicProperties {
     let mut headers: FieldTable = delivery.properties.headers().clone().unwrap_or_default();
     headers.insert(FROM.into(), AMQPValue::LongString(from.as_str().into()));
     headers.insert(WHY.into(), AMQPValue::LongString(LongString::from(why)));

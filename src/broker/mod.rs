@@ -4,8 +4,10 @@
 //! connection that ended stays ended and says so. It never decides what is in a message.
 
 mod dead;
+mod depth;
 mod health;
 mod publish;
+mod publisher;
 mod servers;
 mod session;
 mod subscription;
@@ -15,9 +17,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use dead::{DeadLetter, DeadLetters, Why};
+pub use dead::{DeadLetter, Why};
+pub use depth::Depth;
 pub use health::{Health, HealthCheck};
 pub use publish::PERSISTENT;
+pub use publisher::Publisher;
 pub use session::{Ended, Session};
 pub use subscription::{Messages, Subscription};
 pub use topology::{BATCH_CONTENT_TYPE, Topology};
@@ -42,6 +46,9 @@ pub enum BrokerError {
     /// No connection, or it ended.
     #[error("broker: {0}")]
     Away(String),
+    /// The connection is there, and what was asked on it is not answered in time.
+    #[error("broker: {0}")]
+    Late(String),
     /// It takes no messages: its memory or disk alarm is raised.
     #[error("broker is blocked: {0}")]
     Blocked(String),
@@ -82,10 +89,19 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Away`], with what each server said.
     pub async fn connect(&self, name: &str) -> Result<Session, BrokerError> {
+        self.connect_avoiding(name, None).await
+    }
+
+    /// The same, and the server at that address ([`Session::address`]) is tried after all others.
+    ///
+    /// # Errors
+    /// [`BrokerError::Away`], with what each server said.
+    pub async fn connect_avoiding(&self, name: &str, avoided: Option<&str>) -> Result<Session, BrokerError> {
         let deadline = Instant::now() + self.answer_timeout;
-        let servers = self.servers.beginning_at(rand::random::<u32>() as usize);
+        let mut servers: Vec<_> = self.servers.beginning_at(rand::random::<u32>() as usize).collect();
+        servers.sort_by_key(|server| avoided == Some(servers::address(server).as_str()));
         let (count, mut failures) = (servers.len(), Vec::new());
-        for (index, server) in servers.enumerate() {
+        for (index, server) in servers.into_iter().enumerate() {
             // An even share of what is left: one that is silent takes nothing from the others, one that refuses leaves them its own.
             let bound = deadline.saturating_duration_since(Instant::now()) / (count - index) as u32;
             match Session::open(server, name, bound, self.answer_timeout).await {

@@ -13,12 +13,14 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{BrokerError, servers};
 
-/// Refusals after which a session ends. Each closes a channel by the broker's hand, and the library (4.12) cannot use such a
-/// channel's number again; a connection has 2,047 of them. Whoever expects many refusals asks over a connection of its own.
+/// Refusals after which a session ends, at most: it is less where the broker allows fewer than twice as many channels. Each closes a channel
+/// by the broker's hand, and the library (4.12) cannot use such a channel's number again; a connection has 2,047 of them by default. Whoever
+/// expects many refusals asks over a connection of its own.
 const REFUSALS_MAX: u16 = 1_000;
 
 /// A connection. Dropping it closes it.
@@ -28,6 +30,7 @@ pub struct Session {
     connection: Arc<Connection>,
     end: Arc<End>,
     refusals: AtomicU16,
+    refusals_max: u16,
     answer_timeout: Duration,
     _watch: DropGuard,
 }
@@ -37,15 +40,17 @@ pub struct Session {
 pub enum Ended {
     /// The broker takes no messages (its memory or disk alarm); the connection is still there.
     Blocked(String),
-    /// The connection is gone or not to be used any more.
+    /// The connection is gone.
     Gone(String),
+    /// This process does not use the connection any more, because of what the broker said on it or did not say.
+    GivenUp(String),
 }
 
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Blocked(why) => write!(f, "the broker is blocked: {why}"),
-            Self::Gone(why) => f.write_str(why),
+            Self::Gone(why) | Self::GivenUp(why) => f.write_str(why),
         }
     }
 }
@@ -68,16 +73,21 @@ impl End {
 }
 
 impl Session {
-    /// Within a bound.
+    /// Within a bound, all of it.
     pub(super) async fn open(server: &AMQPUri, name: &str, bound: Duration, answer_timeout: Duration) -> Result<Self, BrokerError> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let mut uri = server.clone();
         uri.query.connection_timeout.get_or_insert(bound.as_millis() as u64);
         let address = servers::address(server);
+        let deadline = Instant::now() + bound;
         let connection = bounded(bound, Connection::connect_uri(uri, properties)).await?;
         // Before anything else is done with the connection: what happens while nobody listens is not told later.
         let events = connection.events_listener();
-        let sentinel = bounded(answer_timeout, sentinel(&connection)).await?;
+        let sentinel = bounded(deadline.saturating_duration_since(Instant::now()), sentinel(&connection)).await?;
+        let refusals_max = match connection.configuration().channel_max() {
+            0 => REFUSALS_MAX,
+            channels => (channels / 2).clamp(1, REFUSALS_MAX),
+        };
         let end = Arc::new(End::default());
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(watch(events, sentinel, Arc::clone(&end))));
@@ -89,6 +99,7 @@ impl Session {
             connection: Arc::new(connection),
             end,
             refusals: AtomicU16::new(0),
+            refusals_max,
             answer_timeout,
             _watch: stop.drop_guard(),
         })
@@ -135,7 +146,7 @@ impl Session {
             why = self.ended() => return Err(why.into()),
         };
         if let Err(BrokerError::Locked | BrokerError::Missing(_) | BrokerError::Refused(_)) = &answer
-            && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS_MAX
+            && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= self.refusals_max
         {
             self.end("so many channels were refused that a new connection is needed");
         }
@@ -155,7 +166,7 @@ impl Session {
             biased;
             answer = answer => answer,
             why = self.ended() => Err(why.into()),
-            why = given_up => Err(BrokerError::Away(why)),
+            why = given_up => Err(BrokerError::Late(why)),
         }
     }
 
@@ -166,7 +177,13 @@ impl Session {
 
     /// Ends the session: nothing that was sent through it and is not confirmed yet will be believed any more.
     pub fn end(&self, why: &str) {
-        self.end.set(Ended::Gone(why.to_owned()));
+        self.end.set(Ended::GivenUp(why.to_owned()));
+    }
+
+    /// The same, because of what the library or the broker said: if the connection is gone, that is why.
+    pub fn end_after(&self, error: &BrokerError) {
+        let why = error.to_string();
+        self.end.set(if matches!(error, BrokerError::Away(_)) { Ended::Gone(why) } else { Ended::GivenUp(why) });
     }
 
     /// Cancelled when the session has ended.
@@ -197,7 +214,7 @@ impl Session {
         let is_over = self.end.unblocked.is_cancelled() || self.end.gone.is_cancelled();
         match self.over() {
             Some(Ended::Blocked(why)) if !is_over => Some(why),
-            Some(Ended::Blocked(_) | Ended::Gone(_)) | None => None,
+            Some(Ended::Blocked(_) | Ended::Gone(_) | Ended::GivenUp(_)) | None => None,
         }
     }
 
@@ -233,7 +250,7 @@ impl From<Ended> for BrokerError {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Blocked(why) => Self::Blocked(why),
-            Ended::Gone(why) => Self::Away(why),
+            Ended::Gone(why) | Ended::GivenUp(why) => Self::Away(why),
         }
     }
 }

@@ -1,12 +1,13 @@
-//! One queue's messages, in order, on a channel of their own. Giving it up puts everything that is not acknowledged back, in order.
+//! One queue's messages on a channel of their own. Giving it up puts everything that is not acknowledged back, behind what was given
+//! back before and before what was never sent.
 //!
-//! It never cancels and never gives back a single message. Both would break the order of a log: while a cancelled consumer still
-//! holds messages the broker gives the ones behind them to the next consumer, and what is given back alone may come
-//! after others. A batch that comes after a fence it was written before would be skipped: a sale lost without a word.
+//! It never cancels: while a cancelled consumer still holds messages, the broker gives the ones behind them to the next consumer, who
+//! would take it that nothing older is left. A batch that comes after a fence it was written before would be skipped: a sale lost
+//! without a word.
 
 use std::mem::ManuallyDrop;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -25,7 +26,7 @@ pub struct Subscription {
 pub struct Messages(Consumer);
 
 impl Subscription {
-    /// Subscribes to a queue; at most `prefetch` messages are under way (0: as many as there are).
+    /// Subscribes to a queue; at most `prefetch` messages are under way; 1 or more.
     ///
     /// # Errors
     /// [`BrokerError`].
@@ -44,12 +45,26 @@ impl Subscription {
         Ok((Self { channel, consumer: ManuallyDrop::new(consumer.clone()) }, Messages(consumer)))
     }
 
-    /// Acknowledges everything up to that tag.
+    /// Acknowledges that tag, or with `multiple` everything up to it, at once.
     ///
     /// # Errors
     /// [`BrokerError`].
-    pub async fn acknowledge(&self, session: &Session, tag: u64) -> Result<(), BrokerError> {
-        session.answer(self.channel.basic_ack(tag, BasicAckOptions { multiple: true })).await
+    pub async fn acknowledge(&self, session: &Session, tag: u64, multiple: bool) -> Result<(), BrokerError> {
+        session.answer(self.channel.basic_ack(tag, BasicAckOptions { multiple })).await
+    }
+
+    /// Whether all that is in the queue is here, and [`Messages`] has it.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn has_all(&self, session: &Session) -> Result<bool, BrokerError> {
+        let depth = session.depth(&self.channel, self.consumer.queue()).await?;
+        if depth.ready > 0 || depth.readers > 1 {
+            return Ok(false);
+        }
+        // What was on its way to this channel when that was counted comes before a second answer on it.
+        session.depth(&self.channel, self.consumer.queue()).await?;
+        Ok(true)
     }
 
     /// Gives it up: the channel first, so that there is nothing left to cancel.
@@ -64,6 +79,11 @@ impl Subscription {
 impl Messages {
     pub(super) const fn of(consumer: Consumer) -> Self {
         Self(consumer)
+    }
+
+    /// The next of those that are here already; none also when there will be no more.
+    pub fn ready(&mut self) -> Option<Delivery> {
+        self.0.next().now_or_never().flatten().and_then(Result::ok)
     }
 
     /// The next message, or why there are no more.

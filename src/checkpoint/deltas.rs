@@ -11,7 +11,8 @@ use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 use crate::event::{self, Batch, Event, LogVersion, Unwritable};
 
-/// What of these batches a claim needs, as it lies in the tables: each behind its length, in the newest form of the log.
+/// What of these batches a claim needs, as it lies in the tables: each behind its length, in version 2 of the log's form: what later
+/// versions say of a batch no claim needs.
 ///
 /// # Errors
 /// [`Unwritable`] for what an older form could hold and no engine writes: an order of another partition, the placing of one in another
@@ -23,7 +24,7 @@ pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<
         if events.is_empty() {
             continue;
         }
-        let bytes = event::encode(&Batch { events, ..*batch }, LogVersion::NEWEST)?;
+        let bytes = event::encode(&Batch::new(batch.partition, batch.epoch, batch.sequence, events), LogVersion::V2)?;
         let length = u32::try_from(bytes.len()).expect("a batch is bounded");
         delta.extend_from_slice(&length.to_le_bytes());
         delta.extend_from_slice(&bytes);
@@ -160,8 +161,11 @@ impl Checkpoint {
                 return Err(Unreadable(format!("the key of order {order} was forgotten, as version 1 has it")));
             }
             Event::Closed { commodity, .. } | Event::Removed { commodity, .. } => {
-                let recalled = std::mem::take(&mut self.since(commodity).recalled);
-                self.since.insert(commodity, Since { is_over: true, recalled, ..Since::default() });
+                let mut before = std::mem::take(self.since(commodity));
+                // What was refunded before that is not needed any more, and its row may be in the archive.
+                let is_due = |id: &OrderId| before.moved.get(id).is_none_or(|(to, _)| *to == OrderStatus::RefundDue);
+                before.recalled.retain(is_due);
+                self.since.insert(commodity, Since { is_over: true, recalled: before.recalled, ..Since::default() });
             }
             Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }

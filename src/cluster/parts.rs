@@ -141,7 +141,7 @@ impl Parts {
             return Err(StartError::Partitions { schema, configured });
         }
         let me = Me { id, instance: rand::random(), address, log_version: config.release.log_version() };
-        let board = Arc::new(Board::default());
+        let board = Arc::new(Board::new(store.partitions()));
         let tracer = Tracer::start(&config.telemetry, role, me.id.as_str())?;
         let mut local = Local::new(me.id.clone(), me.instance, store.partitions(), credential, Arc::clone(&board));
         local.tracer = tracer.clone();

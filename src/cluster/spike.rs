@@ -53,6 +53,8 @@ impl SpikeNode {
         let interval = Duration::from_millis(config.node.heartbeat_interval_ms);
         join(&parts.store, &parts.me, address, &parts.local, clock::system, interval).await?;
         let ownership = Arc::new(ClusterOwnership::start(config, parts.store.clone(), clock::system)?);
+        let board = Arc::clone(&parts.local.board);
+        ownership.confirmed().ask_too(move |partition| board.confirmed(partition));
         let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| unable(&bound.into(), INTERNAL_LISTEN, cause))?;
         let internal = Served::of(bound, internal);
         let membership = parts.membership(config);

@@ -19,8 +19,8 @@ const FILE: &str = "_FILE";
 /// The settings that end so by themselves: their value is a file's name.
 const NAMES_OF_FILES: [&str; 1] = ["DOORBUSTER__AUTH__JWT_PUBLIC_KEY_FILE"];
 
-/// The setting that is made by being empty: it switches traces off that a platform's own variables switch on. Any other is not made.
-const MAY_BE_EMPTY: &str = "DOORBUSTER__TELEMETRY__TRACES_ENDPOINT";
+/// The one setting that can be set to nothing: so a usual variable of its own is overruled.
+const NOTHING_COUNTS: &str = "DOORBUSTER__TELEMETRY__TRACES_ENDPOINT";
 
 /// The largest file that a setting is read from, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -35,7 +35,7 @@ struct Given<'a> {
 }
 
 /// The settings in an environment by their own names, without white space around them. A usual name wins over the other one; an empty
-/// variable makes none.
+/// variable counts as none.
 ///
 /// # Errors
 /// [`ConfigError`] for a file that cannot be read, and for a setting that is given by a file and in another way too.
@@ -44,9 +44,15 @@ pub(super) fn settings(environment: &HashMap<String, String>) -> Result<HashMap<
     for given in environment.iter().filter_map(|(variable, text)| Given::of(variable, text)) {
         by_setting.entry(given.setting.clone()).or_default().push(given);
     }
-    let values = by_setting.into_iter().map(|(setting, given)| Ok((setting, value(given)?)));
-    let is_made = |setting: &String, value: &String| !value.is_empty() || setting == MAY_BE_EMPTY;
-    values.filter(|made| made.as_ref().map_or(true, |(setting, value)| is_made(setting, value))).collect()
+    let mut settings = HashMap::new();
+    for (setting, given) in by_setting {
+        let text = value(given)?;
+        // An empty variable is a setting that is not made: it must not hide what a file says.
+        if !text.is_empty() || setting == NOTHING_COUNTS {
+            settings.insert(setting, text);
+        }
+    }
+    Ok(settings)
 }
 
 impl<'a> Given<'a> {
@@ -120,7 +126,7 @@ mod tests {
         assert_eq!(found(&[("DATABASE_URL", "sqlite:a\n"), other]).unwrap(), [pair("DOORBUSTER__DATABASE__URL", "sqlite:a")]);
         assert_eq!(found(&[("DATABASE_URL", ""), other]).unwrap(), [pair("DOORBUSTER__DATABASE__URL", "sqlite:b")]);
         assert_eq!(found(&[("AMQP_URL", ""), ("DOORBUSTER__HTTP__WORKERS", " \n")]).unwrap(), []);
-        assert_eq!(found(&[(MAY_BE_EMPTY, "")]).unwrap(), [pair(MAY_BE_EMPTY, "")]);
+        assert_eq!(found(&[(NOTHING_COUNTS, "")]).unwrap(), [pair(NOTHING_COUNTS, "")]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl FromStr for Origin {
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte));
         let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte));
-        if !is_scheme || !is_host {
+        if !is_scheme || !is_host || text.parse::<actix_web::http::Uri>().is_err() {
             return Err(WRONG);
         }
         // A browser leaves out the port that goes without saying.

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::Channel;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 use metrics::{Gauge, gauge};
 
 use crate::broker::{BrokerError, Session, Topology};
@@ -34,16 +31,9 @@ pub(super) async fn watch(session: Arc<Session>, topology: Topology, partitions:
 async fn look(session: &Session, topology: &Topology, partitions: Partitions, depths: &[Gauge], dead: &Gauge) -> Result<(), BrokerError> {
     let channel = session.channel().await?;
     for (partition, depth) in partitions.iter().zip(depths) {
-        depth.set(f64::from(messages(session, &channel, topology.log(partition)).await?));
+        depth.set(f64::from(session.depth(&channel, topology.log(partition)).await?.ready));
     }
-    dead.set(f64::from(messages(session, &channel, topology.dead()).await?));
+    dead.set(f64::from(session.depth(&channel, topology.dead()).await?.ready));
     session.close(channel).await;
     Ok(())
-}
-
-/// Messages that are ready; those on their way to a consumer do not count.
-async fn messages(session: &Session, channel: &Channel, queue: lapin::types::ShortString) -> Result<u32, BrokerError> {
-    let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
-    let queue = session.answer(channel.queue_declare(queue, options, FieldTable::default())).await?;
-    Ok(queue.message_count())
 }

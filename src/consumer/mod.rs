@@ -2,7 +2,8 @@
 //! its commit.
 //!
 //! It never acknowledges what is not committed or buried in the dead-letter queue, never goes on behind a batch it
-//! could not apply, and never decides anything about stock. A redelivery changes nothing: the projection skips what it has.
+//! could not apply, and never decides anything about stock. A redelivery changes nothing: the projection skips what it has. Nor does
+//! the order in which a log stands: each lane puts in order what it is sent.
 
 mod http;
 mod lag;
@@ -10,7 +11,9 @@ mod lane;
 mod meters;
 mod pump;
 mod round;
+mod search;
 mod status;
+mod tags;
 mod traces;
 
 use std::net::TcpListener;
@@ -24,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use status::{Health, Status};
 
-use crate::broker::{Broker, BrokerError, DeadLetters};
+use crate::broker::{Broker, BrokerError, Publisher};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::event::LogVersion;
@@ -170,10 +173,10 @@ impl Consumer {
 
     /// Consumes until `stop`. It outlives the loss of the broker and of the database.
     pub async fn run(self, stop: CancellationToken) {
-        let mut dead = DeadLetters::new(self.broker.clone(), format!("{} (dead letters)", self.name));
+        let mut publisher = Publisher::new(self.broker.clone(), format!("{} (dead letters)", self.name));
         let mut delays = self.delays.build();
         while !stop.is_cancelled() {
-            let why = match self.session(&mut dead, &stop).await {
+            let why = match self.session(&mut publisher, &stop).await {
                 Ok(()) => {
                     delays = self.delays.build();
                     continue;
@@ -190,7 +193,7 @@ impl Consumer {
     }
 
     /// One connection, from its opening to its end, or to `stop`.
-    async fn session(&self, dead: &mut DeadLetters, stop: &CancellationToken) -> Result<(), BrokerError> {
+    async fn session(&self, publisher: &mut Publisher, stop: &CancellationToken) -> Result<(), BrokerError> {
         let session = Arc::new(self.broker.connect(&self.name).await?);
         let consumed = match self.broker.topology().declare(&session, self.store.partitions()).await {
             Ok(()) => {
@@ -198,7 +201,7 @@ impl Consumer {
                 self.status.broker(None);
                 let lag = lag::watch(Arc::clone(&session), self.broker.topology().clone(), self.store.partitions());
                 let _lag = AbortOnDropHandle::new(tokio::spawn(lag));
-                Pump::new(self, &session, dead).run(stop).await
+                Pump::new(self, &session, publisher).run(stop).await
             }
             Err(error) => Err(error),
         };

@@ -7,7 +7,7 @@ use crate::event::Batch;
 use crate::projection::Outcome;
 use crate::trace::Span;
 
-/// Deliveries that came together, in the order they came.
+/// Batches of any partitions, those of one partition in the order in which they are to be applied.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) batches: Vec<Batch>,
@@ -18,8 +18,11 @@ pub(super) struct Round {
     pub(super) halts: BTreeMap<PartitionId, Halt>,
     /// The traces of orders in the batches: each with its batch's place in `batches`.
     pub(super) spans: Vec<(usize, Span)>,
-    deliveries: BTreeMap<(PartitionId, u64), Vec<Taken>>,
+    deliveries: BTreeMap<Subscribed, Vec<Taken>>,
 }
+
+/// A subscription: of which partition, and the how-manieth.
+pub(super) type Subscribed = (PartitionId, u64);
 
 /// Why a subscription is given up.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,24 +39,16 @@ struct Taken {
     batch: Option<usize>,
 }
 
-/// Everything up to that tag of that subscription is done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Acknowledgement {
-    pub(super) partition: PartitionId,
-    pub(super) generation: u64,
-    pub(super) tag: u64,
-}
-
 impl Round {
-    pub(super) fn batch(&mut self, partition: PartitionId, generation: u64, tag: u64, batch: Batch) {
+    pub(super) fn batch(&mut self, subscribed: Subscribed, tag: u64, batch: Batch) {
         self.events += batch.events.len();
         let taken = Taken { tag, batch: Some(self.batches.len()) };
         self.batches.push(batch);
-        self.deliveries.entry((partition, generation)).or_default().push(taken);
+        self.deliveries.entry(subscribed).or_default().push(taken);
     }
 
-    pub(super) fn buried(&mut self, partition: PartitionId, generation: u64, tag: u64) {
-        self.deliveries.entry((partition, generation)).or_default().push(Taken { tag, batch: None });
+    pub(super) fn buried(&mut self, subscribed: Subscribed, tag: u64) {
+        self.deliveries.entry(subscribed).or_default().push(Taken { tag, batch: None });
     }
 
     pub(super) fn sent_at(&mut self, at: Timestamp) {
@@ -65,16 +60,12 @@ impl Round {
         self.events + self.batches.len()
     }
 
-    /// What may be acknowledged, given what became of the batches: in each subscription, all before the first that stopped it.
-    pub(super) fn acknowledgements(&self, outcomes: &[Outcome]) -> Vec<Acknowledgement> {
-        let done = |taken: &&Taken| taken.batch.is_none_or(|index| outcomes.get(index).is_some_and(|outcome| *outcome != Outcome::Stopped));
-        let last = |taken: &[Taken]| taken.iter().take_while(done).last().map(|taken| taken.tag);
-        self.deliveries
-            .iter()
-            .filter_map(|((partition, generation), taken)| {
-                Some(Acknowledgement { partition: *partition, generation: *generation, tag: last(taken)? })
-            })
-            .collect()
+    /// The tags that are done with, given what became of the batches.
+    pub(super) fn done(&self, outcomes: &[Outcome]) -> Vec<(Subscribed, Vec<u64>)> {
+        let is_done =
+            |taken: &&Taken| taken.batch.is_none_or(|index| outcomes.get(index).is_some_and(|outcome| *outcome != Outcome::Stopped));
+        let tags = |taken: &[Taken]| taken.iter().filter(is_done).map(|taken| taken.tag).collect::<Vec<_>>();
+        self.deliveries.iter().map(|(subscribed, taken)| (*subscribed, tags(taken))).filter(|(_, tags)| !tags.is_empty()).collect()
     }
 }
 
@@ -88,37 +79,36 @@ mod tests {
     }
 
     fn batch(index: u16, sequence: u64) -> Batch {
-        Batch { partition: partition(index), epoch: Epoch::default(), sequence: Sequence(sequence), events: Vec::new() }
+        Batch::new(partition(index), Epoch::default(), Sequence(sequence), Vec::new())
     }
 
-    fn tags(round: &Round, outcomes: &[Outcome]) -> Vec<(u16, u64)> {
-        round.acknowledgements(outcomes).iter().map(|ack| (ack.partition.get(), ack.tag)).collect()
+    fn tags(round: &Round, outcomes: &[Outcome]) -> Vec<(u16, Vec<u64>)> {
+        round.done(outcomes).into_iter().map(|((partition, _), tags)| (partition.get(), tags)).collect()
     }
 
     #[test]
-    fn each_subscription_is_acknowledged_up_to_the_batch_that_stopped_it() {
+    fn what_stopped_a_partition_and_what_is_behind_it_stays_in_the_log() {
         let mut round = Round::default();
         for (index, tag) in [(1, 7), (2, 3), (1, 8), (2, 4), (1, 9)] {
-            round.batch(partition(index), 1, tag, batch(index, tag));
+            round.batch((partition(index), 1), tag, batch(index, tag));
         }
         let outcomes = [Outcome::Skipped, Outcome::Stopped, Outcome::Applied, Outcome::Stopped, Outcome::Stopped];
-        assert_eq!(tags(&round, &outcomes), [(1, 8)]);
+        assert_eq!(tags(&round, &outcomes), [(1, vec![7, 8])]);
     }
 
     #[test]
-    fn a_buried_delivery_is_acknowledged_with_its_neighbours_and_not_before_them() {
+    fn what_is_buried_is_done_with_whatever_becomes_of_the_others() {
         let mut round = Round::default();
-        round.batch(partition(1), 1, 1, batch(1, 1));
-        round.buried(partition(1), 1, 2);
-        round.buried(partition(2), 1, 5);
-        assert_eq!(tags(&round, &[Outcome::Applied]), [(1, 2), (2, 5)]);
-        assert_eq!(tags(&round, &[Outcome::Stopped]), [(2, 5)]);
+        round.batch((partition(1), 1), 1, batch(1, 1));
+        round.buried((partition(1), 1), 2);
+        assert_eq!(tags(&round, &[Outcome::Applied]), [(1, vec![1, 2])]);
+        assert_eq!(tags(&round, &[Outcome::Stopped]), [(1, vec![2])]);
     }
 
     #[test]
     fn a_batch_whose_fate_is_not_known_is_not_acknowledged() {
         let mut round = Round::default();
-        round.batch(partition(1), 1, 1, batch(1, 1));
+        round.batch((partition(1), 1), 1, batch(1, 1));
         assert_eq!(tags(&round, &[]), []);
     }
 }

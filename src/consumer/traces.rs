@@ -6,16 +6,20 @@ use super::round::Round;
 use crate::event::Batch;
 use crate::log::traceparents;
 use crate::projection::{Outcome, Report};
-use crate::trace::{BATCH, Step, Tracer};
+use crate::trace::{BATCH, Context, Step, Tracer};
+
+/// The traces of orders in a batch, from the headers of its message.
+pub(super) fn contexts(tracer: &Tracer, delivery: &Delivery) -> Vec<Context> {
+    match delivery.properties.headers() {
+        Some(headers) if tracer.is_on() => traceparents::read(headers),
+        _ => Vec::new(),
+    }
+}
 
 /// Begins the spans of the batch that goes into the round next.
-pub(super) fn begin(tracer: &Tracer, delivery: &Delivery, batch: &Batch, round: &mut Round) {
-    if !tracer.is_on() {
-        return;
-    }
-    let Some(headers) = delivery.properties.headers() else { return };
+pub(super) fn begin(tracer: &Tracer, contexts: &[Context], batch: &Batch, round: &mut Round) {
     let index = round.batches.len();
-    for trace in traceparents::read(headers).into_iter().filter_map(|context| tracer.follow(context)) {
+    for trace in contexts.iter().filter_map(|context| tracer.follow(*context)) {
         let mut span = trace.begin(Step::Project);
         span.note_shown(BATCH, batch.name());
         round.spans.push((index, span));

@@ -212,11 +212,41 @@ impl Sequence {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The sequence before this one; the fence has none before it.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 impl std::fmt::Display for Sequence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The system a batch belongs to: a database with all that work on it. 128 bits that are drawn when its schema is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SystemId([u8; 16]);
+
+impl SystemId {
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl std::fmt::Display for SystemId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -332,6 +362,11 @@ mod tests {
         let at = Timestamp::from_millis(0x0123_4567_89AB).unwrap();
         let id = OrderId::new(at, PartitionId(0xABC), Epoch(0x155_5555), 0x1_2345_6789);
         assert_eq!(id.to_string(), "01234567-89ab-8abc-9555-555123456789");
+    }
+
+    #[test]
+    fn a_system_is_shown_as_its_bytes() {
+        assert_eq!(SystemId::from_bytes([0x0A; 16]).to_string(), "0a".repeat(16));
     }
 
     #[test]

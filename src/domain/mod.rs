@@ -12,7 +12,7 @@ mod reach;
 mod terms;
 mod time;
 
-pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, UserId};
+pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, SystemId, UserId};
 pub use money::{Currency, Price};
 pub use node::NodeId;
 pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};

@@ -126,9 +126,9 @@ impl App {
         // Whatever ends this start early also ends the tasks it has begun.
         let began = stop.clone().drop_guard();
         let ownership = Arc::new(EmbeddedOwnership::start(store.clone(), config.node.id.clone(), &config.partition, clock::system));
-        let board = Arc::new(Board::default());
         let settings = partition::Settings::from(&config.partition);
         let partitions = store.partitions();
+        let board = Arc::new(Board::new(partitions));
         let runners: Vec<Runner> = partitions
             .iter()
             .map(|id| partition::spawn(id, settings, ownership.clone(), Arc::clone(&board), clock::system, stop.clone()))
@@ -190,7 +190,7 @@ impl App {
 
     /// Prints where to look.
     pub fn welcome(&self) {
-        let banner = welcome::banner(self.address, self.data.path(), self.demo, &self.router.board().all());
+        let banner = welcome::banner(self.address, self.data.path(), self.demo, self.router.board());
         // Whether anybody reads it or not: a sale does not end because of a closed pipe.
         drop(writeln!(std::io::stdout(), "{banner}"));
     }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::demo::{self, Demo};
-use crate::partition::Listing;
+use crate::partition::{Board, Listing};
 
 /// The page of text: where to look, and one line that buys.
-pub(super) fn banner(address: SocketAddr, data: &Path, demo: Demo, commodities: &[Listing]) -> String {
+pub(super) fn banner(address: SocketAddr, data: &Path, demo: Demo, board: &Board) -> String {
     let data = data.display();
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
@@ -21,15 +21,18 @@ pub(super) fn banner(address: SocketAddr, data: &Path, demo: Demo, commodities: 
     if demo.has_accounts {
         line("accounts", format!("{data}/{} (demo-admin, demo-buyer)", demo::ACCOUNTS_FILE));
     }
-    for listing in commodities.iter().take(5) {
+    let mut commodities = board.walk(None);
+    let first: Vec<Listing> = commodities.by_ref().take(5).collect();
+    for listing in &first {
         let stock = listing.stock;
         line("on sale", format!("{} · {} · {} of {} available", listing.id, listing.terms.name, stock.available.get(), stock.total.get()));
     }
-    if commodities.len() > 5 {
-        line("", format!("... and {} more", commodities.len() - 5));
+    let more = commodities.count();
+    if more > 0 {
+        line("", format!("... and {more} more"));
     }
     let title = if demo.made_now { "Doorbuster is up, with a demo sale" } else { "Doorbuster is up" };
-    let buy = match (demo.has_accounts, commodities.first()) {
+    let buy = match (demo.has_accounts, first.first()) {
         (true, Some(listing)) => buy_line(address, Path::new(&data.to_string()), listing),
         _ => String::new(),
     };

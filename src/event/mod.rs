@@ -7,13 +7,14 @@
 mod tests;
 mod v1;
 mod v2;
+mod v3;
 mod wire;
 
 pub use wire::{DecodeError, LogVersion, Unwritable, decode, decode_up_to, encode};
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Quantity, RequestFingerprint, Sequence, Terms,
-    Timestamp, Units, UserId,
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Quantity, RequestFingerprint, Sequence,
+    SystemId, Terms, Timestamp, Units, UserId,
 };
 
 /// One entry of a partition's log: what one append makes durable, whole or not at all.
@@ -25,15 +26,45 @@ pub struct Batch {
     pub epoch: Epoch,
     /// Its place in that epoch: 0 for the fence, then 1, 2, 3 ... without gaps.
     pub sequence: Sequence,
+    /// The system it belongs to; whoever appends it says so. None in what versions 1 and 2 wrote.
+    pub system: Option<SystemId>,
+    /// Of a fence: the last batch before it that was known to be confirmed when it was written, and its epoch. None where nothing was
+    /// known, and in what versions 1 and 2 wrote.
+    pub known: Option<(Epoch, Sequence)>,
     /// The facts, in the order they were decided. Empty for the fence and for nothing else.
     pub events: Vec<Event>,
 }
 
 impl Batch {
+    /// A batch as its owner writes it.
+    #[must_use]
+    pub const fn new(partition: PartitionId, epoch: Epoch, sequence: Sequence, events: Vec<Event>) -> Self {
+        Self { partition, epoch, sequence, system: None, known: None, events }
+    }
+
     /// The first batch of an epoch: from here on what older epochs wrote does not count.
     #[must_use]
     pub const fn fence(partition: PartitionId, epoch: Epoch) -> Self {
-        Self { partition, epoch, sequence: Sequence::FENCE, events: Vec::new() }
+        Self::new(partition, epoch, Sequence::FENCE, Vec::new())
+    }
+
+    /// A fence that says which batch before it is known to be confirmed.
+    #[must_use]
+    pub fn knowing(self, known: Option<(Epoch, Sequence)>) -> Self {
+        Self { known, ..self }
+    }
+
+    /// The same batch, as one of that system.
+    #[must_use]
+    pub fn of_system(self, system: SystemId) -> Self {
+        Self { system: Some(system), ..self }
+    }
+
+    /// Says nothing, and is skipped by every release, because no epoch is as old. Whoever looks through a log writes one to its end, and
+    /// has seen the log when it comes.
+    #[must_use]
+    pub fn marker(partition: PartitionId) -> Self {
+        Self::fence(partition, Epoch::default())
     }
 
     /// What it is called wherever it is spoken of: its partition, epoch and sequence.

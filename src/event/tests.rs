@@ -100,12 +100,12 @@ fn golden_events(version: LogVersion) -> Vec<(&'static str, Vec<Event>)> {
         Event::KeyForgotten { order: order_id(OrderId::NUMBER_MAX) },
     ];
     // Version 2 leaves out what a request without a key asked for.
-    if let (LogVersion::V2, Event::Placed { fingerprint, .. }) = (version, &mut all[9]) {
+    if let (LogVersion::V2 | LogVersion::V3, Event::Placed { fingerprint, .. }) = (version, &mut all[9]) {
         *fingerprint = RequestFingerprint(0);
     }
     match version {
         LogVersion::V1 => all.extend(moves(None)),
-        LogVersion::V2 => {
+        LogVersion::V2 | LogVersion::V3 => {
             let before = OrderId::new(at(1_795_599_000_000), partition(13), epoch(3), 77);
             all.extend(moves(UserId::new(4_711).ok()));
             all.extend(moves(None).pop());
@@ -159,33 +159,57 @@ fn golden_bytes(name: &str, version: LogVersion) -> Vec<u8> {
         ("moved", LogVersion::V2) => include_str!("golden/moved.v2.hex"),
         ("key_forgotten", LogVersion::V2) => include_str!("golden/key_forgotten.v2.hex"),
         ("closed", LogVersion::V2) => include_str!("golden/closed.v2.hex"),
+        ("fence", LogVersion::V3) => include_str!("golden/fence.v3.hex"),
+        ("fence_knowing", LogVersion::V3) => include_str!("golden/fence_knowing.v3.hex"),
+        ("listed", LogVersion::V3) => include_str!("golden/listed.v3.hex"),
+        ("changed", LogVersion::V3) => include_str!("golden/changed.v3.hex"),
+        ("restocked", LogVersion::V3) => include_str!("golden/restocked.v3.hex"),
+        ("paused", LogVersion::V3) => include_str!("golden/paused.v3.hex"),
+        ("ended", LogVersion::V3) => include_str!("golden/ended.v3.hex"),
+        ("removed", LogVersion::V3) => include_str!("golden/removed.v3.hex"),
+        ("placed", LogVersion::V3) => include_str!("golden/placed.v3.hex"),
+        ("moved", LogVersion::V3) => include_str!("golden/moved.v3.hex"),
+        ("key_forgotten", LogVersion::V3) => include_str!("golden/key_forgotten.v3.hex"),
+        ("closed", LogVersion::V3) => include_str!("golden/closed.v3.hex"),
         (other, _) => panic!("no golden file for {other} in version {version}"),
     };
     let digits: String = text.split_whitespace().collect();
     (0..digits.len()).step_by(2).map(|index| u8::from_str_radix(&digits[index..index + 2], 16).unwrap()).collect()
 }
 
+/// A batch as that version says it.
+fn in_version(batch: Batch, version: LogVersion) -> Batch {
+    match version {
+        LogVersion::V1 | LogVersion::V2 => batch,
+        LogVersion::V3 => batch.of_system(SystemId::from_bytes(*b"one of 2^128 ids")),
+    }
+}
+
 /// A batch that the version can hold with the events of [`golden_events`]: in version 2 a batch's orders are of its partition.
 fn batch_of(events: Vec<Event>, version: LogVersion) -> Batch {
     let (partition, epoch) = match version {
         LogVersion::V1 => (partition(4095), Epoch::MAX),
-        LogVersion::V2 => (partition(13), epoch(5)),
+        LogVersion::V2 | LogVersion::V3 => (partition(13), epoch(5)),
     };
-    Batch { partition, epoch, sequence: Sequence(u64::MAX), events }
+    in_version(Batch::new(partition, epoch, Sequence(u64::MAX), events), version)
 }
 
 /// Every golden batch of every version by name.
 fn golden_batches() -> Vec<(&'static str, LogVersion, Batch)> {
     let mut batches = Vec::new();
     for version in VERSIONS {
-        batches.push(("fence", version, Batch::fence(partition(4095), Epoch::MAX)));
+        let fence = in_version(Batch::fence(partition(4095), Epoch::MAX), version);
+        batches.push(("fence", version, fence.clone()));
+        if version == LogVersion::V3 {
+            batches.push(("fence_knowing", version, fence.knowing(Some((epoch(300), Sequence(1 << 40))))));
+        }
         let of = |(name, events)| (name, version, batch_of(events, version));
         batches.extend(golden_events(version).into_iter().map(of));
     }
     batches
 }
 
-const VERSIONS: [LogVersion; 2] = [LogVersion::V1, LogVersion::V2];
+const VERSIONS: [LogVersion; 3] = [LogVersion::V1, LogVersion::V2, LogVersion::V3];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.chunks(40).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect()
@@ -210,8 +234,8 @@ fn what_any_version_wrote_is_read_back() {
 fn a_newer_version_is_kept_for_a_newer_release() {
     for (name, version, _) in golden_batches() {
         let mut bytes = golden_bytes(name, version);
-        bytes[2] = 3;
-        assert_eq!(decode(&bytes), Err(DecodeError::Newer { version: 3, newest: LogVersion::V2 }));
+        bytes[2] = 4;
+        assert_eq!(decode(&bytes), Err(DecodeError::Newer { version: 4, newest: LogVersion::V3 }));
     }
     let error = decode(b"DB\xFF").unwrap_err();
     assert_eq!(error, DecodeError::Newer { version: 255, newest: LogVersion::NEWEST });
@@ -223,7 +247,7 @@ fn a_process_held_to_version_1_keeps_what_is_of_version_2() {
     for (name, version, batch) in golden_batches() {
         let expected = match version {
             LogVersion::V1 => Ok(batch),
-            LogVersion::V2 => Err(DecodeError::Newer { version: 2, newest: LogVersion::V1 }),
+            newer => Err(DecodeError::Newer { version: newer.get(), newest: LogVersion::V1 }),
         };
         assert_eq!(decode_up_to(&golden_bytes(name, version), LogVersion::V1), expected, "{name}.v{version}.hex");
     }
@@ -283,12 +307,31 @@ fn an_order_takes_less_of_the_log_in_version_2() {
     // Near the longest there are: most keys' 128 bits take 19 bytes in version 1.
     let key = Some(IdempotencyKey::from_bytes([0xFF; 16]));
     let of = |version| [per_order(version, None, None), per_order(version, key, None), per_order(version, key, Some(900_000))];
-    assert_eq!((of(LogVersion::V1), of(LogVersion::V2)), ([41, 60, 66], [18, 42, 45]));
+    assert_eq!((of(LogVersion::V1), of(LogVersion::V2), of(LogVersion::V3)), ([41, 60, 66], [18, 42, 45], [18, 42, 45]));
 }
 
 /// A batch of anything postcard can write, with the right mark and that version.
 fn decode_raw(version: LogVersion, body: impl Serialize) -> Result<Batch, DecodeError> {
     decode(&postcard::to_extend(&body, vec![b'D', b'B', version.get()]).unwrap())
+}
+
+/// A batch of version 3 without events.
+fn v3_head(partition: u16, epoch: u32, sequence: u64, known: Option<(u32, u64)>) -> Result<Batch, DecodeError> {
+    decode_raw(LogVersion::V3, (partition, epoch, sequence, [7u8; 16], known, 0i64, 0u64))
+}
+
+#[test]
+fn a_fence_knows_of_nothing_but_what_is_before_it() {
+    assert_eq!(v3_head(1, 5, 0, Some((4, 3))).unwrap().known, Some((epoch(4), Sequence(3))));
+    assert!(is_broken(&v3_head(1, 5, 0, Some((5, 0)))), "its own epoch");
+    assert!(is_broken(&v3_head(1, 5, 1, Some((4, 3)))), "no fence");
+    assert!(is_broken(&v3_head(1, 5, 0, Some((1 << 26, 3)))), "an impossible epoch");
+}
+
+#[test]
+fn version_3_has_no_form_for_a_batch_of_no_system() {
+    let error = encode(&Batch::fence(partition(1), epoch(1)), LogVersion::V3).unwrap_err();
+    assert_eq!(error.to_string(), "version 3 of the log cannot hold a batch of no system");
 }
 
 fn is_broken(decoded: &Result<Batch, DecodeError>) -> bool {
@@ -303,9 +346,10 @@ fn is_unknown(decoded: &Result<Batch, DecodeError>) -> bool {
 fn a_batch_of_an_impossible_partition_or_epoch_is_broken() {
     let v1 = |partition: u16, epoch: u32| decode_raw(LogVersion::V1, (partition, epoch, 0u64, 0u64));
     let v2 = |partition: u16, epoch: u32| decode_raw(LogVersion::V2, (partition, epoch, 0u64, 0i64, 0u64));
-    assert!(v1(4095, (1 << 26) - 1).is_ok() && v2(4095, (1 << 26) - 1).is_ok());
-    assert!(is_broken(&v1(4096, 1)) && is_broken(&v2(4096, 1)));
-    assert!(is_broken(&v1(1, 1 << 26)) && is_broken(&v2(1, 1 << 26)));
+    let v3 = |partition: u16, epoch: u32| v3_head(partition, epoch, 0, None);
+    assert!(v1(4095, (1 << 26) - 1).is_ok() && v2(4095, (1 << 26) - 1).is_ok() && v3(4095, (1 << 26) - 1).is_ok());
+    assert!(is_broken(&v1(4096, 1)) && is_broken(&v2(4096, 1)) && is_broken(&v3(4096, 1)));
+    assert!(is_broken(&v1(1, 1 << 26)) && is_broken(&v2(1, 1 << 26)) && is_broken(&v3(1, 1 << 26)));
 }
 
 #[test]
@@ -355,11 +399,12 @@ fn values_outside_their_domain_are_broken_in_version_2_too() {
 
 #[test]
 fn what_a_newer_release_may_have_added_is_kept() {
-    for (version, variants) in [(LogVersion::V1, 9u32), (LogVersion::V2, 10u32)] {
+    for (version, variants) in [(LogVersion::V1, 9u32), (LogVersion::V2, 10u32), (LogVersion::V3, 10u32)] {
         let events = [(variants, 1i64)];
         let decoded = match version {
             LogVersion::V1 => decode_raw(version, (1u16, 1u32, 1u64, events.as_slice())),
             LogVersion::V2 => decode_raw(version, (1u16, 1u32, 1u64, 0i64, events.as_slice())),
+            LogVersion::V3 => decode_raw(version, (1u16, 1u32, 1u64, [7u8; 16], None::<(u32, u64)>, 0i64, events.as_slice())),
         };
         assert_eq!(decoded, Err(DecodeError::Unknown(format!("an event of kind {variants}"))), "{version}");
         let in_currency = |code: &[u8; 3]| {

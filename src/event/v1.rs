@@ -90,7 +90,7 @@ struct Moved {
 
 /// Appends the body of a batch.
 pub(super) fn write(batch: &Batch, out: Vec<u8>) -> Result<Vec<u8>, Unwritable> {
-    let Batch { partition, epoch, sequence, events } = batch;
+    let Batch { partition, epoch, sequence, events, .. } = batch;
     let head = Head { partition: partition.get(), epoch: epoch.get(), sequence: sequence.0, events: events.len() as u64 };
     events.iter().try_fold(put(out, &head), |out, fact| Ok(put(out, &Event::try_from(fact)?)))
 }
@@ -103,7 +103,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Batch, DecodeError> {
     for _ in 0..head.events {
         events.push(reader.take_one_of::<Event<'_>>(EVENTS, "an event of kind")?.try_into()?);
     }
-    Ok(Batch { partition, epoch, sequence: Sequence(head.sequence), events })
+    Ok(Batch::new(partition, epoch, Sequence(head.sequence), events))
 }
 
 impl<'a> TryFrom<&'a Fact> for Event<'a> {

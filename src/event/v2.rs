@@ -131,22 +131,43 @@ struct Id {
 
 /// Appends the body of a batch.
 pub(super) fn write(batch: &Batch, out: Vec<u8>) -> Result<Vec<u8>, Unwritable> {
-    let Batch { partition, epoch, sequence, events } = batch;
-    let frame = Frame { partition: *partition, epoch: *epoch, at: events.iter().find_map(time_of).map_or(0, Timestamp::millis) };
-    let (partition, epoch, events_count) = (partition.get(), epoch.get(), events.len() as u64);
-    let head = Head { partition, epoch, sequence: sequence.0, at: frame.at, events: events_count };
-    events.iter().try_fold(put(out, &head), |out, fact| Ok(put(out, &frame.event(fact)?)))
+    let Batch { partition, epoch, sequence, events, .. } = batch;
+    let at = counted_from(events);
+    let head = Head { partition: partition.get(), epoch: epoch.get(), sequence: sequence.0, at, events: events.len() as u64 };
+    write_events(batch, at, put(out, &head))
+}
+
+/// What the times of these events count from.
+pub(super) fn counted_from(events: &[Fact]) -> i64 {
+    events.iter().find_map(time_of).map_or(0, Timestamp::millis)
+}
+
+/// Appends the events of a batch, their times counted from `at`.
+pub(super) fn write_events(batch: &Batch, at: i64, out: Vec<u8>) -> Result<Vec<u8>, Unwritable> {
+    let frame = Frame { partition: batch.partition, epoch: batch.epoch, at };
+    batch.events.iter().try_fold(out, |out, fact| Ok(put(out, &frame.event(fact)?)))
 }
 
 /// Reads the body of a batch.
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Batch, DecodeError> {
     let head: Head = reader.take()?;
-    let frame = Frame { partition: PartitionId::new(head.partition)?, epoch: Epoch::new(head.epoch)?, at: head.at };
+    let (partition, epoch) = (PartitionId::new(head.partition)?, Epoch::new(head.epoch)?);
+    let events = read_events(reader, (partition, epoch, head.at), head.events)?;
+    Ok(Batch::new(partition, epoch, Sequence(head.sequence), events))
+}
+
+/// Reads so many events of a batch of that partition and epoch, whose times count from `at`.
+pub(super) fn read_events(
+    reader: &mut Reader<'_>,
+    (partition, epoch, at): (PartitionId, Epoch, i64),
+    count: u64,
+) -> Result<Vec<Fact>, DecodeError> {
+    let frame = Frame { partition, epoch, at };
     let mut events = Vec::new();
-    for _ in 0..head.events {
+    for _ in 0..count {
         events.push(frame.fact(reader.take_one_of(EVENTS, "an event of kind")?)?);
     }
-    Ok(Batch { partition: frame.partition, epoch: frame.epoch, sequence: Sequence(head.sequence), events })
+    Ok(events)
 }
 
 /// When an event happened: the first one's time is what the others count from.

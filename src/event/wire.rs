@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, v1, v2};
+use super::{Batch, v1, v2, v3};
 use crate::domain::Invalid;
 use crate::form::FormError;
 
@@ -17,13 +17,15 @@ pub enum LogVersion {
     V1 = 1,
     /// Smaller; knows whose order moved and that a commodity is closed.
     V2 = 2,
+    /// Names its system, and what a fence knows to be confirmed.
+    V3 = 3,
 }
 
 impl LogVersion {
     /// The one that every release reads.
     pub const OLDEST: Self = Self::V1;
     /// The newest that this release reads and writes.
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = Self::V3;
 
     /// The version with that number.
     ///
@@ -33,7 +35,8 @@ impl LogVersion {
         match number {
             1 => Ok(Self::V1),
             2 => Ok(Self::V2),
-            _ => Err(Invalid("a version of the log must be 1 or 2")),
+            3 => Ok(Self::V3),
+            _ => Err(Invalid("a version of the log must be from 1 to 3")),
         }
     }
 
@@ -117,6 +120,7 @@ pub fn encode(batch: &Batch, version: LogVersion) -> Result<Vec<u8>, Unwritable>
     match version {
         LogVersion::V1 => v1::write(batch, header),
         LogVersion::V2 => v2::write(batch, header),
+        LogVersion::V3 => v3::write(batch, header),
     }
 }
 
@@ -140,6 +144,7 @@ pub fn decode_up_to(bytes: &[u8], newest: LogVersion) -> Result<Batch, DecodeErr
         Ok(version) if version > newest => return Err(DecodeError::Newer { version: version.get(), newest }),
         Ok(LogVersion::V1) => v1::read(&mut reader)?,
         Ok(LogVersion::V2) => v2::read(&mut reader)?,
+        Ok(LogVersion::V3) => v3::read(&mut reader)?,
         Err(_) if *version == 0 => return Err(DecodeError::Foreign),
         Err(_) => return Err(DecodeError::Newer { version: *version, newest }),
     };

@@ -16,6 +16,9 @@ use crate::domain::{Commodity, CommodityId, CommodityState, Currency, Price, Tim
 use crate::engine::Refusal;
 use crate::partition::Listing;
 
+/// Commodities that a list looks at before other requests of the same thread have their turn.
+const PASSED_AT_A_TIME: usize = 1_024;
+
 /// A commodity as buyers see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Commodity)]
@@ -136,9 +139,19 @@ pub(crate) async fn listings(
     let most = page.limit + 1;
     // The board first: what it does not show as closed any more, the tables have.
     let is_wanted = |state: CommodityState| wanted.map_or(state != CommodityState::Closed, |wanted| state == wanted);
-    let all = state.router.board().all().into_iter();
-    let all = all.filter(|listing| page.after.is_none_or(|after| listing.id > after) && is_wanted(listing.state(now)));
-    let mut found: Vec<Listing> = all.take(most as usize).collect();
+    let mut found: Vec<Listing> = Vec::with_capacity(most as usize);
+    for (passed, listing) in (1..).zip(state.router.board().walk(page.after)) {
+        if is_wanted(listing.state(now)) {
+            found.push(listing);
+        }
+        if found.len() == most as usize {
+            break;
+        }
+        // Where few are wanted, other requests have their turn meanwhile.
+        if passed % PASSED_AT_A_TIME == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
     if wanted == Some(CommodityState::Closed) {
         found.extend(state.store.closed_commodities(page.after, most).await?.into_iter().map(Listing::new));
         found.sort_by_key(|listing| listing.id);

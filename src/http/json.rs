@@ -4,7 +4,6 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// Names that are noted, at most.
@@ -23,20 +22,37 @@ pub(super) struct Document {
 pub(super) fn read(bytes: &[u8]) -> serde_json::Result<Document> {
     let mut repeated = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Place { path: String::new(), repeated: &mut repeated }.deserialize(&mut deserializer)?;
+    let value = Place { above: None, repeated: &mut repeated }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(Document { value, repeated })
 }
 
-/// Where a value is read.
+/// Where a value is read. The way there is put into words only for a name that is noted: a long name over a long list would cost its length for
+/// each item.
 struct Place<'a> {
-    path: String,
+    above: Option<&'a Above<'a>>,
     repeated: &'a mut Vec<String>,
 }
 
-impl Place<'_> {
-    fn of_name(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+/// A step of the way to a value, and the steps before it.
+struct Above<'a> {
+    above: Option<&'a Above<'a>>,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Member(&'a str),
+    Item(usize),
+}
+
+impl Above<'_> {
+    fn words(&self) -> String {
+        let before = self.above.map(Above::words).unwrap_or_default();
+        match self.step {
+            Step::Member(name) if before.is_empty() => name.to_owned(),
+            Step::Member(name) => format!("{before}.{name}"),
+            Step::Item(number) => format!("{before}[{number}]"),
+        }
     }
 }
 
@@ -85,9 +101,9 @@ impl<'de> Visitor<'de> for Place<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) =
-            array.next_element_seed(Place { path: format!("{}[{}]", self.path, items.len()), repeated: &mut *self.repeated })?
-        {
+        loop {
+            let above = Above { above: self.above, step: Step::Item(items.len()) };
+            let Some(item) = array.next_element_seed(Place { above: Some(&above), repeated: &mut *self.repeated })? else { break };
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -96,12 +112,17 @@ impl<'de> Visitor<'de> for Place<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = object.next_key::<String>()? {
-            let path = self.of_name(&name);
-            let value = object.next_value_seed(Place { path: path.clone(), repeated: &mut *self.repeated })?;
-            if let Entry::Vacant(entry) = members.entry(name) {
-                entry.insert(value);
-            } else if self.repeated.len() < REPEATED_MAX && !self.repeated.contains(&path) {
-                self.repeated.push(path);
+            let above = Above { above: self.above, step: Step::Member(&name) };
+            let value = object.next_value_seed(Place { above: Some(&above), repeated: &mut *self.repeated })?;
+            if members.contains_key(&name) {
+                if self.repeated.len() < REPEATED_MAX {
+                    let words = above.words();
+                    if !self.repeated.contains(&words) {
+                        self.repeated.push(words);
+                    }
+                }
+            } else {
+                members.insert(name, value);
             }
         }
         Ok(Value::Object(members))

@@ -129,9 +129,8 @@ fn node(state: &AppState, text: &mut String) {
 
 /// The stock gauges, straight from the board, so that a removed commodity leaves no series behind.
 fn stock(state: &AppState, text: &mut String) {
-    let listings = state.router.board().all();
     text.push_str("# HELP doorbuster_commodity_units Units of a commodity, by where they are\n# TYPE doorbuster_commodity_units gauge\n");
-    for listing in listings.iter().take(COMMODITIES_MAX) {
+    for listing in state.router.board().walk(None).take(COMMODITIES_MAX) {
         let stock = &listing.stock;
         for (kind, units) in [("total", stock.total), ("available", stock.available), ("held", stock.held), ("sold", stock.sold)] {
             let _ = writeln!(text, "doorbuster_commodity_units{{commodity=\"{}\",units=\"{kind}\"}} {}", listing.id, units.get());

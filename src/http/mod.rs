@@ -22,6 +22,7 @@ mod own_orders;
 pub mod problem;
 mod query;
 mod request_id;
+mod retry_key;
 pub(crate) mod routes;
 pub(crate) mod schema;
 mod state;

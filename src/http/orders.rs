@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderName};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,12 +16,12 @@ use super::metrics::Meters;
 use super::own_orders;
 use super::problem::{Fault, Problem};
 use super::query::Query;
+use super::retry_key::{RetryKey, unquoted};
 use super::schema::{PageParameters, problems};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, CommodityState, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp,
-    UserId,
+    CommodityId, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp, UserId,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};
@@ -85,6 +85,22 @@ pub(crate) struct UnsettledOrder {
     status: Unsettled,
 }
 
+/// An order whose outcome is not known yet.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PendingOrder {
+    /// What to ask again with; null where not even an id is known.
+    #[schema(required)]
+    order_id: Option<OrderId>,
+    #[schema(schema_with = only_pending)]
+    status: &'static str,
+    /// The same request under this `Idempotency-Key` gets the outcome: the request's own key, or one that was made for it.
+    retry_key: String,
+}
+
+fn only_pending() -> utoipa::openapi::Object {
+    utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::String).enum_values(Some(["pending"])).build()
+}
+
 /// What is known of such an id.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -143,7 +159,8 @@ pub(crate) struct PlaceBody {
             ("read" = (operation_id = "read_order", parameters(("id" = "$response.body#/order_id")))),
             ("cancel" = (operation_id = "cancel_order", parameters(("id" = "$response.body#/order_id")))))),
         (status = 200, description = "Accepted before, under the same key", body = OrderBody),
-        (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
+        (status = 202, description = "The outcome is not known yet: ask for the order, or send the request again under `retry_key`",
+            body = PendingOrder,
             headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = Option<String>, description = "The order"))),
         PlaceProblems))]
 pub(crate) async fn place(
@@ -153,12 +170,19 @@ pub(crate) async fn place(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let place = placing(id.0, caller.0.user, &request, body.fields_if_any()?)?;
+    let (place, key) = placing(id.0, caller.0.user, &request, body.fields_if_any()?)?;
     if place.key.is_none() {
         // A request with a key may be the repetition of one that was accepted: only the engine knows.
         refused_by_board(&state, id.0)?;
     }
-    let command = traced(&state.tracer, &request, Command::Place(place));
+    let retry_key = RetryKey::of(key);
+    if let Some(order) = retry_key.order()
+        && let Some(response) = repeated(&state, order, &place, &retry_key).await?
+    {
+        return Ok(response);
+    }
+    let mut command = traced(&state.tracer, &request, Command::Place(place));
+    command.retry_key = Some(retry_key.key());
     match state.router.about_commodity(id.0, command).await {
         Reply::Done(Answer::Placed(order)) => {
             note_order(&state.tracer, &request, order.id);
@@ -169,7 +193,7 @@ pub(crate) async fn place(
         Reply::Done(Answer::Replayed(order)) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),
-        Reply::Pending(order) => Ok(pending(order)),
+        Reply::Pending(order) => Ok(placed_or_not(order, &retry_key)),
         Reply::Busy(busy) => Err(busy.into()),
     }
 }
@@ -272,17 +296,34 @@ pub(crate) fn unexpected(answer: &Answer) -> Problem {
     Problem::Internal(format!("the engine answered a question nobody asked: {answer:?}"))
 }
 
-fn placing(commodity: CommodityId, user: UserId, request: &HttpRequest, mut fields: Fields) -> Result<Place, Problem> {
+/// What became of the order that a retry key names; none if it is no order of this request's: then the request is a new one.
+async fn repeated(state: &AppState, order: OrderId, place: &Place, key: &RetryKey) -> Result<Option<HttpResponse>, Problem> {
+    match state.router.order(order).await {
+        OrderLookup::Known(found) if (found.user, found.commodity) == (place.user, place.commodity) => {
+            if found.quantity == place.quantity {
+                Ok(Some(HttpResponse::Ok().json(OrderBody::from(found))))
+            } else {
+                Err(Refusal::IdempotencyMismatch.into())
+            }
+        }
+        OrderLookup::Known(_) | OrderLookup::Refused | OrderLookup::NotFound => Ok(None),
+        OrderLookup::Pending => Ok(Some(placed_or_not(Some(order), key))),
+        OrderLookup::Unavailable => Err(Problem::Unavailable { what: "What is known of the order", cause: None }),
+    }
+}
+
+/// What a request is, and its key's text if it has one.
+fn placing(commodity: CommodityId, user: UserId, request: &HttpRequest, mut fields: Fields) -> Result<(Place, Option<String>), Problem> {
     let quantity = fields.integer::<Quantity>("quantity").unwrap_or(Quantity::ONE);
     if fields.take("coupon").is_some_and(|coupon| !coupon.is_null()) {
         fields.fault(Fault::new("coupon", "unknown coupon: coupons are not in use yet"));
     }
-    let key = idempotency_key(request, &mut fields);
+    let (key, text) = idempotency_key(request, &mut fields).unzip();
     fields.finish()?;
-    Ok(Place { commodity, user, quantity, key, fingerprint: RequestFingerprint::of(quantity, None) })
+    Ok((Place { commodity, user, quantity, key, fingerprint: RequestFingerprint::of(quantity, None) }, text))
 }
 
-fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<IdempotencyKey> {
+fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<(IdempotencyKey, String)> {
     const FIELD: &str = "Idempotency-Key";
     let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
     let value = values.next()?;
@@ -290,30 +331,44 @@ fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<Idempot
         fields.fault(Fault::new(FIELD, "given more than once"));
         return None;
     }
-    let key = IdempotencyKey::from_text(value.to_str().unwrap_or_default());
-    key.map_err(|why| fields.fault(Fault::new(FIELD, why.0))).ok()
+    let text = unquoted(value.to_str().unwrap_or_default());
+    let key = IdempotencyKey::from_text(&text);
+    key.map(|key| (key, text)).map_err(|why| fields.fault(Fault::new(FIELD, why.0))).ok()
+}
+
+/// The answer to an order of which nobody says yet whether it was placed.
+fn placed_or_not(order_id: Option<OrderId>, key: &RetryKey) -> HttpResponse {
+    unknown_yet(order_id).json(PendingOrder { order_id, status: "pending", retry_key: key.text_for(order_id) })
 }
 
 /// Spares the engine what the board can tell already, whatever the owner's clock says: for all alike that one decides. What is not on the
 /// board goes on: the engine knows better.
 fn refused_by_board(state: &AppState, commodity: CommodityId) -> Result<(), Refusal> {
     let (board, now) = (state.router.board(), (state.clock)());
-    let refusal = match board.state(commodity, now.minus_millis(CLOCKS_APART_MAX_MS)) {
-        Some(CommodityState::Open) | None => return Ok(()),
-        early if early != board.state(commodity, now.plus_millis(CLOCKS_APART_MAX_MS)) => return Ok(()),
-        Some(CommodityState::SoldOut) => Refusal::SoldOut,
-        Some(CommodityState::NotStarted) => Refusal::NotStarted,
-        Some(CommodityState::Paused) => Refusal::Paused,
-        Some(CommodityState::Ended | CommodityState::Closed) => Refusal::Ended,
-    };
-    Err(refusal)
+    let refused_at = |at| board.refusal(commodity, at);
+    match refused_at(now) {
+        // No clock is needed for that: its owner has sold it.
+        Some(Refusal::SoldOut) => Err(Refusal::SoldOut),
+        refusal @ Some(why)
+            if [now.minus_millis(CLOCKS_APART_MAX_MS), now.plus_millis(CLOCKS_APART_MAX_MS)]
+                .into_iter()
+                .all(|at| refused_at(at) == refusal) =>
+        {
+            Err(why)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn pending(order: Option<OrderId>) -> HttpResponse {
+    unknown_yet(order).json(UnsettledOrder { order_id: order, status: Unsettled::Pending })
+}
+
+fn unknown_yet(order: Option<OrderId>) -> HttpResponseBuilder {
     let mut response = HttpResponse::Accepted();
     response.insert_header((header::RETRY_AFTER, PENDING_RETRY_SECONDS));
     if let Some(id) = order {
         response.insert_header((header::LOCATION, format!("/v1/orders/{id}")));
     }
-    response.json(UnsettledOrder { order_id: order, status: Unsettled::Pending })
+    response
 }

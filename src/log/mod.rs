@@ -5,7 +5,7 @@ mod rabbitmq;
 pub(crate) mod traceparents;
 
 pub(crate) use rabbitmq::SENT_AT_HEADER;
-pub use rabbitmq::{Patience, RabbitLog};
+pub use rabbitmq::{Patience, RabbitLog, Writing};
 
 use futures_util::future::BoxFuture;
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{InDoubt, Log, traceparents};
 use crate::broker::{BATCH_CONTENT_TYPE, BrokerError, Health, PERSISTENT, Session, Topology};
 use crate::clock::Clock;
-use crate::domain::{Epoch, PartitionId};
+use crate::domain::{Epoch, PartitionId, SystemId};
 use crate::event::{self, Batch, LogVersion};
 use crate::trace::Context;
 
@@ -60,13 +60,24 @@ impl Patience {
     }
 }
 
+/// What one claim writes, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing {
+    /// The system that its batches belong to.
+    pub system: SystemId,
+    /// The partition whose log it is.
+    pub partition: PartitionId,
+    /// The epoch of the claim.
+    pub epoch: Epoch,
+    /// The version of the wire form.
+    pub version: LogVersion,
+}
+
 /// One claim's way to append to its partition's log.
 pub struct RabbitLog {
     session: Arc<Session>,
     channel: Channel,
-    partition: PartitionId,
-    epoch: Epoch,
-    version: LogVersion,
+    writing: Writing,
     topology: Topology,
     lost: CancellationToken,
     patience: Patience,
@@ -75,18 +86,18 @@ pub struct RabbitLog {
 
 impl RabbitLog {
     /// Takes a channel with confirms on the session that holds the lock. `lost` is the end of the claim: nothing is published
-    /// after it. All it publishes is of one version.
+    /// after it.
     #[must_use]
     pub fn new(
         session: Arc<Session>,
         channel: Channel,
         topology: &Topology,
-        (partition, epoch, version): (PartitionId, Epoch, LogVersion),
+        writing: Writing,
         lost: CancellationToken,
         patience: Patience,
         clock: Clock,
     ) -> Self {
-        Self { session, channel, partition, epoch, version, topology: topology.clone(), lost, patience, clock }
+        Self { session, channel, writing, topology: topology.clone(), lost, patience, clock }
     }
 
     async fn publish(&self, batch: Batch, traces: Vec<Context>) -> Result<(), InDoubt> {
@@ -94,12 +105,14 @@ impl RabbitLog {
             let why = self.session.over().map_or_else(|| "the claim is over".to_owned(), |ended| ended.to_string());
             return Err(InDoubt(why));
         }
-        if (batch.partition, batch.epoch) != (self.partition, self.epoch) {
+        let Writing { system, partition, epoch, version } = self.writing;
+        if (batch.partition, batch.epoch) != (partition, epoch) {
             // Our bug. Nothing was sent, but whoever mixes up logs must start over.
             self.lost.cancel();
             return Err(InDoubt(format!("a batch of partition {} in epoch {} is not this claim's", batch.partition, batch.epoch)));
         }
-        let body = event::encode(&batch, self.version).map_err(|error| {
+        let batch = batch.of_system(system);
+        let body = event::encode(&batch, version).map_err(|error| {
             // Our bug too: what the version cannot hold must not be decided under it.
             self.lost.cancel();
             InDoubt(error.to_string())
@@ -111,11 +124,17 @@ impl RabbitLog {
                 return Ok(());
             }
             // Somebody gave the lock up while it was under way.
-            Ok(()) => "the claim ended before the confirm came".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(()) => {
+                let why = "the claim ended before the confirm came";
+                self.session.end(why);
+                why.to_owned()
+            }
+            Err(error) => {
+                // The session first: whoever hears of the doubt must not find the claim alive.
+                self.session.end_after(&error);
+                error.to_string()
+            }
         };
-        // The session first: whoever hears of the doubt must not find the claim alive.
-        self.session.end(&why);
         in_flight.landed();
         Err(InDoubt(why))
     }
@@ -123,7 +142,7 @@ impl RabbitLog {
     /// Publishes, and believes the confirm if the lock was this owner's until then: it may be lost while the connection lives (deleted by
     /// hand, say), and then the message may stand behind the fence of another.
     async fn confirmed(&self, properties: BasicProperties, body: &[u8]) -> Result<(), BrokerError> {
-        let Self { session, channel, topology, partition, .. } = self;
+        let Self { session, channel, topology, writing: Writing { partition, .. }, .. } = self;
         let target = (topology.exchange(), topology.log(*partition));
         let mut given_up = pin!(self.patience.end());
         session.publish_until(channel, target, properties, body, given_up.as_mut()).await?;
@@ -131,16 +150,19 @@ impl RabbitLog {
     }
 
     async fn still_locked(&self, given_up: impl Future<Output = String>) -> Result<(), BrokerError> {
-        let Self { session, channel, topology, partition, .. } = self;
+        let Self { session, channel, topology, writing: Writing { partition, .. }, .. } = self;
         session.answer_until(topology.still_locked(channel, *partition), given_up).await.map_err(|error| match error {
-            BrokerError::Missing(_) | BrokerError::Locked => BrokerError::Refused("the lock is gone, and the connection lives".into()),
+            BrokerError::Missing(_) | BrokerError::Locked => {
+                tracing::error!(%partition, "the lock of partition {partition} is gone, and nobody here gave it up");
+                BrokerError::Refused("the lock is gone, and the connection lives".into())
+            }
             error => error,
         })
     }
 
     fn properties(&self, batch: &Batch, traces: &[Context]) -> BasicProperties {
         let mut headers = FieldTable::default();
-        headers.insert(VERSION_HEADER.into(), i32::from(self.version.get()).into());
+        headers.insert(VERSION_HEADER.into(), i32::from(self.writing.version.get()).into());
         headers.insert(SENT_AT_HEADER.into(), (self.clock)().millis().into());
         traceparents::write(&mut headers, traces);
         BasicProperties::default()
@@ -155,7 +177,7 @@ impl Log for RabbitLog {
     fn check_lock(&self) -> BoxFuture<'_, Result<(), InDoubt>> {
         Box::pin(async {
             self.still_locked(self.patience.end()).await.map_err(|error| {
-                self.session.end(&error.to_string());
+                self.session.end_after(&error);
                 InDoubt(error.to_string())
             })
         })

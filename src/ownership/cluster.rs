@@ -17,17 +17,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::applied::Positions;
 use super::climb::{Claimant, Climbed, climb};
+use super::confirmed::{Confirmed, Noting, keep_told};
 use super::connections::{Connections, Lent, Standing};
 use super::keeper::Keeper;
 use super::reach::{follow, reach};
 use super::scout::Scout;
 use super::{Claim, ClaimError, Ownership};
-use crate::broker::{Broker, BrokerError, HealthCheck, Messages, Session};
+use crate::broker::{Broker, BrokerError, Ended, HealthCheck, Messages, Session};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{PartitionId, Reach};
 use crate::event::LogVersion;
-use crate::log::{Patience, RabbitLog};
+use crate::log::{Patience, RabbitLog, Writing};
 use crate::store::Store;
 
 /// The partitions of one node of a cluster, each over a connection of its own to the broker.
@@ -41,6 +42,7 @@ pub struct ClusterOwnership {
     newest: LogVersion,
     connections: Arc<Connections>,
     held: Mutex<HashMap<PartitionId, Held>>,
+    confirmed: Arc<Confirmed>,
     scout: Scout,
     positions: Positions,
     stop: DropGuard,
@@ -79,6 +81,8 @@ impl ClusterOwnership {
         let stock = stop.clone().run_until_cancelled_owned(Arc::clone(&connections).stock());
         connections.run(async move { _ = stock.await });
         let positions = Positions::watch(store.clone(), stop.clone());
+        let confirmed = Arc::new(Confirmed::new(store.partitions()));
+        connections.run(keep_told(Arc::clone(&confirmed), store.clone(), stop.clone()));
         Ok(Self {
             positions,
             scout: Scout::new(broker.clone(), name("asks")),
@@ -90,6 +94,7 @@ impl ClusterOwnership {
             newest: config.release.log_version(),
             connections,
             held: Mutex::new(HashMap::new()),
+            confirmed,
             stop: stop.drop_guard(),
         })
     }
@@ -98,6 +103,12 @@ impl ClusterOwnership {
     pub async fn stop(&self) {
         self.stop.token().cancel();
         self.connections.closed().await;
+    }
+
+    /// What this process knows to be confirmed: its own owners note it here, and whoever hears of it from other nodes does.
+    #[must_use]
+    pub fn confirmed(&self) -> &Arc<Confirmed> {
+        &self.confirmed
     }
 
     /// Tells how the broker is reached, now and whenever that changes; ends when nobody connects any more. "Down" comes first: the first
@@ -139,9 +150,9 @@ impl ClusterOwnership {
             Err(error) => {
                 held.lost.cancel();
                 self.held().remove(&partition);
-                if let BrokerError::Away(why) = &error {
-                    // The lock may be ours without anybody knowing.
-                    held.session.end(why);
+                if error != BrokerError::Locked {
+                    // The lock may be ours without anybody knowing, or without a consumer.
+                    held.session.end_after(&error);
                 }
                 self.connections.give_back(held.session);
                 Err(error.into())
@@ -189,17 +200,19 @@ impl ClusterOwnership {
     /// Everything after the lock.
     async fn climb(&self, partition: PartitionId, held: &Held) -> Result<Claim, ClaimError> {
         let log_of = |epoch, version| {
-            Arc::new(RabbitLog::new(
+            let log = RabbitLog::new(
                 Arc::clone(&held.session),
                 held.channel.clone(),
                 self.broker.topology(),
-                (partition, epoch, version),
+                Writing { system: self.store.system(), partition, epoch, version },
                 held.lost.clone(),
                 self.patience.clone(),
                 self.clock,
-            ))
+            );
+            Arc::new(Noting { log, confirmed: Arc::clone(&self.confirmed) })
         };
-        let who = Claimant { store: &self.store, owner: &self.node, clock: self.clock, newest: self.newest };
+        let (store, owner, clock, newest) = (&self.store, self.node.as_str(), self.clock, self.newest);
+        let who = Claimant { store, owner, clock, newest, confirmed: Some(&self.confirmed) };
         let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
         Ok(Claim {
             epoch,
@@ -213,6 +226,8 @@ impl ClusterOwnership {
 
     fn lost(&self, session: &Session) -> ClaimError {
         match session.over() {
+            // The broker is there, and did not do what was asked on this connection: to ask again at once would be no better.
+            Some(Ended::GivenUp(why)) => ClaimError::Unavailable(why),
             Some(ended) => BrokerError::from(ended).into(),
             None => ClaimError::Unavailable("the claim was given up".into()),
         }
@@ -235,6 +250,8 @@ impl ClusterOwnership {
         }
         // A lock that stays with a living connection would keep everyone out for ever: unless this comes to its end, the connection goes.
         let session = Lent::of(session);
+        // Before anybody else can have it: whoever does reads what was told.
+        self.confirmed.tell(&self.store, partition).await;
         if let Err(error) = self.broker.topology().unlock(&session, &channel, partition).await {
             session.end(&format!("the lock of partition {partition} could not be given back: {error}"));
             return;
@@ -293,7 +310,9 @@ impl From<BrokerError> for ClaimError {
             BrokerError::Locked => Self::Taken,
             BrokerError::Blocked(_) => Self::LogAway(error.to_string()),
             BrokerError::Away(_) => Self::Disconnected(error.to_string()),
-            BrokerError::Url(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => Self::Unavailable(error.to_string()),
+            BrokerError::Late(_) | BrokerError::Url(_) | BrokerError::Refused(_) | BrokerError::Missing(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ impl EmbeddedOwnership {
         // The lock is the data folder's. The writer keeps the order of appends, so there is nothing to drain: once the fence
         // is in, so is all that earlier claims got confirmed.
         let log_of = |epoch, _| Arc::new(self.log.of_claim(partition, epoch, lost.clone()));
-        let who = Claimant { store: &self.store, owner: &self.owner, clock: self.clock, newest: LogVersion::NEWEST };
+        let who = Claimant { store: &self.store, owner: &self.owner, clock: self.clock, newest: LogVersion::NEWEST, confirmed: None };
         let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
         // A confirm is the commit of the rows.
         Ok(Claim { epoch, snapshot, log, lost, with_older_releases: version < LogVersion::V2, applied: None })

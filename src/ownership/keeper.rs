@@ -47,12 +47,14 @@ impl Keeper {
     /// Keeps a connection until told to stop.
     pub(super) async fn run(self) {
         let (mut delays, mut complaints) = (self.delays(), Complaints::default());
-        while !self.stop.is_cancelled() {
-            match self.open().await {
+        let mut lost = None;
+        while let Some(opened) = self.stop.run_until_cancelled(self.open(lost.as_deref())).await {
+            match opened {
                 Ok(session) => {
                     tracing::info!(broker = %self.broker, server = session.address(), "connected to the broker at {}", session.address());
                     complaints = Complaints::default();
                     delays = self.delays();
+                    lost = Some(session.address().to_owned());
                     self.keep(session).await;
                 }
                 Err(why) => {
@@ -67,8 +69,9 @@ impl Keeper {
         }
     }
 
-    async fn open(&self) -> Result<Session, String> {
-        let session = self.broker.connect(&self.name).await.map_err(|error| error.to_string())?;
+    /// The server that was `lost` comes last: one that does not answer would be waited for.
+    async fn open(&self, lost: Option<&str>) -> Result<Session, String> {
+        let session = self.broker.connect_avoiding(&self.name, lost).await.map_err(|error| error.to_string())?;
         match self.broker.topology().declare(&session, self.partitions).await {
             Ok(()) => Ok(session),
             Err(error) => {

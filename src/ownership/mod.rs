@@ -4,6 +4,7 @@ mod applied;
 mod climb;
 mod cluster;
 mod complaints;
+mod confirmed;
 mod connections;
 pub mod embedded;
 mod keeper;
@@ -12,6 +13,7 @@ mod reach;
 mod scout;
 
 pub use cluster::ClusterOwnership;
+pub use confirmed::Confirmed;
 
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use crate::partition::Applied;
 
 /// How a process becomes and stops being the owner of partitions.
 pub trait Ownership: Send + Sync {
-    /// Takes a partition: lock, epoch, a look at the lock, fence, drain, load, look back. Resolves when the engine may serve.
+    /// Takes a partition: lock, epoch, a look at the lock, what is known, fence, drain, load, look back. Resolves when the engine may serve.
     fn claim(&self, partition: PartitionId) -> BoxFuture<'_, Result<Claim, ClaimError>>;
 
     /// Gives a partition up after the last confirm. Safe to call for what is not owned.
@@ -57,6 +59,9 @@ pub enum ClaimError {
     /// The broker or the database did not do its part.
     #[error("{0}")]
     Unavailable(String),
+    /// Its log lacks batches that were confirmed, or holds what contradicts the tables: an operator is needed.
+    #[error("{0}")]
+    LogIncomplete(String),
     /// There is no connection to the broker at this moment: whoever connects is at it, and says in the log what comes of it.
     #[error("{0}")]
     Disconnected(String),

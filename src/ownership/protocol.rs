@@ -1,9 +1,9 @@
-//! The steps to becoming a partition's owner: lock, epoch, a look at the lock, fence, drain, load, look back, serve; as a plain state
-//! machine. It says what to do next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: what really claims is one
+//! The steps to becoming a partition's owner: lock, epoch, a look at the lock, what is known, fence, drain, load, look back, serve; as a
+//! plain state machine. It says what to do next and is told what came of it. It awaits nothing, keeps no time and talks to nobody: what really claims is one
 //! shell around it ([`super::climb`]), the simulator another.
 
 use crate::breaks::{self, Break};
-use crate::domain::{Epoch, PartitionId};
+use crate::domain::{Epoch, PartitionId, Sequence};
 use crate::event::Batch;
 
 /// One attempt to take a partition.
@@ -18,6 +18,7 @@ enum Step {
     Locking,
     CountingUp,
     CheckingLock(Epoch),
+    CollectingKnown(Epoch),
     Fencing(Epoch),
     Draining(Epoch),
     Loading(Epoch),
@@ -36,6 +37,8 @@ pub(crate) enum Input {
     EpochTaken(Epoch),
     /// The exclusive queue is still ours.
     LockHeld,
+    /// The last batch that anybody who was asked knows to be confirmed.
+    Known(Option<(Epoch, Sequence)>),
     /// The fence is in the log.
     FenceConfirmed,
     /// The projection is in this epoch.
@@ -53,6 +56,9 @@ pub(crate) enum Action {
     TakeEpoch,
     /// Ask whether the exclusive queue is still ours. If it is not, the attempt is over.
     CheckLock,
+    /// Collect what is known to be confirmed: here, from others, from the tables. Less than there is does no harm, more than is confirmed
+    /// would stop the partition.
+    CollectKnown,
     /// Publish this on the connection of the lock, and await the confirm.
     Fence(Batch),
     /// Read the projection's applied epoch.
@@ -94,7 +100,12 @@ impl Protocol {
                 (Step::CheckingLock(epoch), Action::CheckLock)
             }
             (Step::CountingUp, Input::EpochTaken(epoch)) | (Step::CheckingLock(epoch), Input::LockHeld) => {
-                (Step::Fencing(epoch), Action::Fence(Batch::fence(self.partition, epoch)))
+                (Step::CollectingKnown(epoch), Action::CollectKnown)
+            }
+            // What was confirmed stands in front of this fence, unless the log has lost it: the projection can tell only if it knows of it.
+            (Step::CollectingKnown(epoch), Input::Known(known)) => {
+                let known = known.filter(|_| !breaks::is_broken(Break::KnownAtFence));
+                (Step::Fencing(epoch), Action::Fence(Batch::fence(self.partition, epoch).knowing(known)))
             }
             (Step::Fencing(epoch), Input::FenceConfirmed) if breaks::is_broken(Break::Drain) => (Step::Loading(epoch), Action::Load),
             (Step::Fencing(epoch), Input::FenceConfirmed) => (Step::Draining(epoch), Action::ReadApplied),
@@ -133,13 +144,15 @@ mod tests {
         let mut protocol = Protocol::new(PARTITION);
         assert_eq!(protocol.step(Input::LockGranted), Action::TakeEpoch);
         assert_eq!(protocol.step(Input::EpochTaken(epoch(to))), Action::CheckLock);
-        assert_eq!(protocol.step(Input::LockHeld), Action::Fence(Batch::fence(PARTITION, epoch(to))));
+        assert_eq!(protocol.step(Input::LockHeld), Action::CollectKnown);
+        let known = Some((epoch(to - 1), Sequence(4)));
+        assert_eq!(protocol.step(Input::Known(known)), Action::Fence(Batch::fence(PARTITION, epoch(to)).knowing(known)));
         assert_eq!(protocol.step(Input::FenceConfirmed), Action::ReadApplied);
         protocol
     }
 
     #[test]
-    fn an_owner_locks_counts_checks_its_lock_fences_drains_loads_looks_back_and_serves() {
+    fn an_owner_locks_counts_checks_its_lock_fences_with_what_is_known_drains_loads_looks_back_and_serves() {
         let mut protocol = drained(7);
         assert_eq!(protocol.step(Input::Applied(epoch(6))), Action::ReadAppliedLater);
         assert_eq!(protocol.step(Input::Applied(epoch(7))), Action::Load);

@@ -31,7 +31,12 @@ impl Scout {
     /// Whether somebody has the lock. What it says may be over by the time it is heard: the lock decides.
     pub(super) async fn is_taken(&self, partition: PartitionId) -> Result<bool, BrokerError> {
         let session = self.session().await?;
-        self.broker.topology().is_locked(&session, partition).await
+        let is_locked = self.broker.topology().is_locked(&session, partition).await;
+        if let Err(BrokerError::Away(why)) = &is_locked {
+            // It gives no channel or no answer: the next one who asks gets another connection.
+            session.end(why);
+        }
+        is_locked
     }
 
     async fn session(&self) -> Result<Arc<Session>, BrokerError> {

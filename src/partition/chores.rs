@@ -58,6 +58,11 @@ impl Chores {
         }
     }
 
+    /// Whether the tables have a later epoch: then somebody else has had the lock, whatever the broker says of it.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.borrow().0 > self.epoch)
+    }
+
     /// Does it, or a piece of it.
     pub(super) fn work<C: Hear<Reply>>(&mut self, term: &mut Term<C>, time: Timestamp) {
         if let Some(applied) = &mut self.applied {

@@ -2,16 +2,16 @@
 //! whose caller gave up is never carried out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::stage::Stage;
 use super::trouble::TroubleNote;
 use super::{RecentOrders, Reply, Trouble};
-use crate::domain::{Epoch, Order, OrderId, PartitionId, Sequence, UserId};
+use crate::domain::{Epoch, IdempotencyKey, Order, OrderId, PartitionId, UserId};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
@@ -54,18 +54,21 @@ pub enum Sighting {
     InDoubt,
 }
 
-/// A command, and the trace it belongs to, if that is recorded.
+/// A command, and what no engine knows of it.
 #[derive(Clone, Debug)]
 pub struct Traced {
     /// What the engine decides.
     pub command: Command,
-    /// What no engine knows of.
+    /// The trace it belongs to, if that is recorded.
     pub trace: Option<Trace>,
+    /// What an order without a key is placed under if the command leaves this process: when the owner dies, nobody may come back with
+    /// the order's id, and whoever asked finds it by this.
+    pub retry_key: Option<IdempotencyKey>,
 }
 
 impl From<Command> for Traced {
     fn from(command: Command) -> Self {
-        Self { command, trace: None }
+        Self { command, trace: None, retry_key: None }
     }
 }
 
@@ -101,20 +104,7 @@ pub(crate) struct Caller<T> {
 impl<T> Caller<T> {
     /// Takes the request up: from now on the caller waits until it is answered. None if the caller gave up before.
     pub(crate) fn take(self) -> Option<oneshot::Sender<T>> {
-        self.stage.advance(Stage::TAKEN).then_some(self.sender)
-    }
-}
-
-/// Where a request is: whoever moves it on from `WAITING` first, task or caller, decides whether it is carried out.
-struct Stage(AtomicU8);
-
-impl Stage {
-    const WAITING: u8 = 0;
-    const TAKEN: u8 = 1;
-    const ABANDONED: u8 = 2;
-
-    fn advance(&self, to: u8) -> bool {
-        self.0.compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.stage.take().then_some(self.sender)
     }
 }
 
@@ -132,7 +122,6 @@ pub struct Patience {
 pub struct Inbox {
     sender: mpsc::Sender<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
-    confirmed: Arc<AtomicU64>,
     trouble: Arc<TroubleNote>,
     /// The orders of the task it leads to; none if it leads to another node.
     recent: Option<Arc<RecentOrders>>,
@@ -144,7 +133,7 @@ impl Inbox {
     pub(crate) fn new(depth_max: usize, patience: Patience) -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(depth_max);
         let serving = Arc::new(watch::Sender::new(None));
-        (Self { sender, serving, confirmed: Arc::default(), trouble: Arc::default(), recent: None, patience }, receiver)
+        (Self { sender, serving, trouble: Arc::default(), recent: None, patience }, receiver)
     }
 
     /// As [`new`](Self::new), of a task that shows these orders.
@@ -163,12 +152,6 @@ impl Inbox {
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         *self.serving.borrow()
-    }
-
-    /// The last batch that engine got confirmed, and its epoch. What is written to the tables of it comes later.
-    #[must_use]
-    pub fn confirmed(&self) -> Option<(Epoch, Sequence)> {
-        self.epoch().map(|epoch| (epoch, Sequence(self.confirmed.load(Ordering::Relaxed))))
     }
 
     /// Why no engine takes requests up, where that is more than a claim under way.
@@ -200,11 +183,6 @@ impl Inbox {
         Arc::clone(&self.serving)
     }
 
-    /// Where the task notes the last batch that was confirmed.
-    pub(crate) fn confirmed_note(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.confirmed)
-    }
-
     /// Where the task notes what is the matter.
     pub(crate) fn trouble_note(&self) -> Arc<TroubleNote> {
         Arc::clone(&self.trouble)
@@ -217,13 +195,23 @@ impl Inbox {
 
     /// As [`command`](Self::command), but the command is carried out only if it is taken up before `deadline`.
     pub async fn command_by(&self, deadline: Instant, command: impl Into<Traced>) -> Reply {
-        let Traced { command, trace } = command.into();
+        let Traced { mut command, trace, retry_key } = command.into();
+        if let Command::Place(place) = &mut command
+            && self.leads_elsewhere()
+        {
+            place.key = place.key.or(retry_key);
+        }
         let span = trace.map(|trace| trace.begin(Step::Decide));
         match self.ask(deadline, |caller| Request::Command(command, span, caller)).await {
             Asked::Answered(reply) => reply,
             Asked::Untouched(busy) => Reply::Busy(busy),
             Asked::Silent => Reply::Pending(None),
         }
+    }
+
+    /// Whether requests leave this process: a task here has orders to show.
+    const fn leads_elsewhere(&self) -> bool {
+        self.recent.is_none()
     }
 
     /// Asks what the owner knows of an order.
@@ -285,7 +273,7 @@ impl Inbox {
     }
 
     async fn ask<T>(&self, deadline: Instant, request: impl FnOnce(Caller<T>) -> Request) -> Asked<T> {
-        let stage = Arc::new(Stage(AtomicU8::new(Stage::WAITING)));
+        let stage = Arc::<Stage>::default();
         let (sender, mut receiver) = oneshot::channel();
         match self.sender.try_send(request(Caller { deadline, stage: Arc::clone(&stage), sender })) {
             Ok(()) => {}
@@ -294,12 +282,12 @@ impl Inbox {
         }
         let answer = match timeout_at(deadline, &mut receiver).await {
             Ok(answer) => answer.ok(),
-            Err(_) if stage.advance(Stage::ABANDONED) => return Asked::Untouched(self.reason()),
+            Err(_) if stage.abandon() => return Asked::Untouched(self.reason()),
             Err(_) => timeout(self.patience.in_task, receiver).await.ok().and_then(Result::ok),
         };
         match answer {
             Some(answer) => Asked::Answered(answer),
-            None if stage.advance(Stage::ABANDONED) => Asked::Untouched(Busy::Unavailable),
+            None if stage.abandon() => Asked::Untouched(Busy::Unavailable),
             None => Asked::Silent,
         }
     }

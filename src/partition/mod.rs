@@ -2,18 +2,25 @@
 
 mod batch;
 mod board;
+#[cfg(test)]
+mod board_tests;
 mod chores;
 mod inbox;
 mod metrics;
 mod recent;
+#[cfg(test)]
+mod shuttled;
+mod stage;
 mod supervisor;
+mod sync;
 mod task;
 mod term;
 mod traces;
 mod trouble;
 
 pub(crate) use batch::Hear;
-pub use board::{Board, Listing};
+pub use board::{Board, Listing, Walk};
+pub(crate) use board::{Edition, Gap, News};
 pub(crate) use chores::Applied;
 pub(crate) use inbox::Request;
 pub use inbox::{Busy, Inbox, Patience, Sighting, Traced};

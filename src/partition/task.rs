@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -21,7 +20,7 @@ use super::metrics::Meters;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
 use super::trouble::TroubleNote;
-use super::{Board, Busy, RecentOrders, Reply, Trouble};
+use super::{Board, Busy, Edition, Listing, RecentOrders, Reply, Trouble};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::{CommodityId, Epoch, PartitionId, Timestamp};
@@ -90,10 +89,9 @@ pub fn spawn(
     let patience = Patience { in_inbox: settings.command_timeout, in_task: settings.append_timeout * 3 };
     let recent = Arc::<RecentOrders>::default();
     let (inbox, requests) = Inbox::of_task(settings.inbox_depth_max, patience, Arc::clone(&recent));
-    let (serving, confirmed, trouble) = (inbox.serving_flag(), inbox.confirmed_note(), inbox.trouble_note());
+    let (serving, trouble) = (inbox.serving_flag(), inbox.trouble_note());
     let meters = Meters::of(partition);
-    let task =
-        Task { partition, settings, ownership, board, recent, clock, stop, requests, serving, confirmed, trouble, meters, under_way: None };
+    let task = Task { partition, settings, ownership, board, recent, clock, stop, requests, serving, trouble, meters, under_way: None };
     task.note(None);
     Runner { inbox, task: tokio::spawn(task.run()) }
 }
@@ -108,7 +106,6 @@ pub(super) struct Task {
     pub(super) stop: CancellationToken,
     requests: mpsc::Receiver<Request>,
     serving: Arc<watch::Sender<Option<Epoch>>>,
-    confirmed: Arc<AtomicU64>,
     trouble: Arc<TroubleNote>,
     pub(super) meters: Meters,
     /// The task's and not the term's: a term that panics leaves it behind, to be seen to its end.
@@ -159,12 +156,12 @@ impl Task {
     pub(super) async fn serve_terms(&mut self) -> Terms {
         while let Some(claim) = self.claim().await {
             let epoch = claim.epoch;
-            let mut office = match self.begin(claim).await {
-                Ok(office) => office,
+            let (mut office, listings) = match self.begin(claim).await {
+                Ok(begun) => begun,
                 Err(error) => return Terms::Contradicted(error),
             };
             // After the office, so that it is over before anybody is told that the office is.
-            let serving = self.begin_to_serve(&office, epoch);
+            let serving = self.begin_to_serve(&office, listings);
             let end = office.serve(self).await;
             // Only a term that is in doubt leaves one here, and nobody waits for it then.
             self.under_way = None;
@@ -187,8 +184,9 @@ impl Task {
         self.meters.stopped(trouble.is_some());
     }
 
-    /// Builds the engine from what was loaded: a long piece of work, and not one for a thread that others wait for.
-    fn begin(&self, claim: Claim) -> impl Future<Output = Result<Office, RestoreError>> + use<> {
+    /// Builds the engine from what was loaded, and what the board is to show of it: a long piece of work, and not one for a thread that
+    /// others wait for.
+    fn begin(&self, claim: Claim) -> impl Future<Output = Result<(Office, Vec<Listing>), RestoreError>> + use<> {
         let Claim { epoch, snapshot, log, lost, with_older_releases, applied } = claim;
         let bounds =
             Bounds { batch_commands_max: self.settings.batch_commands_max, with_older_releases, confirm_is_applied: applied.is_none() };
@@ -196,18 +194,25 @@ impl Task {
         let chores = Chores::new(epoch, applied, self.settings.retention);
         let (board, clock) = (Arc::clone(&self.board), self.clock);
         async move {
-            let term = tokio::task::spawn_blocking(move || Term::begin((partition, epoch), snapshot, bounds, recent)).await;
-            let term = term.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
-            Ok(Office { partition, term, log, lost, board, clock, chores, closed: BTreeSet::new(), traces: Traces::default() })
+            let begin = move || {
+                let term = Term::begin((partition, epoch), snapshot, bounds, recent)?;
+                let listings = term.engine().commodities().cloned().map(Listing::new).collect();
+                Ok((term, listings))
+            };
+            let begun = tokio::task::spawn_blocking(begin).await;
+            let (term, listings) = begun.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+            let office = Office { partition, term, log, lost, board, clock, chores, closed: BTreeSet::new(), traces: Traces::default() };
+            Ok((office, listings))
         }
     }
 
-    fn begin_to_serve(&self, office: &Office, epoch: Epoch) -> Serving {
+    fn begin_to_serve(&self, office: &Office, listings: Vec<Listing>) -> Serving {
+        let epoch = office.term.epoch();
         self.note(None);
-        self.confirmed.store(office.term.sequence().0, Ordering::Relaxed);
+        self.board.confirm(self.partition, epoch, office.term.sequence());
         self.serving.send_replace(Some(epoch));
         let serving = Serving { flag: Arc::clone(&self.serving), board: Arc::clone(&self.board), partition: self.partition, epoch };
-        self.board.turn(self.partition, epoch, office.term.engine().commodities().cloned());
+        self.board.turn(self.partition, Edition { epoch, version: 0 }, listings);
         tracing::debug!(partition = %self.partition, %epoch, "serving partition {}", self.partition);
         serving
     }
@@ -221,6 +226,7 @@ impl Task {
         /// Looking for the broker is not done here: this only asks whether it was found.
         const LONGEST_PAUSE_FOR_THE_LOG: Duration = Duration::from_millis(50);
         let mut pause = FIRST_PAUSE;
+        let mut incomplete: Option<String> = None;
         loop {
             let claimed = tokio::select! {
                 biased;
@@ -228,6 +234,9 @@ impl Task {
                 claimed = self.ownership.claim(self.partition) => claimed,
             };
             let mut told = None;
+            if !matches!(claimed, Err(ClaimError::LogIncomplete(_))) && incomplete.take().is_some() {
+                self.note(None);
+            }
             match claimed {
                 Ok(claim) => return Some(claim),
                 Err(ClaimError::LogAway(_)) => {
@@ -235,6 +244,13 @@ impl Task {
                     told = Some(Busy::LogAway);
                 }
                 Err(ClaimError::Taken) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOCK),
+                Err(ClaimError::LogIncomplete(why)) => {
+                    if incomplete.as_ref() != Some(&why) {
+                        tracing::error!(partition = %self.partition, why, "PARTITION {} IS STOPPED: {why}", self.partition);
+                        self.note(Some(Trouble::LogIncomplete));
+                    }
+                    (incomplete, pause, told) = (Some(why), LONGEST_PAUSE, Some(Busy::Unavailable));
+                }
                 // Whoever connects says it, once for all partitions.
                 Err(ClaimError::Disconnected(_)) => pause = pause.min(LONGEST_PAUSE_FOR_THE_LOG),
                 Err(error @ ClaimError::Unavailable(_)) => {
@@ -326,7 +342,7 @@ impl Office {
                     let UnderWay { since, .. } = task.under_way.take().expect("a confirm belongs to an append");
                     task.meters.confirmed(since.elapsed());
                     self.term.confirmed();
-                    task.confirmed.store(self.term.sequence().0, Ordering::Relaxed);
+                    self.board.confirm(self.partition, self.term.epoch(), self.term.sequence());
                     look_again = None;
                     self.take_what_came(task, &mut drained);
                 }
@@ -351,6 +367,10 @@ impl Office {
                     let first = self.term.gathered().len();
                     self.term.expire((self.clock)());
                     self.publish(first);
+                }
+                Wake::Chore if self.chores.is_overtaken() => {
+                    tracing::error!(partition = %self.partition, "a later epoch of partition {} is in the tables", self.partition);
+                    return End::Lost("a later epoch is in the tables".into());
                 }
                 Wake::Chore => {
                     let first = self.term.gathered().len();
@@ -438,26 +458,27 @@ impl Office {
 
     /// Shows on the board what the events from `first` on have changed.
     fn publish(&mut self, first: usize) {
+        let epoch = self.term.epoch();
         for id in self.term.touched(first) {
             match self.term.engine().shown(id) {
                 Some(commodity) => {
                     if commodity.closed_at.is_some() {
                         self.closed.insert(id);
                     }
-                    self.board.show(self.partition, commodity.clone());
+                    self.board.show(self.partition, epoch, commodity.clone());
                 }
-                None => self.board.hide(id),
+                None => self.board.hide(self.partition, epoch, id),
             }
         }
     }
 
     /// Takes off the board what the tables have as closed.
     fn hide_history(&mut self) {
-        let Self { closed, term, board, .. } = self;
+        let Self { partition, closed, term, board, .. } = self;
         closed.retain(|id| {
             let is_shown = term.engine().shown(*id).is_some();
             if !is_shown {
-                board.hide(*id);
+                board.hide(*partition, term.epoch(), *id);
             }
             is_shown
         });

@@ -142,7 +142,12 @@ impl<C: Hear<Reply>> Term<C> {
         gathered.next_number = self.engine.next_number();
         let events = std::mem::take(&mut gathered.events);
         self.in_flight = Some(gathered);
-        Some(Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events })
+        Some(Batch::new(self.partition, self.epoch, self.sequence, events))
+    }
+
+    /// The epoch.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The last batch that was sent, or the fence.

@@ -12,6 +12,9 @@ pub enum Trouble {
     /// Its tables hold what cannot be.
     #[error("its tables contradict themselves")]
     TablesContradict,
+    /// Its log lacks batches that were confirmed.
+    #[error("its log lacks batches that were confirmed")]
+    LogIncomplete,
     /// Its task panicked, and is about to begin again.
     #[error("its task panicked")]
     Panicked,

@@ -5,19 +5,21 @@
 
 mod fold;
 mod keeper;
+mod sorter;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::breaks::{self, Break};
 use crate::checkpoint;
-use crate::domain::{Epoch, PartitionId, Sequence};
+use crate::domain::{Epoch, PartitionId, Sequence, SystemId};
 use crate::event::{Batch, Unwritable};
-use crate::store::{self, Delta, Move, Store, StoreError, Tables, Transaction};
+use crate::store::{self, Delta, Gap, Move, Store, StoreError, Tables, Transaction};
 use fold::{Changes, Fold};
 pub(crate) use keeper::keep as keep_checkpoints;
+pub(crate) use sorter::{Missing, Sorter};
 
 /// Where a batch stands in its partition's log: shown as `epoch/sequence`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The epoch.
     pub epoch: Epoch,
@@ -72,6 +74,32 @@ pub enum Stop {
         /// The batch that came.
         found: Position,
     },
+    /// A fence knows of batches that were confirmed and are not there: the log lost them.
+    #[error("{}, in front of fence {found}", lost(*partition, *applied, *known))]
+    Lost {
+        /// The partition that stopped.
+        partition: PartitionId,
+        /// The last batch in the tables.
+        applied: Position,
+        /// The last batch that is known to be confirmed.
+        known: Position,
+        /// The fence.
+        found: Position,
+    },
+    /// Another system writes to this log.
+    #[error(
+        "partition {partition}: batch {found} belongs to system {theirs}, and this is system {ours}: two of them share the names on the broker"
+    )]
+    Stranger {
+        /// The partition that stopped.
+        partition: PartitionId,
+        /// The batch.
+        found: Position,
+        /// Whose it is.
+        theirs: SystemId,
+        /// Whose the tables are.
+        ours: SystemId,
+    },
     /// The schema was made with fewer partitions.
     #[error("partition {partition} is not in the schema")]
     Unknown {
@@ -95,8 +123,46 @@ impl Stop {
     #[must_use]
     pub const fn partition(&self) -> PartitionId {
         match self {
-            Self::Gap { partition, .. } | Self::Unknown { partition } | Self::Broken { partition, .. } => *partition,
+            Self::Gap { partition, .. }
+            | Self::Lost { partition, .. }
+            | Self::Stranger { partition, .. }
+            | Self::Unknown { partition }
+            | Self::Broken { partition, .. } => *partition,
         }
+    }
+
+    /// What the tables lack to go on, if an operator can let them go on without it.
+    #[must_use]
+    pub fn gap(&self) -> Option<Gap> {
+        let (partition, applied, missing, is_broken) = match self {
+            Self::Gap { partition, expected, found } => (*partition, before(*expected), before(*found), false),
+            Self::Lost { partition, applied, known, .. } => (*partition, *applied, *known, false),
+            Self::Broken { partition, found, .. } => (*partition, before(*found), *found, true),
+            Self::Stranger { .. } | Self::Unknown { .. } => return None,
+        };
+        let [applied, missing] = [applied, missing].map(|position| (position.epoch, position.sequence));
+        Some(Gap { partition, applied, missing, is_broken })
+    }
+}
+
+/// The batch in front of one that is no fence.
+const fn before(position: Position) -> Position {
+    Position { epoch: position.epoch, sequence: position.sequence.previous() }
+}
+
+fn lost(partition: PartitionId, applied: Position, known: Position) -> String {
+    let one = applied.epoch == known.epoch && applied.sequence.next() == known.sequence;
+    let verbs = if one { ("was", "is") } else { ("were", "are") };
+    format!("{} of partition {partition} {} confirmed and {} not in the log", span(applied, known), verbs.0, verbs.1)
+}
+
+/// How what lies behind `applied`, up to `last`, is spoken of.
+pub(crate) fn span(applied: Position, last: Position) -> String {
+    let first = Position { sequence: applied.sequence.next(), ..applied };
+    match applied.epoch == last.epoch {
+        true if first == last => format!("batch {first}"),
+        true => format!("batches {first} to {last}"),
+        false => format!("batches behind {applied} up to {last}"),
     }
 }
 
@@ -179,7 +245,7 @@ async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report
     let partitions: BTreeSet<PartitionId> = batches.iter().map(|batch| batch.partition).collect();
     let known = write.positions(&partitions.into_iter().collect::<Vec<_>>()).await?;
     let before = known.clone();
-    let mut admission = Admission { positions: known, moved: BTreeSet::new(), report: Report::default() };
+    let mut admission = Admission { system: write.system(), positions: known, moved: BTreeSet::new(), report: Report::default() };
     let mut fold = Fold::default();
     let mut applied: BTreeMap<PartitionId, Vec<&Batch>> = BTreeMap::new();
     for batch in batches {
@@ -188,7 +254,7 @@ async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report
             applied.entry(batch.partition).or_default().push(batch);
         }
     }
-    let Admission { mut positions, moved, report } = admission;
+    let Admission { mut positions, moved, report, .. } = admission;
     positions.retain(|partition, _| moved.contains(partition));
     write_changes(write, &fold.finish().map_err(Failure::Broken)?).await?;
     write.set_positions(&positions).await?;
@@ -241,12 +307,13 @@ async fn is_brought_back(write: &impl Transaction, orders: &Move) -> Result<bool
     Ok(!breaks::is_broken(Break::BringBack) && write.bring_back(&orders.orders).await? > 0)
 }
 
-fn position_of(batch: &Batch) -> Position {
+pub(crate) fn position_of(batch: &Batch) -> Position {
     Position { epoch: batch.epoch, sequence: batch.sequence }
 }
 
 /// R5: which batches count.
 struct Admission {
+    system: SystemId,
     positions: BTreeMap<PartitionId, store::Position>,
     moved: BTreeSet<PartitionId>,
     report: Report,
@@ -275,6 +342,9 @@ impl Admission {
         if self.report.stops.iter().any(|stop| stop.partition() == partition) {
             return Ok(Outcome::Stopped);
         }
+        if let Some(theirs) = batch.system.filter(|theirs| *theirs != self.system) {
+            return Err(Stop::Stranger { partition, found: position_of(batch), theirs, ours: self.system });
+        }
         let (epoch, sequence) = *self.positions.get(&partition).ok_or(Stop::Unknown { partition })?;
         verdict(Position { epoch, sequence }, batch)
     }
@@ -282,10 +352,15 @@ impl Admission {
 
 /// R5: what becomes of a batch when the projection is at that position, if nothing else is at fault.
 pub(crate) fn verdict(position: Position, batch: &Batch) -> Result<Outcome, Stop> {
-    if batch.is_fence() {
-        return Ok(if batch.epoch > position.epoch { Outcome::Applied } else { Outcome::Skipped });
-    }
     let (expected, found) = (Position { sequence: position.sequence.next(), ..position }, position_of(batch));
+    if batch.is_fence() {
+        let known = batch.known.map(|(epoch, sequence)| Position { epoch, sequence });
+        return match known {
+            _ if batch.epoch <= position.epoch => Ok(Outcome::Skipped),
+            Some(known) if known > position => Err(Stop::Lost { partition: batch.partition, applied: position, known, found }),
+            _ => Ok(Outcome::Applied),
+        };
+    }
     match found.cmp(&expected) {
         std::cmp::Ordering::Less if breaks::is_broken(Break::OlderIsSkipped) => Ok(Outcome::Applied),
         std::cmp::Ordering::Less => Ok(Outcome::Skipped),
@@ -302,6 +377,11 @@ mod tests {
         Ok(partition) => partition,
         Err(_) => unreachable!(),
     };
+    const SYSTEM: SystemId = SystemId::from_bytes([1; 16]);
+
+    fn admission(positions: BTreeMap<PartitionId, store::Position>) -> Admission {
+        Admission { system: SYSTEM, positions, moved: BTreeSet::new(), report: Report::default() }
+    }
 
     fn at(epoch: u32, sequence: u64) -> (Epoch, Sequence) {
         (Epoch::new(epoch).unwrap(), Sequence(sequence))
@@ -309,12 +389,11 @@ mod tests {
 
     fn batch(epoch: u32, sequence: u64) -> Batch {
         let (epoch, sequence) = at(epoch, sequence);
-        Batch { partition: PARTITION, epoch, sequence, events: Vec::new() }
+        Batch::new(PARTITION, epoch, sequence, Vec::new())
     }
 
     fn admit(position: (Epoch, Sequence), batches: &[Batch]) -> (Vec<Outcome>, Vec<Stop>, (Epoch, Sequence)) {
-        let mut admission =
-            Admission { positions: BTreeMap::from([(PARTITION, position)]), moved: BTreeSet::new(), report: Report::default() };
+        let mut admission = admission(BTreeMap::from([(PARTITION, position)]));
         for batch in batches {
             admission.admit(batch);
         }
@@ -351,8 +430,50 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_that_knows_of_confirmed_batches_stops_where_they_are_not_in_the_tables() {
+        let fence = |known| batch(5, 0).knowing(Some(known));
+        for (position, known, words) in [
+            (at(4, 0), at(4, 3), "batches 4/1 to 4/3 of partition 3 were confirmed and are not in the log, in front of fence 5/0"),
+            (at(4, 2), at(4, 3), "batch 4/3 of partition 3 was confirmed and is not in the log, in front of fence 5/0"),
+            (
+                at(2, 9),
+                at(4, 0),
+                "batches behind 2/9 up to 4/0 of partition 3 were confirmed and are not in the log, in front of fence 5/0",
+            ),
+        ] {
+            let (outcomes, stops, after) = admit(position, &[fence(known), batch(5, 1)]);
+            assert_eq!((outcomes, after), (vec![Outcome::Stopped; 2], position));
+            assert_eq!(stops[0].to_string(), words);
+            assert_eq!(stops[0].gap(), Some(Gap { partition: PARTITION, applied: position, missing: known, is_broken: false }));
+        }
+        for position in [at(4, 3), at(4, 4)] {
+            assert_eq!(admit(position, &[fence(at(4, 3))]).0, [Outcome::Applied], "{position:?}");
+        }
+        assert_eq!(admit(at(6, 0), &[fence(at(4, 3))]).0, [Outcome::Skipped], "a later fence has been there");
+    }
+
+    #[test]
+    fn what_a_stop_lacks_lies_between_where_it_stands_and_what_it_found() {
+        let gap = |position, found| admit(position, &[found]).1[0].gap().unwrap();
+        let of = |applied, missing| Gap { partition: PARTITION, applied, missing, is_broken: false };
+        assert_eq!(gap(at(2, 5), batch(2, 8)), of(at(2, 5), at(2, 7)));
+        assert_eq!(gap(at(2, 5), batch(3, 1)), of(at(2, 5), at(3, 0)));
+    }
+
+    #[test]
+    fn a_strangers_batch_stops_the_partition_whatever_its_number_and_our_own_does_not() {
+        let theirs = SystemId::from_bytes([2; 16]);
+        for number in [at(1, 0), at(2, 5), at(2, 6), at(9, 0)] {
+            let (outcomes, stops, position) = admit(at(2, 5), &[batch(number.0.get(), number.1.0).of_system(theirs), batch(2, 6)]);
+            assert_eq!((outcomes, position), (vec![Outcome::Stopped; 2], at(2, 5)));
+            assert!(matches!(stops[0], Stop::Stranger { ours: SYSTEM, .. }) && stops[0].gap().is_none(), "{stops:?}");
+        }
+        assert_eq!(admit(at(2, 5), &[batch(2, 6).of_system(SYSTEM)]).0, [Outcome::Applied]);
+    }
+
+    #[test]
     fn a_partition_outside_the_schema_stops() {
-        let mut admission = Admission { positions: BTreeMap::new(), moved: BTreeSet::new(), report: Report::default() };
+        let mut admission = admission(BTreeMap::new());
         assert!(!admission.admit(&batch(1, 0)));
         assert_eq!(admission.report.stops, [Stop::Unknown { partition: PARTITION }]);
     }

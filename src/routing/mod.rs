@@ -1,6 +1,7 @@
 //! From a request to the engine that decides it. Never decides anything itself and never keeps a request waiting
 //! without a bound.
 
+pub(crate) mod feeding;
 mod lookup;
 mod neighbours;
 pub(crate) mod past;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, Epoch, Order, OrderId, PartitionId, Partitions, Sequence, UserId};
+use crate::domain::{CommodityId, Order, OrderId, PartitionId, Partitions, UserId};
 use crate::engine::{Answer, Command, Recalled, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, Traced};
@@ -77,12 +78,6 @@ impl Router {
     #[must_use]
     pub fn trouble_of(&self, partition: PartitionId) -> Option<Trouble> {
         self.ways.trouble(partition)
-    }
-
-    /// The last batch of a partition that was confirmed here, and its epoch; none if it is not served here.
-    #[must_use]
-    pub fn confirmed(&self, partition: PartitionId) -> Option<(Epoch, Sequence)> {
-        self.ways.confirmed(partition)
     }
 
     /// Requests waiting on the way to each partition there is a way to: in its task's inbox, or for the peer that owns it.

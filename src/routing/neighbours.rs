@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::feeding::Heard;
 use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, Speech, follow};
 use super::roads::Roads;
-use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence};
-use crate::partition::{Inbox, Trouble};
+use crate::domain::{Epoch, NodeId, PartitionId, Reach};
+use crate::partition::{Gap, Inbox, Trouble};
 
 /// The other nodes.
 pub struct Neighbours {
@@ -27,14 +28,13 @@ pub struct Neighbours {
 #[derive(Default)]
 struct Known {
     nodes: BTreeMap<NodeId, Neighbour>,
-    /// By partition: which node's listings the board shows, in which epoch.
-    feeding: BTreeMap<PartitionId, (NodeId, Epoch)>,
 }
 
 struct Neighbour {
     peer: Peer,
     link: PeerLink,
     sight: Sight,
+    heard: Heard,
     _follow: DropGuard,
 }
 
@@ -52,13 +52,14 @@ impl Neighbours {
         if known.nodes.len() == peers.len() && peers.iter().all(|peer| known.nodes.get(&peer.id).is_some_and(|known| known.peer == *peer)) {
             return;
         }
-        known.nodes.retain(|_, neighbour| peers.contains(&neighbour.peer));
+        let gone = known.nodes.extract_if(.., |_, neighbour| !peers.contains(&neighbour.peer));
+        gone.for_each(|(_, mut neighbour)| neighbour.heard.lost(&self.local.board));
         for peer in peers {
             if !known.nodes.contains_key(&peer.id) {
                 known.nodes.insert(peer.id.clone(), self.meet(peer));
             }
         }
-        self.settle(&mut known);
+        self.settle(&known);
     }
 
     /// How it stands with a peer, and whether it is leaving.
@@ -78,17 +79,9 @@ impl Neighbours {
     /// Which of the other nodes serves each partition now, by their own words.
     #[must_use]
     pub fn serving(&self) -> BTreeMap<PartitionId, (NodeId, Epoch)> {
-        self.known().feeding.clone()
-    }
-
-    /// The last batch of each of those partitions that was confirmed, and its epoch.
-    #[must_use]
-    pub fn confirmed(&self) -> BTreeMap<PartitionId, (Epoch, Sequence)> {
         let known = self.known();
-        let of = |(partition, (node, epoch)): (&PartitionId, &(NodeId, Epoch))| {
-            Some((*partition, (*epoch, *known.nodes.get(node)?.sight.confirmed.get(partition)?)))
-        };
-        known.feeding.iter().filter_map(of).collect()
+        let of = |partition| known.elsewhere(&self.local, partition).map(|(node, epoch)| (partition, (node.clone(), epoch)));
+        self.local.partitions.iter().filter_map(of).collect()
     }
 
     /// What other nodes say is the matter with partitions that they ought to serve.
@@ -99,7 +92,7 @@ impl Neighbours {
 
     /// Looks again at what runs here and who says what.
     pub fn review(&self) {
-        self.settle(&mut self.known());
+        self.settle(&self.known());
     }
 
     /// Tells when a peer comes, goes, begins or ends to serve something, or reaches the broker in another way.
@@ -124,77 +117,47 @@ impl Neighbours {
         let stop = CancellationToken::new();
         let (listener, of) = (Arc::downgrade(self), peer.clone());
         let tell = move |news| {
-            if let Some(neighbours) = listener.upgrade() {
-                neighbours.hear(&of, news);
-            }
+            // Without anybody who hears there is nothing to fit.
+            listener.upgrade().map_or(Ok(()), |neighbours| neighbours.hear(&of, news))
         };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(follow(me.clone(), peer.clone(), credential.clone(), speech, tell)));
-        Neighbour { peer: peer.clone(), link, sight: Sight::unknown(), _follow: stop.drop_guard() }
+        let whom = (peer.clone(), self.local.partitions);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow(me.clone(), whom, credential.clone(), speech, tell)));
+        Neighbour { peer: peer.clone(), link, sight: Sight::unknown(), heard: Heard::default(), _follow: stop.drop_guard() }
     }
 
-    fn hear(&self, peer: &Peer, news: News) {
+    fn hear(&self, peer: &Peer, news: News) -> Result<(), Gap> {
         let mut known = self.known();
         // What a feed tells that is being dropped is not for its successor.
-        let Some(neighbour) = known.nodes.get_mut(&peer.id).filter(|neighbour| neighbour.peer == *peer) else { return };
+        let Some(neighbour) = known.nodes.get_mut(&peer.id).filter(|neighbour| neighbour.peer == *peer) else { return Ok(()) };
+        let board = &self.local.board;
         match news {
-            News::Heard(bulletin) if neighbour.sight.hear(&bulletin) => self.settle(&mut known),
-            News::Heard(bulletin) => self.show(&known, &peer.id, bulletin),
+            News::Heard(Bulletin::Piece(piece)) => return neighbour.heard.piece(board, piece),
+            News::Heard(Bulletin::Standing(standing)) => {
+                neighbour.heard.standing(board, &standing.serving);
+                if neighbour.sight.hear(&standing) {
+                    self.settle(&known);
+                }
+            }
             News::Lost(contact) if neighbour.sight.contact == contact => {}
             News::Lost(contact) => {
+                neighbour.heard.lost(board);
                 // One that said it was leaving has left.
                 neighbour.sight = Sight { contact, leaving: neighbour.sight.leaving, ..Sight::unknown() };
                 tracing::info!(peer = %peer.id, ?contact, "node {} is not heard any more", peer.id);
-                self.settle(&mut known);
+                self.settle(&known);
             }
         }
+        Ok(())
     }
 
-    /// Brings the changes of listings onto the board.
-    fn show(&self, known: &Known, peer: &NodeId, bulletin: Bulletin) {
-        let board = &self.local.board;
-        let shows = |partition: &PartitionId| {
-            known.feeding.get(partition).is_some_and(|(node, epoch)| node == peer && board.is_fed_in(*partition, *epoch))
+    /// Works out the ways anew.
+    fn settle(&self, known: &Known) {
+        let way = |partition| match known.elsewhere(&self.local, partition) {
+            Some((node, _)) => known.nodes.get(node).map(|neighbour| neighbour.link.inbox.clone()),
+            None => self.local.inbox(partition).or_else(|| known.claiming(partition)),
         };
-        for (partition, commodity) in bulletin.shown {
-            if shows(&partition) {
-                board.show(partition, commodity);
-            }
-        }
-        let partition_of = |commodity| crate::ring::partition_of(commodity, self.local.partitions);
-        bulletin.hidden.into_iter().filter(|commodity| shows(&partition_of(*commodity))).for_each(|commodity| board.hide(commodity));
-    }
-
-    /// Works out the ways anew, and who feeds the board.
-    fn settle(&self, known: &mut Known) {
-        let mut inboxes = Vec::with_capacity(self.local.partitions.get().into());
-        for partition in self.local.partitions.iter() {
-            let here = self.local.inbox(partition);
-            let served_here = here.as_ref().and_then(Inbox::epoch);
-            let elsewhere = known.best(partition).filter(|(_, epoch)| served_here.is_none_or(|here| here < *epoch));
-            let elsewhere = elsewhere.map(|(node, epoch)| (node.clone(), epoch));
-            self.feed(known, partition, elsewhere.clone());
-            inboxes.push(match elsewhere {
-                Some((node, _)) => known.nodes.get(&node).map(|neighbour| neighbour.link.inbox.clone()),
-                None => here.or_else(|| known.claiming(partition)),
-            });
-        }
-        self.roads.change(inboxes);
+        self.roads.change(self.local.partitions.iter().map(way).collect());
         self.turns.send_modify(|turns| *turns += 1);
-    }
-
-    fn feed(&self, known: &mut Known, partition: PartitionId, from: Option<(NodeId, Epoch)>) {
-        if known.feeding.get(&partition) == from.as_ref() {
-            return;
-        }
-        if let Some((_, epoch)) = known.feeding.remove(&partition) {
-            self.local.board.withdraw(partition, epoch);
-        }
-        if let Some((node, epoch)) = from {
-            let listings = known.nodes[&node].sight.listings.values();
-            let commodities = listings.filter(|(of, _)| *of == partition).map(|(_, commodity)| commodity.clone());
-            self.local.board.turn(partition, epoch, commodities);
-            known.feeding.insert(partition, (node, epoch));
-        }
     }
 }
 
@@ -203,6 +166,12 @@ impl Known {
     fn best(&self, partition: PartitionId) -> Option<(&NodeId, Epoch)> {
         let said = self.nodes.iter().filter_map(|(id, neighbour)| Some((id, *neighbour.sight.serving.get(&partition)?)));
         said.max_by_key(|(_, epoch)| *epoch)
+    }
+
+    /// The same, unless it is served here in a later epoch.
+    fn elsewhere(&self, local: &Local, partition: PartitionId) -> Option<(&NodeId, Epoch)> {
+        let here = local.inbox(partition).as_ref().and_then(Inbox::epoch);
+        self.best(partition).filter(|(_, epoch)| here.is_none_or(|here| here < *epoch))
     }
 
     /// The way to somebody who is about to serve the partition.

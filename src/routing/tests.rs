@@ -17,7 +17,8 @@ use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, P
 use super::*;
 use crate::domain::UserId;
 use crate::domain::{
-    Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units,
+    Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Sequence, Stock, Terms, Timestamp,
+    Units,
 };
 use crate::engine::{Answer, KnownCommodity, Place, Snapshot};
 use crate::event::Batch;
@@ -130,7 +131,7 @@ impl Node {
 
     /// One that speaks versions of the peer link up to that one.
     fn start_speaking(name: &str, locks: &Arc<Locks>, total: i64, speaks: PeerVersion) -> Self {
-        let board = Arc::new(Board::default());
+        let board = Arc::new(Board::new(PARTITIONS));
         let id: NodeId = name.parse().unwrap();
         let mut local = Local::new(id.clone(), 7, PARTITIONS, credential(SECRET), board);
         local.speaks = speaks;
@@ -195,11 +196,15 @@ fn home() -> PartitionId {
 }
 
 fn place(user: i64) -> Command {
+    with_key(user, Some("k"))
+}
+
+fn with_key(user: i64, key: Option<&str>) -> Command {
     Command::Place(Place {
         commodity: lamp(1, 1).id,
         user: UserId::new(user).unwrap(),
         quantity: Quantity::ONE,
-        key: Some(IdempotencyKey::from_text("k").unwrap()),
+        key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
         fingerprint: RequestFingerprint::of(Quantity::ONE, None),
     })
 }
@@ -258,6 +263,19 @@ async fn a_command_for_another_node_is_carried_out_there_once_and_answered_here(
     assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
     assert_eq!(b.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
     assert_eq!(b.local.board.get(order.commodity).unwrap().stock.available.get(), 2);
+}
+
+/// The owner may die before it says which order it was: then the key is all that the buyer has.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_without_a_key_is_placed_under_its_retry_key_where_another_node_decides() {
+    let (a, b) = pair(3).await;
+    let keyed = |user, key: &str| with_key(user, Some(key));
+    let keyless = |user| Traced { retry_key: Some(IdempotencyKey::from_text("retry").unwrap()), ..with_key(user, None).into() };
+    let Reply::Done(Answer::Placed(order)) = a.ways.command(home(), keyless(1)).await else { panic!("a unit is there") };
+    assert_eq!(a.ways.command(home(), keyed(1, "retry")).await, Reply::Done(Answer::Replayed(order)));
+    // Where it is decided here its id is told, and nothing is kept of a key that nobody needs.
+    assert!(matches!(b.ways.command(home(), keyless(2)).await, Reply::Done(Answer::Placed(_))));
+    assert!(matches!(b.ways.command(home(), keyed(2, "retry")).await, Reply::Done(Answer::Placed(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

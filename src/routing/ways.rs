@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Busy, Reply, Roads};
-use crate::domain::{Epoch, Order, OrderId, PartitionId, Partitions, Sequence, UserId};
+use crate::domain::{Order, OrderId, PartitionId, Partitions, UserId};
 use crate::partition::{Board, Inbox, Sighting, Traced, Trouble};
 
 /// How long a request that nobody took up waits before it tries again, if no news comes meanwhile.
@@ -102,14 +102,6 @@ impl Ways {
         match self {
             Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get()))?.trouble(),
             Self::Shifting { roads, .. } => roads.to(partition)?.trouble(),
-        }
-    }
-
-    /// The last batch that the engine of a partition here got confirmed; none if none serves it here.
-    pub(super) fn confirmed(&self, partition: PartitionId) -> Option<(Epoch, Sequence)> {
-        match self {
-            Self::Fixed(inboxes) => inboxes.get(usize::from(partition.get()))?.confirmed(),
-            Self::Shifting { roads, .. } => roads.to(partition)?.confirmed(),
         }
     }
 

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::tables::Memory;
 use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Sequence, Terms, Timestamp, UserId};
 use crate::event::{Batch, Event};
+use crate::projection::{Outcome, verdict};
+use crate::store::{Gap, Position};
 
 #[derive(Debug)]
 struct Ledger {
@@ -29,26 +31,50 @@ pub(super) struct Auditor {
     commodities: BTreeMap<CommodityId, Ledger>,
     orders: BTreeMap<OrderId, (Order, Option<IdempotencyKey>)>,
     pub(super) batches: usize,
+    /// Everything that counts, in the order it came, to be read again without what was lost.
+    kept: Vec<Batch>,
+    /// Partitions whose log has lost something.
+    lossy: BTreeSet<PartitionId>,
+    /// What of the counted batches is in the tables.
+    applied: BTreeSet<(PartitionId, Epoch, Sequence)>,
+    /// What whoever fenced an epoch could know to be confirmed.
+    knew: BTreeMap<(PartitionId, Epoch), Position>,
+    /// Epochs of which something is gone: what their owners went on to decide rests on it.
+    holed: BTreeSet<(PartitionId, Epoch)>,
+    /// Commodities of which something is gone.
+    pub(super) touched: BTreeSet<CommodityId>,
+    /// Batches that are gone for good, whoever still hears that they are confirmed.
+    gave_up: BTreeSet<(PartitionId, Epoch, Sequence)>,
+    /// Orders that were placed in what is gone, and since when that is settled.
+    pub(super) given_up: BTreeMap<OrderId, u64>,
 }
 
 impl Auditor {
     /// A batch entered a log.
     pub(super) fn enqueued(&mut self, batch: &Batch) -> Result<(), String> {
         self.batches += 1;
-        if self.counts(batch) {
-            self.counted.insert((batch.partition, batch.epoch, batch.sequence));
-            for event in &batch.events {
-                self.event(event)
-                    .map_err(|what| format!("batch {}/{} of partition {}: {what}", batch.epoch, batch.sequence, batch.partition))?;
-            }
+        if self.counts(batch) { self.count(batch) } else { Ok(()) }
+    }
+
+    fn count(&mut self, batch: &Batch) -> Result<(), String> {
+        self.counted.insert((batch.partition, batch.epoch, batch.sequence));
+        self.kept.push(batch.clone());
+        if self.holed.contains(&(batch.partition, batch.epoch)) {
+            batch.events.iter().for_each(|event| self.take(event));
+            return Ok(());
         }
-        Ok(())
+        let at = || format!("batch {}/{} of partition {}", batch.epoch, batch.sequence, batch.partition);
+        batch.events.iter().try_for_each(|event| self.event(event).map_err(|what| format!("{}: {what}", at())))
     }
 
     /// A node has taken a confirm for the truth.
     pub(super) fn believed(&mut self, node: usize, batch: (PartitionId, Epoch, Sequence)) -> Result<(), String> {
         let (partition, epoch, sequence) = batch;
         let at = format!("batch {epoch}/{sequence} of partition {partition}");
+        // The broker had said so before it lost it, and it is heard now: nobody could know.
+        if self.gave_up.contains(&batch) {
+            return Ok(());
+        }
         if !self.counted.contains(&batch) {
             return Err(format!("{at} is confirmed to node {node} and will be skipped"));
         }
@@ -57,6 +83,148 @@ impl Auditor {
             return Err(format!("{at} is confirmed to node {node}, and earlier ones of that epoch to node {owner}"));
         }
         Ok(())
+    }
+
+    /// A log has lost so many messages.
+    pub(super) fn lost(&mut self, partition: PartitionId, count: usize) {
+        if count > 0 {
+            self.lossy.insert(partition);
+        }
+    }
+
+    /// Whether a log has lost anything.
+    pub(super) fn has_lost(&self, partition: PartitionId) -> bool {
+        self.lossy.contains(&partition)
+    }
+
+    /// Whether something that counts comes behind that position.
+    pub(super) fn lacks(&self, partition: PartitionId, position: Position) -> bool {
+        let (first, last) = ((partition, position.0, position.1.next()), (partition, Epoch::MAX, Sequence(u64::MAX)));
+        self.has_lost(partition) && self.counted.range(first..=last).next().is_some()
+    }
+
+    /// Whoever is about to fence an epoch can know that this batch is confirmed.
+    pub(super) fn could_know(&mut self, partition: PartitionId, epoch: Epoch, known: Position) {
+        self.knew.insert((partition, epoch), known);
+    }
+
+    /// The projection of a partition was given these batches, and went from one position to another.
+    pub(super) fn projected(&mut self, now: u64, batches: &[Batch], from: Position, to: Position) -> Result<(), String> {
+        let mut at = from;
+        for batch in batches {
+            let stands = crate::projection::Position { epoch: at.0, sequence: at.1 };
+            if at == to || verdict(stands, batch) != Ok(Outcome::Applied) {
+                continue;
+            }
+            if batch.is_fence() {
+                self.fenced(now, batch, at)?;
+            }
+            at = (batch.epoch, batch.sequence);
+            if !self.counted.contains(&(batch.partition, at.0, at.1)) {
+                // Never confirmed to anybody, and come behind the next fence: it may be put before it, because nobody has begun with less.
+                self.count(batch)?;
+            }
+            self.applied.insert((batch.partition, at.0, at.1));
+        }
+        Ok(())
+    }
+
+    /// A fence is in the tables: what came before it and is not there is gone, and nobody may have known of it.
+    fn fenced(&mut self, now: u64, fence: &Batch, at: Position) -> Result<(), String> {
+        let gone = self.gone(fence.partition, at, (fence.epoch, fence.sequence), false);
+        let knew = self.knew.get(&(fence.partition, fence.epoch)).copied().unwrap_or_default();
+        if let Some((_, epoch, sequence)) = gone.iter().find(|(_, epoch, sequence)| (*epoch, *sequence) <= knew) {
+            let (partition, fence) = (fence.partition, fence.epoch);
+            return Err(format!(
+                "batch {epoch}/{sequence} of partition {partition} was known to be confirmed, is lost, and epoch {fence} goes on as if it never was: its orders are refused"
+            ));
+        }
+        self.give_up(now, &gone);
+        Ok(())
+    }
+
+    /// An operator has accepted a loss.
+    pub(super) fn accepted(&mut self, now: u64, gap: &Gap) {
+        let gone = self.gone(gap.partition, gap.applied, gap.missing, true);
+        self.holed.insert((gap.partition, gap.missing.0));
+        self.give_up(now, &gone);
+    }
+
+    /// What counts behind one position up to another and is not in the tables.
+    fn gone(&self, partition: PartitionId, from: Position, to: Position, inclusive: bool) -> BTreeSet<(PartitionId, Epoch, Sequence)> {
+        let first = (partition, from.0, from.1.next());
+        let behind = self.counted.range(first..=(partition, to.0, to.1));
+        behind.filter(|batch| !self.applied.contains(batch) && (inclusive || (batch.1, batch.2) != to)).copied().collect()
+    }
+
+    /// These batches are gone for good: reads the rest again as if they had never been.
+    fn give_up(&mut self, now: u64, gone: &BTreeSet<(PartitionId, Epoch, Sequence)>) {
+        if gone.is_empty() {
+            return;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let (gone, kept): (Vec<Batch>, Vec<Batch>) =
+            kept.into_iter().partition(|batch| gone.contains(&(batch.partition, batch.epoch, batch.sequence)));
+        for event in gone.iter().flat_map(|batch| &batch.events) {
+            self.touched.extend(self.commodity_of(event));
+            if let Event::Placed { order, .. } = event {
+                self.given_up.insert(order.id, now);
+            }
+        }
+        for batch in &gone {
+            let batch = (batch.partition, batch.epoch, batch.sequence);
+            self.counted.remove(&batch);
+            self.gave_up.insert(batch);
+        }
+        self.commodities.clear();
+        self.orders.clear();
+        kept.iter().flat_map(|batch| &batch.events).for_each(|event| self.take(event));
+        self.kept = kept;
+    }
+
+    fn commodity_of(&self, event: &Event) -> Option<CommodityId> {
+        match event {
+            Event::Listed(commodity) => Some(commodity.id),
+            Event::Changed { commodity, .. }
+            | Event::Restocked { commodity, .. }
+            | Event::Paused { commodity, .. }
+            | Event::Ended { commodity, .. }
+            | Event::Closed { commodity, .. }
+            | Event::Removed { commodity, .. }
+            | Event::Moved { commodity, .. } => Some(*commodity),
+            Event::Placed { order, .. } => Some(order.commodity),
+            Event::KeyForgotten { order } => self.orders.get(order).map(|(order, _)| order.commodity),
+        }
+    }
+
+    /// Takes an event in without holding it to any rule: it was, or it rests on what is gone.
+    fn take(&mut self, event: &Event) {
+        let ledger = self.commodity_of(event).and_then(|commodity| self.commodities.get_mut(&commodity));
+        match (event, ledger) {
+            (Event::Listed(listed), _) => {
+                let (terms, total) = (listed.terms.clone(), i64::from(listed.stock.total));
+                let ledger = Ledger { terms, total, paused: false, ended: false, closed: false, removed: false };
+                self.commodities.insert(listed.id, ledger);
+            }
+            (Event::Changed { terms, .. }, Some(ledger)) => ledger.terms = (**terms).clone(),
+            (Event::Restocked { total, .. }, Some(ledger)) => ledger.total = i64::from(*total),
+            (Event::Paused { paused, .. }, Some(ledger)) => ledger.paused = *paused,
+            (Event::Ended { .. }, Some(ledger)) => ledger.ended = true,
+            (Event::Closed { .. }, Some(ledger)) => ledger.closed = true,
+            (Event::Removed { .. }, Some(ledger)) => ledger.removed = true,
+            (Event::Placed { order, key, .. }, Some(_)) => drop(self.orders.insert(order.id, (*order, *key))),
+            (Event::Moved { order, to, .. }, _) => {
+                if let Some((order, _)) = self.orders.get_mut(order) {
+                    order.status = *to;
+                }
+            }
+            (Event::KeyForgotten { order }, _) => {
+                if let Some((_, key)) = self.orders.get_mut(order) {
+                    *key = None;
+                }
+            }
+            (_, None) => {}
+        }
     }
 
     /// Somebody set the projection's position without a fence.

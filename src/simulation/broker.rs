@@ -2,9 +2,9 @@
 //!
 //! It keeps to what the real one promises: the frames of a connection are handled in order; a lock goes with its connection; a
 //! confirm is sent only for what is in the log. And to what it does not: what it had read of a connection that died may enter
-//! a log long after, and confirms may be lost on their way.
+//! a log long after, confirms may be lost on their way, and a log that readers have come to and left stands in any order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::auditor::Auditor;
 use super::dice::Dice;
@@ -46,17 +46,26 @@ struct Connection {
     notices: VecDeque<Notice>,
 }
 
-/// One partition's queue.
+/// One partition's queue. What was given back is sent again before what was never sent, in the order in which it came back.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    entries: Vec<Vec<u8>>,
-    /// What is acknowledged.
-    acknowledged: usize,
-    /// What is with the active consumer.
-    delivered: usize,
+    fresh: VecDeque<Vec<u8>>,
+    given_back: VecDeque<Vec<u8>>,
+    /// What is with the active consumer, by tag.
+    delivered: BTreeMap<u64, Vec<u8>>,
+    last_tag: u64,
     /// The single active consumer, and the how-manieth subscription this is.
     active: Option<usize>,
     generation: u64,
+}
+
+/// A message on its way to a consumer.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) tag: u64,
+    pub(super) body: Vec<u8>,
+    /// It was sent before.
+    pub(super) again: bool,
 }
 
 #[derive(Debug)]
@@ -213,6 +222,11 @@ impl Broker {
         (self.away, self.blocked) = (false, false);
     }
 
+    /// The connection that has the lock of a partition.
+    pub(super) fn holder(&self, partition: PartitionId) -> Option<usize> {
+        self.locks[usize::from(partition.get())]
+    }
+
     pub(super) fn queue(&mut self, partition: PartitionId) -> &mut Queue {
         &mut self.queues[usize::from(partition.get())]
     }
@@ -224,7 +238,7 @@ impl Broker {
         self.late.is_empty()
             && self.bereft.is_empty()
             && self.connections.iter().all(|connection| still(connection) && read(connection))
-            && self.queues.iter().all(|queue| queue.acknowledged == queue.entries.len())
+            && self.queues.iter().all(Queue::is_empty)
     }
 
     fn handle(&mut self, index: usize, frame: Frame, auditor: &mut Auditor) -> Result<(), String> {
@@ -256,7 +270,7 @@ impl Broker {
     fn enqueue(&mut self, partition: PartitionId, bytes: Vec<u8>, auditor: &mut Auditor) -> Result<Batch, String> {
         let batch = event::decode(&bytes).map_err(|error| error.to_string())?;
         auditor.enqueued(&batch)?;
-        self.queue(partition).entries.push(bytes);
+        self.queue(partition).fresh.push_back(bytes);
         Ok(batch)
     }
 
@@ -279,10 +293,10 @@ impl Queue {
         (self.active == Some(consumer)).then_some(self.generation)
     }
 
-    /// Ends the subscription, whoever's it is: what was not acknowledged will be delivered again, in order.
+    /// Ends the subscription, whoever's it is: what was not acknowledged goes back, behind what went back before.
     pub(super) fn unsubscribe(&mut self) {
         self.active = None;
-        self.delivered = self.acknowledged;
+        self.given_back.extend(std::mem::take(&mut self.delivered).into_values());
     }
 
     /// Ends a consumer's subscription.
@@ -292,20 +306,50 @@ impl Queue {
         }
     }
 
-    /// The next delivery of that subscription: its tag and its body.
-    pub(super) fn deliver(&mut self, generation: u64) -> Option<(usize, Vec<u8>)> {
+    /// Somebody purges it: all goes that is not with the active consumer. Says how much.
+    pub(super) fn purge(&mut self) -> usize {
+        self.given_back.drain(..).chain(self.fresh.drain(..)).count()
+    }
+
+    /// It loses its last messages, and with them whoever was subscribed. Says how many.
+    pub(super) fn lose_last(&mut self, count: usize) -> usize {
+        self.unsubscribe();
+        (0..count).map_while(|_| self.fresh.pop_back().or_else(|| self.given_back.pop_back())).count()
+    }
+
+    /// The next delivery of that subscription.
+    pub(super) fn deliver(&mut self, generation: u64) -> Option<Delivery> {
         if self.active.is_none() || self.generation != generation {
             return None;
         }
-        let body = self.entries.get(self.delivered)?.clone();
-        self.delivered += 1;
-        Some((self.delivered, body))
+        let again = !self.given_back.is_empty();
+        let body = self.given_back.pop_front().or_else(|| self.fresh.pop_front())?;
+        self.last_tag += 1;
+        self.delivered.insert(self.last_tag, body.clone());
+        Some(Delivery { tag: self.last_tag, body, again })
     }
 
-    /// Acknowledges everything up to that tag, if that subscription is still there.
-    pub(super) fn acknowledge(&mut self, generation: u64, tag: usize) {
+    /// Acknowledges a delivery, if that subscription is still there.
+    pub(super) fn acknowledge(&mut self, generation: u64, tag: u64) {
         if self.active.is_some() && self.generation == generation {
-            self.acknowledged = self.acknowledged.max(tag);
+            self.delivered.remove(&tag);
         }
+    }
+
+    /// If nobody is served, somebody comes who takes so many messages, acknowledges none, and leaves.
+    pub(super) fn visit(&mut self, takes: usize) {
+        if let Some(generation) = self.subscribe(usize::MAX) {
+            (0..takes).for_each(|_| drop(self.deliver(generation)));
+            self.unsubscribe();
+        }
+    }
+
+    /// A consumer writes a marker.
+    pub(super) fn mark(&mut self, marker: Vec<u8>) {
+        self.fresh.push_back(marker);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.given_back.is_empty() && self.delivered.is_empty()
     }
 }

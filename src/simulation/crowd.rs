@@ -188,6 +188,12 @@ fn ask(partition: PartitionId, sent: Ask, asked: Asked, env: &mut Env, nodes: &[
     if !nodes[via].up {
         return None;
     }
+    if let Ask::Command(Command::Place(place)) = &sent
+        && let Some(refusal) = env.boards.refusal(via, place, nodes[via].clock(env.now))
+    {
+        env.trail.note(env.now, || format!("refused by the board of node {via}, {refusal:?}: {sent:?}"));
+        return Some(env.network.refused(env.now, via, partition, sent, asked));
+    }
     let to = believed_owner(nodes, partition, env.network.stale_news_percent, &mut env.dice);
     env.trail.note(env.now, || format!("asked via node {via}, of node {to}: {sent:?}"));
     Some(env.network.ask(env.now, via, to, partition, sent, asked))

@@ -1,6 +1,7 @@
 //! The end of a run: the world heals and must come to rest; then every answer, row and unit is accounted for.
 
 use super::crowd::{look_via, place_units, tell};
+use super::losses;
 use super::network::CallId;
 use super::world::World;
 use crate::domain::{CommodityId, TermsChange, Timestamp};
@@ -33,7 +34,9 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
     // Some are placed only now.
     world.env.now += LONG_MS;
     rest(world)?;
-    let verdict = history::check(&world.env.network.history, &world.env.tables.rows(&world.env.network.totals), rested_at);
+    let rows = world.env.tables.rows(&world.env.network.totals);
+    let (history, rows) = losses::untouched(&world.env.network.history, &rows, &world.env.auditor)?;
+    let verdict = history::check(&history, &rows, rested_at);
     if let Some(violation) = verdict.violations.first() {
         return Err(violation.to_string());
     }
@@ -46,14 +49,16 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
 /// Lets everything under way arrive.
 fn rest(world: &mut World) -> Result<(), String> {
     for step in 0..REST_STEPS_MAX {
-        if step % LOOK_STEPS == 0 && world.is_quiet() && no_hold_is_over(world) {
+        // Whoever has just done something may not be heard of yet.
+        if step % LOOK_STEPS == 0 && !losses::look_after(&mut world.env)? && world.is_quiet() && no_hold_is_over(world) {
             return Ok(());
         }
         world.step()?;
     }
     let states: Vec<String> = world.nodes.iter().map(|node| format!("node {}: {}", node.index, node.is_quiet())).collect();
     let (broker, network) = (world.env.broker.is_quiet(), world.env.network.is_quiet());
-    Err(format!("the healed world does not come to rest: {states:?}, broker {broker}, network {network}"))
+    let boards = world.env.boards.are_quiet(&world.nodes);
+    Err(format!("the healed world does not come to rest: {states:?}, broker {broker}, network {network}, boards {boards}"))
 }
 
 fn no_hold_is_over(world: &World) -> bool {
@@ -68,6 +73,7 @@ fn no_hold_is_over(world: &World) -> bool {
 /// The log, the tables and the engines say the same.
 fn check_tables(world: &World) -> Result<(), String> {
     world.env.auditor.compare(&world.env.tables)?;
+    world.env.boards.compare(&world.nodes)?;
     let orders = world.env.tables.orders();
     for row in world.env.tables.commodities().iter().filter(|row| !row.removed && row.commodity.closed_at.is_none()) {
         let owner = world.nodes.iter().find_map(|node| node.term(row.partition));

@@ -4,6 +4,7 @@
 //! What it simulates and what it does not, and how to read a failing seed: `docs/simulation.md`.
 
 mod auditor;
+mod boards;
 mod broker;
 mod consumer;
 mod crowd;
@@ -11,6 +12,7 @@ mod dice;
 #[cfg(test)]
 mod exhaustive;
 mod finish;
+mod losses;
 mod network;
 mod node;
 mod seat;
@@ -48,6 +50,8 @@ pub struct Report {
     pub batches: usize,
     /// Orders that lay in the archive at the end.
     pub archived: usize,
+    /// Losses of a log that operators accepted.
+    pub losses: usize,
 }
 
 impl Report {
@@ -62,6 +66,7 @@ impl Report {
             epochs: self.epochs + other.epochs,
             batches: self.batches + other.batches,
             archived: self.archived + other.archived,
+            losses: self.losses + other.losses,
         }
     }
 }
@@ -115,5 +120,6 @@ fn report(world: &World, stale: usize) -> Report {
         epochs: world.env.epochs,
         batches: world.env.auditor.batches,
         archived: world.env.tables.archived(),
+        losses: world.env.losses.accepted,
     }
 }

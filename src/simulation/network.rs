@@ -96,6 +96,14 @@ impl Network {
         id
     }
 
+    /// A buyer asks one node, and is refused by its board.
+    pub(super) fn refused(&mut self, now: u64, via: usize, partition: PartitionId, ask: Ask, asked: Asked) -> CallId {
+        let noted = self.history.asked(now, via as u32, asked);
+        self.history.told(noted, now, Told::Refused);
+        self.calls.push(Call { via, partition, ask, noted, rows_read: 0, stage: Stage::Over });
+        self.calls.len() - 1
+    }
+
     /// What was told, so far.
     pub(super) fn told(&self, call: CallId) -> Told {
         self.history.calls[self.calls[call].noted].told

@@ -4,7 +4,8 @@ use super::broker::{Frame, Notice};
 use super::network::{Ask, CallId};
 use super::seat::{Ear, Outbox, Request, Seat, Stage, asks_for_the_lock};
 use super::world::Env;
-use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
+use crate::domain::{Epoch, PartitionId, Partitions, Sequence, Timestamp};
+use crate::ownership::Confirmed;
 use crate::ownership::protocol::{Action, Input, Protocol};
 use crate::partition::Term;
 
@@ -29,13 +30,16 @@ pub(super) struct Node {
     pub(super) view: usize,
     /// Connections that a seat has given back, for whichever wants one next.
     spares: Vec<usize>,
+    /// What it knows to be confirmed.
+    confirmed: Confirmed,
     seats: Vec<Seat>,
     outbox: Outbox,
 }
 
 impl Node {
     pub(super) fn new(index: usize, partitions: impl Iterator<Item = PartitionId>) -> Self {
-        let seats = partitions.map(Seat::new).collect();
+        let seats: Vec<Seat> = partitions.map(Seat::new).collect();
+        let confirmed = knows_nothing(&seats);
         let outbox = Outbox::default();
         Self {
             index,
@@ -47,6 +51,7 @@ impl Node {
             clock_drift: 0,
             view: 0,
             spares: Vec::new(),
+            confirmed,
             seats,
             outbox,
         }
@@ -79,8 +84,10 @@ impl Node {
         self.outbox.borrow_mut().clear();
         (self.up, self.paused) = (false, false);
         self.spares.clear();
+        self.confirmed = knows_nothing(&self.seats);
         self.seats.iter_mut().for_each(|seat| *seat = Seat::new(seat.partition));
         env.broker.deafen(self.index);
+        env.boards.forget(self.index);
     }
 
     /// Takes a call in, unless there is no task for it here or its inbox is full.
@@ -215,11 +222,13 @@ impl Node {
         match &mut seat.stage {
             Stage::Serving { term, .. } if sequence != Sequence::FENCE => {
                 env.auditor.believed(self.index, (partition, epoch, sequence))?;
+                self.confirmed.note(partition, epoch, sequence);
                 term.confirmed();
                 env.trail.note(env.now, || format!("node {}: {partition}/{epoch}/{sequence} is confirmed", self.index));
             }
             Stage::Claiming { .. } => {
                 env.auditor.believed(self.index, (partition, epoch, sequence))?;
+                self.confirmed.note(partition, epoch, sequence);
                 self.answered(partition, Input::FenceConfirmed, env);
             }
             Stage::Serving { .. } | Stage::Idle => {}
@@ -263,10 +272,11 @@ impl Node {
         };
         let seat = &mut self.seats[index];
         match seat.stage {
+            Stage::Idle if wanted && !self.isolated && env.tables.gap(seat.partition).is_some() => seat.turn_away(env, &self.outbox, true),
             Stage::Idle if wanted && env.now >= seat.retry_at => {
                 env.broker.send(session, Frame::Lock(seat.partition));
                 let (protocol, todo, version) = (Protocol::new(seat.partition), Action::Lock, env.tables.log_version());
-                seat.stage = Stage::Claiming { protocol, todo, version, loaded: None, asked_at: Some(env.now) };
+                seat.stage = Stage::Claiming { protocol, todo, version, loaded: None, asked_at: Some(env.now), looks: 0 };
             }
             Stage::Idle => seat.turn_away(env, &self.outbox, !wanted),
             Stage::Claiming { asked_at: Some(_), .. } if !wanted => self.end_session(index, env),
@@ -274,17 +284,35 @@ impl Node {
             Stage::Claiming { asked_at: Some(_), .. } => seat.turn_away(env, &self.outbox, false),
             // Nothing can be read or counted up from here.
             Stage::Claiming { .. } if self.isolated => seat.give_up(session, env),
-            Stage::Claiming { .. } => seat.climb(self.index, session, env)?,
+            Stage::Claiming { .. } => seat.climb(self.index, session, &self.confirmed, env)?,
             Stage::Serving { .. } => {
                 if !self.isolated {
                     seat.do_chores(clock, env);
+                    if env.losses.dice.percent(10) {
+                        tell(&self.confirmed, seat.partition, env);
+                    }
                 }
                 seat.serve(self.index, session, clock, wanted, env, &self.outbox)?;
             }
         }
         if matches!(self.seats[index].stage, Stage::Idle) {
+            if !self.isolated {
+                tell(&self.confirmed, self.seats[index].partition, env);
+            }
             self.spares.extend(self.seats[index].session.take());
         }
         Ok(())
+    }
+}
+
+fn knows_nothing(seats: &[Seat]) -> Confirmed {
+    let count = u16::try_from(seats.len()).expect("a few");
+    Confirmed::new(Partitions::new(count).expect("at least one"))
+}
+
+/// Tells the tables what is known to be confirmed.
+fn tell(confirmed: &Confirmed, partition: PartitionId, env: &Env) {
+    if !env.tables.is_away() {
+        env.tables.note_confirmed(partition, confirmed.of(partition));
     }
 }

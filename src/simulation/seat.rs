@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::broker::Frame;
 use super::network::{Ask, CallId, Said};
+use super::tables::SYSTEM;
 use super::world::Env;
 use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
 use crate::engine::Snapshot;
 use crate::event::{self, Batch, Event, LogVersion};
+use crate::ownership::Confirmed;
 use crate::ownership::protocol::{Action, Input, Protocol};
 use crate::partition::{Bounds, Busy, Hear, RecentOrders, Reply, Term};
 
@@ -48,6 +50,8 @@ pub(super) enum Stage {
         loaded: Option<Snapshot>,
         /// When the broker was asked for something that it has not answered yet.
         asked_at: Option<u64>,
+        /// How often it has looked whether the projection is there.
+        looks: u32,
     },
     Serving {
         term: Box<Term<Ear>>,
@@ -123,10 +127,13 @@ impl Seat {
     }
 
     /// Does the next thing on the way to becoming the owner.
-    pub(super) fn climb(&mut self, node: usize, session: usize, env: &mut Env) -> Result<(), String> {
+    pub(super) fn climb(&mut self, node: usize, session: usize, confirmed: &Confirmed, env: &mut Env) -> Result<(), String> {
         let partition = self.partition;
-        let Stage::Claiming { protocol, todo, version, loaded, asked_at } = &mut self.stage else { return Ok(()) };
+        let Stage::Claiming { protocol, todo, version, loaded, asked_at, looks } = &mut self.stage else { return Ok(()) };
         let version = *version;
+        if *todo == Action::CollectKnown && !env.tables.is_away() {
+            *todo = collect(protocol, partition, confirmed, env);
+        }
         let fails = env.tables.is_away() || env.weather.weights.fault > 0 && env.dice.one_in(60);
         match todo.clone() {
             Action::Lock | Action::Taken => {}
@@ -147,8 +154,13 @@ impl Seat {
                 env.broker.send(session, Frame::Publish(partition, bytes(&fence, version)));
                 *asked_at = Some(env.now);
             }
+            Action::CollectKnown => self.give_up(session, env),
             Action::ReadApplied | Action::ReadAppliedLater | Action::Load if fails => self.give_up(session, env),
+            // A consumer has found something missing; or nothing comes any more, and it may be the fence that is.
+            Action::ReadAppliedLater if env.tables.gap(partition).is_some() => self.give_up(session, env),
+            Action::ReadAppliedLater if env.losses.happen && *looks > LOOKS_MAX => self.give_up(session, env),
             Action::ReadApplied | Action::ReadAppliedLater => {
+                *looks += 1;
                 *todo = protocol.step(Input::Applied(env.tables.position(partition).0));
             }
             Action::Overtaken { .. } => self.give_up(session, env),
@@ -248,6 +260,20 @@ impl Seat {
     }
 }
 
+/// How often a claim looks whether the projection is there before it begins anew, where logs lose something.
+const LOOKS_MAX: u32 = 150;
+
+/// What is known to be confirmed goes into the fence.
+fn collect(protocol: &mut Protocol, partition: PartitionId, confirmed: &Confirmed, env: &mut Env) -> Action {
+    let known = confirmed.of(partition).max(env.tables.confirmed(partition));
+    env.tables.note_confirmed(partition, known);
+    let todo = protocol.step(Input::Known(Some(known).filter(|(epoch, _)| *epoch > Epoch::default())));
+    if let Action::Fence(fence) = &todo {
+        env.auditor.could_know(partition, fence.epoch, known);
+    }
+    todo
+}
+
 /// A connection that no lock is on.
 fn astray(connection: &mut Option<usize>, node: usize, env: &mut Env) -> Option<usize> {
     if connection.is_none() {
@@ -262,7 +288,7 @@ fn sends(node: usize, batch: &Batch) -> String {
 
 /// A batch on the wire.
 fn bytes(batch: &Batch, version: LogVersion) -> Vec<u8> {
-    event::encode(batch, version).expect("nothing is decided that the version cannot hold")
+    event::encode(&batch.clone().of_system(SYSTEM), version).expect("nothing is decided that the version cannot hold")
 }
 
 /// R4: an order is placed at the time it is decided, on the clock of the one who decides it.

@@ -9,14 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Unreadable};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Stock,
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Stock, SystemId,
     Timestamp, UserId,
 };
 use crate::engine::{KnownCommodity, KnownOrder, Recalled, Snapshot};
 use crate::event::LogVersion;
 use crate::history::{CommodityRow, OrderRow, Rows};
-use crate::store::{Delta, Epochs, Position, StoreError, Tables};
+use crate::store::{Delta, Epochs, Gap, Position, StoreError, Tables};
 use change::Change;
+
+/// The system that all of this is.
+pub(super) const SYSTEM: SystemId = SystemId::from_bytes([1; 16]);
 
 /// How the database is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,12 @@ struct Inner {
     is_mixed: bool,
     /// A delta may be missing somewhere: what is read then are the rows.
     has_gaps: bool,
+    /// The last batch of a partition that somebody said was confirmed.
+    confirmed: BTreeMap<PartitionId, Position>,
+    /// What the projection of a partition lacks, as a consumer has noted it.
+    gaps: BTreeMap<PartitionId, Gap>,
+    /// Epochs of which a loss was accepted.
+    losses: BTreeSet<(PartitionId, Epoch)>,
     /// The process that applies batches now is of an older release: it knows nothing of checkpoints.
     is_older: bool,
 }
@@ -180,6 +189,43 @@ impl Memory {
         if let Some((_, position)) = inner.partitions.get_mut(&partition) {
             *position = (epoch, Sequence::FENCE);
         }
+    }
+
+    /// The last batch of a partition that somebody said was confirmed.
+    pub(super) fn confirmed(&self, partition: PartitionId) -> Position {
+        self.lock().confirmed.get(&partition).copied().unwrap_or_default()
+    }
+
+    pub(super) fn note_confirmed(&self, partition: PartitionId, confirmed: Position) {
+        let mut inner = self.lock();
+        let known = inner.confirmed.entry(partition).or_default();
+        *known = confirmed.max(*known);
+    }
+
+    /// What the projection of a partition lacks, if it has not gone on since that was noted.
+    pub(super) fn gap(&self, partition: PartitionId) -> Option<Gap> {
+        let inner = self.lock();
+        inner.gaps.get(&partition).filter(|gap| gap.applied == inner.partitions[&partition].1).copied()
+    }
+
+    pub(super) fn note_gap(&self, gap: Gap) {
+        self.lock().gaps.insert(gap.partition, gap);
+    }
+
+    /// Lets the projection of a partition go on without what it lacks.
+    pub(super) fn accept_loss(&self, partition: PartitionId) -> Option<Gap> {
+        let gap = self.gap(partition)?;
+        let mut inner = self.lock();
+        if gap.is_broken && !inner.losses.contains(&(partition, gap.missing.0)) {
+            return None;
+        }
+        inner.losses.insert((partition, gap.missing.0));
+        if let Some((_, position)) = inner.partitions.get_mut(&partition) {
+            *position = gap.missing;
+        }
+        let delta = Delta { partition, previous: gap.applied, position: gap.missing, body: Vec::new() };
+        inner.checkpoints.entry(partition).or_default().deltas.push(delta);
+        inner.gaps.remove(&partition)
     }
 
     pub(super) fn epochs(&self, partition: PartitionId) -> Epochs {

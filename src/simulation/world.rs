@@ -4,10 +4,12 @@ use std::sync::LazyLock;
 
 use super::Trail;
 use super::auditor::Auditor;
+use super::boards::Boards;
 use super::broker::Broker;
 use super::consumer::Consumer;
 use super::crowd::Crowd;
 use super::dice::Dice;
+use super::losses::{self, Losses};
 use super::network::Network;
 use super::node::Node;
 use super::tables::{Memory, Mood};
@@ -19,6 +21,9 @@ use crate::ring::Placement;
 const NODES_MAX: usize = 3;
 const PARTITIONS_MAX: usize = 3;
 
+/// How often something happens to a bulletin, for each time that something happens to a call.
+const BULLETINS: usize = 3;
+
 /// What nodes, consumers and people meet outside themselves.
 pub(super) struct Env {
     /// True time, in milliseconds since the beginning. Nobody in the world can read it.
@@ -28,10 +33,14 @@ pub(super) struct Env {
     pub(super) dice: Dice,
     /// What becomes of the past, which nobody should notice: the other dice fall the same with and without it.
     pub(super) past_dice: Dice,
+    pub(super) losses: Losses,
+    /// How much the next consumer takes in advance: by dice of their own, too.
+    pub(super) log_dice: Dice,
     pub(super) broker: Broker,
     pub(super) tables: Memory,
     pub(super) auditor: Auditor,
     pub(super) network: Network,
+    pub(super) boards: Boards,
     /// The members as their heartbeats have it, one bit each.
     pub(super) members: usize,
     /// Epochs that were served.
@@ -61,10 +70,13 @@ impl World {
                 partitions,
                 dice,
                 past_dice: Dice::new(!seed),
+                losses: Losses::new(seed, weather.mixed_until_ms > 0),
+                log_dice: Dice::new(seed.rotate_left(32)),
                 broker: Broker::new(weather.partitions),
                 tables: Memory::new(partitions.iter()),
                 auditor: Auditor::default(),
                 network: Network::new(weather.stale_news_percent),
+                boards: Boards::new(seed, weather.nodes, partitions),
                 members: 0,
                 epochs: 0,
                 trail,
@@ -81,7 +93,13 @@ impl World {
 
     /// One thing happens.
     pub(super) fn step(&mut self) -> Result<(), String> {
+        self.happen()?;
+        self.env.boards.violation.take().map_or(Ok(()), Err)
+    }
+
+    fn happen(&mut self) -> Result<(), String> {
         let Self { env, nodes, consumers, crowd } = self;
+        losses::step(env)?;
         env.now += env.dice.between(0, env.weather.step_ms_max);
         if env.now >= env.weather.mixed_until_ms {
             env.tables.set_mixed(false);
@@ -108,11 +126,16 @@ impl World {
             Some(0) => {
                 let node = env.dice.below(nodes.len());
                 let node = &mut nodes[node];
-                if node.up && !node.paused { node.act(env) } else { Ok(()) }
+                if node.up && !node.paused {
+                    node.act(env)?;
+                    env.boards.publish(node);
+                }
+                Ok(())
             }
             Some(1) => env.broker.work(&mut env.dice, &mut env.auditor),
             Some(2) => {
                 env.network.work(env.now, &mut env.dice, &env.tables, nodes, &mut env.trail);
+                (0..BULLETINS).for_each(|_| env.boards.work(nodes, env.weather.weights.fault == 0));
                 env.network.contradiction.take().map_or(Ok(()), Err)
             }
             Some(3) => {
@@ -160,6 +183,7 @@ impl World {
             && self.env.broker.is_quiet()
             && self.nodes.iter().all(|node| node.is_quiet() && node.view == self.env.members)
             && self.env.partitions.iter().all(served)
+            && self.env.boards.are_quiet(&self.nodes)
     }
 
     pub(super) fn count_members(&mut self) {

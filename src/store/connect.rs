@@ -19,7 +19,7 @@ use super::StoreError;
 use super::checkpoints::to_the_end;
 use super::pool::Pool;
 use crate::config;
-use crate::domain::Partitions;
+use crate::domain::{Partitions, SystemId};
 use crate::event::LogVersion;
 pub(super) use file::DatabaseFile;
 use target::Target;
@@ -31,6 +31,8 @@ pub(super) struct Connections {
     pub(super) reader: Pool,
     /// Apart from the others: what loads a partition must not keep heartbeats, logins and lists waiting.
     pub(super) loader: Pool,
+    /// Loads at one time, at least one.
+    pub(super) loads_max: u32,
     pub(super) answer_timeout: Duration,
     /// Of SQLite.
     pub(super) file: Option<Arc<DatabaseFile>>,
@@ -90,9 +92,9 @@ impl Connections {
         .await
     }
 
-    /// The number of partitions, if this release can work on the schema: it has all of its steps, and of later ones at most such that
+    /// The number of partitions and the system's id, if this release can work on the schema: it has all of its steps, and of later ones at most such that
     /// widen; and nothing is in the log that this release cannot read.
-    pub(super) async fn check_schema(&self) -> Result<Partitions, StoreError> {
+    pub(super) async fn check_schema(&self) -> Result<(Partitions, SystemId), StoreError> {
         let reader = self.reader.connections().clone();
         let applied = to_the_end(async move { Steps::applied(&reader).await }).await?;
         let missing = applied.missing()?;
@@ -105,12 +107,12 @@ impl Connections {
         if self.backend() == DbBackend::MySql {
             mysql::check_tables(&self.reader).await?;
         }
-        let partitions = read_partitions(&self.reader).await?;
-        let partitions = partitions.ok_or_else(|| {
-            StoreError::Schema("the schema was left unfinished by an interrupted `doorbuster migrate`: run it again".into())
-        })?;
+        let unfinished =
+            || StoreError::Schema("the schema was left unfinished by an interrupted `doorbuster migrate`: run it again".into());
+        let partitions = read_partitions(&self.reader).await?.ok_or_else(unfinished)?;
+        let system = read_system(&self.reader).await?.ok_or_else(unfinished)?;
         read_log_version(&self.reader).await?;
-        Ok(partitions)
+        Ok((partitions, system))
     }
 }
 
@@ -122,6 +124,7 @@ async fn upgrade(connection: &DatabaseConnection, partitions: Partitions) -> Res
         Widening::up(connection, None).await?;
     }
     first_rows(connection, partitions).await?;
+    later_rows(connection).await?;
     Ok(missing)
 }
 
@@ -194,9 +197,29 @@ async fn first_rows(connection: &DatabaseConnection, partitions: Partitions) -> 
         transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partition.get()))])).await?;
     }
     // No process of an older release has written to its log, or will: it begins with the form of this one.
-    let sql = "INSERT INTO meta (id, partitions, last_commodity_id, log_version) VALUES (1, ?, 0, 2)";
+    let sql = "INSERT INTO meta (id, partitions, last_commodity_id, log_version) VALUES (1, ?, 0, 3)";
     transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partitions.get()))])).await?;
     Ok(transaction.commit().await?)
+}
+
+/// What a schema of an older release lacks beside its steps, and a fresh one too. Does nothing where it was done.
+async fn later_rows(connection: &DatabaseConnection) -> Result<(), StoreError> {
+    let backend = connection.get_database_backend();
+    let sql = "UPDATE meta SET system_id = ? WHERE id = 1 AND system_id IS NULL";
+    let system: [u8; 16] = rand::random();
+    connection.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(system.to_vec())])).await?;
+    let sql = "INSERT INTO log_confirmed (partition_id, epoch, sequence) \
+               SELECT id, 0, 0 FROM partitions WHERE id NOT IN (SELECT partition_id FROM log_confirmed)";
+    connection.execute_raw(Statement::from_string(backend, sql)).await?;
+    Ok(())
+}
+
+async fn read_system(connection: &impl ConnectionTrait) -> Result<Option<SystemId>, StoreError> {
+    let query = Statement::from_string(connection.get_database_backend(), "SELECT system_id FROM meta WHERE id = 1");
+    let Some(row) = connection.query_one_raw(query).await? else { return Ok(None) };
+    let Some(bytes) = row.try_get_by_index::<Option<Vec<u8>>>(0)? else { return Ok(None) };
+    let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Corrupt("meta.system_id".into()))?;
+    Ok(Some(SystemId::from_bytes(bytes)))
 }
 
 async fn read_partitions(connection: &impl ConnectionTrait) -> Result<Option<Partitions>, StoreError> {

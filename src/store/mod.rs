@@ -9,6 +9,7 @@ mod commodities;
 mod connect;
 mod convert;
 mod entity;
+mod losses;
 mod nodes;
 mod orders;
 mod partitions;
@@ -29,6 +30,7 @@ pub use archive::{Archivable, Slice};
 pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
+pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use write::Position;
@@ -37,7 +39,7 @@ pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tab
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::domain::{CommodityId, OrderStatus, Partitions, Timestamp, UserId};
+use crate::domain::{CommodityId, OrderStatus, Partitions, SystemId, Timestamp, UserId};
 use connect::{Connections, Missing};
 use pool::Pool;
 
@@ -50,6 +52,7 @@ pub struct Store {
 struct Inner {
     connections: Connections,
     partitions: Partitions,
+    system: SystemId,
     /// One for each load under way.
     loads: Arc<Semaphore>,
 }
@@ -161,9 +164,9 @@ impl Store {
     /// that is missing, unfinished, older or newer; each in one sentence that says what to do.
     pub async fn connect(url: &str, settings: &config::Database) -> Result<Self, StoreError> {
         let connections = Connections::open(url, settings, Missing::Refuse).await?;
-        let partitions = connections.check_schema().await?;
-        let loads = Arc::new(Semaphore::new(settings.loads_max.max(1) as usize));
-        Ok(Self { inner: Arc::new(Inner { connections, partitions, loads }) })
+        let (partitions, system) = connections.check_schema().await?;
+        let loads = Arc::new(Semaphore::new(connections.loads_max as usize));
+        Ok(Self { inner: Arc::new(Inner { connections, partitions, system, loads }) })
     }
 
     /// Creates the schema or brings it up to this release; returns how many steps that took (0 = it was). A SQLite file
@@ -205,6 +208,12 @@ impl Store {
     #[must_use]
     pub fn partitions(&self) -> Partitions {
         self.inner.partitions
+    }
+
+    /// Which system this is: what its batches are told by.
+    #[must_use]
+    pub fn system(&self) -> SystemId {
+        self.inner.system
     }
 
     /// Whether the database answers now, within the acquire timeout.

@@ -19,7 +19,7 @@ use super::statements::{LIST_MAX, ORDER_COLUMNS, ids, pad, padded, places};
 use super::walk::{ARCHIVED, ORDERS};
 use super::{Store, StoreError, archive, pool, runs};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Terms,
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, SystemId, Terms,
     Timestamp, Units,
 };
 use crate::event::LogVersion;
@@ -108,6 +108,8 @@ pub(crate) trait Tables: Sync {
 
 /// One transaction of the projection.
 pub(crate) trait Transaction: Send + Sync {
+    /// Which system the tables are of.
+    fn system(&self) -> SystemId;
     /// Where the projections of these partitions are. The rows stay locked until the end of the transaction, so that two
     /// consumers can never apply the same batch. A partition that is not in the schema is not in the answer.
     fn positions(&self, partitions: &[PartitionId]) -> impl Future<Output = Result<BTreeMap<PartitionId, Position>, StoreError>> + Send;
@@ -140,6 +142,7 @@ pub(crate) trait Transaction: Send + Sync {
 /// One transaction of the projection in the database.
 pub(crate) struct Write {
     transaction: pool::Transaction,
+    system: SystemId,
     backend: DbBackend,
     /// The run its orders belong to, read along with the positions.
     run: OnceLock<i32>,
@@ -154,11 +157,22 @@ impl Tables for Store {
 
     async fn begin(&self) -> Result<Write, StoreError> {
         let transaction = self.begin_write().await?;
-        Ok(Write { transaction, backend: self.backend(), run: OnceLock::new(), steps: AtomicI64::new(0), is_mixed: OnceLock::new() })
+        Ok(Write {
+            transaction,
+            system: self.system(),
+            backend: self.backend(),
+            run: OnceLock::new(),
+            steps: AtomicI64::new(0),
+            is_mixed: OnceLock::new(),
+        })
     }
 }
 
 impl Transaction for Write {
+    fn system(&self) -> SystemId {
+        self.system
+    }
+
     async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
         let lock = if self.backend == DbBackend::MySql { " FOR UPDATE" } else { "" };
         let mut positions = BTreeMap::new();

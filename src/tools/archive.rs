@@ -131,7 +131,7 @@ struct Guard<'a> {
 
 impl Guard<'_> {
     async fn check(&self) -> Result<(), ArchiveError> {
-        if self.store.log_version().await? < LogVersion::NEWEST {
+        if self.store.log_version().await? < LogVersion::V2 {
             return Err(ArchiveError::Unfinished);
         }
         let older = upgrade::living(self.store, self.interval).await?;

@@ -19,6 +19,10 @@ pub async fn run(config: &Config, data: &Path, scope: AuditScope) -> Result<bool
     let audit = store.audit_of(scope).await?;
     println!("{}", table(&audit.rows));
     println!("{}", verdict(&audit));
+    match store.losses(1).await?.first() {
+        None => {}
+        Some(loss) => println!("losses of the log were accepted, the last at {}: see `doorbuster log losses`", loss.accepted_at),
+    }
     match store.seal(&audit, clock::system()).await {
         Ok(0) => {}
         Ok(sealed) => println!("{} over and right: sealed, and not read again", are(sealed, "is", "are")),

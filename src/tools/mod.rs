@@ -3,6 +3,8 @@
 pub mod archive;
 pub mod audit;
 pub mod dead;
+mod letters;
+pub mod log;
 pub mod nodes;
 pub mod simulate;
 pub mod token;

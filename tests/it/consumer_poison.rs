@@ -47,8 +47,8 @@ async fn stopped(consumer: &TestConsumer, index: PartitionId, why: &str) {
     consumer.health(why, |health| health.stopped.get(&index.get()).is_some_and(|reason| reason.contains(why)) && !health.ready).await;
 }
 
-async fn depth(cluster: &Cluster, index: u16) -> u32 {
-    cluster.broker.raw().await.depth(cluster.broker.log(partition(index))).await
+async fn left(cluster: &Cluster, index: u16) -> usize {
+    cluster.left(partition(index)).await.len()
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_foreign_message_goes_to_the_dead_letters_and_its_partition_goes_on() 
     assert!(matches!(&letter.why, Why::Undecodable(why) if why.contains("not an event batch")), "{letter:?}");
     assert!(letter.at.is_some());
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 0);
+    assert_eq!(left(&cluster, BAD).await, 0);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_truncated_batch_goes_to_the_dead_letters_and_what_it_leaves_out_stops
     let dead = cluster.broker.raw().await.take(cluster.broker.dead(), 1).await;
     assert!(matches!(&DeadLetter::read(&dead[0]).why, Why::Undecodable(why) if why.contains("broken event batch")));
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 1, "the batch behind the gap stays in the log");
+    assert_eq!(left(&cluster, BAD).await, 1, "the batch behind the gap stays in the log");
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));
 }
 
@@ -86,9 +86,9 @@ async fn a_message_of_a_newer_version_stays_in_the_log_and_stops_its_partition()
     let mut bodies = encoded(&log(BAD));
     bodies[3][2] = LogVersion::NEWEST.get() + 1;
     let (cluster, consumer) = consuming(bodies).await;
-    stopped(&consumer, partition(BAD), "event batch of version 3; this process reads up to 2").await;
+    stopped(&consumer, partition(BAD), "event batch of version 4; this process reads up to 3").await;
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 2);
+    assert_eq!(left(&cluster, BAD).await, 2);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));
     assert_eq!(cluster.broker.raw().await.depth(cluster.broker.dead()).await, 0);
 }
@@ -106,7 +106,7 @@ async fn a_message_with_a_word_of_a_newer_release_stays_in_the_log_and_stops_its
     let (cluster, consumer) = consuming(bodies).await;
     stopped(&consumer, partition(BAD), "an event of kind 90, which this release does not know").await;
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 1);
+    assert_eq!(left(&cluster, BAD).await, 1);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 3));
     assert_eq!(cluster.broker.raw().await.depth(cluster.broker.dead()).await, 0);
 }
@@ -116,13 +116,14 @@ async fn a_gap_stops_its_partition_until_the_missing_batch_is_there() {
     let mut batches = log(BAD);
     let missing = batches.remove(2);
     let (cluster, consumer) = consuming(encoded(&batches)).await;
-    stopped(&consumer, partition(BAD), "gap in the log: expected batch 1/2, found 1/3").await;
+    let why = "gap in the log: expected batch 1/2, found 1/3: batch 1/2 is not in the log, of which 3 messages were looked at";
+    stopped(&consumer, partition(BAD), why).await;
     // Put right behind the consumer's back: it looks again by itself.
     doorbuster::projection::apply(&cluster.store, &[missing]).await.unwrap();
     cluster.applied(partition(BAD), position(1, 4)).await;
     consumer.health("well", |health| health.ready).await;
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 0);
+    assert_eq!(left(&cluster, BAD).await, 0);
 }
 
 #[tokio::test]
@@ -135,7 +136,7 @@ async fn an_order_of_a_commodity_that_is_not_there_stops_its_partition() {
     let (cluster, consumer) = consuming(encoded(&batches)).await;
     stopped(&consumer, partition(BAD), "cannot be applied").await;
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 1);
+    assert_eq!(left(&cluster, BAD).await, 1);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 0));
 }
 
@@ -149,7 +150,7 @@ async fn an_order_of_another_epoch_than_its_batch_stops_its_partition() {
     let (cluster, consumer) = consuming(bodies).await;
     stopped(&consumer, partition(BAD), "the placing of an order of another epoch").await;
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 1);
+    assert_eq!(left(&cluster, BAD).await, 1);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 3));
 }
 
@@ -178,22 +179,24 @@ async fn a_batch_that_was_put_back_goes_to_its_place_and_the_partition_goes_on()
     let broker = cluster.broker.broker(&cluster.database);
     let mut printed = Vec::new();
     dead::list(&broker, &mut printed).await.unwrap();
-    dead::show(&broker, 2, &mut printed).await.unwrap();
+    dead::show(&broker, "1/1/2", &mut printed).await.unwrap();
     let printed = String::from_utf8(printed).unwrap();
     assert_eq!(printed.lines().filter(|line| line.contains("unknown")).count(), 4, "{printed}");
     assert!(printed.contains("Placed"), "{printed}");
+    let foreign = printed.lines().nth(3).unwrap().split_whitespace().next().unwrap();
 
-    for (number, why) in [(1, "not an event batch"), (3, "the tables are at batch 1/1"), (4, "no dead letter 4")] {
-        let error = dead::put_back(&broker, &cluster.store, number).await.unwrap_err().to_string();
+    for (name, why) in [(foreign, "not an event batch"), ("1/1/0", "the tables are at batch 1/1"), ("1/1/3", "no dead letter 1/1/3")] {
+        let error = dead::put_back(&broker, &cluster.store, &[name.to_owned()]).await.unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
-    let placed = dead::put_back(&broker, &cluster.store, 2).await.unwrap();
-    assert_eq!(placed, "batch 1/2 is back in the log of partition 1, before 2 of its 2 messages");
+    let placed = dead::put_back(&broker, &cluster.store, &["1/1/2".to_owned()]).await.unwrap();
+    let said = "back in the log of partition 1: 1/1/2; of 2 messages 0 were in the tables and 0 were copies; it has 3 now, in order";
+    assert_eq!(placed, [said]);
     cluster.applied(partition(BAD), position(1, 4)).await;
     consumer.health("well", |health| health.ready).await;
     consumer.stop().await;
-    assert_eq!(depth(&cluster, BAD).await, 0);
-    assert_eq!(raw.depth(cluster.broker.dead()).await, 2, "what was not put back is still there");
+    assert_eq!(left(&cluster, BAD).await, 0);
+    assert_eq!(raw.drain(cluster.broker.dead()).await.len(), 2, "what was not put back is still there");
 }
 
 #[tokio::test]
@@ -202,9 +205,9 @@ async fn nothing_is_put_back_into_the_log_of_a_partition_that_is_owned() {
     cluster.applied(partition(BAD), position(1, 4)).await;
     let node = cluster.node("one");
     let owner = claim(&node, partition(BAD)).await;
-    let late = Batch { partition: partition(BAD), epoch: owner.epoch, sequence: Sequence(9), events: Vec::new() };
+    let late = Batch::new(partition(BAD), owner.epoch, Sequence(9), Vec::new());
     cluster.broker.raw().await.publish(cluster.broker.dead(), &bytes(&late)).await;
-    let error = dead::put_back(&cluster.broker.broker(&cluster.database), &cluster.store, 1).await.unwrap_err();
+    let error = dead::put_back(&cluster.broker.broker(&cluster.database), &cluster.store, &[late.name()]).await.unwrap_err();
     assert!(error.to_string().contains("a node owns partition 1"), "{error}");
     assert!(!owner.lost.is_cancelled());
     node.stop().await;

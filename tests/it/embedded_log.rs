@@ -70,7 +70,7 @@ conformance!(sqlite, Embedded::on(Backend::Sqlite));
 conformance!(mysql, Embedded::on(Backend::Mysql));
 
 fn batch(claim: &Claim, index: u16, sequence: u64, events: Vec<Event>) -> Batch {
-    Batch { partition: partition(index), epoch: claim.epoch, sequence: Sequence(sequence), events }
+    Batch::new(partition(index), claim.epoch, Sequence(sequence), events)
 }
 
 fn listing(id: i64) -> Vec<Event> {

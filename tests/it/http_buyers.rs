@@ -83,6 +83,40 @@ async fn a_replay_finds_its_order_even_when_all_is_sold_out_or_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_the_same_with_and_without_quotes() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(2, json!({})).await;
+    let first = app.place_under_key(1, id, "\"mine\"", &json!({})).await;
+    assert_eq!(first.status.as_u16(), 201);
+    let replay = app.place_under_key(1, id, "mine", &json!({})).await;
+    assert_eq!((replay.status.as_u16(), &replay.body), (200, &first.body));
+    assert_eq!(app.place_under_key(1, id, "\"\"", &json!({})).await.refusal(), (422, "invalid_request"));
+}
+
+/// What a buyer without a key is given with the id of an order in doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_names_an_order_is_answered_with_it_and_places_one_where_there_is_none() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(5, json!({})).await;
+    let placed = app.place(1, id, &json!({"quantity": 2})).await;
+    let order = placed.body["order_id"].as_str().expect("an id").to_owned();
+    let key = format!("order-{order}");
+    let again = app.place_under_key(1, id, &key, &json!({"quantity": 2})).await;
+    assert_eq!((again.status.as_u16(), &again.body), (200, &placed.body));
+    assert_eq!(app.place_under_key(1, id, &key, &json!({"quantity": 1})).await.refusal(), (422, "idempotency_mismatch"));
+    // Another buyer's, and one that never was: new orders, each under a key like any other.
+    let never = format!("order-{}{}", &order[..27], "fffffffff");
+    for (buyer, key) in [(2, &key), (1, &never)] {
+        let first = app.place_under_key(buyer, id, key, &json!({})).await;
+        assert_eq!(first.status.as_u16(), 201);
+        assert_ne!(first.body["order_id"], placed.body["order_id"]);
+        let replay = app.place_under_key(buyer, id, key, &json!({})).await;
+        assert_eq!((replay.status.as_u16(), &replay.body), (200, &first.body));
+    }
+    assert_eq!(app.get_as(&app.buyer(1), &format!("/v1/commodities/{id}")).await.body["available"], json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_that_was_never_given_is_not_found() {
     let app = TestApp::start(Backend::Sqlite).await;
     let id = app.list(1, json!({})).await;

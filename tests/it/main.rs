@@ -3,6 +3,7 @@
 mod accounts;
 mod archive;
 mod audit;
+mod boards;
 mod closing;
 mod closing_cluster;
 mod consumer_faults;
@@ -18,6 +19,8 @@ mod http_operators;
 mod http_preconditions;
 mod http_protocol;
 mod log_conformance;
+mod log_losses;
+mod log_order;
 mod log_rabbitmq;
 mod mixed_releases;
 mod order_ids;

@@ -24,7 +24,7 @@ use crate::support::cluster::{TestConsumer, eventually};
 use crate::support::{commodity, user};
 
 const BEFORE: Release = Release { log_version_max: 1, peer_version_max: 3 };
-const NOW: Release = Release { log_version_max: 2, peer_version_max: 4 };
+const NOW: Release = Release { log_version_max: 3, peer_version_max: 5 };
 
 /// What buyers buy; the next one is the operator's.
 const BOUGHT: i64 = 7;
@@ -320,7 +320,7 @@ async fn upgrade_in_order(order: [What; 3]) {
     assert_eq!(shop.close().await, Reply::Refused(Refusal::UpgradeUnfinished));
     let before = epochs(&shop).await;
     let finished = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.expect("all of them are of this release");
-    assert!(finished.starts_with("the log is written in version 2"), "{finished}");
+    assert!(finished.starts_with("the log is written in version 3"), "{finished}");
     eventually("every partition is claimed again", async || epochs(&shop).await.iter().zip(&before).all(|(now, before)| now > before))
         .await;
     crowd.served().await;
@@ -363,7 +363,7 @@ async fn a_consumer_of_the_release_before_leaves_what_it_cannot_read_to_one_of_t
         }
     }
     let sold_from: BTreeSet<PartitionId> = (1..=BOUGHT).map(|id| home(commodity(id), &spikes)).collect();
-    let why = "event batch of version 2; this process reads up to 1";
+    let why = "event batch of version 3; this process reads up to 1";
     let has_stopped = |health: &doorbuster::consumer::Health| {
         sold_from.iter().all(|partition| health.stopped.get(&partition.get()).is_some_and(|reason| reason.contains(why))) && !health.ready
     };

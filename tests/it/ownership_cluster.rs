@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use doorbuster::domain::{OrderStatus, Reach};
 use doorbuster::event::Batch;
 use doorbuster::ownership::{Claim, ClaimError, ClusterOwnership, Ownership};
+use lapin::options::QueueDeleteOptions;
 use rstest::rstest;
 use tokio::sync::watch;
 
@@ -81,7 +82,9 @@ async fn a_node_that_asks_for_a_taken_partition_for_hours_can_still_have_it() {
     for _ in 0..2_500 {
         match two.claim(partition(0)).await {
             Err(ClaimError::Taken | ClaimError::Disconnected(_)) => {}
-            Ok(_) | Err(ClaimError::LogAway(_) | ClaimError::Unavailable(_)) => panic!("it is taken, and the broker is there"),
+            Ok(_) | Err(ClaimError::LogAway(_) | ClaimError::LogIncomplete(_) | ClaimError::Unavailable(_)) => {
+                panic!("it is taken, and the broker is there")
+            }
         }
     }
     assert!(!owner.lost.is_cancelled() && !other.lost.is_cancelled(), "asking costs nobody anything");
@@ -252,6 +255,22 @@ async fn of_several_hosts_those_that_are_there_are_used_and_an_error_names_each(
 /// One that nobody listens on.
 fn refusing_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a spare port").port()
+}
+
+#[tokio::test]
+async fn a_fence_that_no_queue_takes_is_no_lost_connection_and_says_why() {
+    let cluster = Cluster::new(Backend::Sqlite).await;
+    let (consumer, node) = (cluster.consumer(), cluster.node("one"));
+    // Connected: whatever comes now is not the first connect.
+    drop(claim(&node, partition(1)).await);
+    let raw = cluster.broker.raw().await;
+    raw.channel.queue_delete(cluster.broker.log(partition(0)), QueueDeleteOptions::default()).await.unwrap();
+    for _ in 0..2 {
+        let error = refused(&node, partition(0)).await;
+        assert!(matches!(&error, ClaimError::Unavailable(why) if why.contains("no queue took it")), "{error:?}");
+    }
+    node.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use doorbuster::clock::{self, Clock};
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, IdempotencyKey, OrderId, Quantity, RequestFingerprint, Timestamp, Units};
+use doorbuster::domain::{CommodityId, IdempotencyKey, OrderId, Partitions, Quantity, RequestFingerprint, Timestamp, Units};
 use doorbuster::engine::{Answer, Command, Place};
 use doorbuster::event::Batch;
 use doorbuster::log::{InDoubt, Log};
 use doorbuster::ownership::embedded::EmbeddedOwnership;
 use doorbuster::ownership::{Claim, ClaimError, ClusterOwnership, Ownership};
 use doorbuster::partition::{Board, Inbox, Reply, Runner, Settings, Sighting, Traced, Trouble, spawn};
+use doorbuster::ring::partition_of;
 use doorbuster::store::Store;
 use doorbuster::trace::Tracer;
 use futures_util::future::BoxFuture;
@@ -139,7 +140,7 @@ impl Office {
         config.append_timeout_ms = 60_000;
         let inner = EmbeddedOwnership::start(store.clone(), "node-1".into(), &config, clock::system);
         let ownership = Arc::new(Trapped { inner, trap: Arc::default(), gate: Arc::default() });
-        let (settings, board, stop) = (Settings::from(&config), Arc::new(Board::default()), CancellationToken::new());
+        let (settings, board, stop) = (Settings::from(&config), Arc::new(Board::new(Partitions::DEFAULT)), CancellationToken::new());
         let runner = spawn(partition(3), settings, ownership.clone(), Arc::clone(&board), trapped_now, stop.clone());
         let office = Self { database, store, ownership, board, runner, stop };
         list(office.inbox(), commodity(1)).await;
@@ -237,11 +238,14 @@ async fn a_panic_with_a_batch_in_flight_to_the_broker_starts_its_own_partition_o
     config.broker.url = Some(proxy.amqp_url().into());
     (config.broker.answer_timeout_ms, config.partition.append_timeout_ms, config.partition.command_timeout_ms) = (60_000, 60_000, 60_000);
     let node = Arc::new(ClusterOwnership::start(&config, cluster.store.clone(), clock::system).unwrap());
-    let (board, stop, settings) = (Arc::new(Board::default()), CancellationToken::new(), Settings::from(&config.partition));
-    let run = |index, clock: Clock| spawn(partition(index), settings, node.clone(), Arc::clone(&board), clock, stop.clone());
-    let (one, other) = (run(0, trapped_now), run(1, now));
+    let partitions = cluster.store.partitions();
+    let of = |id| partition_of(commodity(id), partitions);
+    let elsewhere = (2..).find(|id| of(*id) != of(1)).expect("there is more than one partition");
+    let (board, stop, settings) = (Arc::new(Board::new(partitions)), CancellationToken::new(), Settings::from(&config.partition));
+    let run = |partition, clock: Clock| spawn(partition, settings, node.clone(), Arc::clone(&board), clock, stop.clone());
+    let (one, other) = (run(of(1), trapped_now), run(of(elsewhere), now));
     list(&one.inbox, commodity(1)).await;
-    list(&other.inbox, commodity(2)).await;
+    list(&other.inbox, commodity(elsewhere)).await;
 
     proxy.hold();
     let first = panic_behind_an_order(&one.inbox, &board, commodity(1)).await;
@@ -251,7 +255,7 @@ async fn a_panic_with_a_batch_in_flight_to_the_broker_starts_its_own_partition_o
     assert_eq!(again, Reply::Done(Answer::PlacedBefore(first)), "it was confirmed");
     let epochs = [&one, &other].map(|runner| runner.inbox.epoch().map(|epoch| epoch.get()));
     assert_eq!(epochs, [Some(2), Some(1)], "the partition that did not panic serves on in its epoch");
-    assert!(matches!(place(other.inbox.clone(), commodity(2), "other").await, Reply::Done(Answer::Placed(_))));
+    assert!(matches!(place(other.inbox.clone(), commodity(elsewhere), "other").await, Reply::Done(Answer::Placed(_))));
 
     stop.cancel();
     one.stopped().await;
@@ -269,7 +273,8 @@ async fn an_append_that_is_given_up_is_an_error_in_its_trace() {
     let tracer = Tracer::start(&settings, "test", "one").unwrap();
     let shut = Arc::clone(&office.ownership.gate).write_owned().await;
     let request = tracer.request(|| None).expect("every request is traced");
-    let (inbox, traced) = (office.inbox().clone(), Traced { command: placing(commodity(1), "k"), trace: Some(request.trace()) });
+    let (inbox, traced) =
+        (office.inbox().clone(), Traced { command: placing(commodity(1), "k"), trace: Some(request.trace()), retry_key: None });
     let reply = tokio::spawn(async move { inbox.command(traced).await });
     in_flight(&office.board, commodity(1)).await;
     office.ownership.release(partition(3)).await;

@@ -106,7 +106,7 @@ async fn a_batch_that_contradicts_the_tables_stops_its_partition_and_changes_not
     let before = tables(&store).await;
     for (number, events) in faults().into_iter().enumerate() {
         let (epoch, sequence) = position(1, 4);
-        let fault = Batch { partition: partition(3), epoch, sequence, events };
+        let fault = Batch::new(partition(3), epoch, sequence, events);
         let after = Batch { sequence: sequence.next(), events: Vec::new(), ..fault.clone() };
         let other = Batch { partition: partition(4), ..Batch::fence(partition(4), position(number as u32 + 1, 0).0) };
         let report = apply(&store, &[fault, other, after]).await;
@@ -132,7 +132,7 @@ async fn a_key_can_be_used_again_in_the_transaction_that_forgets_it(#[case] back
     order.id = doorbuster::domain::OrderId::new(order.id.placed_at(), partition(3), position(1, 0).0, 99);
     let again = Event::Placed { order, key, fingerprint };
     let (epoch, sequence) = position(1, 3);
-    let report = apply(&store, &[Batch { partition: partition(3), epoch, sequence, events: vec![forgotten, again] }]).await;
+    let report = apply(&store, &[Batch::new(partition(3), epoch, sequence, vec![forgotten, again])]).await;
     assert_eq!(report.count(Outcome::Applied), 1, "{report:?}");
 }
 
@@ -147,7 +147,7 @@ async fn every_field_of_a_commodity_is_stored(#[case] backend: Backend) {
     wanted.terms.description = "🪔".repeat(10_000);
     wanted.terms.name = "ß".repeat(200);
     let (epoch, sequence) = position(1, 1);
-    let batch = |sequence, events| Batch { partition: partition(3), epoch, sequence, events };
+    let batch = |sequence, events| Batch::new(partition(3), epoch, sequence, events);
     apply(&store, &[Batch::fence(partition(3), epoch), batch(sequence, vec![Event::Listed(Box::new(wanted.clone()))])]).await;
     assert_eq!(store.commodity(wanted.id).await.unwrap().unwrap().commodity, wanted);
 

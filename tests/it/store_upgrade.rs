@@ -53,7 +53,7 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
     let database = of_the_release_before(backend).await;
     let error = Store::connect(database.url(), &settings()).await.expect_err("steps are missing").to_string();
     assert!(error.contains("older release: run `doorbuster migrate`"), "{error}");
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 5);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 6);
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
 
     // What the release before looks at when it starts.
@@ -81,12 +81,12 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
 async fn a_widening_that_was_cut_short_is_finished_by_the_next(#[case] backend: Backend) {
     let database = of_the_release_before(backend).await;
     // As far as a server that lost its power may have come: changed, and not recorded.
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 5);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 6);
     database.execute("DELETE FROM schema_steps").await;
     database
         .execute(if backend == Backend::Sqlite { "DROP INDEX ix_commodities_sealed" } else { "DROP INDEX ix_orders_status ON orders" })
         .await;
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 5);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 6);
     let store = database.store().await;
     store.check_schema().await.unwrap();
     assert_eq!(store.orders(&OrderFilter::default(), None, 10).await.unwrap().len(), 2);
@@ -101,9 +101,9 @@ async fn a_schema_that_the_next_release_has_widened_is_worked_on_until_its_log_h
     database.execute("INSERT INTO schema_steps (version, applied_at) VALUES ('m29990101_000001_beyond', 0)").await;
     database.store().await.check_schema().await.unwrap();
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
-    database.execute("UPDATE meta SET log_version = 3").await;
+    database.execute("UPDATE meta SET log_version = 4").await;
     let error = Store::connect(database.url(), &settings()).await.expect_err("it cannot read that").to_string();
-    assert!(error.contains("version 3, which this release does not know"), "{error}");
+    assert!(error.contains("version 4, which this release does not know"), "{error}");
 }
 
 #[rstest]
@@ -112,6 +112,6 @@ async fn a_schema_that_the_next_release_has_widened_is_worked_on_until_its_log_h
 #[tokio::test]
 async fn a_fresh_schema_begins_with_the_form_of_this_release(#[case] backend: Backend) {
     let database = TestDatabase::migrated(backend).await;
-    assert_eq!(number(&database, "SELECT CAST(log_version AS SIGNED) FROM meta").await, 2);
+    assert_eq!(number(&database, "SELECT CAST(log_version AS SIGNED) FROM meta").await, 3);
     assert_eq!(number(&database, "SELECT CAST(order_run AS SIGNED) FROM meta").await, 1);
 }

@@ -20,12 +20,14 @@ mod report;
 mod scenario;
 mod servers;
 mod settle;
+mod transactions;
 mod turn;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use doorbuster::domain::Partitions;
 use nix::sys::signal::Signal;
 
 pub use report::{ChaosReport, TurnReport};
@@ -37,6 +39,7 @@ use crate::outcome::{Doubt, NoOutcome};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
+use crate::volume::{Fill, seed_with_bar};
 use brokers::Brokers;
 use lan::Lan;
 use place::Place;
@@ -64,6 +67,8 @@ pub struct Chaos {
     pub connections: usize,
     /// How long requests may wait for the next owner (`partition.command_timeout_ms`), in milliseconds.
     pub patience_ms: u32,
+    /// Orders of commodities on sale that the database is filled with before the cluster starts, spread evenly over the partitions.
+    pub live: u64,
     /// Where what everybody was told, and the rows, are written as JSON lines.
     #[serde(skip)]
     pub history: Option<PathBuf>,
@@ -169,7 +174,9 @@ async fn set<'a>(
     let patience = ("DOORBUSTER__PARTITION__COMMAND_TIMEOUT_MS", chaos.patience_ms.to_string());
     let own = terms.environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
     let special = Special { isolation, environment: own.chain([patience]).collect() };
-    let cluster = Cluster::start_with(terms.layout, &services, launcher, folder, special).await.context("the cluster does not start")?;
+    let mut cluster = Cluster::prepare(terms.layout, &services, launcher, folder, special).await?;
+    fill(&cluster, chaos.live).await?;
+    cluster.run().await.context("the cluster does not start")?;
     if let (Scenario::BrokerKilled, Some(server)) = (chaos.scenario, &mut server) {
         // RabbitMQ 3.10 may forget queues that were declared some seconds before a kill. An orderly stop writes them down.
         server.end(Signal::SIGTERM).await?;
@@ -180,6 +187,19 @@ async fn set<'a>(
     // As above: what was declared just now is not to be lost to damage that comes too soon for it.
     brokers.can_each_be_spared().await?;
     Ok(Scene { chaos, cluster, server, brokers, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default() })
+}
+
+/// Fills the cluster's database with so many orders.
+async fn fill(cluster: &Cluster, live: u64) -> anyhow::Result<()> {
+    if live == 0 {
+        return Ok(());
+    }
+    let commodities = Partitions::DEFAULT.get().into();
+    let fill =
+        Fill { live, commodities, over: 0, over_commodities: 1, partition: None, keyed_percent: 50, cancelled_percent: 0, regular: 0 };
+    let store = cluster.store().await?;
+    seed_with_bar(&store, fill).await?;
+    Ok(store.close().await?)
 }
 
 /// An error of a turn, and what may be the reason: a server that is not ours and has gone away meanwhile. It stays what it is: of

@@ -18,6 +18,9 @@ pub enum Scenario {
     OwnerStopped,
     /// Of three nodes, the owner stands still for ten seconds (SIGSTOP, SIGCONT).
     OwnerPaused,
+    /// Both nodes that sell are killed (SIGKILL) and started together: claims are given up half-way and partitions move, while the
+    /// database server is asked about open transactions.
+    SpikesTogether,
     /// Of three nodes, the owner loses its way to the broker until another sells the commodity: what is sent is dropped, nothing is
     /// reset.
     NetworkCut,
@@ -29,6 +32,9 @@ pub enum Scenario {
     ConsumerKilled,
     /// The only consumer is killed in the middle of a transaction, with rows written and not committed, and started again.
     ConsumerKilledInTransaction,
+    /// The only consumer is killed, and readers who take fewer messages than came back, and leave, shuffle the log of the commodity's
+    /// partition, before it is started again.
+    LogShuffled,
     /// A broker of its own is asked to stop (SIGTERM), and started again.
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
@@ -49,6 +55,9 @@ pub enum Scenario {
     /// The owner's connection to the broker is reset (RST) at a step of a publish: before it, inside it, after it, before its
     /// confirm, inside that, after that.
     ConnectionReset,
+    /// The connection of the commodity's partition to the broker stands still for eight seconds, which is longer than a confirm may take;
+    /// what is on sale in all other partitions is asked for meanwhile.
+    LogStalled,
     /// Every message reaches the log, and so the consumer, twice.
     MessagesDoubled,
     /// A database server of its own is stopped for twenty seconds, in which selling goes on.
@@ -136,6 +145,7 @@ impl Scenario {
             Self::SpikeKilled => Terms::new_epoch(1, 1),
             Self::OwnerKilled => Terms::new_epoch(3, 2),
             Self::OwnerStopped => Terms::in_order(3, 2, Duration::ZERO),
+            Self::SpikesTogether => Terms::new_epoch(2, 1),
             Self::OwnerPaused => Terms::any_epoch(3, 2),
             Self::NetworkCut => Terms { environment: NERVOUS, sells_again: SellsAgain::InLaterEpochMeanwhile, ..Terms::new_epoch(3, 2) },
             Self::NodeJoins => Terms::in_order(2, 1, Duration::from_secs(10)),
@@ -143,6 +153,8 @@ impl Scenario {
             // They are started again after each attempt to kill them with something in hand.
             Self::ConsumerKilled => Terms { takes: Duration::from_secs(3), ..Terms::silent(1, 2) },
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
+            // Selling goes on while messages gather and readers come and leave.
+            Self::LogShuffled => Terms { takes: Duration::from_secs(5), ..Terms::silent(1, 1) },
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
             Self::BrokerPaused => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::any_epoch(1, 1) },
             Self::BrokerNodeKilled => Terms { brokers: 3, environment: NERVOUS, ..Terms::any_epoch(3, 2) },
@@ -153,6 +165,8 @@ impl Scenario {
             Self::BrokerAlarm => Terms { server: Some(Kind::Broker), lasts: Duration::from_secs(20), ..Terms::new_epoch(1, 1) },
             Self::LockDeleted => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::new_epoch(3, 2) },
             Self::ConnectionReset => Terms { proxy: Some(Manner::Resetting), ..Terms::new_epoch(1, 1) },
+            // Before it, the other partitions sell for as long.
+            Self::LogStalled => Terms { proxy: Some(Manner::Stalling), takes: Duration::from_secs(25), ..Terms::any_epoch(2, 1) },
             Self::MessagesDoubled => Terms { proxy: Some(Manner::Doubling), ..Terms::silent(1, 1) },
             Self::DatabaseAway => Terms { server: Some(Kind::Database), lasts: Duration::from_secs(20), ..Terms::silent(1, 1) },
         }

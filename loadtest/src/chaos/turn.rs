@@ -226,7 +226,7 @@ impl Scene<'_> {
     async fn batches(&self) -> anyhow::Result<Option<Batches>> {
         match self.chaos.scenario.terms().proxy {
             Some(Manner::Doubling) => Ok(Some(Batches::of(self.cluster.consumers[0].target()).await?)),
-            Some(Manner::Resetting) | None => Ok(None),
+            Some(Manner::Resetting | Manner::Stalling) | None => Ok(None),
         }
     }
 

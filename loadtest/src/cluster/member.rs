@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
 use super::isolation::Isolation;
@@ -75,6 +75,18 @@ impl Member {
         let started = launcher.start(&self.kind, &self.log).await.with_context(|| self.name.clone())?;
         self.process = Some(started);
         Ok(())
+    }
+
+    /// That its log, over all its starts, has no line with `words`.
+    ///
+    /// # Errors
+    /// If it has, with that line; if there is no log.
+    pub fn logged_nothing_of(&self, words: &str) -> anyhow::Result<()> {
+        let log = std::fs::read_to_string(&self.log).with_context(|| format!("the log of {}", self.name))?;
+        match log.lines().find(|line| line.contains(words)) {
+            Some(line) => bail!("{} logged: {line}", self.name),
+            None => Ok(()),
+        }
     }
 
     /// The process.

@@ -136,6 +136,15 @@ impl Cluster {
         self.wait_owned().await
     }
 
+    /// Starts all nodes that sell at the same time, and waits until each is ready and every partition has an owner.
+    ///
+    /// # Errors
+    /// If one is not ready in time.
+    pub async fn start_spikes_together(&mut self) -> anyhow::Result<()> {
+        futures_util::future::try_join_all(self.spikes.iter_mut().map(|spike| spike.start(&self.launcher))).await?;
+        self.wait_owned().await
+    }
+
     /// Starts one more node that sells, and waits until it has its share.
     ///
     /// # Errors
@@ -201,6 +210,12 @@ impl Cluster {
     #[must_use]
     pub fn database_url(&self) -> &str {
         self.database.url()
+    }
+
+    /// Where its broker is.
+    #[must_use]
+    pub fn broker_url(&self) -> &str {
+        &self.setting.services.amqp
     }
 
     /// Connects to its database.

@@ -49,7 +49,7 @@ impl Logs {
                 *sequence = sequence.next();
                 let rest = events.split_off(events.len().min(EVENTS_A_BATCH));
                 let events = std::mem::replace(events, rest);
-                batches.push(Batch { partition: *partition, epoch: *epoch, sequence: *sequence, events });
+                batches.push(Batch::new(*partition, *epoch, *sequence, events));
             }
         }
         batches

@@ -29,7 +29,7 @@ async fn tried(scenario: Scenario, times: u32, folder: &Path) -> anyhow::Result<
     let history = Some(folder.join(HISTORY));
     // Many clusters share this machine: lost requests are looked for, not slow ones.
     let patience_ms = 8_000;
-    let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32, patience_ms, history };
+    let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32, patience_ms, live: 0, history };
     let mint = Mint::with_secret(SECRET).unwrap();
     chaos(&plan, &launcher(), mint, folder, |line| println!("{line}")).await
 }
@@ -60,6 +60,12 @@ async fn a_consumer_is_killed_inside_its_transaction_and_another_applies_it_once
     let report = survived(Scenario::ConsumerKilledInTransaction, 2).await;
     let written = |turn: &TurnReport| turn.figures["rows written in the open transaction"] > 0;
     assert!(report.turns.len() == 2 && report.turns.iter().all(written), "{report}");
+}
+
+#[tokio::test]
+async fn a_log_that_readers_have_shuffled_comes_into_the_database_by_itself() {
+    let report = survived(Scenario::LogShuffled, 2).await;
+    assert_eq!((report.turns.len(), report.sum(|turn| turn.retries)), (2, 0), "{report}");
 }
 
 #[tokio::test]
@@ -94,6 +100,15 @@ async fn the_database_is_away_for_twenty_seconds_and_selling_goes_on() {
     // That orders were accepted in each quarter of it is demanded of every run.
     assert!(turn.gone_ms >= 20_000 && turn.accepted_while_gone >= 4 && turn.retries == 0, "{report}");
     assert!(turn.figures["accepted while the database was away, a second"] > 0, "{report}");
+}
+
+#[tokio::test]
+async fn both_nodes_start_together_and_no_transaction_stays_open() {
+    let report = survived(Scenario::SpikesTogether, 1).await;
+    let turn = &report.turns[0];
+    assert!(turn.figures["looks at open transactions"] > 0, "{report}");
+    // Each of the partitions was claimed at least once.
+    assert!(turn.figures["claims"] >= 16, "{report}");
 }
 
 #[tokio::test]
@@ -140,7 +155,7 @@ async fn a_row_that_is_lost_is_found_missing() {
 async fn over_at_once(scenario: Scenario, folder: &Path) -> anyhow::Error {
     let history = Some(folder.join(HISTORY));
     let (stock, buyers, rate, connections, patience_ms) = (1, 2, 1_000_000, 2, 8_000);
-    let plan = Chaos { scenario, times: 1, seed: 1, stock, buyers, rate, connections, patience_ms, history };
+    let plan = Chaos { scenario, times: 1, seed: 1, stock, buyers, rate, connections, patience_ms, live: 0, history };
     chaos(&plan, &launcher(), Mint::with_secret(SECRET).unwrap(), folder, |_| {}).await.unwrap_err()
 }
 
@@ -164,7 +179,7 @@ async fn a_row_that_is_lost_is_a_violation_though_the_sale_was_over_too_early() 
 async fn a_cluster_that_does_not_start_is_no_run_that_came_to_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (scenario, launcher) = (Scenario::SpikeKilled, Launcher::new(Path::new("/bin/false"), SECRET));
-    let plan = Chaos { scenario, times: 1, seed: 1, stock: 1, buyers: 2, rate: 1, connections: 1, patience_ms: 1, history: None };
+    let plan = Chaos { scenario, times: 1, seed: 1, stock: 1, buyers: 2, rate: 1, connections: 1, patience_ms: 1, live: 0, history: None };
     let error = chaos(&plan, &launcher, Mint::with_secret(SECRET).unwrap(), folder.path(), |_| {}).await.unwrap_err();
     assert!(!NoOutcome::is_of(&error) && format!("{error:#}").contains("the server ended before it listened"), "{error:#}");
 }

@@ -155,7 +155,7 @@ impl World {
         self.together = self.together.saturating_sub(1);
         if self.together == 0 && !self.gathered.is_empty() {
             let events = std::mem::take(&mut self.gathered);
-            self.log.push_back(Batch { partition: partition(), epoch: self.engine.epoch(), sequence: self.sequence, events });
+            self.log.push_back(Batch::new(partition(), self.engine.epoch(), self.sequence, events));
             self.sequence = self.sequence.next();
             self.engine.gather_into(self.sequence);
         }

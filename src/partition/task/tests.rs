@@ -1,12 +1,12 @@
 //! The task against a log whose confirms the test holds in its hand. Never a proof of durability: that is the real logs'.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::domain::{CommodityId, IdempotencyKey, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
+use crate::domain::{CommodityId, IdempotencyKey, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::Event;
 use crate::partition::{Busy, Sighting};
@@ -126,7 +126,7 @@ fn world_at(total: i64, clock: Clock) -> World {
         applied: watch::Sender::new((Epoch::default(), Sequence::FENCE)),
     });
     let settings = settings();
-    let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
+    let (board, stop) = (Arc::new(Board::new(Partitions::new(1).unwrap())), CancellationToken::new());
     let runner = spawn(PartitionId::new(0).unwrap(), settings, ownership.clone(), Arc::clone(&board), clock, stop.clone());
     World { runner, ownership, sent, board, stop }
 }
@@ -190,7 +190,7 @@ async fn what_gathers_while_a_batch_is_in_flight_becomes_the_next_batch() {
     for reply in rest {
         placed(&reply.await.unwrap());
     }
-    assert_eq!(world.board.all()[0].stock.available.get(), 2);
+    assert_eq!(world.board.walk(None).next().unwrap().stock.available.get(), 2);
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn after_doubt_the_partition_serves_again_in_a_new_epoch_from_the_tables()
     assert_eq!((sent.batch.epoch.get(), sent.batch.sequence), (2, Sequence(1)));
     sent.confirm.send(Ok(())).unwrap();
     assert_ne!(placed(&again.await.unwrap()).id, lost);
-    assert_eq!(world.board.all()[0].stock.available.get(), 4, "the tables never had the first order");
+    assert_eq!(world.board.walk(None).next().unwrap().stock.available.get(), 4, "the tables never had the first order");
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,6 +333,21 @@ async fn an_order_that_the_tables_have_is_forgotten_and_its_row_makes_it_known_a
     assert_eq!(cancelled.status, crate::domain::OrderStatus::Cancelled);
 }
 
+/// The broker may be wrong about a lock: the tables are not about an epoch.
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_sees_a_later_epoch_in_the_tables_starts_over() {
+    let mut world = world(5);
+    let first = world.place(1, None);
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    let epoch = placed(&first.await.unwrap()).id.epoch();
+    let later = Epoch::new(epoch.get() + 1).unwrap();
+    world.ownership.applied.send_replace((later, Sequence::FENCE));
+    world.settle().await;
+    let second = world.place(2, None);
+    world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();
+    assert_eq!(placed(&second.await.unwrap()).id.epoch(), later);
+}
+
 /// Nobody asks for it: a sale that is over for its retention is closed, shown as closed until the tables have that, and then forgotten.
 #[tokio::test(start_paused = true)]
 async fn what_is_over_for_its_retention_is_closed_and_hidden_when_the_tables_have_it() {
@@ -378,7 +393,7 @@ async fn what_is_over_for_its_retention_is_closed_and_hidden_when_the_tables_hav
 
 #[tokio::test(start_paused = true)]
 async fn without_a_log_whoever_asks_is_told_instead_of_waiting() {
-    let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
+    let (board, stop) = (Arc::new(Board::new(Partitions::new(1).unwrap())), CancellationToken::new());
     let runner = spawn(PartitionId::new(0).unwrap(), settings(), Arc::new(NoLog), board, noon, stop.clone());
     let pause = || runner.inbox.command(Command::Pause(CommodityId::new(COMMODITY).unwrap()));
     // One that waited before it was known, and one that comes while it is.

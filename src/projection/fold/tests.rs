@@ -67,7 +67,7 @@ fn fold(events: Vec<Event>) -> Result<Changes, String> {
     let mut fold = Fold::default();
     // One event a batch: what is folded does not depend on where batches end.
     for (number, event) in events.into_iter().enumerate() {
-        fold.batch(&Batch { partition, epoch: Epoch::new(1).unwrap(), sequence: Sequence(number as u64 + 1), events: vec![event] })?;
+        fold.batch(&Batch::new(partition, Epoch::new(1).unwrap(), Sequence(number as u64 + 1), vec![event]))?;
     }
     fold.finish()
 }
@@ -176,8 +176,8 @@ fn what_contradicts_itself_is_an_error() {
 fn an_order_of_another_partition_or_a_fence_with_events_is_an_error() {
     let (other, epoch) = (PartitionId::new(PARTITION + 1).unwrap(), Epoch::new(1).unwrap());
     let events = vec![placed(1, 1, Reserved)];
-    let foreign = Batch { partition: other, epoch, sequence: Sequence(1), events: events.clone() };
+    let foreign = Batch::new(other, epoch, Sequence(1), events.clone());
     assert!(Fold::default().batch(&foreign).unwrap_err().contains("is of partition 3"));
-    let fence = Batch { partition: PartitionId::new(PARTITION).unwrap(), epoch, sequence: Sequence::FENCE, events };
+    let fence = Batch::new(PartitionId::new(PARTITION).unwrap(), epoch, Sequence::FENCE, events);
     assert!(Fold::default().batch(&fence).unwrap_err().contains("fence"));
 }

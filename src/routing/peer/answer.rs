@@ -52,7 +52,7 @@ async fn one(index: u16, item: Item, inbox: Option<Inbox>, tracer: Tracer) -> (u
     let told = match item.ask {
         Ask::Command(command) => {
             let trace = item.trace.and_then(|context| tracer.follow(context));
-            Told::Reply(inbox.command_by(deadline, Traced { command, trace }).await)
+            Told::Reply(inbox.command_by(deadline, Traced { command, trace, retry_key: None }).await)
         }
         Ask::Lookup(order) => Told::Sighting(inbox.lookup_by(deadline, order).await),
         Ask::OrdersOf(partition, user) => Told::Orders(inbox.orders_of_by(deadline, partition, user).await),

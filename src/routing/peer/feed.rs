@@ -1,6 +1,6 @@
 //! Reading a peer's bulletins, for as long as the peer is wanted: what it serves, what it shows, and whether it lives.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use tokio::time::timeout;
 
 use super::frames::Frames;
 use super::hello::{NODE, headers, newest_of, version_of};
-use super::wire::{Bulletin, Speech};
+use super::older::Hearer;
+use super::wire::{Bulletin, Garbage, PeerVersion, Speech, Standing, Together};
 use super::{Credential, Peer, is_refused};
-use crate::domain::{Commodity, CommodityId, Epoch, NodeId, PartitionId, Reach, Sequence};
-use crate::partition::Trouble;
+use crate::domain::{Epoch, NodeId, PartitionId, Partitions, Reach};
+use crate::partition::{Gap, Trouble};
 
 /// A node says something four times a second. One that has not in this time is not heard of.
 const SILENCE_MAX: Duration = Duration::from_millis(1_000);
@@ -45,14 +46,10 @@ pub struct Sight {
     pub broker: Reach,
     /// What it serves.
     pub serving: BTreeMap<PartitionId, Epoch>,
-    /// The last batch it got confirmed of each of those.
-    pub confirmed: BTreeMap<PartitionId, Sequence>,
     /// What it is about to serve.
     pub claiming: BTreeSet<PartitionId>,
     /// What is stopped there, and why.
     pub stopped: BTreeMap<PartitionId, Trouble>,
-    /// What it shows.
-    pub listings: HashMap<CommodityId, (PartitionId, Commodity)>,
 }
 
 impl Sight {
@@ -64,25 +61,19 @@ impl Sight {
             leaving: false,
             broker: Reach::default(),
             serving: BTreeMap::new(),
-            confirmed: BTreeMap::new(),
             claiming: BTreeSet::new(),
             stopped: BTreeMap::new(),
-            listings: HashMap::new(),
         }
     }
 
     /// Takes in what the peer said. Whether the ways have changed.
-    pub fn hear(&mut self, bulletin: &Bulletin) -> bool {
-        let serving: BTreeMap<_, _> = bulletin.serving.iter().copied().collect();
-        let claiming: BTreeSet<_> = bulletin.claiming.iter().copied().collect();
-        let turned = (self.contact, self.leaving, self.broker) != (Contact::Live, bulletin.leaving, bulletin.broker)
+    pub fn hear(&mut self, standing: &Standing) -> bool {
+        let serving: BTreeMap<_, _> = standing.serving.iter().map(|served| (served.partition, served.epoch)).collect();
+        let claiming: BTreeSet<_> = standing.claiming.iter().copied().collect();
+        let turned = (self.contact, self.leaving, self.broker) != (Contact::Live, standing.leaving, standing.broker)
             || (&self.serving, &self.claiming) != (&serving, &claiming);
-        self.listings.retain(|_, (partition, _)| serving.contains_key(partition) && serving.get(partition) == self.serving.get(partition));
-        bulletin.hidden.iter().for_each(|id| drop(self.listings.remove(id)));
-        self.listings.extend(bulletin.shown.iter().map(|(partition, commodity)| (commodity.id, (*partition, commodity.clone()))));
-        self.confirmed = bulletin.confirmed.iter().copied().collect();
-        self.stopped = bulletin.stopped.iter().copied().collect();
-        (self.contact, self.leaving, self.broker) = (Contact::Live, bulletin.leaving, bulletin.broker);
+        self.stopped = standing.stopped.iter().copied().collect();
+        (self.contact, self.leaving, self.broker) = (Contact::Live, standing.leaving, standing.broker);
         (self.serving, self.claiming) = (serving, claiming);
         turned
     }
@@ -90,21 +81,28 @@ impl Sight {
 
 /// What a feed tells.
 pub(crate) enum News {
-    /// The peer said this. The first one after anything else is whole.
+    /// The peer said this. The first thing after anything else is how it stands.
     Heard(Bulletin),
     /// It cannot be heard.
     Lost(Contact),
 }
 
 /// Reads bulletins, again and again; ends only by being dropped. Notes what the peer speaks for as long as its process is heard.
-pub(crate) async fn follow(me: NodeId, peer: Peer, credential: Credential, speech: Arc<Speech>, tell: impl Fn(News)) {
+/// What is told may not follow what was told before: then the peer is to begin from the beginning.
+pub(crate) async fn follow(
+    me: NodeId,
+    (peer, partitions): (Peer, Partitions),
+    credential: Credential,
+    speech: Arc<Speech>,
+    tell: impl Fn(News) -> Result<(), Gap>,
+) {
     let client = super::client();
     let url = format!("http://{}/internal/v1/board", peer.address);
     let headers = headers(&me, &peer.id, &credential, speech.newest());
     let mut pause = FIRST_PAUSE;
     let mut complained = false;
     loop {
-        let (heard, why) = read((&client, &url, &headers), &peer, &speech, &tell).await;
+        let (heard, why) = read((&client, &url, &headers), (&peer, partitions), &speech, &tell).await;
         speech.forget();
         if heard {
             (pause, complained) = (FIRST_PAUSE, false);
@@ -113,7 +111,8 @@ pub(crate) async fn follow(me: NodeId, peer: Peer, credential: Credential, speec
             Why::Refused => Contact::Refused,
             Why::Other(_) => Contact::Silent,
         };
-        tell(News::Lost(contact));
+        // Nothing follows that it would have to fit.
+        drop(tell(News::Lost(contact)));
         if let (Why::Other(why), false) = (&why, complained) {
             tracing::warn!(peer = %peer.id, why, "cannot hear node {}", peer.id);
             complained = true;
@@ -135,9 +134,9 @@ enum Why {
 /// One connection: whether anything was heard, and why it ended.
 async fn read(
     (client, url, headers): (&reqwest::Client, &str, &HeaderMap),
-    peer: &Peer,
+    (peer, partitions): (&Peer, Partitions),
     speech: &Speech,
-    tell: &impl Fn(News),
+    tell: &impl Fn(News) -> Result<(), Gap>,
 ) -> (bool, Why) {
     let other = |error: &dyn std::fmt::Display| Why::Other(error.to_string());
     let silent = || Why::Other(format!("silent for {SILENCE_MAX:?}"));
@@ -155,7 +154,7 @@ async fn read(
     }
     let Some(version) = version_of(response.headers()) else { return (false, Why::Other("it speaks no version we know".into())) };
     speech.heard(newest_of(response.headers()));
-    let (mut frames, mut heard) = (Frames::default(), false);
+    let (mut frames, mut hearer, mut heard) = (Frames::default(), Hearer::new(partitions), false);
     loop {
         match timeout(SILENCE_MAX, response.chunk()).await {
             Ok(Ok(Some(chunk))) => frames.push(&chunk),
@@ -164,14 +163,25 @@ async fn read(
             Err(_) => return (heard, silent()),
         }
         loop {
-            match frames.next().and_then(|frame| frame.map(|frame| Bulletin::read(version, &frame)).transpose()) {
-                Ok(Some(bulletin)) => {
-                    heard = true;
-                    tell(News::Heard(bulletin));
-                }
+            let said = match frames.next().and_then(|frame| frame.map(|frame| bulletins(version, &frame, &mut hearer)).transpose()) {
+                Ok(Some(said)) => said,
                 Ok(None) => break,
                 Err(garbage) => return (heard, other(&garbage)),
+            };
+            heard = true;
+            for bulletin in said {
+                if tell(News::Heard(bulletin)).is_err() {
+                    return (heard, Why::Other("what it says does not follow what it said".into()));
+                }
             }
         }
+    }
+}
+
+/// What a frame says.
+fn bulletins(version: PeerVersion, frame: &[u8], older: &mut Hearer) -> Result<Vec<Bulletin>, Garbage> {
+    match version {
+        PeerVersion::V3 | PeerVersion::V4 => Ok(older.read(Together::read(version, frame)?)),
+        PeerVersion::V5 => Ok(vec![Bulletin::read(frame)?]),
     }
 }

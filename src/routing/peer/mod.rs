@@ -19,6 +19,7 @@ mod hello;
 mod link;
 mod listener;
 mod meters;
+mod older;
 mod wire;
 
 pub use credential::{Credential, SecretTooShort};
@@ -28,7 +29,7 @@ pub use hello::{Greeting, HelloError, greet};
 pub use link::{LinkSettings, PeerLink};
 pub use listener::{Local, serve};
 pub(crate) use wire::Speech;
-pub use wire::{Bulletin, PeerVersion};
+pub use wire::{Bulletin, Content, PeerVersion, Piece, Served, Standing};
 
 use std::net::SocketAddr;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const VERSIONS: [PeerVersion; 2] = [PeerVersion::V3, PeerVersion::V4];
+const VERSIONS: [PeerVersion; 3] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5];
 
 /// Two nodes that speak versions up to these; the second has the partition.
 async fn mixed_pair(speaks: [PeerVersion; 2]) -> (Node, Node) {
@@ -60,12 +60,12 @@ async fn what_a_node_of_the_release_before_has_no_words_for_is_not_sent_to_it() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_the_release_before_is_answered_in_version_3() {
-    let (_a, b) = mixed_pair([PeerVersion::V4, PeerVersion::V4]).await;
+    let (_a, b) = mixed_pair([PeerVersion::V5, PeerVersion::V5]).await;
     for what in ["hello", "board"] {
         let response = ask_as_before(&b, what, "3").await;
         assert_eq!((response.status().as_u16(), response.headers()["x-doorbuster-wire"].as_bytes()), (200, &b"3"[..]), "{what}");
     }
-    for version in ["2", "5", "3.0", ""] {
+    for version in ["2", "6", "3.0", ""] {
         assert_eq!(ask_as_before(&b, "hello", version).await.status().as_u16(), 426, "{version}");
     }
 }
@@ -82,14 +82,17 @@ async fn a_node_that_was_rolled_back_is_spoken_to_in_its_version_after_one_refus
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_process_spoke_is_forgotten_with_it() {
-    let (a, b) = mixed_pair([PeerVersion::V4, PeerVersion::V4]).await;
+    let (a, b) = mixed_pair([PeerVersion::V5, PeerVersion::V5]).await;
     let (me, speech) = (a.local.id.clone(), speech());
     let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
-    let tell = move |told| drop(sender.send(told));
-    let feed = peer::follow(me, b.peer.clone(), credential(SECRET), Arc::clone(&speech), tell);
+    let tell = move |told| {
+        drop(sender.send(told));
+        Ok(())
+    };
+    let feed = peer::follow(me, (b.peer.clone(), PARTITIONS), credential(SECRET), Arc::clone(&speech), tell);
     let feed = tokio::spawn(feed);
     assert!(matches!(news.recv().await, Some(peer::News::Heard(_))));
-    assert_eq!(speech.version(), PeerVersion::V4);
+    assert_eq!(speech.version(), PeerVersion::V5);
     b.local.closed.cancel();
     b.server.stop(false).await;
     while !matches!(news.recv().await, Some(peer::News::Lost(_))) {}

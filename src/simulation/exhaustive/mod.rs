@@ -49,7 +49,7 @@ impl Model for Ownership {
     }
 }
 
-const SOLD: &str = "what a buyer was told is accepted is in the tables, or can still come there, or the projection has stopped";
+const SOLD: &str = "what a buyer was told is accepted is in the tables, or can still come there, or the projection has stopped, or the log lost it and nobody knew";
 const OVER: &str = "when an owner has begun, nothing of an earlier epoch comes to the tables any more";
 const PAST: &str = "what an owner begins with is of earlier epochs, and nothing is of later ones";
 const KNOWN: &str = "an owner that accepts knows everything that earlier epochs accepted";
@@ -100,6 +100,7 @@ mod tests {
             Break::Lock,
             Break::LockAtConfirm,
             Break::LockAtFence,
+            Break::KnownAtFence,
             Break::ConnectionOfTheLock,
         ] {
             assert!(!trace(broken).is_empty(), "{broken:?}");

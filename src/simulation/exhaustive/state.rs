@@ -21,7 +21,7 @@ pub(super) struct Bound {
     pub(super) epochs: u32,
     /// Batches that are written, beside fences.
     pub(super) batches: u64,
-    /// Things that go wrong: a connection, a process, a lock queue, an acknowledgement.
+    /// Things that go wrong: a connection, a process, a lock queue, an acknowledgement, a log.
     pub(super) faults: u8,
 }
 
@@ -29,6 +29,8 @@ pub(super) struct Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) at: Place,
+    /// Of a fence: what it knows to be confirmed.
+    pub(super) known: Option<Place>,
 }
 
 /// Epoch and sequence of a batch.
@@ -69,7 +71,7 @@ pub(super) enum Todo {
     AwaitLock,
     AwaitFence(Place),
     /// Whether the lock was still there when the fence was confirmed.
-    AwaitFenceLock,
+    AwaitFenceLock(Place),
     ReadApplied,
     Load,
 }
@@ -91,6 +93,8 @@ pub(super) enum Flight {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Node {
+    /// The last batch that it knows to be confirmed: for as long as its process lives.
+    pub(super) known: Place,
     pub(super) stage: Stage,
     pub(super) connection: Option<Connection>,
 }
@@ -111,6 +115,12 @@ pub(super) struct World {
     pub(super) applied: Place,
     pub(super) rows: BTreeSet<Place>,
     pub(super) stopped: bool,
+    /// What the log has lost, fences too.
+    pub(super) lost: BTreeSet<Place>,
+    /// What the tables were told is confirmed.
+    pub(super) told: Place,
+    /// What whoever fenced an epoch could know to be confirmed.
+    pub(super) knew: BTreeMap<u32, Place>,
     /// What buyers were told is accepted.
     pub(super) accepted: BTreeSet<Place>,
     /// What each epoch's owner began with.
@@ -119,7 +129,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(bound: Bound) -> Self {
-        let node = Node { stage: Stage::Idle, connection: None };
+        let node = Node { known: (0, 0), stage: Stage::Idle, connection: None };
         Self {
             bound,
             faults: bound.faults,
@@ -132,6 +142,9 @@ impl World {
             applied: (0, 0),
             rows: BTreeSet::new(),
             stopped: false,
+            lost: BTreeSet::new(),
+            told: (0, 0),
+            knew: BTreeMap::new(),
             accepted: BTreeSet::new(),
             began_with: BTreeMap::new(),
         }
@@ -139,7 +152,13 @@ impl World {
 
     /// An order of an epoch that is over is refused unless it is in the tables: so whatever was accepted must be there by then.
     pub(super) fn accepted_is_sold(&self) -> bool {
-        self.accepted.iter().all(|place| place.0 >= self.applied.0 || self.rows.contains(place))
+        self.accepted.iter().all(|place| place.0 >= self.applied.0 || self.rows.contains(place) || self.is_excused(place))
+    }
+
+    /// Whether the log has lost a batch, and nobody knew of it who fenced an epoch behind it.
+    fn is_excused(&self, place: &Place) -> bool {
+        let mut fences = self.knew.range(place.0 + 1..);
+        self.lost.contains(place) && fences.any(|(epoch, knew)| *epoch <= self.applied.0 && knew < place)
     }
 
     /// Otherwise units are sold twice: the owner does not know of them.
@@ -156,7 +175,7 @@ impl World {
         self.accepted.iter().all(|later| {
             let began_with = self.began_with.get(&later.0);
             let mut earlier = self.accepted.iter().filter(|place| place.0 < later.0);
-            earlier.all(|place| began_with.is_some_and(|known| known.contains(place)))
+            earlier.all(|place| self.is_excused(place) || began_with.is_some_and(|known| known.contains(place)))
         })
     }
 
@@ -175,5 +194,6 @@ pub(super) fn position((number, sequence): Place) -> Position {
 
 pub(super) fn batch(entry: Entry) -> Batch {
     let (number, sequence) = entry.at;
-    Batch { partition: PARTITION, epoch: epoch(number), sequence: Sequence(sequence), events: Vec::new() }
+    let known = entry.known.map(|(number, sequence)| (epoch(number), Sequence(sequence)));
+    Batch::new(PARTITION, epoch(number), Sequence(sequence), Vec::new()).knowing(known)
 }

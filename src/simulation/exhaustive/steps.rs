@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::state::{Connection, Entry, Flight, Frame, NODES, Notice, PARTITION, Stage, Todo, World, batch, epoch, position};
+use super::state::{Connection, Entry, Flight, Frame, NODES, Node, Notice, PARTITION, Stage, Todo, World, batch, epoch, position};
 use crate::breaks::{self, Break};
 use crate::ownership::protocol::{Action, Input, Protocol};
 use crate::projection::{Outcome, verdict};
@@ -39,6 +39,10 @@ pub(super) enum Step {
     Kill(usize),
     /// Somebody deletes the lock queue.
     DeleteLock,
+    /// The log loses everything that is in it.
+    LoseLog,
+    /// A claim whose fence is lost begins anew.
+    GiveUp(usize),
 }
 
 impl World {
@@ -59,6 +63,12 @@ impl World {
                     }
                 }
                 _ => {}
+            }
+            if let Stage::Claiming { todo: Todo::ReadApplied, .. } = &node.stage
+                && self.log.is_empty()
+                && self.lost.iter().any(|place| place.1 == 0)
+            {
+                steps.push(Step::GiveUp(index));
             }
             let Some(connection) = &node.connection else { continue };
             if connection.open && !connection.frames.is_empty() {
@@ -84,6 +94,9 @@ impl World {
                 steps.push(Step::ApplyAndDie);
             }
         }
+        if self.faults > 0 && !self.log.is_empty() {
+            steps.push(Step::LoseLog);
+        }
         if self.faults > 0 && self.is_locked() {
             steps.push(Step::DeleteLock);
         }
@@ -101,7 +114,11 @@ impl World {
             Step::Hear(index) => self.hear(index, broken),
             Step::Ask(index) => self.ask(index, broken),
             Step::Append(index) => self.append(index, broken),
-            Step::Leave(index) => self.leave(index),
+            Step::Leave(index) => {
+                self.told = self.told.max(self.nodes[index].known);
+                self.leave(index);
+            }
+            Step::GiveUp(index) => self.leave(index),
             Step::HandleLeft(index) => {
                 let mut connection = self.left.remove(index);
                 if !connection.frames.is_empty() {
@@ -124,7 +141,12 @@ impl World {
             Step::Cut(index, read) => self.cut(index, read, broken),
             Step::Kill(index) => {
                 self.faults -= 1;
+                self.nodes[index].known = (0, 0);
                 self.leave(index);
+            }
+            Step::LoseLog => {
+                self.faults -= 1;
+                self.lost.extend(self.log.drain(..).map(|entry| entry.at));
             }
             Step::DeleteLock => {
                 self.faults -= 1;
@@ -197,13 +219,13 @@ impl World {
         match (&mut node.stage, notice) {
             (Stage::Claiming { todo, .. }, Notice::Confirmed(place)) if *todo == Todo::AwaitFence(place) => {
                 if with(broken, asks_for_the_lock) {
-                    *todo = Todo::AwaitFenceLock;
+                    *todo = Todo::AwaitFenceLock(place);
                     self.send(index, Frame::AskLock);
                 } else {
                     self.go_on(index, Input::FenceConfirmed, broken);
                 }
             }
-            (Stage::Claiming { todo: Todo::AwaitFenceLock, .. }, Notice::StillLocked(true)) => {
+            (Stage::Claiming { todo: Todo::AwaitFenceLock(_), .. }, Notice::StillLocked(true)) => {
                 self.go_on(index, Input::FenceConfirmed, broken);
             }
             (Stage::Claiming { todo: Todo::AwaitLock, .. }, Notice::StillLocked(true)) => {
@@ -232,6 +254,7 @@ impl World {
         let Stage::Serving { epoch, confirmed, in_flight } = &mut node.stage else { return };
         *confirmed += 1;
         *in_flight = None;
+        node.known = node.known.max((*epoch, *confirmed));
         self.accepted.insert((*epoch, *confirmed));
     }
 
@@ -240,7 +263,7 @@ impl World {
         let at = (*epoch, *confirmed + 1);
         *in_flight = Some(Flight::Sent(at.1));
         self.written += 1;
-        self.send(index, Frame::Publish(Entry { at }));
+        self.send(index, Frame::Publish(Entry { at, known: None }));
         if broken == Some(Break::ConfirmBeforeReply) {
             self.accepted.insert(at);
         }
@@ -263,7 +286,7 @@ impl World {
                 loaded.clone_from(&self.rows);
                 Input::Loaded
             }
-            Todo::AwaitLock | Todo::AwaitFence(_) | Todo::AwaitFenceLock => return,
+            Todo::AwaitLock | Todo::AwaitFence(_) | Todo::AwaitFenceLock(_) => return,
         };
         self.go_on(index, input, broken);
     }
@@ -278,7 +301,10 @@ impl World {
 
     /// The protocol is told what came of its last action, and says what to do next.
     fn go_on(&mut self, index: usize, input: Input, broken: Option<Break>) {
-        let Stage::Claiming { protocol, todo, loaded } = &mut self.nodes[index].stage else { return };
+        let Node { stage: Stage::Claiming { protocol, todo, loaded }, known, .. } = &mut self.nodes[index] else { return };
+        if let (Input::FenceConfirmed, Todo::AwaitFence(fence) | Todo::AwaitFenceLock(fence)) = (input, *todo) {
+            *known = fence.max(*known);
+        }
         let action = with(broken, || protocol.step(input));
         *todo = match action {
             Action::Lock | Action::TakeEpoch => Todo::TakeEpoch,
@@ -287,8 +313,16 @@ impl World {
                 *todo = Todo::AwaitLock;
                 return self.send(index, Frame::AskLock);
             }
+            Action::CollectKnown => {
+                *known = self.told.max(*known);
+                self.told = *known;
+                let collected = position(*known);
+                return self.go_on(index, Input::Known(Some((collected.epoch, collected.sequence))), broken);
+            }
             Action::Fence(fence) => {
-                let entry = Entry { at: (fence.epoch.get(), 0) };
+                self.knew.insert(fence.epoch.get(), *known);
+                let known = fence.known.map(|(epoch, sequence)| (epoch.get(), sequence.0));
+                let entry = Entry { at: (fence.epoch.get(), 0), known };
                 *todo = Todo::AwaitFence(entry.at);
                 return self.send(index, Frame::Publish(entry));
             }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Listed, Memory, Mood, Row, away};
-use crate::domain::{CommodityId, OrderId, PartitionId, Stock, Units};
+use super::{Listed, Memory, Mood, Row, SYSTEM, away};
+use crate::domain::{CommodityId, OrderId, PartitionId, Stock, SystemId, Units};
 use crate::store::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Position, StoreError, Transaction};
 
 /// The transaction.
@@ -23,6 +23,10 @@ enum Undo {
 }
 
 impl Transaction for Change {
+    fn system(&self) -> SystemId {
+        SYSTEM
+    }
+
     async fn positions(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Position>, StoreError> {
         let inner = self.memory.lock();
         Ok(partitions.iter().filter_map(|id| Some((*id, inner.partitions.get(id)?.1))).collect())

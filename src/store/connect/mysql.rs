@@ -71,8 +71,9 @@ pub(super) async fn open(options: MySqlConnectOptions, settings: &config::Databa
         Pool::new(SqlxMySqlConnector::from_sqlx_mysql_pool(pool), connections, timeout, interruptions)
     };
     let connection = pool(settings.connections_max);
-    let (writer, reader, loader) = (connection.clone(), connection, pool(settings.loads_max));
-    Ok(Connections { writer, reader, loader, answer_timeout: timeout, file: None })
+    let loads_max = settings.loads_max.max(1);
+    let (writer, reader, loader) = (connection.clone(), connection, pool(loads_max));
+    Ok(Connections { writer, reader, loader, loads_max, answer_timeout: timeout, file: None })
 }
 
 async fn lives(connection: &mut MySqlConnection) -> sqlx::Result<()> {

@@ -14,6 +14,9 @@ use crate::config;
 use crate::store::StoreError;
 use crate::store::pool::{Interruptions, Pool};
 
+/// Partitions loaded at one time. Two are hardly faster where one process reads one file, and what they need besides is not given back at once.
+const LOADS_MAX: u32 = 1;
+
 /// SQLite: one connection writes, so tasks of this process wait for each other in a queue and never meet SQLITE_BUSY;
 /// others read beside it, each in a snapshot of its own.
 pub(super) async fn open(path: &Path, settings: &config::Database, missing: Missing) -> Result<Connections, StoreError> {
@@ -66,8 +69,9 @@ pub(super) async fn open(path: &Path, settings: &config::Database, missing: Miss
     let reader = options.clone().pragma("query_only", "ON").pragma("cache_size", "-8192");
     Ok(Connections {
         writer: pool(1, options),
-        loader: pool(settings.loads_max, reader.clone()),
+        loader: pool(LOADS_MAX, reader.clone()),
         reader: pool(settings.connections_max, reader),
+        loads_max: LOADS_MAX,
         answer_timeout: timeout,
         file: Some(file),
     })

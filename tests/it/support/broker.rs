@@ -142,6 +142,39 @@ impl Raw {
         self.channel.queue_declare(queue, options, FieldTable::default()).await.expect("a queue").message_count()
     }
 
+    /// Puts many messages into a queue, without waiting for each.
+    pub async fn publish_all(&self, queue: ShortString, bodies: impl IntoIterator<Item = Vec<u8>>) {
+        let mut confirms = Vec::new();
+        for body in bodies {
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            let confirm = self.channel.basic_publish("".into(), queue.clone(), BasicPublishOptions::default(), &body, properties).await;
+            confirms.push(confirm.expect("published"));
+        }
+        for confirm in confirms {
+            confirm.await.expect("confirmed");
+        }
+    }
+
+    /// Takes everything out of a queue: what its readers of before held too, when they are gone.
+    pub async fn drain(&self, queue: ShortString) -> Vec<Vec<u8>> {
+        const END: &[u8] = b"the end of it";
+        self.publish(queue.clone(), END).await;
+        let options = BasicConsumeOptions::default();
+        let mut consumer = self.channel.basic_consume(queue, "drainer".into(), options, FieldTable::default()).await.expect("a consumer");
+        let mut drained = Vec::new();
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+            let delivery = next.expect("the end comes").expect("the consumer lives").expect("a delivery");
+            delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            if delivery.data == END {
+                break;
+            }
+            drained.push(delivery.data);
+        }
+        self.channel.basic_cancel("drainer".into(), Default::default()).await.expect("cancelled");
+        drained
+    }
+
     /// Takes that many messages out of a queue.
     pub async fn take(&self, queue: ShortString, count: usize) -> Vec<lapin::message::Delivery> {
         let options = BasicConsumeOptions::default();

@@ -7,7 +7,7 @@ use doorbuster::clock;
 use doorbuster::config::Config;
 use doorbuster::consumer::{Consumer, Status};
 use doorbuster::domain::{Epoch, PartitionId, Partitions, Sequence};
-use doorbuster::event::Batch;
+use doorbuster::event::{self, Batch, LogVersion};
 use doorbuster::ownership::{Claim, ClaimError, ClusterOwnership, Ownership};
 use doorbuster::store::Store;
 use tokio::task::JoinHandle;
@@ -72,6 +72,13 @@ impl Cluster {
         let (status, stop) = (Arc::new(Status::default()), CancellationToken::new());
         let consumer = Consumer::new(config, self.store.clone(), clock::system, Arc::clone(&status)).expect("a good configuration");
         TestConsumer { status, task: tokio::spawn(consumer.run(stop.clone())), stop }
+    }
+
+    /// Takes what is left in the log of a partition, when its consumers are gone: all but markers.
+    pub async fn left(&self, partition: PartitionId) -> Vec<Vec<u8>> {
+        let marker = event::encode(&Batch::marker(partition), LogVersion::OLDEST).expect("a form");
+        let left = self.broker.raw().await.drain(self.broker.log(partition)).await;
+        left.into_iter().filter(|body| *body != marker).collect()
     }
 
     /// Waits until the projection of a partition has come to that batch.

@@ -95,7 +95,7 @@ impl History {
         if !self.events.is_empty() {
             self.sequence = self.sequence.next();
             let events = std::mem::take(&mut self.events);
-            self.batches.push(Batch { partition: self.partition, epoch: self.epoch, sequence: self.sequence, events });
+            self.batches.push(Batch::new(self.partition, self.epoch, self.sequence, events));
         }
     }
 

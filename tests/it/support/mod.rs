@@ -53,9 +53,10 @@ pub fn position(epoch: u32, sequence: u64) -> (Epoch, Sequence) {
     (Epoch::new(epoch).expect("an epoch below 2^26"), Sequence(sequence))
 }
 
-/// A batch as the newest release writes it.
+/// A batch as it lies in a log; one that names no system as version 2 has it, which is everybody's.
 pub fn bytes(batch: &Batch) -> Vec<u8> {
-    event::encode(batch, LogVersion::NEWEST).expect("the newest version has a form for everything")
+    let version = if batch.system.is_some() { LogVersion::NEWEST } else { LogVersion::V2 };
+    event::encode(batch, version).expect("both have a form for everything")
 }
 
 /// So many milliseconds after a fixed time.

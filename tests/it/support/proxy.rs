@@ -30,6 +30,7 @@ pub struct Proxy {
     /// Whoever says this hears nothing from then on.
     deafened_by: Arc<Mutex<Option<Vec<u8>>>>,
     accepted: Arc<AtomicUsize>,
+    held: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -43,13 +44,15 @@ impl Proxy {
         let count = Arc::clone(&accepted);
         let deafened_by = Arc::<Mutex<Option<Vec<u8>>>>::default();
         let words = Arc::clone(&deafened_by);
+        let held = Arc::<AtomicUsize>::default();
+        let holds = Arc::clone(&held);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(carry(client, server, modes.clone(), Arc::clone(&words)));
+                tokio::spawn(carry(client, server, modes.clone(), (Arc::clone(&words), Arc::clone(&holds))));
             }
         });
-        Self { port, mode, deafened_by, accepted, _accepting: AbortOnDropHandle::new(accepting) }
+        Self { port, mode, deafened_by, accepted, held, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
     /// Where it listens.
@@ -65,6 +68,11 @@ impl Proxy {
     /// How many connections there were so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many connections have something of the server's that is held up.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// From now on the server's answers wait until [`Proxy::mend`].
@@ -98,7 +106,9 @@ impl Proxy {
     }
 }
 
-async fn carry(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver<Mode>, deafened_by: Arc<Mutex<Option<Vec<u8>>>>) {
+type Watched = (Arc<Mutex<Option<Vec<u8>>>>, Arc<AtomicUsize>);
+
+async fn carry(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver<Mode>, (deafened_by, held): Watched) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     // Closed with this, a socket sends RST instead of FIN.
     drop(client.set_zero_linger());
@@ -108,7 +118,7 @@ async fn carry(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver
     let (of_answers, muted) = (modes.clone(), AtomicBool::new(false));
     tokio::select! {
         () = ask(from_client, to_server, &deafened_by, &muted) => {}
-        () = answer(from_server, to_client, of_answers, &muted) => {}
+        () = answer(from_server, to_client, of_answers, (&muted, &held)) => {}
         _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -127,9 +137,15 @@ async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, deafened_by: &Mute
     }
 }
 
-async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>, muted: &AtomicBool) {
+async fn answer(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut modes: watch::Receiver<Mode>,
+    (muted, held): (&AtomicBool, &AtomicUsize),
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let holds = Holds::count(held, *modes.borrow() == Mode::Hold);
         // A stream that lost bytes can never be mended.
         let mode = modes.wait_for(|mode| *mode != Mode::Hold).await;
         if mode.is_ok_and(|mode| *mode == Mode::Mute) {
@@ -138,5 +154,22 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watc
         if !muted.load(Ordering::SeqCst) && to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
+        drop(holds);
+    }
+}
+
+/// Counts a connection for as long as something of it is held up.
+struct Holds<'a>(&'a AtomicUsize, usize);
+
+impl<'a> Holds<'a> {
+    fn count(held: &'a AtomicUsize, is_held: bool) -> Self {
+        held.fetch_add(usize::from(is_held), Ordering::SeqCst);
+        Self(held, usize::from(is_held))
+    }
+}
+
+impl Drop for Holds<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::SeqCst);
     }
 }

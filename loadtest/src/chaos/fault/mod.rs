@@ -5,11 +5,15 @@ mod brokers;
 mod cable;
 mod consumers;
 mod control;
+mod elsewhere;
 mod lock;
 mod members;
 mod network;
+mod order;
 mod processes;
 mod servers;
+mod stall;
+mod together;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -93,12 +97,14 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::SpikeKilled => processes::spike_killed(victims).await,
         Scenario::OwnerKilled => processes::owner_killed(victims).await,
         Scenario::OwnerStopped => processes::owner_stopped(victims).await,
+        Scenario::SpikesTogether => together::started(victims).await,
         Scenario::OwnerPaused => processes::owner_paused(victims).await,
         Scenario::NetworkCut => cable::cut(victims).await,
         Scenario::NodeJoins => members::node_joins(victims).await,
         Scenario::RollingRestart => members::rolling_restart(victims).await,
         Scenario::ConsumerKilled => consumers::both_killed(victims).await,
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
+        Scenario::LogShuffled => order::log_shuffled(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
         Scenario::LockDeleted => lock::deleted(victims).await,
@@ -107,6 +113,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::BrokerNodeCut => brokers::one_cut(victims).await,
         Scenario::BrokerRolling => brokers::rolling(victims).await,
         Scenario::ConnectionReset => network::reset(victims).await,
+        Scenario::LogStalled => stall::stalled(victims).await,
         Scenario::MessagesDoubled => Ok(network::doubled()),
         Scenario::BrokerAlarm => alarm::raised(victims).await,
         Scenario::RowLost => control::row_lost(victims).await,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::sys::signal::Signal;
 
+use super::elsewhere::{one_in_each_partition, sold_in_each};
 use super::{Done, Victims};
 use crate::chaos::servers::PrivateServer;
 
@@ -23,6 +24,7 @@ const PAUSED: Duration = Duration::from_secs(6);
 
 /// The broker stands still for a while.
 pub(super) async fn broker_paused(victims: &mut Victims<'_>) -> anyhow::Result<Done> {
+    let everywhere = one_in_each_partition(victims).await?;
     let server = own(victims)?;
     let at = Instant::now();
     server.signal(Signal::SIGSTOP)?;
@@ -31,7 +33,9 @@ pub(super) async fn broker_paused(victims: &mut Victims<'_>) -> anyhow::Result<D
     tokio::time::sleep(PAUSED).await;
     let began = Instant::now();
     server.signal(Signal::SIGCONT)?;
-    Ok(Done::now(at, gone, began))
+    sold_in_each(victims, &everywhere).await?;
+    let again = began.elapsed().as_micros() as u64;
+    Ok(Done::now(at, gone, began).with("all partitions sell again after, us", again))
 }
 
 /// The database server stops and stays away.

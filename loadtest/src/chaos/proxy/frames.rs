@@ -13,6 +13,7 @@ const METHOD: u8 = 1;
 
 /// A method, as class and number.
 pub(super) type Method = (u16, u16);
+pub(super) const QUEUE_DECLARE: Method = (50, 10);
 pub(super) const BASIC_PUBLISH: Method = (60, 40);
 pub(super) const BASIC_ACK: Method = (60, 80);
 pub(super) const BASIC_NACK: Method = (60, 120);
@@ -72,6 +73,13 @@ impl Frame {
         let fields = self.payload().get(4..13)?;
         let (tag, multiple) = fields.split_first_chunk()?;
         Some((u64::from_be_bytes(*tag), multiple[0] & 1 == 1))
+    }
+
+    /// The name of the queue that a declaration is about.
+    pub(super) fn declared_queue(&self) -> Option<String> {
+        // Class, method and a reserved number come before it.
+        let (length, rest) = self.payload().get(6..)?.split_first()?;
+        String::from_utf8(rest.get(..usize::from(*length))?.to_vec()).ok()
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
@@ -139,6 +147,15 @@ impl Frame {
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
+}
+
+/// The declaration of a queue, as a node would send it.
+#[cfg(test)]
+pub(super) fn declare(channel: u16, queue: &str) -> Frame {
+    let mut payload = vec![0, 50, 0, 10, 0, 0, queue.len() as u8];
+    payload.extend_from_slice(queue.as_bytes());
+    payload.extend_from_slice(&[0, 0, 0, 0, 0]);
+    Frame::new(METHOD, channel, &payload)
 }
 
 /// The frames of a publish, as a node would send them.

@@ -1,9 +1,10 @@
 //! A TCP proxy of our own between nodes and their broker that knows where publishes and confirms begin and end: it can reset a
-//! connection at a chosen byte of one, or have every message published twice. Never changes what a message says.
+//! connection at a chosen byte of one, let one stand still, or have every message published twice. Never changes what a message says.
 
 mod doubling;
 mod frames;
 mod reset;
+mod stalling;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,12 +14,14 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use doubling::Doubling;
 use frames::Frame;
 pub(super) use reset::{Reset, Step};
 use reset::{Resetting, Trigger};
+use stalling::{Stall, Stalling};
 
 /// How long a reset may wait for the publish it is for.
 const RESET_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,6 +33,8 @@ pub(super) enum Manner {
     Doubling,
     /// Connections are reset when told to.
     Resetting,
+    /// Connections stand still when told to.
+    Stalling,
 }
 
 /// What is done with the frames of one connection. It touches no socket.
@@ -45,12 +50,15 @@ trait Tamper: Send {
 enum Onward {
     Bytes(Vec<u8>),
     ThenReset(Vec<u8>),
+    /// Only when connections may go on.
+    Later(Vec<u8>),
 }
 
 /// A proxy that listens. Dropped, it takes no more connections.
 pub(super) struct Proxy {
     url: String,
     trigger: Arc<Trigger>,
+    stall: Arc<Stall>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -63,23 +71,30 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = at(broker, &listener.local_addr()?.to_string())?;
         let trigger = Arc::new(Trigger::default());
-        let armed = Arc::clone(&trigger);
+        let stall = Arc::new(Stall::default());
+        let (armed, stalled) = (Arc::clone(&trigger), Arc::clone(&stall));
         let accepting = tokio::spawn(async move {
             while let Ok((node, _)) = listener.accept().await {
                 let tamper: Box<dyn Tamper> = match manner {
                     Manner::Doubling => Box::new(Doubling::default()),
                     Manner::Resetting => Box::new(Resetting::new(Arc::clone(&armed))),
+                    Manner::Stalling => Box::new(Stalling::new(&stalled)),
                 };
                 // How it ends is seen at both of its ends.
-                tokio::spawn(carry(node, server.clone(), tamper));
+                tokio::spawn(carry(node, server.clone(), tamper, stalled.receiver()));
             }
         });
-        Ok(Self { url, trigger, _accepting: AbortOnDropHandle::new(accepting) })
+        Ok(Self { url, trigger, stall, _accepting: AbortOnDropHandle::new(accepting) })
     }
 
     /// What the broker's URL is for those who are to come through here.
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets the connection on which a queue was declared stand still, or everything go on.
+    pub(super) fn stall(&self, queue: Option<String>) {
+        self.stall.set(queue);
     }
 
     /// Resets the connection of one of the next publishes, and says when.
@@ -97,7 +112,12 @@ fn at(url: &str, address: &str) -> anyhow::Result<String> {
     Ok(format!("{scheme}://{user}{address}{path}"))
 }
 
-async fn carry(node: TcpStream, server: (String, u16), tamper: Box<dyn Tamper>) -> std::io::Result<()> {
+async fn carry(
+    node: TcpStream,
+    server: (String, u16),
+    tamper: Box<dyn Tamper>,
+    stall: watch::Receiver<Option<String>>,
+) -> std::io::Result<()> {
     let broker = TcpStream::connect(server).await?;
     for socket in [&node, &broker] {
         // Closed with this, a socket sends RST instead of FIN.
@@ -114,9 +134,9 @@ async fn carry(node: TcpStream, server: (String, u16), tamper: Box<dyn Tamper>) 
         let mut greeting = [0; 8];
         from_node.read_exact(&mut greeting).await?;
         to_broker.write_all(&greeting).await?;
-        pump(from_node, to_broker, |frame| lock().asked(frame)).await
+        pump(from_node, to_broker, stall.clone(), |frame| lock().asked(frame)).await
     };
-    let answering = pump(BufReader::new(from_broker), to_node, |frame| lock().answered(frame));
+    let answering = pump(BufReader::new(from_broker), to_node, stall.clone(), |frame| lock().answered(frame));
     // The end of one way is the end of both, and what is dropped here is reset.
     tokio::select! {
         ended = asking => ended,
@@ -124,11 +144,21 @@ async fn carry(node: TcpStream, server: (String, u16), tamper: Box<dyn Tamper>) 
     }
 }
 
-async fn pump(mut from: BufReader<OwnedReadHalf>, mut to: OwnedWriteHalf, mut tamper: impl FnMut(Frame) -> Onward) -> std::io::Result<()> {
+async fn pump(
+    mut from: BufReader<OwnedReadHalf>,
+    mut to: OwnedWriteHalf,
+    mut stall: watch::Receiver<Option<String>>,
+    mut tamper: impl FnMut(Frame) -> Onward,
+) -> std::io::Result<()> {
     loop {
         match tamper(Frame::read(&mut from).await?) {
             Onward::Bytes(bytes) => to.write_all(&bytes).await?,
             Onward::ThenReset(bytes) => return to.write_all(&bytes).await,
+            Onward::Later(bytes) => {
+                // Its end is the proxy's.
+                stall.wait_for(Option::is_none).await.map_err(std::io::Error::other)?;
+                to.write_all(&bytes).await?;
+            }
         }
     }
 }

@@ -3,23 +3,27 @@
 //! Each version is a module of frozen types in postcard's format; which one two nodes use, they tell each other in headers (see
 //! [`PeerVersion`]). What is read is checked like everything from outside: what is no message is [`Garbage`].
 
+mod bulletin;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
 mod v3;
 mod v4;
+mod v5;
 mod version;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use bulletin::Together;
+pub use bulletin::{Bulletin, Content, Piece, Served, Standing};
 pub use version::PeerVersion;
 pub(crate) use version::Speech;
 
-use crate::domain::{Commodity, CommodityId, Epoch, Invalid, Order, OrderId, PartitionId, Partitions, Reach, Sequence, UserId};
+use crate::domain::{CommodityId, Invalid, Order, OrderId, PartitionId, Partitions, UserId};
 use crate::engine::Command;
 use crate::form::FormError;
-use crate::partition::{Busy, Reply, Sighting, Trouble};
+use crate::partition::{Busy, Reply, Sighting};
 use crate::ring::partition_of;
 use crate::trace::Context;
 
@@ -32,8 +36,17 @@ pub(super) const BATCH_BYTES: usize = 512 * 1_024;
 /// The largest batch a node reads. One request may have 100 KiB (a description of 10,000 characters).
 pub(super) const BATCH_BYTES_MAX: usize = BATCH_BYTES + 256 * 1_024;
 
-/// The largest frame a node reads: a bulletin with 200,000 commodities of usual size.
+/// The largest frame a node reads. What it says itself it cuts to far smaller ones.
 pub(super) const FRAME_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
+/// About how long a frame may be in which a node says what is on its board: the last commodity in it may have 100 KiB more.
+pub(super) const fn piece_bytes(version: PeerVersion) -> usize {
+    match version {
+        // A partition ought to come in one of them: what comes in several is shown in part meanwhile.
+        PeerVersion::V3 | PeerVersion::V4 => 16 * 1_024 * 1_024,
+        PeerVersion::V5 => 256 * 1_024,
+    }
+}
 
 /// One request in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,28 +101,6 @@ pub(super) enum Told {
 /// Some answers of a batch, each with the request's place in it. Each request is answered in exactly one frame.
 pub(super) type Answers = Vec<(u16, Told)>;
 
-/// What a node says of itself, again and again. Each bulletin is whole but for its listings, which are those that changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bulletin {
-    /// Whether it is about to give up its partitions.
-    pub leaving: bool,
-    /// How it reaches the broker.
-    pub broker: Reach,
-    /// The partitions it serves, each in its epoch.
-    pub serving: Vec<(PartitionId, Epoch)>,
-    /// The last batch it got confirmed of each of those.
-    pub confirmed: Vec<(PartitionId, Sequence)>,
-    /// The partitions it is about to serve: requests for them may wait there.
-    pub claiming: Vec<PartitionId>,
-    /// Of those, the ones that are stopped, and why.
-    pub stopped: Vec<(PartitionId, Trouble)>,
-    /// Listings of served partitions that are new or have changed. All of a partition that was not served in the last
-    /// bulletin.
-    pub shown: Vec<(PartitionId, Commodity)>,
-    /// Listings that are no more.
-    pub hidden: Vec<CommodityId>,
-}
-
 /// What a node says of itself when it is greeted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Introduction {
@@ -147,6 +138,7 @@ impl Item {
         *out = match version {
             PeerVersion::V3 => v3::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
             PeerVersion::V4 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V5 => v5::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
         };
         Ok(())
     }
@@ -156,6 +148,7 @@ impl Item {
         match version {
             PeerVersion::V3 => take::<v3::Item<'_>>(bytes)?.try_into(),
             PeerVersion::V4 => take::<v4::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V5 => take::<v5::Item<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -165,7 +158,7 @@ pub(super) fn write_answers(answers: &Answers, version: PeerVersion, out: Vec<u8
     let out = put(out, &answers.len());
     answers.iter().fold(out, |out, (index, told)| match version {
         PeerVersion::V3 => put(out, &(index, v3::Told::from(told))),
-        PeerVersion::V4 => put(out, &(index, v4::Told::from(told))),
+        PeerVersion::V4 | PeerVersion::V5 => put(out, &(index, v4::Told::from(told))),
     })
 }
 
@@ -176,26 +169,40 @@ pub(super) fn read_answers(version: PeerVersion, mut bytes: &[u8]) -> Result<Ans
     for _ in 0..count {
         answers.push(match version {
             PeerVersion::V3 => take::<(u16, v3::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
-            PeerVersion::V4 => take::<(u16, v4::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
+            PeerVersion::V4 | PeerVersion::V5 => {
+                take::<(u16, v4::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?
+            }
         });
     }
     if bytes.is_empty() { Ok(answers) } else { Err(Garbage) }
 }
 
 impl Bulletin {
-    /// Appends a bulletin.
+    /// Appends a bulletin of version 5.
+    pub(super) fn write(&self, out: Vec<u8>) -> Vec<u8> {
+        put(out, &v5::Bulletin::from(self))
+    }
+
+    /// Reads a bulletin of version 5.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Garbage> {
+        whole::<v5::Bulletin<'_>>(bytes)?.try_into()
+    }
+}
+
+impl Together {
+    /// Appends a bulletin of an older version.
     pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
         match version {
             PeerVersion::V3 => put(out, &v3::Bulletin::from(self)),
-            PeerVersion::V4 => put(out, &v4::Bulletin::from(self)),
+            PeerVersion::V4 | PeerVersion::V5 => put(out, &v4::Bulletin::from(self)),
         }
     }
 
-    /// Reads a bulletin.
+    /// Reads a bulletin of an older version.
     pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
         match version {
             PeerVersion::V3 => whole::<v3::Bulletin<'_>>(bytes)?.try_into(),
-            PeerVersion::V4 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 | PeerVersion::V5 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -204,14 +211,14 @@ impl Introduction {
     /// The bytes of an introduction: the same in all versions there are.
     pub(super) fn write(self, version: PeerVersion) -> Vec<u8> {
         match version {
-            PeerVersion::V3 | PeerVersion::V4 => put(Vec::new(), &v3::Introduction::from(self)),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => put(Vec::new(), &v3::Introduction::from(self)),
         }
     }
 
     /// Reads an introduction.
     pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
         match version {
-            PeerVersion::V3 | PeerVersion::V4 => Ok(whole::<v3::Introduction>(bytes)?.into()),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => Ok(whole::<v3::Introduction>(bytes)?.into()),
         }
     }
 }
@@ -229,4 +236,8 @@ fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, Garbage> {
 fn whole<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Result<T, Garbage> {
     let value = take(&mut bytes)?;
     if bytes.is_empty() { Ok(value) } else { Err(Garbage) }
+}
+
+fn all<T, U>(from: Vec<T>, read: impl Fn(T) -> Result<U, Garbage>) -> Result<Vec<U>, Garbage> {
+    from.into_iter().map(read).collect()
 }

@@ -1,12 +1,12 @@
 //! One of everything that peers say to each other in a version, by name: what the golden files are made of.
 
-use super::{Answers, Ask, Bulletin, Introduction, Item, PeerVersion, Told};
+use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
     Commodity, CommodityId, Currency, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, Reach,
     RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
-use crate::partition::{Busy, Reply, Sighting, Trouble};
+use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
 use crate::trace::Context;
 
 fn at(millis: i64) -> Timestamp {
@@ -121,7 +121,7 @@ fn commands(version: PeerVersion) -> Vec<Command> {
     ];
     match version {
         PeerVersion::V3 => commands.push(Command::Expire { at_most: 1_000 }),
-        PeerVersion::V4 => commands.extend([
+        PeerVersion::V4 | PeerVersion::V5 => commands.extend([
             Command::ConfirmPayment { order, row: row(false) },
             Command::ConfirmRefund { order, row: row(true) },
             Command::Cancel { order, user, row: row(true) },
@@ -131,6 +131,11 @@ fn commands(version: PeerVersion) -> Vec<Command> {
     let expecting = |command| Command::Expecting { version: 300, command: Box::new(command) };
     commands.extend(changes().map(|change| expecting(Command::Change { commodity: lamp(), change: Box::new(change) })));
     commands.push(Command::Change { commodity: lamp(), change: Box::default() });
+    if version == PeerVersion::V5 {
+        commands.extend(
+            [Command::Restock { commodity: lamp(), units: units(7) }, Command::Pause(lamp()), Command::Close(lamp())].map(expecting),
+        );
+    }
     commands
 }
 
@@ -220,7 +225,7 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
         done("removed", Answer::Removed),
         match version {
             PeerVersion::V3 => done("expired", Answer::Expired(256)),
-            PeerVersion::V4 => done("placed before", Answer::PlacedBefore(order_id())),
+            PeerVersion::V4 | PeerVersion::V5 => done("placed before", Answer::PlacedBefore(order_id())),
         },
         ("pending".to_owned(), Told::Reply(Reply::Pending(Some(order_id())))),
         ("pending, no id".to_owned(), Told::Reply(Reply::Pending(None))),
@@ -250,26 +255,43 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
     answers
 }
 
-/// Everything a node says of itself.
-pub(super) fn bulletins() -> Vec<(String, Bulletin)> {
-    let epoch = Epoch::new(200).unwrap();
-    let bulletin = |broker| Bulletin {
+/// How a node stands, for every way in which it can reach the broker.
+fn standings() -> Vec<(String, Standing)> {
+    let standing = |broker| Standing {
         leaving: true,
         broker,
-        serving: vec![(partition(3), epoch)],
-        confirmed: vec![(partition(3), Sequence(300))],
+        serving: vec![served()],
         claiming: vec![partition(4095)],
         stopped: vec![(partition(5), Trouble::TablesContradict), (partition(6), Trouble::Panicked)],
-        ..Bulletin::default()
     };
-    let mut bulletins: Vec<(String, Bulletin)> =
-        Reach::ALL.map(|reach| (format!("bulletin, broker {}", reach.word()), bulletin(reach))).into();
-    let listings = Bulletin {
-        shown: vec![(partition(3), commodity(None, None)), (partition(3), commodity(Some(at(5)), None))],
-        hidden: vec![lamp()],
-        ..Bulletin::default()
-    };
+    Reach::ALL.map(|reach| (format!("bulletin, broker {}", reach.word()), standing(reach))).into()
+}
+
+fn served() -> Served {
+    Served { partition: partition(3), epoch: Epoch::new(200).unwrap(), confirmed: Sequence(300) }
+}
+
+/// Everything a node says of itself in version 3 or 4.
+pub(super) fn together() -> Vec<(String, Together)> {
+    let standing = |(name, standing)| (name, Together { standing, ..Together::default() });
+    let mut bulletins: Vec<(String, Together)> = standings().into_iter().map(standing).collect();
+    let listing = |ended_at| (partition(3), Listing::new(commodity(ended_at, None)));
+    let listings = Together { shown: vec![listing(None), listing(Some(at(5)))], hidden: vec![lamp()], ..Together::default() };
     bulletins.push(("bulletin, listings".into(), listings));
+    bulletins
+}
+
+/// Everything a node says of itself in version 5.
+pub(super) fn bulletins() -> Vec<(String, Bulletin)> {
+    let standing = |(name, standing)| (name, Bulletin::Standing(standing));
+    let mut bulletins: Vec<(String, Bulletin)> = standings().into_iter().map(standing).collect();
+    let shown = || vec![Listing::new(commodity(None, None)), Listing::new(commodity(Some(at(5)), Some(at(6))))];
+    let piece = |content| Bulletin::Piece(Piece { of: served(), version: 400, content });
+    bulletins.extend([
+        ("bulletin, first part".into(), piece(Content::Part { is_first: true, is_last: false, shown: shown() })),
+        ("bulletin, last part".into(), piece(Content::Part { is_first: false, is_last: true, shown: Vec::new() })),
+        ("bulletin, changes".into(), piece(Content::Changes { since: 399, shown: shown(), hidden: vec![lamp()] })),
+    ]);
     bulletins
 }
 

@@ -4,14 +4,16 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Commodity;
 use crate::engine::{Answer, Refusal};
 
-const VERSIONS: [PeerVersion; 2] = [PeerVersion::V3, PeerVersion::V4];
+const VERSIONS: [PeerVersion; 3] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5];
 
 fn golden(version: PeerVersion) -> &'static str {
     match version {
         PeerVersion::V3 => include_str!("golden/v3.txt"),
         PeerVersion::V4 => include_str!("golden/v4.txt"),
+        PeerVersion::V5 => include_str!("golden/v5.txt"),
     }
 }
 
@@ -20,7 +22,12 @@ fn said(version: PeerVersion) -> Vec<(String, Vec<u8>)> {
     let named = |name: String, bytes| (name, bytes);
     let items = samples::items(version).into_iter().map(|(name, item)| named(name, written(&item, version)));
     let answers = samples::answers(version).into_iter().map(|(name, answers)| named(name, write_answers(&answers, version, Vec::new())));
-    let bulletins = samples::bulletins().into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new())));
+    let bulletins: Vec<(String, Vec<u8>)> = match version {
+        PeerVersion::V3 | PeerVersion::V4 => {
+            samples::together().into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new()))).collect()
+        }
+        PeerVersion::V5 => samples::bulletins().into_iter().map(|(name, bulletin)| named(name, bulletin.write(Vec::new()))).collect(),
+    };
     let introduction = [("introduction".to_owned(), samples::INTRODUCTION.write(version))];
     items.chain(answers).chain(bulletins).chain(introduction).collect()
 }
@@ -57,11 +64,14 @@ fn everything_that_is_said_is_understood() {
         for (name, answers) in samples::answers(version) {
             assert_eq!(read_answers(version, &write_answers(&answers, version, Vec::new())), Ok(answers), "{name}");
         }
-        for (name, bulletin) in samples::bulletins() {
-            assert_eq!(Bulletin::read(version, &bulletin.write(version, Vec::new())), Ok(bulletin), "{name}");
+        for (name, bulletin) in samples::together() {
+            assert_eq!(Together::read(version, &bulletin.write(version, Vec::new())), Ok(bulletin), "{name}");
         }
         let introduction = samples::INTRODUCTION;
         assert_eq!(Introduction::read(version, &introduction.write(version)), Ok(introduction));
+    }
+    for (name, bulletin) in samples::bulletins() {
+        assert_eq!(Bulletin::read(&bulletin.write(Vec::new())), Ok(bulletin), "{name}");
     }
 }
 
@@ -124,7 +134,7 @@ fn what_is_cut_short_or_too_long_is_garbage() {
         }
         let introduction = samples::INTRODUCTION.write(version);
         assert_eq!(Introduction::read(version, &introduction[..1]), Err(Garbage));
-        assert_eq!(Bulletin::read(version, &[0, 9, 0, 0, 0, 0, 0, 0]), Err(Garbage), "a broker reached in a way nobody knows");
+        assert_eq!(Together::read(version, &[0, 9, 0, 0, 0, 0, 0, 0]), Err(Garbage), "a broker reached in a way nobody knows");
     }
 }
 
@@ -139,7 +149,8 @@ proptest! {
     #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for version in VERSIONS {
-            let _ = (Item::read(version, &mut &bytes[..]), read_answers(version, &bytes), Bulletin::read(version, &bytes));
+            let _ = (Item::read(version, &mut &bytes[..]), read_answers(version, &bytes), Together::read(version, &bytes));
         }
+        let _ = Bulletin::read(&bytes);
     }
 }

@@ -8,17 +8,19 @@ use crate::domain::Invalid;
 /// A version of everything that travels between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerVersion {
-    /// The only one of the release before this one.
+    /// The first.
     V3 = 3,
-    /// Of this release.
+    /// Of the release before this one.
     V4 = 4,
+    /// Of this release.
+    V5 = 5,
 }
 
 impl PeerVersion {
     /// The oldest that this release speaks: what it begins with.
     pub const OLDEST: Self = Self::V3;
     /// The newest that this release speaks.
-    pub const NEWEST: Self = Self::V4;
+    pub const NEWEST: Self = Self::V5;
 
     /// The version with that number.
     ///
@@ -28,7 +30,8 @@ impl PeerVersion {
         match number {
             3 => Ok(Self::V3),
             4 => Ok(Self::V4),
-            _ => Err(Invalid("a version of the peer link must be 3 or 4")),
+            5 => Ok(Self::V5),
+            _ => Err(Invalid("a version of the peer link must be 3, 4 or 5")),
         }
     }
 
@@ -92,11 +95,10 @@ mod tests {
 
     #[test]
     fn two_nodes_use_the_newest_version_that_both_know() {
-        let speech = Speech::new(PeerVersion::V4);
+        let speech = Speech::new(PeerVersion::V5);
         assert_eq!(speech.version(), PeerVersion::V3);
-        for (theirs, agreed) in
-            [(Some(4), PeerVersion::V4), (Some(5), PeerVersion::V4), (Some(3), PeerVersion::V3), (None, PeerVersion::V3)]
-        {
+        let (v3, v4, v5) = (PeerVersion::V3, PeerVersion::V4, PeerVersion::V5);
+        for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v5), (Some(3), v3), (None, v3)] {
             speech.heard(theirs);
             assert_eq!(speech.version(), agreed, "{theirs:?}");
         }

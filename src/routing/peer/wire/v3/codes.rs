@@ -80,7 +80,8 @@ pub(in crate::routing::peer::wire) const fn busy_of(code: u32) -> Result<Busy, G
 /// The number of what is the matter.
 pub(in crate::routing::peer::wire) const fn code_of_trouble(trouble: Trouble) -> u32 {
     match trouble {
-        Trouble::TablesContradict => 0,
+        // There is no number of its own for the other: to a node that knows this version it is the one that stays until somebody comes.
+        Trouble::TablesContradict | Trouble::LogIncomplete => 0,
         Trouble::Panicked => 1,
     }
 }

@@ -18,6 +18,17 @@ impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
     }
 }
 
+impl<'a> Item<'a> {
+    /// A request that asks for that command.
+    pub(in crate::routing::peer::wire) fn of_command(
+        budget_ms: u32,
+        command: &'a engine::Command,
+        trace: Option<crate::trace::Context>,
+    ) -> Result<Self, Unsayable> {
+        Ok(Self { budget_ms, ask: Ask::Command(command.try_into()?), trace: trace.map(Into::into) })
+    }
+}
+
 impl TryFrom<Item<'_>> for wire::Item {
     type Error = Garbage;
 

@@ -2,9 +2,11 @@
 
 use super::codes::{code_of_refusal, refusal_of};
 use super::{Answer, Bulletin, Reply, Sighting, Told};
-use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId, Sequence};
+use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId};
+use crate::partition::Listing;
+use crate::routing::peer::wire::bulletin::{Standing, Together, served};
 use crate::routing::peer::wire::v3::codes::{busy_of, code_of_busy, code_of_reach, code_of_trouble, reach_of, trouble_of};
-use crate::routing::peer::wire::{self, Garbage};
+use crate::routing::peer::wire::{self, Garbage, all};
 use crate::{engine, partition};
 
 impl<'a> From<&'a wire::Told> for Told<'a> {
@@ -110,37 +112,37 @@ impl TryFrom<Sighting<'_>> for partition::Sighting {
     }
 }
 
-impl<'a> From<&'a wire::Bulletin> for Bulletin<'a> {
-    fn from(bulletin: &'a wire::Bulletin) -> Self {
+impl<'a> From<&'a Together> for Bulletin<'a> {
+    fn from(bulletin: &'a Together) -> Self {
+        let Standing { leaving, broker, serving, claiming, stopped } = &bulletin.standing;
         Self {
-            leaving: bulletin.leaving,
-            broker: code_of_reach(bulletin.broker),
-            serving: bulletin.serving.iter().map(|(partition, epoch)| (partition.get(), epoch.get())).collect(),
-            confirmed: bulletin.confirmed.iter().map(|(partition, sequence)| (partition.get(), sequence.0)).collect(),
-            claiming: bulletin.claiming.iter().map(|partition| partition.get()).collect(),
-            stopped: bulletin.stopped.iter().map(|(partition, trouble)| (partition.get(), code_of_trouble(*trouble))).collect(),
-            shown: bulletin.shown.iter().map(|(partition, commodity)| (partition.get(), commodity.into())).collect(),
+            leaving: *leaving,
+            broker: code_of_reach(*broker),
+            serving: serving.iter().map(|served| (served.partition.get(), served.epoch.get())).collect(),
+            confirmed: serving.iter().map(|served| (served.partition.get(), served.confirmed.0)).collect(),
+            claiming: claiming.iter().map(|partition| partition.get()).collect(),
+            stopped: stopped.iter().map(|(partition, trouble)| (partition.get(), code_of_trouble(*trouble))).collect(),
+            shown: bulletin.shown.iter().map(|(partition, listing)| (partition.get(), (&**listing).into())).collect(),
             hidden: bulletin.hidden.iter().map(|commodity| commodity.get()).collect(),
         }
     }
 }
 
-impl TryFrom<Bulletin<'_>> for wire::Bulletin {
+impl TryFrom<Bulletin<'_>> for Together {
     type Error = Garbage;
 
     fn try_from(bulletin: Bulletin<'_>) -> Result<Self, Garbage> {
-        fn all<T, U>(from: Vec<T>, read: impl Fn(T) -> Result<U, Garbage>) -> Result<Vec<U>, Garbage> {
-            from.into_iter().map(read).collect()
-        }
         let partition = |index| PartitionId::new(index);
-        Ok(Self {
+        let standing = Standing {
             leaving: bulletin.leaving,
             broker: reach_of(bulletin.broker)?,
-            serving: all(bulletin.serving, |(index, epoch)| Ok((partition(index)?, Epoch::new(epoch)?)))?,
-            confirmed: all(bulletin.confirmed, |(index, sequence)| Ok((partition(index)?, Sequence(sequence))))?,
+            serving: served(bulletin.serving, bulletin.confirmed)?,
             claiming: all(bulletin.claiming, |index| Ok(partition(index)?))?,
             stopped: all(bulletin.stopped, |(index, trouble)| Ok((partition(index)?, trouble_of(trouble)?)))?,
-            shown: all(bulletin.shown, |(index, commodity)| Ok((partition(index)?, Commodity::try_from(commodity)?)))?,
+        };
+        Ok(Self {
+            standing,
+            shown: all(bulletin.shown, |(index, commodity)| Ok((partition(index)?, Listing::new(Commodity::try_from(commodity)?))))?,
             hidden: all(bulletin.hidden, |commodity| Ok(CommodityId::new(commodity)?))?,
         })
     }
