@@ -223,7 +223,6 @@ pub struct Node {
     /// Where other nodes are listened to, in a cluster. Port 0 = any free port.
     pub internal_listen: Address,
     /// Where other nodes find it, if that is another address. Port 0 = the one that is listened on. A name is looked up once, at the start.
-    #[serde(default, deserialize_with = "unless_empty")]
     pub internal_advertise: Option<Address>,
     /// How often a node says in the database that it lives, and looks who else does, in milliseconds.
     pub heartbeat_interval_ms: u64,
@@ -332,7 +331,7 @@ impl Config {
         Ok(config)
     }
 
-    /// White space around secrets does not count, and an empty setting, as compose files make them, is none.
+    /// White space around secrets does not count, and an empty text is none.
     fn tidy(&mut self) {
         let secrets = [&mut self.auth.jwt_secret, &mut self.auth.internal_secret, &mut self.database.url, &mut self.broker.url];
         for secret in secrets {
@@ -415,13 +414,6 @@ impl Telemetry {
     }
 }
 
-/// For `#[serde(deserialize_with)]`: none for a text of white space.
-fn unless_empty<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(from: D) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(from)?;
-    let is_there = !text.trim().is_empty();
-    is_there.then(|| text.parse().map_err(serde::de::Error::custom)).transpose()
-}
-
 /// What is wrong, without the line of the file that it is in: that may hold a secret.
 fn in_one_line(error: &config::ConfigError) -> String {
     let text = error.to_string();
@@ -441,8 +433,8 @@ fn in_one_line(error: &config::ConfigError) -> String {
 
 /// Where OpenTelemetry's own variables say that spans go: the one for traces is a whole URL, the general one is its beginning.
 fn traces_endpoint(environment: &HashMap<String, String>) -> Option<String> {
-    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").cloned().or_else(|| {
+    let set = |name: &str| environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+    set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(str::to_owned).or_else(|| {
         let base = set("OTEL_EXPORTER_OTLP_ENDPOINT")?;
         Some(format!("{}/v1/traces", base.trim_end_matches('/')))
     })
@@ -476,6 +468,7 @@ mod tests {
             ("DOORBUSTER__AUTH__INTERNAL_SECRET", "\n"),
             ("DOORBUSTER__AUTH__ISSUER", ""),
             ("DOORBUSTER__NODE__INTERNAL_ADVERTISE", ""),
+            ("DOORBUSTER__HTTP__WORKERS", ""),
         ]);
         let config = config.unwrap();
         assert_eq!(config.auth.jwt_secret.unwrap().expose_secret(), secret);
@@ -561,6 +554,7 @@ mod tests {
         let (all, traces) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
         assert_eq!(endpoint(&[]).unwrap(), None);
         assert_eq!(endpoint(&[(all, "")]).unwrap(), None);
+        assert_eq!(endpoint(&[(traces, " http://b/x\n")]).unwrap().unwrap(), "http://b/x");
         assert_eq!(endpoint(&[(all, "http://a:4318/")]).unwrap().unwrap(), "http://a:4318/v1/traces");
         assert_eq!(endpoint(&[(all, "http://a:4318"), (traces, "http://b/x")]).unwrap().unwrap(), "http://b/x");
         let ours = ("DOORBUSTER__TELEMETRY__TRACES_ENDPOINT", "http://c/v1/traces");

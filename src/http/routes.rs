@@ -1,9 +1,10 @@
 //! How a route is put together: its methods, the answer to other methods, its meters. Never knows what a handler does.
 
-use actix_web::dev::HttpServiceFactory;
+use actix_web::body::MessageBody;
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::HeaderValue;
-use actix_web::middleware::Compress;
+use actix_web::http::header::{self, AcceptEncoding, Encoding, Header, HeaderValue};
+use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, Route, guard, web};
 
 use super::metrics::RouteMeters;
@@ -57,7 +58,19 @@ pub(crate) fn resource(pattern: &'static str, traffic: Traffic, operations: Vec<
 
 /// A route whose answers are long: they are compressed for whoever takes them so.
 pub(crate) fn compressed(resource: Resource) -> impl HttpServiceFactory {
-    resource.wrap(Compress::default())
+    resource.wrap(Compress::default()).wrap(from_fn(as_it_is_rather_than_not_at_all))
+}
+
+/// Whoever takes an answer in no form there is gets it as it is, which HTTP leaves to the server.
+async fn as_it_is_rather_than_not_at_all<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let forms = [Encoding::gzip(), Encoding::deflate(), Encoding::identity()];
+    if AcceptEncoding::parse(&request).is_ok_and(|accepted| accepted.negotiate(forms.iter()).is_none()) {
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+    }
+    next.call(request).await
 }
 
 fn allowed(method: &Method) -> &'static [&'static str] {

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter};
 
 /// How often a line of one place is written, at most.
@@ -26,12 +28,24 @@ impl<S: Subscriber> Filter<S> for Throttle {
         true
     }
 
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        let metadata = event.metadata();
-        let of_target =
-            |target: &&str| metadata.target().strip_prefix(*target).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-        *metadata.level() > Level::WARN || !TARGETS.iter().any(of_target) || PLACES.admit(metadata, Instant::now())
+    /// A place whose lines may be kept back is asked about each time: the library wants to hear of it before each line.
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if is_throttled(metadata) { Interest::sometimes() } else { Interest::always() }
     }
+
+    /// What another filter says stands: without this, nothing would be left out before its fields are put together.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        !is_throttled(event.metadata()) || PLACES.admit(event.metadata(), Instant::now())
+    }
+}
+
+fn is_throttled(metadata: &Metadata<'_>) -> bool {
+    let is_within = |target: &&str| metadata.target().strip_prefix(*target).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+    *metadata.level() <= Level::WARN && TARGETS.iter().any(is_within)
 }
 
 /// Writes how many lines were left out since this was asked last.
@@ -80,7 +94,7 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
-    use tracing_subscriber::filter::{FilterExt, LevelFilter};
+    use tracing_subscriber::filter::FilterExt;
     use tracing_subscriber::fmt::MakeWriter;
     use tracing_subscriber::prelude::*;
 

@@ -237,6 +237,11 @@ async fn long_answers_are_compressed_for_whoever_takes_them_so() {
         // The time in it is another one.
         assert_eq!(text.len(), whole.len(), "{path}");
     }
+    for nothing in ["identity;q=0", "br, *;q=0"] {
+        let request = app.request(Method::GET, "/v1/commodities").header("Accept-Encoding", nothing);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.headers().get("content-encoding")), (200, None), "{nothing}");
+    }
     let refusal = app.request(Method::GET, "/v1/orders").header("Accept-Encoding", "gzip").send().await.expect("an answer");
     assert_eq!((refusal.status().as_u16(), refusal.headers()["content-type"].to_str().ok()), (401, Some("application/problem+json")));
 }
