@@ -100,6 +100,7 @@ async fn bodies_that_grow_when_they_are_read_take_no_memory() {
         let status = answer.expect("an answer").status().as_u16();
         assert!(status == 413 || status == 429, "{status}");
     }
-    let grown = server.memory_peak_kib() - before;
+    // The kernel adds up its counts of several processors only now and then: a peak may be told a little lower than before.
+    let grown = server.memory_peak_kib().saturating_sub(before);
     assert!(grown < 20 * 1_024, "{grown} KiB more than before");
 }
