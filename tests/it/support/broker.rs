@@ -192,6 +192,9 @@ impl Raw {
     }
 }
 
+/// How often a private broker is started, at most.
+const STARTS_MAX: u32 = 3;
+
 /// A broker of the test's own, on spare ports, with its data in a temporary folder.
 pub struct PrivateBroker {
     server: Child,
@@ -202,12 +205,17 @@ pub struct PrivateBroker {
 impl PrivateBroker {
     /// Starts one and waits until it speaks AMQP.
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = spare_port();
-        let server = launch(folder.path(), port);
-        let broker = Self { server, port, folder };
-        broker.listening().await;
-        broker
+        for _ in 0..STARTS_MAX {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let port = spare_port();
+            let server = launch(folder.path(), port);
+            let mut broker = Self { server, port, folder };
+            // Between the choice of a port and its use somebody else may have taken it: then the server ends at once.
+            if broker.is_listening().await {
+                return broker;
+            }
+        }
+        panic!("no private broker started in {STARTS_MAX} tries, on other ports each time");
     }
 
     /// Where it is.
@@ -223,7 +231,7 @@ impl PrivateBroker {
     /// Starts it again on the same data, after a kill.
     pub async fn restart(&mut self) {
         self.server = launch(self.folder.path(), self.port);
-        self.listening().await;
+        assert!(self.is_listening().await, "the private broker on port {} did not start again", self.port);
     }
 
     /// Runs a command of `rabbitmqctl` against it, and gives what that prints.
@@ -235,12 +243,17 @@ impl PrivateBroker {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    async fn listening(&self) {
+    /// Waits until it speaks AMQP; false if it has ended instead.
+    async fn is_listening(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(120);
         while Connection::connect(&self.url(), ConnectionProperties::default()).await.is_err() {
+            if self.server.try_wait().expect("it is our child").is_some() {
+                return false;
+            }
             assert!(Instant::now() < deadline, "the private broker on port {} did not start: see {:?}", self.port, self.folder.path());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        true
     }
 }
 
