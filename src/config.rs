@@ -451,6 +451,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_read_is_one_line_and_shows_nothing_of_it() {
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        for text in ["[auth]\njwt_secret = sesame-open\n", "[database]\nurl = \"mysql://u:sesame-open@h\n"] {
+            std::fs::write(file.path(), text).unwrap();
+            let told = Config::read(Some(file.path()), HashMap::new()).unwrap_err().to_string();
+            assert!(!told.contains('\n') && !told.contains("sesame"), "{told}");
+            assert!(told.contains("line 2") && told.contains(file.path().to_str().unwrap()), "{told}");
+        }
+    }
+
+    #[test]
     fn a_secret_of_digits_is_taken_as_it_is() {
         let digits = "1234567890123456789012345678901234567890";
         let config = read(&[("DOORBUSTER__AUTH__JWT_SECRET", digits), ("DOORBUSTER__NODE__ID", "007")]).unwrap();

@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 
 use super::board::{Board, Edition, Gap, Listing, News};
-use crate::domain::{
-    Commodity, CommodityId, CommodityState, Epoch, PartitionId, Partitions, Price, Sequence, Stock, Terms, Timestamp, Units,
-};
+use super::samples;
+use crate::domain::{Commodity, CommodityId, CommodityState, Epoch, PartitionId, Partitions, Sequence, Timestamp};
 use crate::engine::Refusal;
 use crate::ring::partition_of;
 
@@ -14,20 +13,7 @@ fn id(id: i64) -> CommodityId {
 }
 
 fn lamp(number: i64, available: i64) -> Commodity {
-    let terms = Terms {
-        name: "lamp".into(),
-        description: String::new(),
-        image_url: None,
-        price: Price::new(100).unwrap(),
-        currency: "EUR".parse().unwrap(),
-        limit_per_user: None,
-        hold_seconds: None,
-        starts_at: Timestamp::ZERO,
-        ends_at: Timestamp::MAX,
-    };
-    let units = |count| Units::new(count).unwrap();
-    let stock = Stock { total: units(10), available: units(available), held: Units::ZERO, sold: units(10 - available) };
-    Commodity { id: id(number), terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 }
+    samples::lamp(number, available, 0)
 }
 
 fn listing(number: i64, available: i64) -> Listing {
@@ -97,6 +83,10 @@ fn withdrawn_hints_are_no_hints_and_can_still_be_read() {
     // Who does not know that it is over goes on showing, and feeds nothing.
     board.show(partition, epoch(6), lamp(1, 1));
     assert!(!board.is_fed(partition));
+    // Nor does what comes late of it, once somebody is heard who serves the next.
+    board.confirm(partition, epoch(7), Sequence::FENCE);
+    assert_eq!(board.catch_up(partition, (2, edition(6, 3)), vec![listing(1, 0)], &[]), Ok(()));
+    assert!(!board.is_fed(partition) && board.refusal(id(1), Timestamp::ZERO).is_none());
     assert!(board.turn(partition, edition(7, 1), vec![]));
     assert_eq!((board.is_fed(partition), available(&board, 1)), (true, None));
 }

@@ -9,6 +9,8 @@ mod inbox;
 mod metrics;
 mod recent;
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod shuttled;
 mod stage;
 mod supervisor;

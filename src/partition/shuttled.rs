@@ -19,7 +19,8 @@ use board::{Board, Edition, Listing, News};
 use shuttle::thread;
 use stage::Stage;
 
-use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Price, Stock, Terms, Timestamp, Units};
+use super::samples;
+use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions};
 
 /// Orders that are tried of each test, half of them by chance, half with few changes of who goes on.
 const ORDERS: usize = 2_000;
@@ -46,20 +47,7 @@ fn edition(number: u32, version: u64) -> Edition {
 }
 
 fn lamp(number: i64, available: i64) -> Commodity {
-    let terms = Terms {
-        name: String::new(),
-        description: String::new(),
-        image_url: None,
-        price: Price::new(100).unwrap(),
-        currency: "EUR".parse().unwrap(),
-        limit_per_user: None,
-        hold_seconds: None,
-        starts_at: Timestamp::ZERO,
-        ends_at: Timestamp::MAX,
-    };
-    let units = |count| Units::new(count).unwrap();
-    let stock = Stock { total: units(10), available: units(available), held: Units::ZERO, sold: units(10 - available) };
-    Commodity { id: id(number), terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 }
+    samples::lamp(number, available, 0)
 }
 
 fn listing(number: i64, available: i64) -> Listing {

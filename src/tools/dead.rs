@@ -8,50 +8,19 @@ use std::io::Write;
 
 use super::letters::{LETTERS_MAX, Letter, Letters};
 use super::log::{LogError, rewrite};
-use crate::broker::{Broker, BrokerError, Session};
+use crate::broker::{Broker, Session};
 use crate::domain::PartitionId;
 use crate::projection::{Position, position_of};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Bytes of a body that are shown, at most.
 const SHOWN_BYTES: usize = 256;
 
-/// Why a dead letter could not be shown or put back, in one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum DeadError {
-    /// The broker did not do its part.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The database did not do its part.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Nothing could be printed.
-    #[error("cannot write: {0}")]
-    Write(#[from] std::io::Error),
-    /// There is none of that name.
-    #[error("there is no dead letter {0}: see `doorbuster dead list`")]
-    NoSuchLetter(String),
-    /// It cannot be done now, or would change nothing; the reason.
-    #[error("not done: {0}")]
-    Refused(String),
-}
-
-impl From<LogError> for DeadError {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::Broker(error) => Self::Broker(error),
-            LogError::Store(error) => Self::Store(error),
-            LogError::Write(error) => Self::Write(error),
-            LogError::Refused(why) => Self::Refused(why),
-        }
-    }
-}
-
 /// Prints one line for each dead letter, by name, however often it is there.
 ///
 /// # Errors
-/// [`DeadError`].
-pub async fn list(broker: &Broker, out: &mut impl Write) -> Result<(), DeadError> {
+/// [`LogError`].
+pub async fn list(broker: &Broker, out: &mut impl Write) -> Result<(), LogError> {
     let session = broker.connect("doorbuster dead list").await?;
     let letters = Letters::take(&session, broker.topology()).await?;
     writeln!(out, "{:<24}  {:<24}  {:>9}  {:>6}  from, why", "name", "since", "bytes", "copies")?;
@@ -71,11 +40,11 @@ pub async fn list(broker: &Broker, out: &mut impl Write) -> Result<(), DeadError
 /// Prints all that is known of one dead letter.
 ///
 /// # Errors
-/// [`DeadError`].
-pub async fn show(broker: &Broker, name: &str, out: &mut impl Write) -> Result<(), DeadError> {
+/// [`LogError`].
+pub async fn show(broker: &Broker, name: &str, out: &mut impl Write) -> Result<(), LogError> {
     let session = broker.connect("doorbuster dead show").await?;
     let letters = Letters::take(&session, broker.topology()).await?;
-    let Letter { about, batch, .. } = letters.find(name).ok_or_else(|| DeadError::NoSuchLetter(name.to_owned()))?;
+    let Letter { about, batch, .. } = letters.find(name).ok_or_else(|| LogError::NoSuchLetter(name.to_owned()))?;
     writeln!(out, "from    {}", about.from.as_deref().unwrap_or("?"))?;
     writeln!(out, "why     {}", about.why)?;
     writeln!(out, "since   {}", about.at.map_or_else(|| "?".to_owned(), |at| at.to_string()))?;
@@ -94,9 +63,9 @@ pub async fn show(broker: &Broker, name: &str, out: &mut impl Write) -> Result<(
 /// Puts dead letters back to their places in the logs of their partitions; says what became of each log.
 ///
 /// # Errors
-/// [`DeadError::Refused`] when this release cannot read one of them, when the tables are past it, while a node owns the partition, and
+/// [`LogError::Refused`] when this release cannot read one of them, when the tables are past it, while a node owns the partition, and
 /// while a consumer is busy with its log. Of what is refused nothing is changed; partitions before it may be done.
-pub async fn put_back(broker: &Broker, store: &Store, names: &[String]) -> Result<Vec<String>, DeadError> {
+pub async fn put_back(broker: &Broker, store: &Store, names: &[String]) -> Result<Vec<String>, LogError> {
     let session = broker.connect("doorbuster dead put-back").await?;
     let outcome = put_back_over(&session, broker, store, names).await;
     // Whatever is held goes back: letters, messages of the log, the lock.
@@ -104,11 +73,11 @@ pub async fn put_back(broker: &Broker, store: &Store, names: &[String]) -> Resul
     outcome
 }
 
-async fn put_back_over(session: &Session, broker: &Broker, store: &Store, names: &[String]) -> Result<Vec<String>, DeadError> {
+async fn put_back_over(session: &Session, broker: &Broker, store: &Store, names: &[String]) -> Result<Vec<String>, LogError> {
     let letters = Letters::take(session, broker.topology()).await?;
     let mut wanted: BTreeMap<PartitionId, Vec<&Letter>> = BTreeMap::new();
     for name in names.iter().collect::<BTreeSet<_>>() {
-        let letter = letters.find(name).ok_or_else(|| DeadError::NoSuchLetter(name.clone()))?;
+        let letter = letters.find(name).ok_or_else(|| LogError::NoSuchLetter(name.clone()))?;
         wanted.entry(may_go_back(store, letter).await?).or_default().push(letter);
     }
     let mut done = Vec::new();
@@ -126,19 +95,19 @@ async fn put_back_over(session: &Session, broker: &Broker, store: &Store, names:
 }
 
 /// The partition of a letter that can be put back.
-async fn may_go_back(store: &Store, letter: &Letter) -> Result<PartitionId, DeadError> {
-    let batch = letter.batch.as_ref().map_err(|error| DeadError::Refused(format!("{}: {error}", letter.name)))?;
+async fn may_go_back(store: &Store, letter: &Letter) -> Result<PartitionId, LogError> {
+    let batch = letter.batch.as_ref().map_err(|error| LogError::Refused(format!("{}: {error}", letter.name)))?;
     let partition = batch.partition;
     if !store.partitions().iter().any(|known| known == partition) {
-        return Err(DeadError::Refused(format!("there is no partition {partition}")));
+        return Err(LogError::Refused(format!("there is no partition {partition}")));
     }
     if let Some(theirs) = batch.system.filter(|theirs| *theirs != store.system()) {
-        return Err(DeadError::Refused(format!("{} belongs to system {theirs}, and this is system {}", letter.name, store.system())));
+        return Err(LogError::Refused(format!("{} belongs to system {theirs}, and this is system {}", letter.name, store.system())));
     }
     let (epoch, sequence) = store.applied(partition).await?;
     let applied = Position { epoch, sequence };
     if position_of(batch) <= applied {
-        return Err(DeadError::Refused(format!("the tables are at batch {applied} of partition {partition} already, it would be skipped")));
+        return Err(LogError::Refused(format!("the tables are at batch {applied} of partition {partition} already, it would be skipped")));
     }
     Ok(partition)
 }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Commodity, CommodityState, Partitions, Price, Stock, Terms, Timestamp, Units};
+use crate::domain::{Commodity, CommodityState, Partitions, Timestamp};
+use crate::partition::samples;
 
 const PARTITIONS: Partitions = match Partitions::new(1) {
     Ok(partitions) => partitions,
@@ -19,20 +20,7 @@ fn epoch(number: u32) -> Epoch {
 }
 
 fn lamp(id: i64, available: i64) -> Commodity {
-    let terms = Terms {
-        name: "lamp".into(),
-        description: "d".repeat(id as usize % 7 * 100),
-        image_url: None,
-        price: Price::new(100).unwrap(),
-        currency: "EUR".parse().unwrap(),
-        limit_per_user: None,
-        hold_seconds: None,
-        starts_at: Timestamp::ZERO,
-        ends_at: Timestamp::MAX,
-    };
-    let units = |count| Units::new(count).unwrap();
-    let stock = Stock { total: units(10), available: units(available), held: Units::ZERO, sold: units(10 - available) };
-    Commodity { id: CommodityId::new(id).unwrap(), terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 }
+    samples::lamp(id, available, id as usize % 7 * 100)
 }
 
 /// An owner's board, what a peer is told of it, and that peer's board.

@@ -155,26 +155,14 @@ fn is_like(one: &Standing, other: &Standing) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Price, Stock, Terms, Timestamp, Units};
-    use crate::partition::{Board, Edition, Listing};
+    use crate::domain::{Epoch, PartitionId, Partitions};
+    use crate::partition::{Board, Edition, Listing, samples};
     use crate::routing::peer::wire::{FRAME_BYTES_MAX, Together};
 
     const EPOCH: Epoch = Epoch::MAX;
 
     fn lamp(id: i64) -> Listing {
-        let terms = Terms {
-            name: "lamp".into(),
-            description: "d".repeat(4_000),
-            image_url: None,
-            price: Price::new(100).unwrap(),
-            currency: "EUR".parse().unwrap(),
-            limit_per_user: None,
-            hold_seconds: None,
-            starts_at: Timestamp::ZERO,
-            ends_at: Timestamp::MAX,
-        };
-        let (id, stock) = (CommodityId::new(id).unwrap(), Stock::fresh(Units::new(5).unwrap()));
-        Listing::new(Commodity { id, terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 })
+        Listing::new(samples::lamp(id, 5, 4_000))
     }
 
     /// A partition that is longer than the longest frame.

@@ -109,28 +109,15 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Commodity, Price, Sequence, Stock, Terms, Timestamp, Units};
-    use crate::partition::{Board, Edition};
+    use crate::domain::{Commodity, Sequence};
+    use crate::partition::{Board, Edition, samples};
     use crate::routing::feeding::{self, Heard};
     use crate::routing::peer::wire::PeerVersion;
 
     const PARTITIONS: Partitions = Partitions::DEFAULT;
 
     fn lamp(id: i64) -> Listing {
-        let terms = Terms {
-            name: "lamp".into(),
-            description: "d".repeat(500),
-            image_url: None,
-            price: Price::new(100).unwrap(),
-            currency: "EUR".parse().unwrap(),
-            limit_per_user: None,
-            hold_seconds: None,
-            starts_at: Timestamp::ZERO,
-            ends_at: Timestamp::MAX,
-        };
-        let id = CommodityId::new(id).unwrap();
-        let stock = Stock::fresh(Units::new(5).unwrap());
-        Listing::new(Commodity { id, terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 })
+        Listing::new(samples::lamp(id, 5, 500))
     }
 
     /// A board, told in bulletins of an older version that are cut after so many bytes, as another one comes to show it.

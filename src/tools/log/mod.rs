@@ -18,7 +18,7 @@ pub(super) use repair::rewrite;
 /// How long the broker may take to confirm one message.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why nothing was done, in one line that says what to do.
+/// Why nothing was done to a log or a dead letter, in one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The broker did not do its part.
@@ -30,6 +30,9 @@ pub enum LogError {
     /// Nothing could be printed.
     #[error("cannot write: {0}")]
     Write(#[from] std::io::Error),
+    /// There is none of that name.
+    #[error("there is no dead letter {0}: see `doorbuster dead list`")]
+    NoSuchLetter(String),
     /// It would change nothing, or cannot be done now; the reason.
     #[error("not done: {0}")]
     Refused(String),

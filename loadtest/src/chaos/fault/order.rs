@@ -48,8 +48,9 @@ async fn until_deep(url: &str, log: &str) -> anyhow::Result<u16> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await.context("no connection")?;
     let channel = connection.create_channel().await?;
     let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
-    let began = Instant::now();
+    let (began, mut pause) = (Instant::now(), tokio::time::interval(LOOK_INTERVAL));
     loop {
+        pause.tick().await;
         let depth = channel.queue_declare(log.into(), options, FieldTable::default()).await?.message_count();
         if depth >= MESSAGES_MIN {
             connection.close(200, "done".into()).await?;
@@ -57,7 +58,6 @@ async fn until_deep(url: &str, log: &str) -> anyhow::Result<u16> {
         }
         let seconds = MESSAGES_TIMEOUT.as_secs();
         ensure!(began.elapsed() < MESSAGES_TIMEOUT, "{depth} messages waited after {seconds} s: give more units or a higher rate");
-        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 
