@@ -7,6 +7,7 @@ mod ids;
 mod money;
 mod node;
 mod order;
+mod principal;
 mod quantity;
 mod reach;
 mod terms;
@@ -16,6 +17,7 @@ pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, Sy
 pub use money::{Currency, Price};
 pub use node::NodeId;
 pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};
+pub use principal::{Foreign, IssuerName, Principal, PrincipalKey};
 pub use quantity::{Quantity, Units};
 pub use reach::Reach;
 pub use terms::{Commodity, CommodityState, Stock, Terms, TermsChange};
