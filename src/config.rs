@@ -137,8 +137,10 @@ pub struct Limits {
     pub per_address_burst: u32,
     /// Logins, registrations and changes of a password a minute of one address.
     pub logins_per_minute: u32,
-    /// Logins and changes of a password a minute of one account, from wherever they come.
+    /// Logins and changes of a password a minute of one account, from all addresses together that it was not logged in from lately.
     pub logins_per_account_per_minute: u32,
+    /// Logins and changes of a password a minute of one account from one address.
+    pub logins_per_account_and_address_per_minute: u32,
     /// Connections of one address at the same time; those of trusted proxies are not counted.
     pub connections_per_address_max: usize,
     /// Keys remembered at most, per limit.
@@ -363,6 +365,7 @@ impl Config {
             ("limits.per_address_burst", self.limits.per_address_burst as usize),
             ("limits.logins_per_minute", self.limits.logins_per_minute as usize),
             ("limits.logins_per_account_per_minute", self.limits.logins_per_account_per_minute as usize),
+            ("limits.logins_per_account_and_address_per_minute", self.limits.logins_per_account_and_address_per_minute as usize),
             ("limits.connections_per_address_max", self.limits.connections_per_address_max),
             ("database.connections_max", self.database.connections_max as usize),
             ("broker.heartbeat_seconds", self.broker.heartbeat_seconds.into()),

@@ -12,7 +12,7 @@ use super::note;
 use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence, Timestamp};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
-use crate::http::{AppState, Id, Operator, RequestId};
+use crate::http::{Admin, AppState, Id, Operator, RequestId};
 use crate::partition::Trouble;
 use crate::routing::peer::Contact;
 use crate::store::{NodeRow, NodeState, PartitionRow};
@@ -95,18 +95,13 @@ problems!(NodesProblems: Unavailable);
 #[utoipa::path(post, path = "/admin/v1/nodes/{id}/drain", operation_id = "drain_node", tag = "operators: nodes",
     params(("id" = NodeId, Path, description = "The node")),
     responses((status = 200, description = "It is draining now, or was before", body = NodeBody), DrainProblems))]
-pub(crate) async fn drain(
-    state: web::Data<AppState>,
-    operator: Operator,
-    request: RequestId,
-    id: Id<NodeId>,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn drain(state: web::Data<AppState>, admin: Admin, request: RequestId, id: Id<NodeId>) -> Result<HttpResponse, Problem> {
     let find = async || Ok::<_, Problem>(state.store.nodes().await?.into_iter().find(|row| row.id == id.0).ok_or(Problem::NodeNotFound)?);
     let row = find().await?;
     if row.state == NodeState::Gone {
         return Err(Problem::NodeGone);
     }
-    note(operator.0, &request, "drain node", &id.0);
+    note(admin.0, &request, "drain node", &id.0);
     state.store.move_node(&row.id, row.instance, &[NodeState::Joining, NodeState::Active], NodeState::Draining).await?;
     let row = find().await?;
     Ok(HttpResponse::Ok().json(shown(&state, row)))

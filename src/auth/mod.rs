@@ -1,10 +1,12 @@
 //! Who is asking: bearer tokens and passwords. Never looks at HTTP, never touches the database, never logs a token,
 //! a secret or a password.
 
+mod endings;
 mod keys;
 mod password;
 mod token;
 
+pub use endings::{CHANGES_MAX, Endings, SKEW_MAX_MS};
 pub use keys::{KeyError, check_secret};
 pub use password::{Hasher, HashingError, Password, Username};
 pub use token::{Authenticator, TOKEN_BYTES_MAX};
@@ -37,11 +39,14 @@ pub enum Unauthenticated {
     #[error("the token's signature does not match")]
     Signature,
     /// A claim is missing or of the wrong kind.
-    #[error("the token's claims are incomplete: exp and a positive whole number as sub are needed, role is buyer or admin")]
+    #[error("the token's claims are incomplete: exp and a positive whole number as sub are needed, role is one that is known here")]
     Claims,
     /// At or after its `exp`.
     #[error("the token has expired")]
     Expired,
+    /// Given to an account whose password or role was changed since.
+    #[error("the token has ended: the password or the role of its account was changed")]
+    Ended,
     /// Before its `nbf`.
     #[error("the token is not valid yet")]
     NotYetValid,

@@ -2,7 +2,9 @@
 //! claim before the signature, never lets a token choose how it is verified.
 //!
 //! Claims: `sub` is the user (a positive whole number, as text or as a number), `exp` is needed and exact (no leeway: a
-//! token is refused from that instant on), `nbf` counts if it is there, `role` is `admin`, `buyer` or absent (a buyer).
+//! token is refused from that instant on), `nbf` counts if it is there, `role` is a word of [`Role`] or absent (a buyer).
+//! A token that an account was given also carries its generation, `gen`: see [`Endings`]. One that was given for a number, by whoever
+//! has the secret, says `"account": false`.
 //! With an issuer or an audience configured, `iss` and `aud` must match for tokens of either key. Whoever holds the other
 //! issuer's private key may hand out the role `admin` too: configure only a key whose owner may.
 
@@ -17,10 +19,11 @@ use secrecy::SecretString;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::endings::Endings;
 use super::keys::{self, PublicKeys, VerifyingKey};
 use super::{KeyError, Principal, Unauthenticated};
 use crate::domain::{Timestamp, UserId};
-use crate::store::Role;
+use crate::store::{Account, Role};
 use crate::{clock, config};
 
 mod claims;
@@ -40,6 +43,7 @@ pub struct Authenticator {
     issuer: Option<String>,
     audience: Option<String>,
     ttl_seconds: u64,
+    endings: Arc<Endings>,
 }
 
 /// The keys of another issuer, as their file has them.
@@ -68,6 +72,7 @@ impl Authenticator {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             ttl_seconds: config.token_ttl_seconds,
+            endings: Arc::default(),
         })
     }
 
@@ -80,22 +85,37 @@ impl Authenticator {
         self.verify_at(bearer, clock::system())
     }
 
-    /// A token for this user, good from `now` for the configured time, signed with the secret.
+    /// A token for this user, good from `now` for the configured time, signed with the secret. It is no account's: nothing ends it before.
     #[must_use]
     pub fn mint(&self, user: UserId, role: Role, now: Timestamp) -> String {
+        self.sign(user, role, (None, Some(false)), now)
+    }
+
+    /// The same for an account that proved itself, which has been changed so often: the next change ends it.
+    #[must_use]
+    pub fn mint_for_account(&self, account: &Account, now: Timestamp) -> String {
+        self.sign(account.id, account.role, (Some(account.generation), None), now)
+    }
+
+    fn sign(&self, user: UserId, role: Role, (generation, account): (Option<i64>, Option<bool>), now: Timestamp) -> String {
         let issued_at = now.millis() / 1000;
         let claims = Minted {
             sub: user.to_string(),
             iat: issued_at,
             exp: issued_at.saturating_add_unsigned(self.ttl_seconds),
-            role: match role {
-                Role::Buyer => None,
-                Role::Admin => Some("admin"),
-            },
+            role: (role != Role::Buyer).then(|| role.word()),
+            r#gen: generation,
+            account,
             iss: self.issuer.as_deref(),
             aud: self.audience.as_deref(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).expect("HS256 signs any claims with any key")
+    }
+
+    /// Which tokens are over before they expire: for whoever brings the news.
+    #[must_use]
+    pub fn endings(&self) -> &Arc<Endings> {
+        &self.endings
     }
 
     /// How long a minted token is good, in seconds.
@@ -118,7 +138,9 @@ impl Authenticator {
             return Err(Unauthenticated::Malformed);
         }
         if header.alg == self.own.algorithm() {
-            return self.check(&claims(bearer, &self.own)?, now);
+            let claims = claims(bearer, &self.own)?;
+            let principal = self.check(&claims, now)?;
+            return if self.endings.ends(principal.user, claims.standing()) { Err(Unauthenticated::Ended) } else { Ok(principal) };
         }
         // Each key has one algorithm, so a public key is never used as a shared secret.
         let others = self.other_issuer.as_ref().map(|issuer| issuer.keys.load());
@@ -217,6 +239,10 @@ struct Minted<'a> {
     exp: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#gen: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

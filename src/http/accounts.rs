@@ -14,6 +14,7 @@ use super::schema::problems;
 use super::state::AppState;
 use crate::auth::{HashingError, Password, Username};
 use crate::domain::{Timestamp, UserId};
+use crate::logins::NotNow;
 use crate::routing::Busy;
 use crate::store::{Account, Role};
 
@@ -99,8 +100,9 @@ pub(crate) struct MeBody {
     request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
     responses((status = 201, description = "The new account", body = AccountBody), RegisterProblems))]
 pub(crate) async fn register(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
-    state.limiter.check_login(address.0)?;
+    state.logins.begin(address.0)?;
     let (username, password) = credentials(body)?;
+    state.logins.admit_address(address.0).await?;
     if state.store.account_by_name(username.as_str()).await?.is_some() {
         // Spares a hash; whoever takes the name in between is found by the store.
         return Err(Problem::UsernameTaken);
@@ -120,20 +122,21 @@ problems!(RegisterProblems: UsernameTaken, NotFound, Unavailable, Overloaded);
     request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
     responses((status = 200, description = "A token", body = SessionBody), LoginProblems))]
 pub(crate) async fn login(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
-    state.limiter.check_login(address.0)?;
+    state.logins.begin(address.0)?;
     let (username, password) = credentials(body)?;
-    state.limiter.check_account(username.as_str())?;
+    let attempt = state.logins.admit(address.0, username.as_str(), (state.clock)()).await?;
     let account = state.store.account_by_name(username.as_str()).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     // Hashed for unknown names too: the time of the answer does not tell which names exist.
     let matches = state.hasher.verify(password, stored).await?;
     let account = account.filter(|_| matches).ok_or(Problem::InvalidCredentials)?;
+    state.logins.succeeded(attempt, (state.clock)()).await;
     Ok(session(&state, &account))
 }
 
 problems!(LoginProblems: InvalidCredentials, NotFound, Unavailable, Overloaded);
 
-/// Change one's own password. The answer is a new token.
+/// Change one's own password. The answer is a new token; those that were given before end, on every node within a second.
 ///
 /// Where the built-in accounts' login is switched off, there is no such call.
 #[utoipa::path(post, path = "/v1/auth/password", operation_id = "change_password", tag = "accounts",
@@ -146,7 +149,7 @@ pub(crate) async fn change_password(
     address: ClientAddress,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    state.limiter.check_login(address.0)?;
+    state.logins.begin(address.0)?;
     let mut fields = body.fields()?;
     let mut password = |name| {
         let found = fields.text::<Password>(name);
@@ -157,16 +160,17 @@ pub(crate) async fn change_password(
     let (current, new) = current.zip(new).expect("fields without a fault are all there");
     let account = state.store.account(caller.0.user).await?.ok_or(Problem::UserNotFound)?;
     // Whoever has a token and not the password may not guess it here either.
-    state.limiter.check_account(&account.username)?;
+    let attempt = state.logins.admit(address.0, &account.username, (state.clock)()).await?;
     if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
         return Err(Problem::InvalidCredentials);
     }
     let hash = state.hasher.hash(new).await?;
-    if !state.store.change_password(account.id, &account.password_hash, &hash).await? {
-        // Somebody else has changed it just now: what was current is that no more.
-        return Err(Problem::InvalidCredentials);
-    }
-    Ok(session(&state, &account))
+    let change = state.store.change_password(account.id, &account.password_hash, &hash, (state.clock)()).await?;
+    // None: somebody else has changed it just now, and what was current is that no more.
+    let change = change.ok_or(Problem::InvalidCredentials)?;
+    state.has_changed(change);
+    state.logins.succeeded(attempt, (state.clock)()).await;
+    Ok(session(&state, &Account { generation: change.generation, ..account }))
 }
 
 problems!(PasswordProblems: InvalidCredentials, UserNotFound, NotFound, Unavailable, Overloaded);
@@ -185,7 +189,7 @@ problems!(MeProblems: Unavailable);
 
 fn session(state: &AppState, account: &Account) -> HttpResponse {
     let session = SessionBody {
-        access_token: state.authenticator.mint(account.id, account.role, (state.clock)()),
+        access_token: state.authenticator.mint_for_account(account, (state.clock)()),
         token_type: "Bearer",
         expires_in: state.authenticator.ttl_seconds(),
         user_id: account.id,
@@ -202,6 +206,16 @@ fn credentials(body: Body) -> Result<(Username, Password), Problem> {
     let password = fields.required("password", password);
     fields.finish()?;
     Ok(username.zip(password).expect("fields without a fault are all there"))
+}
+
+impl From<NotNow> for Problem {
+    fn from(refusal: NotNow) -> Self {
+        match refusal {
+            NotNow::Limited(limited) => limited.into(),
+            NotNow::Busy => Busy::Overloaded.into(),
+            NotNow::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<HashingError> for Problem {

@@ -20,13 +20,17 @@ use crate::store::Role;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller(pub Principal);
 
-/// As [`Caller`], and the request counts for the user's rate limit: for what changes something.
+/// As [`Caller`], of whom may buy, and the request counts for the user's rate limit: for what changes something.
 #[derive(Clone, Copy, Debug)]
 pub struct CountedCaller(pub Principal);
 
-/// Whoever has a valid token with the role `admin`.
+/// Whoever has a valid token with the role `operator` or `admin`: reads and runs sales.
 #[derive(Clone, Copy, Debug)]
 pub struct Operator(pub Principal);
+
+/// Whoever has a valid token with the role `admin`: also changes who may do what, and the nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Admin(pub Principal);
 
 /// The id in the path, under the name `id`.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,11 @@ impl FromRequest for CountedCaller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(principal(request).and_then(|principal| {
+            match principal.role {
+                Role::Buyer | Role::Operator | Role::Admin => {}
+                // It speaks for many: what it may do has calls of its own.
+                Role::Service => return Err(Problem::Forbidden),
+            }
             state_of(request).limiter.check_user(principal.user)?;
             Ok(Self(principal))
         }))
@@ -59,8 +68,20 @@ impl FromRequest for Operator {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(principal(request).and_then(|principal| match principal.role {
+            Role::Operator | Role::Admin => Ok(Self(principal)),
+            Role::Buyer | Role::Service => Err(Problem::Forbidden),
+        }))
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(principal(request).and_then(|principal| match principal.role {
             Role::Admin => Ok(Self(principal)),
-            Role::Buyer => Err(Problem::Forbidden),
+            Role::Buyer | Role::Operator | Role::Service => Err(Problem::Forbidden),
         }))
     }
 }

@@ -43,11 +43,11 @@ pub use body::Body;
 pub use client_address::ClientAddress;
 pub use connections::Connections;
 pub use cursor::{Cursor, Page, PageRequest};
-pub use extract::{Caller, CountedCaller, Id, Operator, PathId};
+pub use extract::{Admin, Caller, CountedCaller, Id, Operator, PathId};
 pub use fields::Fields;
 pub use query::Query;
 pub use request_id::{RequestId, RequestIds};
-pub use state::{AppState, Cluster};
+pub use state::{AppState, Cluster, Costly};
 
 use crate::admin;
 use crate::config::{Accounts, Address};

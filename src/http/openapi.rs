@@ -98,9 +98,12 @@ fn complete(path: &str, operation: &mut Operation) {
     };
     can_answer(true, &[Code::Internal]);
     can_answer(!is_probe || path == "/metrics", &[Code::RateLimited]);
+    can_answer(path == "/metrics" || path == "/admin/v1/audit", &[Code::Overloaded]);
     can_answer(path == "/readyz", &[Code::Unavailable]);
     can_answer(!is_public, &[Code::Unauthenticated]);
-    can_answer(path.starts_with("/admin/"), &[Code::Forbidden]);
+    let is_for_some_roles =
+        path.starts_with("/admin/") || matches!(operation.operation_id.as_deref(), Some("place_order" | "cancel_order"));
+    can_answer(is_for_some_roles, &[Code::Forbidden]);
     can_answer(id_in_path, &[Code::NotFound]);
     can_answer(query || checked_header, &[Code::InvalidRequest]);
     can_answer(
@@ -212,7 +215,7 @@ mod tests {
         let document = parsed(Surface::Both);
         let responses = &document["paths"]["/v1/commodities/{id}/orders"]["post"]["responses"];
         let statuses: Vec<&str> = responses.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(statuses, ["200", "201", "202", "401", "404", "408", "409", "413", "415", "422", "429", "500", "503"]);
+        assert_eq!(statuses, ["200", "201", "202", "401", "403", "404", "408", "409", "413", "415", "422", "429", "500", "503"]);
         let codes = |status: &str| -> Vec<String> {
             let examples = &responses[status]["content"]["application/problem+json"]["examples"];
             examples.as_object().unwrap().keys().cloned().collect()
@@ -267,7 +270,9 @@ mod tests {
                 let is_public = operation["security"] == json!([{}]);
                 let examples = &operation["responses"]["401"]["content"]["application/problem+json"]["examples"];
                 assert_eq!(is_public, examples["unauthenticated"].is_null(), "{method} {path}");
-                assert_eq!(path.starts_with("/admin/"), operation["responses"]["403"].is_object(), "{method} {path}");
+                let is_for_some_roles =
+                    path.starts_with("/admin/") || path.ends_with("/orders") && method == "post" || path.ends_with("/cancel");
+                assert_eq!(is_for_some_roles, operation["responses"]["403"].is_object(), "{method} {path}");
             }
         }
     }

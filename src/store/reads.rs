@@ -106,7 +106,10 @@ async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
     assert_eq!(table.reads("a name", store.account_by_name("USER-5000")).await.map(|found| found.id), Some(account));
     assert!(table.reads("an account", store.account(account)).await.is_some());
     assert_eq!(table.reads("accounts", store.accounts(Some(account), ABOUT)).await.len() as u64, ABOUT);
-    assert!(table.reads("a change", store.change_account(account, Some(Role::Admin))).await.is_some());
+    let now = crate::domain::Timestamp::ZERO;
+    assert!(table.reads("a change", store.change_account(account, Some(Role::Admin), now)).await.is_some());
+    assert_eq!(table.reads("what is new", store.account_changes_after(0, ABOUT)).await.len(), 1);
+    assert_eq!(table.reads("all that is known", store.account_changes_before(i64::MAX, ABOUT)).await.len(), 1);
 
     assert!(table.reads("a commodity", store.commodity(commodity(5_000))).await.is_some());
     assert_eq!(table.reads("commodities", store.commodities(Some(commodity(5_000)), ABOUT, false)).await.len() as u64, ABOUT);

@@ -229,8 +229,10 @@ async fn a_password_is_changed_by_whoever_knows_it(#[case] backend: Backend) {
     assert_eq!(login(&app, "heidi", PASSWORD).await.refusal(), (401, "invalid_credentials"));
     assert_eq!(login(&app, "heidi", NEW).await.status.as_u16(), 200);
     // Of two changes at once one holds.
+    assert_eq!(change(&token, &of(NEW, PASSWORD)).await.refusal(), (401, "unauthenticated"), "the first change has ended this token");
+    let token = changed.body["access_token"].as_str().expect("a token");
     let (one, two) = (of(NEW, "the first of two"), of(NEW, "the second of two"));
-    let (first, second) = tokio::join!(change(&token, &one), change(&token, &two));
+    let (first, second) = tokio::join!(change(token, &one), change(token, &two));
     let mut statuses = [first.status.as_u16(), second.status.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 401]);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod archive;
+mod attacks;
 mod audit;
 mod boards;
 mod closing;
@@ -22,6 +23,7 @@ mod log_conformance;
 mod log_losses;
 mod log_order;
 mod log_rabbitmq;
+mod logins;
 mod mixed_releases;
 mod order_ids;
 mod order_lists;
@@ -29,10 +31,12 @@ mod own_list;
 mod ownership_cluster;
 mod partition_faults;
 mod projection;
+mod roles;
 mod sale;
 mod spikes;
 mod startup;
 mod store;
 mod store_upgrade;
 mod support;
+mod token_endings;
 mod traces;

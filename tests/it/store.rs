@@ -138,9 +138,9 @@ async fn account_names_are_unique_without_regard_to_case_and_nothing_else(#[case
     assert_eq!(store.account(other.id).await.unwrap(), Some(other.clone()));
     assert_eq!(store.accounts(None, 10).await.unwrap(), [ann.clone(), other.clone()]);
     assert_eq!(store.accounts(Some(ann.id), 10).await.unwrap(), [other]);
-    let changed = store.change_account(ann.id, Some(Role::Admin)).await.unwrap().unwrap();
+    let changed = store.change_account(ann.id, Some(Role::Admin), at(2)).await.unwrap().unwrap().0;
     assert_eq!((changed.role, changed.password_hash.as_str()), (Role::Admin, "hash"));
-    assert_eq!(store.change_account(user(999), Some(Role::Admin)).await.unwrap(), None);
+    assert_eq!(store.change_account(user(999), Some(Role::Admin), at(2)).await.unwrap(), None);
 }
 
 #[rstest]

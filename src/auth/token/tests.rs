@@ -354,3 +354,40 @@ fn an_authenticator_shows_no_key() {
     let shown = format!("{:?}", authenticator(&config()));
     assert!(!shown.contains(SECRET) && shown.contains("other_issuer"), "{shown}");
 }
+
+fn account(generation: i64, role: Role) -> Account {
+    Account { id: user(42), username: "alice".into(), password_hash: "none".into(), role, created_at: at(0), generation }
+}
+
+#[test]
+fn every_role_is_minted_and_believed() {
+    let auth = authenticator(&config());
+    for role in Role::ALL {
+        assert_eq!(auth.verify_at(&auth.mint(user(42), role, at(NOW_MS)), at(NOW_MS)).map(|caller| caller.role), Ok(role));
+        let of_account = auth.mint_for_account(&account(0, role), at(NOW_MS));
+        assert_eq!(auth.verify_at(&of_account, at(NOW_MS)).map(|caller| caller.role), Ok(role));
+    }
+}
+
+#[test]
+fn a_change_of_its_account_ends_a_token_and_of_no_other() {
+    let auth = authenticator(&config());
+    let before = auth.mint_for_account(&account(0, Role::Buyer), at(NOW_MS));
+    let minted = auth.mint(user(42), Role::Buyer, at(NOW_MS));
+    let anothers = auth.mint_for_account(&Account { id: user(7), ..account(0, Role::Buyer) }, at(NOW_MS));
+    auth.endings().note(user(42), 1, 1, at(NOW_MS));
+    let after = auth.mint_for_account(&account(1, Role::Buyer), at(NOW_MS));
+    assert_eq!(auth.verify_at(&before, at(NOW_MS)), Err(Unauthenticated::Ended));
+    for good in [minted, anothers, after] {
+        assert!(auth.verify_at(&good, at(NOW_MS)).is_ok());
+    }
+}
+
+#[test]
+fn what_others_put_into_our_claims_is_passed_over() {
+    for (claim, value) in [("iat", json!("yesterday")), ("gen", json!("third")), ("gen", json!({"a": [1]})), ("account", json!("alice"))] {
+        let mut claims = json!({"sub": "42", "exp": NOW + 60});
+        claims[claim] = value;
+        assert_eq!(verify(&claims), Ok(buyer(user(42))), "{claims}");
+    }
+}

@@ -18,6 +18,7 @@ use crate::auth::Unauthenticated;
 use crate::engine::Refusal;
 use crate::limits::Limited;
 use crate::routing::Busy;
+use crate::single_flight::NotShared;
 use crate::store::StoreError;
 
 /// The media type of every refusal.
@@ -276,6 +277,15 @@ impl From<Refusal> for Problem {
 impl From<Busy> for Problem {
     fn from(busy: Busy) -> Self {
         Self::Busy(busy)
+    }
+}
+
+impl From<NotShared> for Problem {
+    fn from(reason: NotShared) -> Self {
+        match reason {
+            NotShared::Busy => Busy::Overloaded.into(),
+            NotShared::Failed => Self::Internal(reason.to_string()),
+        }
     }
 }
 

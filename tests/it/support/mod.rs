@@ -1,5 +1,6 @@
 //! What tests share. Nothing here asserts.
 
+pub mod accounts;
 pub mod app;
 pub mod broker;
 pub mod cluster;
