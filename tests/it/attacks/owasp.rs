@@ -151,7 +151,8 @@ async fn api6_one_buyer_does_not_get_more_than_one_may_have() {
         async move { app.place_under_key(7, lamp, &key, &json!({})).await.status.as_u16() }
     }));
     let bare = futures_util::future::join_all((0..20).map(|_| async { app.place(7, lamp, &json!({})).await.status.as_u16() }));
-    let large = app.place(7, lamp, &json!({"quantity": 3}));
+    let three = json!({"quantity": 3});
+    let large = app.place(7, lamp, &three);
     let (keyed, bare, large) = tokio::join!(keyed, bare, large);
     assert_eq!(large.refusal(), (409, "limit_reached"));
     assert_eq!(keyed.iter().chain(&bare).filter(|status| **status == 201).count(), 2);
