@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::{Client, Shape};
-use crate::cluster::spare_port;
 use crate::loopback::Target;
+use crate::ports::spare_port;
 
 /// How long a server may take from its start to its first `200` on `/readyz`.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);

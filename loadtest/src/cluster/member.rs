@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
 use super::isolation::Isolation;
-use super::ports::spare_port;
 use super::services::Services;
 use crate::loopback::Target;
+use crate::ports::spare_port;
 use crate::server::{Kind, Launcher, Role, ServerProcess};
 
 /// One process of a cluster, running or not, always at the same address.

@@ -6,7 +6,6 @@ mod database;
 mod isolation;
 mod member;
 mod owners;
-mod ports;
 mod queues;
 mod reach;
 mod services;
@@ -19,10 +18,9 @@ use doorbuster::domain::{CommodityId, Epoch, NodeId, Partitions};
 use doorbuster::ring::{Placement, partition_of};
 use doorbuster::store::Store;
 
+pub use isolation::Isolation;
 pub(crate) use isolation::ip;
-pub use isolation::{Isolation, Unable};
 pub use member::Member;
-pub use ports::spare_port;
 pub use services::Services;
 
 use crate::loopback::Target;

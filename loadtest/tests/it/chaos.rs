@@ -6,8 +6,7 @@ use doorbuster::domain::{OrderId, Timestamp, UserId};
 use doorbuster::history::{Asked, OrderRow, Told, Violation};
 use loadtest::chaos::record::{self, Noted, Record};
 use loadtest::chaos::{Chaos, ChaosReport, Scenario, TurnReport, chaos};
-use loadtest::cluster::Unable;
-use loadtest::outcome::NoOutcome;
+use loadtest::outcome::{NoOutcome, Unable};
 use loadtest::server::Launcher;
 use loadtest::tokens::Mint;
 
