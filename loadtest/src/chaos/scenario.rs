@@ -97,9 +97,9 @@ pub(super) struct Terms {
     pub(super) sells_again: SellsAgain,
     /// Whether buyers must not notice at all.
     pub(super) is_silent: bool,
-    /// How long the damage lasts, or takes to be done, while selling goes on and must not come to its end; zero where that is no time.
+    /// How long the damage usually lasts, or takes to be done, while selling goes on and must be seen to; zero where that is no time.
     pub(super) lasts: Duration,
-    /// How long it may take to do it, again and again until it is done, before the units are sold.
+    /// How long it usually takes to do it, again and again until it is done, while the pace is to stay the same.
     pub(super) takes: Duration,
     /// Settings of its processes that are not the usual ones.
     pub(super) environment: &'static [(&'static str, &'static str)],
@@ -144,7 +144,8 @@ impl Scenario {
         match self {
             Self::SpikeKilled => Terms::new_epoch(1, 1),
             Self::OwnerKilled => Terms::new_epoch(3, 2),
-            Self::OwnerStopped => Terms::in_order(3, 2, Duration::ZERO),
+            // It hands over before it ends: that is when somebody must ask.
+            Self::OwnerStopped => Terms { takes: Duration::from_secs(5), ..Terms::in_order(3, 2, Duration::ZERO) },
             Self::SpikesTogether => Terms::new_epoch(2, 1),
             Self::OwnerPaused => Terms::any_epoch(3, 2),
             Self::NetworkCut => Terms { environment: NERVOUS, sells_again: SellsAgain::InLaterEpochMeanwhile, ..Terms::new_epoch(3, 2) },

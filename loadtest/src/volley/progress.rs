@@ -36,6 +36,7 @@ pub struct Progress {
     reached: Notify,
     finished: AtomicBool,
     called_off: AtomicBool,
+    spares_nothing: AtomicBool,
     witness: Option<Mutex<Vec<Attempt>>>,
 }
 
@@ -76,6 +77,15 @@ impl Progress {
     /// Resolves when the milestone is reached, or the volley is over before.
     pub async fn reached(&self) {
         self.reached.notified().await;
+    }
+
+    /// What must not outlast the units is over: the rest is sent at the even pace.
+    pub fn spare_nothing(&self) {
+        self.spares_nothing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn spares_nothing(&self) -> bool {
+        self.spares_nothing.load(Ordering::Relaxed)
     }
 
     /// For as long as somebody waits for the volley.
