@@ -44,6 +44,14 @@ pub enum Command {
         /// What their names begin with.
         prefix: String,
     },
+    /// `doorbuster log accept-loss`, with the environment's settings.
+    #[command(hide = true)]
+    AcceptLoss {
+        /// Which partition.
+        partition: u16,
+        /// Why.
+        reason: String,
+    },
     /// A node that sells, with the environment's settings.
     #[command(hide = true)]
     ServeSpike,

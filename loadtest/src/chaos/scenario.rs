@@ -35,6 +35,9 @@ pub enum Scenario {
     /// The only consumer is killed, and readers who take fewer messages than came back, and leave, shuffle the log of the commodity's
     /// partition, before it is started again.
     LogShuffled,
+    /// Of two nodes one or both are killed, and the log of the commodity's partition is purged, with accepted orders in it that no consumer
+    /// has had: they are pending until the loss is accepted, and refused only then.
+    LogPurged,
     /// A broker of its own is asked to stop (SIGTERM), and started again.
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
@@ -156,6 +159,8 @@ impl Scenario {
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
             // Selling goes on while messages gather and readers come and leave.
             Self::LogShuffled => Terms { takes: Duration::from_secs(5), ..Terms::silent(1, 1) },
+            // Selling goes on until some orders are in the log alone.
+            Self::LogPurged => Terms { takes: Duration::from_secs(3), ..Terms::new_epoch(2, 1) },
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
             Self::BrokerPaused => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::any_epoch(1, 1) },
             Self::BrokerNodeKilled => Terms { brokers: 3, environment: NERVOUS, ..Terms::any_epoch(3, 2) },

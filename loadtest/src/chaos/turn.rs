@@ -81,7 +81,7 @@ impl Scene<'_> {
         let commodity = self.open_sale().await?;
         let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
-        let (attempts, tally, mut done, answers_before) =
+        let (attempts, mut tally, mut done, answers_before) =
             self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random), record).await?;
         ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
         if terms.is_silent {
@@ -106,6 +106,9 @@ impl Scene<'_> {
             done.figures.insert("accepted while the database was away, a second", a_second as u64);
         }
 
+        // Whoever had an order that is lost has none, and may ask again.
+        tally.shots.retain(|shot| shot.order().is_none_or(|order| !done.lost.contains(&order)));
+        record.lost.clone_from(&done.lost);
         let settled = self.settle(&tally.shots, &buyers, commodity, record).await?;
         let in_doubt_orders = settled.orders.len() as u64;
         let told = self.finish(commodity, &tally, &buyers, &settled, record).await?;
@@ -129,7 +132,7 @@ impl Scene<'_> {
         }
         Ok(TurnReport {
             answers_before,
-            accepted: tally.with_code("accepted") + tally.with_code("replayed"),
+            accepted: tally.with_code("accepted") + tally.with_code("replayed") - done.lost.len() as u64,
             in_doubt: settled.in_doubt,
             in_doubt_orders,
             retries: tally.retries,

@@ -77,6 +77,16 @@ impl Member {
         Ok(())
     }
 
+    /// The same, and it need not be ready yet.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn begin(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
+        let begun = launcher.begin(&self.kind, &self.log).await.with_context(|| self.name.clone())?;
+        self.process = Some(begun);
+        Ok(())
+    }
+
     /// That its log, over all its starts, has no line with `words`.
     ///
     /// # Errors
@@ -138,8 +148,28 @@ impl Setting {
         self.member(format!("consumer-{number}"), Role::Consumer, loopback()?, None, Vec::new())
     }
 
+    /// Runs a tool of the cluster's to its end, and gives what it printed.
+    pub(super) async fn tool(&self, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<String> {
+        launcher.tool(&self.common(Role::Admin), arguments).await
+    }
+
     pub(super) fn admin(&self) -> anyhow::Result<Member> {
         self.member("admin".to_owned(), Role::Admin, loopback()?, None, Vec::new())
+    }
+
+    /// Where database and broker are, and what is the same for everybody there.
+    fn common(&self, role: Role) -> Vec<(&'static str, String)> {
+        let all = self.services.brokers_amqp.as_ref().unwrap_or(&self.services.amqp);
+        let amqp = match role {
+            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(all),
+            Role::Consumer | Role::Admin => all,
+        };
+        vec![
+            ("DATABASE_URL", self.database.clone()),
+            ("AMQP_URL", amqp.clone()),
+            ("DOORBUSTER__BROKER__PREFIX", self.prefix.clone()),
+            ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
+        ]
     }
 
     fn member(
@@ -150,18 +180,8 @@ impl Setting {
         namespace: Option<String>,
         own: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Member> {
-        let all = self.services.brokers_amqp.as_ref().unwrap_or(&self.services.amqp);
-        let amqp = match role {
-            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(all),
-            Role::Consumer | Role::Admin => all,
-        };
-        let mut environment = vec![
-            ("DATABASE_URL", self.database.clone()),
-            ("AMQP_URL", amqp.clone()),
-            ("DOORBUSTER__BROKER__PREFIX", self.prefix.clone()),
-            ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
-            (role.listen_variable(), address.to_string()),
-        ];
+        let mut environment = self.common(role);
+        environment.push((role.listen_variable(), address.to_string()));
         environment.extend(self.environment.iter().cloned());
         // Later ones win.
         environment.extend(own);

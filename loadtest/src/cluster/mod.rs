@@ -15,7 +15,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, Epoch, NodeId, Partitions};
+use doorbuster::domain::{CommodityId, Epoch, NodeId, PartitionId, Partitions};
 use doorbuster::ring::{Placement, partition_of};
 use doorbuster::store::Store;
 
@@ -254,6 +254,15 @@ impl Cluster {
             consumer.stop().await?;
         }
         Ok(())
+    }
+
+    /// Lets a partition go on without what its log has lost, as `doorbuster log accept-loss` does, in a process of its own. What that
+    /// printed.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn accept_loss(&self, partition: PartitionId, reason: &str) -> anyhow::Result<String> {
+        self.setting.tool(&self.launcher, &["accept-loss", &partition.to_string(), reason]).await
     }
 
     /// Where the cluster's messages are.

@@ -174,8 +174,10 @@ impl Field {
             let over = start.elapsed() >= self.volley.send_limit() || self.progress.is_called_off();
             let (now, is_spared) = (Instant::now(), !self.progress.spares_nothing());
             while schedule.passed() < requests
-                && let Some(due) = schedule.next_by(now, is_spared)
+                && let Some(due) = schedule.due(now, is_spared)
+                && self.progress.gate().pass()
             {
+                schedule.pass(due);
                 self.due().push_back(due);
                 self.gate.add_permits(1);
             }

@@ -65,7 +65,7 @@ impl Schedule {
     }
 
     /// The next request, if it is due by now. Once nothing need be spared any more, the even pace begins.
-    pub(super) fn next_by(&mut self, now: Instant, is_spared: bool) -> Option<Due> {
+    pub(super) fn due(&mut self, now: Instant, is_spared: bool) -> Option<Due> {
         if self.sparing.is_some() && !is_spared {
             self.sparing = None;
             // What was kept back does not come all at once.
@@ -75,12 +75,12 @@ impl Schedule {
             Some(sparing) => self.last + sparing.gap(self.next)?,
             None => self.pace.due(self.even.0, self.next - self.even.1),
         };
-        if at > now {
-            return None;
-        }
-        let due = Due { index: self.next, at };
-        (self.next, self.last) = (self.next + 1, at);
-        Some(due)
+        (at <= now).then_some(Due { index: self.next, at })
+    }
+
+    /// That one passed.
+    pub(super) const fn pass(&mut self, due: Due) {
+        (self.next, self.last) = (due.index + 1, due.at);
     }
 }
 
@@ -91,7 +91,12 @@ mod tests {
     const UNITS: usize = 300;
 
     fn all_by(schedule: &mut Schedule, now: Instant, is_spared: bool) -> Vec<Due> {
-        std::iter::from_fn(|| schedule.next_by(now, is_spared)).collect()
+        let next = || {
+            let due = schedule.due(now, is_spared)?;
+            schedule.pass(due);
+            Some(due)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     fn sparing(start: Instant) -> Schedule {
@@ -136,6 +141,6 @@ mod tests {
         let (start, pace) = (Instant::now(), Pace::new(1));
         let mut schedule = Schedule::new(start, pace, Some(Sparing { pace, units: 1 }));
         assert_eq!(all_by(&mut schedule, start + GAP_MAX, true).len(), 1);
-        assert_eq!(schedule.next_by(start + GAP_MAX, false).map(|due| due.index), Some(1));
+        assert_eq!(schedule.due(start + GAP_MAX, false).map(|due| due.index), Some(1));
     }
 }

@@ -68,6 +68,19 @@ async fn a_log_that_readers_have_shuffled_comes_into_the_database_by_itself() {
     assert_eq!((report.turns.len(), report.sum(|turn| turn.retries)), (2, 0), "{report}");
 }
 
+/// Who said of them what they are, and when, is demanded of every run: pending until the loss is accepted, and refused then.
+#[tokio::test]
+async fn accepted_orders_that_a_log_has_lost_are_refused_only_when_the_loss_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = tried(Scenario::LogPurged, 2, folder.path()).await.unwrap();
+    assert!(report.turns.len() == 2 && report.turns.iter().all(|turn| turn.figures["orders lost"] > 0), "{report}");
+    let mut record = record::read(&folder.path().join(HISTORY)).unwrap().remove(0);
+    assert_eq!((record.lost.len() as u64, record.violations()), (report.turns[0].figures["orders lost"], vec![]));
+    let lost = std::mem::take(&mut record.lost);
+    let found = record.violations();
+    assert!(lost.iter().all(|order| found.contains(&Violation::AcceptedWithoutRow(*order))), "{found:?}");
+}
+
 #[tokio::test]
 async fn the_broker_is_restarted_and_what_it_confirmed_is_sold_exactly_once() {
     let report = survived(Scenario::BrokerRestarted, 1).await;

@@ -7,19 +7,21 @@ mod consumers;
 mod control;
 mod elsewhere;
 mod lock;
+mod log;
 mod members;
 mod network;
 mod order;
 mod processes;
+mod purge;
 mod servers;
 mod stall;
 mod together;
 mod transaction;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use doorbuster::domain::CommodityId;
+use doorbuster::domain::{CommodityId, OrderId};
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 
@@ -69,6 +71,8 @@ pub(super) struct Done {
     pub(super) ready: Duration,
     /// What was seen of the damage, by what it is.
     pub(super) figures: BTreeMap<&'static str, u64>,
+    /// Orders that were accepted, and lost on purpose: refused by now.
+    pub(super) lost: BTreeSet<OrderId>,
     /// Why it proves nothing, if everything else holds.
     pub(super) doubt: Option<anyhow::Error>,
 }
@@ -76,7 +80,7 @@ pub(super) struct Done {
 impl Done {
     /// Begun `at`, in force from `gone` until it began to be mended at `began`, and all is well again now.
     fn now(at: Instant, gone: Instant, began: Instant) -> Self {
-        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new(), doubt: None }
+        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new(), lost: BTreeSet::new(), doubt: None }
     }
 
     /// With one more figure.
@@ -105,6 +109,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::ConsumerKilled => consumers::both_killed(victims).await,
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::LogShuffled => order::log_shuffled(victims).await,
+        Scenario::LogPurged => purge::purged(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
         Scenario::LockDeleted => lock::deleted(victims).await,
