@@ -52,6 +52,12 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// `doorbuster dead put-back`, with the environment's settings.
+    #[command(hide = true)]
+    PutBack {
+        /// Which letters.
+        names: Vec<String>,
+    },
     /// A node that sells, with the environment's settings.
     #[command(hide = true)]
     ServeSpike,

@@ -11,7 +11,7 @@ use doorbuster::config::Config;
 use doorbuster::domain::PartitionId;
 use doorbuster::embedded::{self, App};
 use doorbuster::shutdown::StopSignals;
-use doorbuster::tools::log;
+use doorbuster::tools::{dead, log};
 use doorbuster::{clock, consumer, telemetry};
 
 use crate::bare;
@@ -107,6 +107,21 @@ pub fn accept_loss(partition: u16, reason: &str) -> anyhow::Result<()> {
         let store = embedded::open_existing(&config, Path::new("")).await?;
         let (broker, partition) = (Broker::new(&config.broker)?, PartitionId::new(partition)?);
         println!("{}", log::accept_loss(&broker, &store, partition, (reason, "loadtest"), clock::system()).await?);
+        Ok(())
+    })
+}
+
+/// Puts dead letters back, as `doorbuster dead put-back` does, with the environment's configuration.
+///
+/// # Errors
+/// If one of them cannot be, or a node owns its partition.
+pub fn put_back(names: &[String]) -> anyhow::Result<()> {
+    let config = configured()?;
+    runtime()?.block_on(async {
+        let store = embedded::open_existing(&config, Path::new("")).await?;
+        for line in dead::put_back(&Broker::new(&config.broker)?, &store, names).await? {
+            println!("{line}");
+        }
         Ok(())
     })
 }

@@ -204,15 +204,24 @@ impl Launcher {
         command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
     }
 
-    /// Runs one of the hidden subcommands that do one thing and end. What it printed.
+    /// Begins to run one of the hidden subcommands that do one thing and end. What it prints is kept.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn begin_tool(&self, environment: &[(&'static str, String)], arguments: &[&str]) -> anyhow::Result<Child> {
+        let mut command = Command::new(&self.program);
+        self.settle(&mut command, environment);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+        command.spawn().with_context(|| format!("cannot run {}", self.program.display()))
+    }
+
+    /// Runs one of them to its end. What it printed.
     ///
     /// # Errors
     /// If it ends with a failure, or not within a minute.
     pub async fn tool(&self, environment: &[(&'static str, String)], arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.program);
-        self.settle(&mut command, environment);
-        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).process_group(0);
-        let ended = tokio::time::timeout(READY_TIMEOUT, command.output()).await;
+        let child = self.begin_tool(environment, arguments)?;
+        let ended = tokio::time::timeout(READY_TIMEOUT, child.wait_with_output()).await;
         let output = ended.with_context(|| format!("{} did not end within {} s", arguments[0], READY_TIMEOUT.as_secs()))??;
         let [said, complaint] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
         if !output.status.success() {

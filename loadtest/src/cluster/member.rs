@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use tokio::process::Child;
 
 use super::isolation::Isolation;
 use super::ports::spare_port;
@@ -82,8 +83,20 @@ impl Member {
     /// # Errors
     /// If it does not listen in time.
     pub async fn begin(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
-        let begun = launcher.begin(&self.kind, &self.log).await.with_context(|| self.name.clone())?;
-        self.process = Some(begun);
+        self.begin_with(launcher, &[]).await
+    }
+
+    /// The same, this once with these settings.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn begin_with(&mut self, launcher: &Launcher, settings: &[(&'static str, String)]) -> anyhow::Result<()> {
+        let mut kind = self.kind.clone();
+        if let Kind::Member { environment, .. } = &mut kind {
+            // Later ones win.
+            environment.extend_from_slice(settings);
+        }
+        self.process = Some(launcher.begin(&kind, &self.log).await.with_context(|| self.name.clone())?);
         Ok(())
     }
 
@@ -151,6 +164,11 @@ impl Setting {
     /// Runs a tool of the cluster's to its end, and gives what it printed.
     pub(super) async fn tool(&self, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<String> {
         launcher.tool(&self.common(Role::Admin), arguments).await
+    }
+
+    /// Begins to run one.
+    pub(super) fn begin_tool(&self, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<Child> {
+        launcher.begin_tool(&self.common(Role::Admin), arguments)
     }
 
     pub(super) fn admin(&self) -> anyhow::Result<Member> {

@@ -24,6 +24,7 @@ pub use isolation::{Isolation, Unable};
 pub use member::Member;
 pub use ports::spare_port;
 pub use services::Services;
+use tokio::process::Child;
 
 use crate::loopback::Target;
 use crate::outcome::NoOutcome;
@@ -263,6 +264,15 @@ impl Cluster {
     /// If it refuses.
     pub async fn accept_loss(&self, partition: PartitionId, reason: &str) -> anyhow::Result<String> {
         self.setting.tool(&self.launcher, &["accept-loss", &partition.to_string(), reason]).await
+    }
+
+    /// Begins to put dead letters back, as `doorbuster dead put-back` does, in a process of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn put_back(&self, names: &[String]) -> anyhow::Result<Child> {
+        let arguments: Vec<&str> = std::iter::once("put-back").chain(names.iter().map(String::as_str)).collect();
+        self.setting.begin_tool(&self.launcher, &arguments)
     }
 
     /// Where the cluster's messages are.

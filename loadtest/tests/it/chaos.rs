@@ -68,6 +68,37 @@ async fn a_log_that_readers_have_shuffled_comes_into_the_database_by_itself() {
     assert_eq!((report.turns.len(), report.sum(|turn| turn.retries)), (2, 0), "{report}");
 }
 
+#[tokio::test]
+async fn consumers_killed_with_fewer_and_fewer_messages_in_hand_leave_a_log_that_comes_in_by_itself() {
+    let report = survived(Scenario::PrefetchShrinks, 1).await;
+    assert_eq!(report.sum(|turn| turn.retries), 0, "{report}");
+}
+
+#[tokio::test]
+async fn consumers_that_take_a_log_over_from_each_other_leave_one_that_comes_in_by_itself() {
+    let report = survived(Scenario::ConsumersAlternate, 1).await;
+    assert_eq!(report.sum(|turn| turn.retries), 0, "{report}");
+}
+
+#[tokio::test]
+async fn a_put_back_that_is_killed_leaves_nothing_out() {
+    let report = survived(Scenario::PutBackKilled, 2).await;
+    assert!(report.turns.iter().all(|turn| turn.figures["letters put back"] > 0), "{report}");
+}
+
+#[tokio::test]
+async fn locks_that_a_policy_lets_expire_are_kept_by_those_who_use_them() {
+    let report = survived(Scenario::LockExpires, 1).await;
+    assert!(report.turns[0].gone_ms >= 6_000 && report.turns[0].pause_us.is_some(), "{report}");
+}
+
+#[tokio::test]
+async fn partitions_move_and_no_transaction_stays_open() {
+    let report = survived(Scenario::PartitionsMoved, 1).await;
+    let turn = &report.turns[0];
+    assert!(turn.figures["looks at open transactions"] > 0 && turn.figures["claims"] >= 16, "{report}");
+}
+
 /// Who said of them what they are, and when, is demanded of every run: pending until the loss is accepted, and refused then.
 #[tokio::test]
 async fn accepted_orders_that_a_log_has_lost_are_refused_only_when_the_loss_is_accepted() {

@@ -8,11 +8,12 @@ use doorbuster::domain::{PartitionId, Partitions};
 use doorbuster::event::{self, Batch};
 use doorbuster::ring::partition_of;
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 
-use super::Victims;
+use super::{Victims, until};
 
 /// How long messages may take to come into a log, or to come back into it.
 const MESSAGES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,8 +32,9 @@ pub(super) struct RawLog {
 /// Somebody who has taken messages and acknowledged none.
 pub(super) struct Reader {
     connection: Connection,
+    channel: Channel,
     _queue: Consumer,
-    bodies: Vec<Vec<u8>>,
+    taken: Vec<Delivery>,
 }
 
 /// Which partition is hurt.
@@ -51,8 +53,13 @@ impl RawLog {
 
     /// Messages that nobody holds.
     pub(super) async fn depth(&self) -> anyhow::Result<u32> {
+        self.depth_of(&self.name).await
+    }
+
+    /// The same of another queue.
+    pub(super) async fn depth_of(&self, queue: &str) -> anyhow::Result<u32> {
         let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
-        Ok(self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default()).await?.message_count())
+        Ok(self.channel.queue_declare(queue.into(), options, FieldTable::default()).await?.message_count())
     }
 
     /// Waits until so many messages wait in it, and says how many.
@@ -69,6 +76,11 @@ impl RawLog {
         }
     }
 
+    /// Waits until somebody has taken all but so many.
+    pub(super) async fn until_left(&self, left: u32) -> anyhow::Result<()> {
+        until("the log is taken", async || Ok(self.depth().await? == left)).await
+    }
+
     /// Somebody who takes so many messages, on a connection of their own.
     pub(super) async fn reader(&self, take: u16) -> anyhow::Result<Reader> {
         let connection = connected(&self.url).await?;
@@ -76,12 +88,12 @@ impl RawLog {
         channel.basic_qos(take, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
         let mut queue = channel.basic_consume(self.name.as_str().into(), "".into(), options, FieldTable::default()).await?;
-        let mut bodies = Vec::new();
+        let mut taken = Vec::new();
         for _ in 0..take {
             let message = tokio::time::timeout(MESSAGE_TIMEOUT, queue.next()).await.context("a reader was sent nothing")?;
-            bodies.push(message.context("a reader's subscription ended")??.data);
+            taken.push(message.context("a reader's subscription ended")??);
         }
-        Ok(Reader { connection, _queue: queue, bodies })
+        Ok(Reader { connection, channel, _queue: queue, taken })
     }
 
     /// Takes so many messages and gives them back.
@@ -93,10 +105,23 @@ impl RawLog {
     pub(super) async fn batches(&self) -> anyhow::Result<Vec<Batch>> {
         let depth = self.until_deep(1).await?;
         let reader = self.reader(depth).await?;
-        let batches = reader.bodies.iter().map(|body| event::decode(body)).collect::<Result<Vec<_>, _>>()?;
+        let batches = reader.taken.iter().map(|message| event::decode(&message.data)).collect::<Result<Vec<_>, _>>()?;
         reader.leave().await?;
         self.until_deep(depth.into()).await?;
         Ok(batches)
+    }
+
+    /// Takes so many messages, and so many of the last of them out: they become dead letters of these names.
+    pub(super) async fn bury(&self, take: u16, count: usize) -> anyhow::Result<Vec<String>> {
+        let reader = self.reader(take).await?;
+        let mut names = Vec::new();
+        for message in reader.taken.iter().rev().take(count) {
+            names.push(event::decode(&message.data)?.name());
+            let options = BasicNackOptions { multiple: false, requeue: false };
+            reader.channel.basic_nack(message.delivery_tag, options).await?;
+        }
+        reader.leave().await?;
+        Ok(names)
     }
 
     /// Empties it; how many messages are gone.

@@ -14,7 +14,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use serde::Deserialize;
 
 use super::log::{RawLog, partition};
-use super::{Done, Victims};
+use super::{BOUND, Done, Victims, until};
 use crate::answer::{Acceptance, Answer, Verdict};
 use crate::client::{Client, Shape};
 use crate::ledger::Ledger;
@@ -24,8 +24,6 @@ use crate::server::wait_ready;
 
 /// Accepted orders that are not in the database, at least.
 const BEHIND_MIN: u64 = 3;
-/// How long each thing that is waited for may take. A claim whose own fence is lost begins anew after a minute.
-const BOUND: Duration = Duration::from_secs(150);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Why the loss is accepted.
 const REASON: &str = "purged by chaos";
@@ -304,19 +302,6 @@ fn desks(victims: &Victims<'_>) -> anyhow::Result<Vec<Desk>> {
 
 fn buyer(victims: &Victims<'_>, user: UserId) -> anyhow::Result<Buyer> {
     Ok(Buyer { user, authorization: victims.mint.buyer(user)?, key: None })
-}
-
-/// Waits for a state, within a bound.
-async fn until(what: &str, is_so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let began = Instant::now();
-    let mut pause = tokio::time::interval(LOOK_INTERVAL);
-    loop {
-        pause.tick().await;
-        if is_so().await? {
-            return Ok(());
-        }
-        ensure!(began.elapsed() < BOUND, "waited {} s until {what}", BOUND.as_secs());
-    }
 }
 
 #[cfg(test)]
