@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::ensure;
 use rand::RngExt;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
 
@@ -87,7 +87,7 @@ impl Locked {
         let connection = Database::connect(ConnectOptions::new(url).max_connections(1).to_owned()).await?;
         let transaction = connection.begin().await?;
         let rows = Statement::from_string(DbBackend::MySql, "SELECT id FROM partitions FOR UPDATE");
-        transaction.query_one_raw(rows).await?.context("there are no partitions")?;
+        ensure!(!transaction.query_all_raw(rows).await?.is_empty(), "there are no partitions");
         Ok(Self { connection, transaction })
     }
 

@@ -25,8 +25,6 @@ use crate::server::wait_ready;
 /// Accepted orders that are not in the database, at least.
 const BEHIND_MIN: u64 = 3;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Why the loss is accepted.
-const REASON: &str = "purged by chaos";
 
 /// In which order things go and come back, and who is left that knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,9 +267,14 @@ async fn nobody_buys(victims: &Victims<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Why the loss is accepted.
+fn reason(victims: &Victims<'_>) -> String {
+    format!("purged by the turn of seed {}", victims.seed)
+}
+
 /// As an operator does it: the command is run as a process.
 async fn accept(victims: &Victims<'_>) -> anyhow::Result<()> {
-    let accepted = victims.cluster.accept_loss(partition(victims), REASON).await?;
+    let accepted = victims.cluster.accept_loss(partition(victims), &reason(victims)).await?;
     ensure!(accepted.contains("goes on without") && accepted.contains("are refused"), "accept-loss: {accepted}");
     Ok(())
 }
@@ -291,7 +294,7 @@ async fn is_in_the_audit(victims: &Victims<'_>) -> anyhow::Result<()> {
     let audit: serde_json::Value = serde_json::from_slice(&response.body)?;
     let of = u64::from(partition(victims).get());
     let losses = audit["losses"].as_array().context("an audit has losses")?;
-    let is_told = losses.iter().any(|loss| loss["partition"].as_u64() == Some(of) && loss["reason"] == REASON);
+    let is_told = losses.iter().any(|loss| loss["partition"].as_u64() == Some(of) && loss["reason"] == reason(victims));
     ensure!(is_told && audit["balanced"] == true, "the audit does not have the loss: {audit}");
     Ok(())
 }
