@@ -20,7 +20,7 @@ use shuttle::thread;
 use stage::Stage;
 
 use super::samples;
-use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions};
+use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Sequence};
 
 /// Orders that are tried of each test, half of them by chance, half with few changes of who goes on.
 const ORDERS: usize = 2_000;
