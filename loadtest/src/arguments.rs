@@ -44,6 +44,20 @@ pub enum Command {
         /// What their names begin with.
         prefix: String,
     },
+    /// `doorbuster log accept-loss`, with the environment's settings.
+    #[command(hide = true)]
+    AcceptLoss {
+        /// Which partition.
+        partition: u16,
+        /// Why.
+        reason: String,
+    },
+    /// `doorbuster dead put-back`, with the environment's settings.
+    #[command(hide = true)]
+    PutBack {
+        /// Which letters.
+        names: Vec<String>,
+    },
     /// A node that sells, with the environment's settings.
     #[command(hide = true)]
     ServeSpike,

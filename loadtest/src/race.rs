@@ -149,6 +149,7 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         buyers: Arc::clone(&buyers),
         amount: Amount::EachBuyerOnce,
         pace: race.rate.map(Pace::new),
+        sparing: None,
         retries_max: race.retries_max,
         request_timeout: REQUEST_TIMEOUT,
         time_limit: Duration::from_secs(race.time_limit_seconds),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use doorbuster::domain::OrderId;
 use hdrhistogram::Histogram;
 
 use crate::answer::{Answer, Verdict};
@@ -30,7 +31,16 @@ impl Shot {
     /// Whether its order was accepted.
     #[must_use]
     pub const fn is_accepted(&self) -> bool {
-        matches!(&self.result, Ok(Answer { verdict: Verdict::Accepted(_), .. }))
+        self.order().is_some()
+    }
+
+    /// The order that was accepted.
+    #[must_use]
+    pub const fn order(&self) -> Option<OrderId> {
+        match &self.result {
+            Ok(Answer { verdict: Verdict::Accepted(acceptance), .. }) => Some(acceptance.order),
+            _ => None,
+        }
     }
 }
 

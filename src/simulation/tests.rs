@@ -182,6 +182,13 @@ fn seed_139_a_superseded_owner_denied_an_order_of_its_successor() {
     clean(139);
 }
 
+/// A claim whose lock was gone learned of a batch that a later owner had got confirmed, and wrote it into its fence: no form holds a fence
+/// that knows of what comes after it.
+#[test]
+fn seed_2861_a_claim_that_was_passed_sends_no_fence() {
+    clean(2861);
+}
+
 /// A claim went on loading after its session had been lost and the next owner had begun to sell: the snapshot held orders of a later
 /// epoch, the engine refused it, and the partition stopped at that node for good. A claim now looks back after loading.
 #[test]

@@ -24,14 +24,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn next_commodity_id(&self) -> Result<CommodityId, StoreError> {
+        Ok(self.next_commodity_ids(1).await?[0])
+    }
+
+    /// So many of them at once, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn next_commodity_ids(&self, count: u16) -> Result<Vec<CommodityId>, StoreError> {
         let transaction = self.begin_write().await?;
-        transaction.execute_raw(self.statement("UPDATE meta SET last_commodity_id = last_commodity_id + 1 WHERE id = 1", [])).await?;
+        let sql = "UPDATE meta SET last_commodity_id = last_commodity_id + ? WHERE id = 1";
+        transaction.execute_raw(self.statement(sql, [i64::from(count).into()])).await?;
         let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
-        let id = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+        let last = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
         transaction.commit().await?;
-        id.filter(|id| *id <= CommodityId::GIVEN_MAX)
-            .and_then(|id| CommodityId::new(id).ok())
-            .ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
+        let corrupt = || StoreError::Corrupt("meta.last_commodity_id".into());
+        let last = last.filter(|last| *last <= CommodityId::GIVEN_MAX).ok_or_else(corrupt)?;
+        (last - i64::from(count) + 1..=last).map(|id| CommodityId::new(id).map_err(|_| corrupt())).collect()
     }
 
     /// When a commodity of a partition was closed last.

@@ -80,7 +80,7 @@ async fn a_schema_that_is_missing_unfinished_or_newer_says_what_to_do(#[case] ba
     if backend == Backend::Mysql {
         assert!(connect_error(database.url()).await.contains("run `doorbuster migrate`"));
     }
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(9).unwrap()).await.unwrap(), 8);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(8).unwrap()).await.unwrap(), 9);
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
     let store = database.store().await;
     assert_eq!(store.partitions().get(), 8, "a schema keeps the partitions it was made with");
@@ -107,6 +107,8 @@ async fn commodity_ids_are_given_once_even_to_many_at_a_time(#[case] backend: Ba
     let ids = futures_util::future::try_join_all((0..20).map(|_| store.next_commodity_id())).await.unwrap();
     let distinct: std::collections::BTreeSet<i64> = ids.iter().map(|id| id.get()).collect();
     assert_eq!(distinct, (1..=20).collect());
+    let several: Vec<i64> = store.next_commodity_ids(3).await.unwrap().iter().map(|id| id.get()).collect();
+    assert_eq!((several, store.next_commodity_id().await.unwrap().get()), (vec![21, 22, 23], 24));
 }
 
 #[rstest]

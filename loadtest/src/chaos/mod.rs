@@ -39,6 +39,7 @@ use crate::outcome::{Doubt, NoOutcome};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
+use crate::volley::Sparing;
 use crate::volume::{Fill, seed_with_bar};
 use brokers::Brokers;
 use lan::Lan;
@@ -61,7 +62,7 @@ pub struct Chaos {
     pub stock: u32,
     /// Buyers of each sale; more than `stock`.
     pub buyers: usize,
-    /// Requests a second; fewer where the damage lasts so long that the units would not.
+    /// Requests a second; fewer until the damage is over, where it lasts so long that the units would not.
     pub rate: u32,
     /// Keep-alive connections.
     pub connections: usize,
@@ -82,12 +83,13 @@ impl Chaos {
         if terms.lasts.max(terms.takes).is_zero() && terms.proxy != Some(Manner::Resetting) { 2 } else { 10 }
     }
 
-    /// A pace at which units are left when the damage is over.
-    fn pace(&self) -> Pace {
+    /// A pace until the damage is over, at which units are left then, however long it takes on this machine.
+    fn sparing(&self) -> Sparing {
         let terms = self.scenario.terms();
         let lasts = terms.lasts.max(terms.takes).as_secs_f64();
         let left = f64::from(self.stock) * 0.7;
-        Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate })
+        let pace = Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate });
+        Sparing { pace, units: self.stock as usize }
     }
 }
 

@@ -170,7 +170,7 @@ impl Scene<'_> {
             return Ok(Told::default());
         }
         let progress = Arc::new(Progress::default().witnessed());
-        let tally = fire(self.volley(commodity, Arc::clone(&buyers), None), Arc::clone(&progress)).await?;
+        let tally = fire(self.volley(commodity, Arc::clone(&buyers)), Arc::clone(&progress)).await?;
         record.note(&self.clock, &progress.take_attempts(), commodity, &buyers)?;
         let told = Told::by(&tally.shots, &buyers);
         let answered = told.accepted.len() as u64 + told.sold_out;
