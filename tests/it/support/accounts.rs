@@ -59,7 +59,7 @@ impl Door {
         let body = json!({"username": username, "password": PASSWORD});
         let made = self.send(self.request(Method::POST, "/v1/auth/register").json(&body)).await;
         assert_eq!(made.status.as_u16(), 201, "{:?}", made.body);
-        made.body["user_id"].as_i64().expect("an id")
+        number(&made.body["user_id"])
     }
 
     /// Tries to log in.
@@ -87,6 +87,11 @@ impl Door {
     pub async fn give_role(&self, admin: &str, id: i64, role: &str) -> Answer {
         self.send(self.request(Method::PATCH, &format!("/admin/v1/users/{id}")).bearer_auth(admin).json(&json!({"role": role}))).await
     }
+}
+
+/// An account's number, whether it is told as one or as a text.
+pub fn number(id: &Value) -> i64 {
+    id.to_string().trim_matches('"').parse().expect("a number")
 }
 
 /// The token in a session.
