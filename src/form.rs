@@ -74,18 +74,19 @@ pub(crate) struct Terms<'a> {
     ends_at: i64,
 }
 
-impl<'a> From<&'a domain::Order> for Order<'a> {
-    fn from(order: &'a domain::Order) -> Self {
-        Self {
+impl<'a> Order<'a> {
+    /// None for an order of another issuer's account: there was none when this form was made.
+    pub(crate) fn of(order: &'a domain::Order) -> Option<Self> {
+        Some(Self {
             id: order.id.into(),
             commodity: order.commodity.get(),
-            user: order.user.get(),
+            user: order.user.account()?.get(),
             quantity: order.quantity.into(),
             unit_price: order.unit_price.minor(),
             currency: order.currency.code(),
             status: code_of(order.status),
             pay_by: order.pay_by.map(Timestamp::millis),
-        }
+        })
     }
 }
 
@@ -96,7 +97,7 @@ impl TryFrom<Order<'_>> for domain::Order {
         Ok(Self {
             id: order.id.try_into()?,
             commodity: CommodityId::new(order.commodity)?,
-            user: UserId::new(order.user)?,
+            user: UserId::new(order.user)?.into(),
             quantity: Quantity::new(order.quantity)?,
             unit_price: Price::new(order.unit_price)?,
             currency: currency_of(order.currency)?,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommodityId, Currency, Invalid, OrderId, Price, Quantity, Timestamp, UserId};
+use super::{CommodityId, Currency, Invalid, OrderId, Price, PrincipalKey, Quantity, Timestamp};
 
 /// Where an order stands. `pending` and `refused` are answers about ids, never states of an order that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ pub struct Order {
     /// What was ordered.
     pub commodity: CommodityId,
     /// Who ordered it.
-    pub user: UserId,
+    pub user: PrincipalKey,
     /// How many units.
     pub quantity: Quantity,
     /// What one unit cost when the order was placed.
