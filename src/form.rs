@@ -1,7 +1,10 @@
-//! Forms of the domain's values as the first release wrote them, frozen: numbers, texts and arrays alone, no type of the domain.
+//! Forms of the domain's values as the first release wrote them, frozen (and those of [`offer`], which came later): numbers, texts and
+//! arrays alone, no type of the domain.
 //!
 //! The log's first version and the peer link's third are made of them, so no change of the domain can change their bytes. It converts,
 //! checked, and never does I/O. A form that is to say more becomes a new type, in the version that needs it.
+
+pub(crate) mod offer;
 
 use serde::{Deserialize, Serialize};
 

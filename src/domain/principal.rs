@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::{Invalid, UserId};
@@ -10,8 +11,8 @@ const ISSUER_NAME: Invalid = Invalid("an issuer's name must be 1 to 32 character
 const SUBJECT: Invalid = Invalid("a subject must be 1 to 255 bytes without control characters");
 const PRINCIPAL: Invalid = Invalid("a principal must be an account's number, or an issuer's name, a colon and a subject");
 
-/// The marker of foreign keys: the highest bit of either half. An account's number has 63.
-const FOREIGN: u128 = 1 << 127 | 1 << 63;
+/// The marker of foreign keys in either half: the highest bit. An account's number has 63.
+const FOREIGN: u64 = 1 << 63;
 
 /// What we call an issuer: 1 to 32 characters of `a-z`, `0-9`, `-` and `_`, the first a letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +77,8 @@ impl Foreign {
     pub fn key(&self) -> PrincipalKey {
         let digest = Sha256::digest(self.0.as_bytes());
         let (first, _) = digest.split_first_chunk::<16>().expect("a SHA-256 digest has 32 bytes");
-        PrincipalKey(u128::from_be_bytes(*first) | FOREIGN)
+        let bits = u128::from_be_bytes(*first);
+        PrincipalKey { high: (bits >> 64) as u64 | FOREIGN, low: bits as u64 | FOREIGN }
     }
 }
 
@@ -107,6 +109,15 @@ impl Principal {
             Principal::Foreign(_) => None,
         }
     }
+
+    /// Another issuer's account, if they are one.
+    #[must_use]
+    pub const fn foreign(&self) -> Option<&Foreign> {
+        match self {
+            Principal::Own(_) => None,
+            Principal::Foreign(foreign) => Some(foreign),
+        }
+    }
 }
 
 impl From<UserId> for Principal {
@@ -119,6 +130,12 @@ impl std::str::FromStr for Principal {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.contains(':') { text.parse().map(Principal::Foreign) } else { text.parse().map(Principal::Own).map_err(|_| PRINCIPAL) }
+    }
+}
+
+impl From<Foreign> for Principal {
+    fn from(foreign: Foreign) -> Self {
+        Principal::Foreign(foreign)
     }
 }
 
@@ -138,13 +155,16 @@ impl std::fmt::Display for Principal {
 /// only by a collision: among 10^12 principals by a chance below 10^-13, and whoever looks for one on purpose needs 2^63 subjects of one
 /// issuer's, for two subjects that are both theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PrincipalKey(u128);
+pub struct PrincipalKey {
+    high: u64,
+    low: u64,
+}
 
 impl PrincipalKey {
     /// Of an account of our own.
     #[must_use]
     pub const fn own(user: UserId) -> Self {
-        Self(user.get() as u128)
+        Self { high: 0, low: user.get().cast_unsigned() }
     }
 
     /// Takes what [`Self::get`] gave.
@@ -152,20 +172,21 @@ impl PrincipalKey {
     /// # Errors
     /// [`Invalid`] for what is neither an account's number nor a foreign key.
     pub const fn new(value: u128) -> Result<Self, Invalid> {
-        let is_account = value >= 1 && value <= i64::MAX as u128;
-        if is_account || value & FOREIGN == FOREIGN { Ok(Self(value)) } else { Err(PRINCIPAL) }
+        let (high, low) = ((value >> 64) as u64, value as u64);
+        let is_account = high == 0 && low > 0 && low < FOREIGN;
+        if is_account || high & low & FOREIGN != 0 { Ok(Self { high, low }) } else { Err(PRINCIPAL) }
     }
 
     /// The 128 bits.
     #[must_use]
     pub const fn get(self) -> u128 {
-        self.0
+        (self.high as u128) << 64 | self.low as u128
     }
 
     /// Both halves, the higher one first, as the tables have them.
     #[must_use]
     pub const fn halves(self) -> (i64, i64) {
-        ((self.0 >> 64) as i64, self.0 as i64)
+        (self.high.cast_signed(), self.low.cast_signed())
     }
 
     /// Takes what [`Self::halves`] gave.
@@ -178,8 +199,37 @@ impl PrincipalKey {
 
     /// The account, if it is one of our own.
     #[must_use]
-    pub fn account(self) -> Option<UserId> {
-        i64::try_from(self.0).ok().and_then(|number| UserId::new(number).ok())
+    pub const fn account(self) -> Option<UserId> {
+        if self.high != 0 {
+            return None;
+        }
+        match UserId::new(self.low.cast_signed()) {
+            Ok(user) => Some(user),
+            Err(_) => None,
+        }
+    }
+}
+
+/// As text, like the number of an account.
+impl Serialize for Principal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Principal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::fmt::Display for PrincipalKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.account() {
+            Some(user) => write!(f, "user {user}"),
+            None => write!(f, "the foreign user of key {:032x}", self.get()),
+        }
     }
 }
 
@@ -221,7 +271,7 @@ mod tests {
         }
         assert_eq!((keys[0].get(), keys[0].account().map(UserId::get)), (42, Some(42)));
         assert!(keys[1..].iter().all(|key| key.get() >> 127 == 1 && key.account().is_none()));
-        assert!(PrincipalKey::new(0).is_err() && PrincipalKey::new(1 << 63).is_err());
+        assert!(PrincipalKey::new(0).is_err() && PrincipalKey::new(1 << 63).is_err() && PrincipalKey::new(1 << 127).is_err());
     }
 
     #[test]

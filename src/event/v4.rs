@@ -14,10 +14,8 @@ use crate::domain::{
     Epoch, Foreign, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence, SystemId,
     Timestamp, Units,
 };
+use crate::form::offer::{Commodity, Terms};
 use crate::form::{code_of, currency_of, status_of};
-
-mod offer;
-use offer::{Commodity, Terms};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 11;

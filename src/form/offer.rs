@@ -1,14 +1,13 @@
-//! A commodity and its terms as version 4 writes them, frozen.
+//! A commodity and its terms as the log's version 4 and the peer link's version 6 write them, frozen.
 
 use serde::{Deserialize, Serialize};
 
+use super::{FormError, currency_of};
 use crate::domain::{self, CommodityId, Price, Stock, Timestamp, Units};
-use crate::event::v2::{signed, unsigned};
-use crate::form::{FormError, currency_of};
 
 /// A commodity, all of it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Commodity<'a> {
+pub(crate) struct Commodity<'a> {
     id: u64,
     #[serde(borrow)]
     terms: Terms<'a>,
@@ -23,7 +22,7 @@ pub(super) struct Commodity<'a> {
 
 /// What is offered.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Terms<'a> {
+pub(crate) struct Terms<'a> {
     name: &'a str,
     description: &'a str,
     image_url: Option<&'a str>,
@@ -39,7 +38,7 @@ impl<'a> From<&'a domain::Commodity> for Commodity<'a> {
     fn from(commodity: &'a domain::Commodity) -> Self {
         let stock = commodity.stock;
         Self {
-            id: unsigned(commodity.id),
+            id: commodity.id.get().cast_unsigned(),
             terms: (&commodity.terms).into(),
             total: stock.total.get(),
             available: stock.available.get(),
@@ -57,7 +56,7 @@ impl TryFrom<Commodity<'_>> for domain::Commodity {
 
     fn try_from(commodity: Commodity<'_>) -> Result<Self, FormError> {
         Ok(Self {
-            id: CommodityId::new(signed(commodity.id))?,
+            id: CommodityId::new(commodity.id.cast_signed())?,
             terms: commodity.terms.try_into()?,
             stock: Stock {
                 total: Units::new(commodity.total.into())?,
@@ -79,7 +78,7 @@ impl<'a> From<&'a domain::Terms> for Terms<'a> {
             name: &terms.name,
             description: &terms.description,
             image_url: terms.image_url.as_deref(),
-            price: unsigned(terms.price),
+            price: terms.price.minor().cast_unsigned(),
             currency: terms.currency.code(),
             limit_per_user: terms.limit_per_user,
             hold_seconds: terms.hold_seconds,
@@ -97,7 +96,7 @@ impl TryFrom<Terms<'_>> for domain::Terms {
             name: terms.name.to_owned(),
             description: terms.description.to_owned(),
             image_url: terms.image_url.map(str::to_owned),
-            price: Price::new(signed(terms.price))?,
+            price: Price::new(terms.price.cast_signed())?,
             currency: currency_of(terms.currency)?,
             limit_per_user: terms.limit_per_user,
             hold_seconds: terms.hold_seconds,
