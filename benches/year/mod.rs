@@ -154,7 +154,7 @@ impl Year {
         Order {
             id: OrderId::new(at, partition(index), epoch(), self.number),
             commodity,
-            user,
+            user: user.into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(1999).expect("a price"),
             currency: "EUR".parse().expect("a currency"),
@@ -176,7 +176,7 @@ fn placed_at(number: u64) -> Timestamp {
 
 fn placed(order: Order) -> Event {
     let key = IdempotencyKey::from_bytes((u128::from(mixed(order.id.number())) << 64).to_be_bytes());
-    Event::Placed { order, key: Some(key), fingerprint: RequestFingerprint(order.user.get()) }
+    Event::Placed { order, foreign: None, key: Some(key), fingerprint: RequestFingerprint(order.user.halves().1) }
 }
 
 fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Event {

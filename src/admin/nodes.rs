@@ -101,7 +101,7 @@ pub(crate) async fn drain(state: web::Data<AppState>, admin: Admin, request: Req
     if row.state == NodeState::Gone {
         return Err(Problem::NodeGone);
     }
-    note(admin.0, &request, "drain node", &id.0);
+    note(&admin.0, &request, "drain node", &id.0);
     state.store.move_node(&row.id, row.instance, &[NodeState::Joining, NodeState::Active], NodeState::Draining).await?;
     let row = find().await?;
     Ok(HttpResponse::Ok().json(shown(&state, row)))

@@ -63,13 +63,13 @@ pub(crate) async fn change(
     let mut fields = body.fields()?;
     let role = fields.text::<Role>("role");
     fields.finish()?;
-    if role.is_some_and(|role| id.0 == admin.0.user && role != admin.0.role) {
+    if role.is_some_and(|role| admin.0.principal == id.0.into() && role != admin.0.role) {
         return Err(Problem::OwnRole);
     }
     if role.is_some_and(|role| !role.is_known_to_all()) && state.store.log_version().await? < LogVersion::NEWEST {
         return Err(Refusal::UpgradeUnfinished.into());
     }
-    note(admin.0, &request, "change user", id.0);
+    note(&admin.0, &request, "change user", id.0);
     let Some((account, change)) = state.store.change_account(id.0, role, (state.clock)()).await? else {
         return Err(Problem::UserNotFound);
     };

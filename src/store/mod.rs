@@ -42,7 +42,7 @@ pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tab
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::domain::{CommodityId, Invalid, OrderStatus, Partitions, SystemId, Timestamp, UserId};
+use crate::domain::{CommodityId, Invalid, OrderStatus, Partitions, PrincipalKey, SystemId, Timestamp, UserId};
 use connect::{Connections, Missing};
 use pool::Pool;
 
@@ -179,7 +179,7 @@ pub struct OrderFilter {
     /// Of this commodity.
     pub commodity: Option<CommodityId>,
     /// Of this buyer.
-    pub user: Option<UserId>,
+    pub user: Option<PrincipalKey>,
     /// In this status.
     pub status: Option<OrderStatus>,
     /// Placed at or after.

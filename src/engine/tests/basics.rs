@@ -13,7 +13,7 @@ fn a_placed_order_without_a_hold_is_confirmed_and_sold() {
     assert_eq!((order.id.number(), order.id.epoch(), order.id.partition(), order.id.placed_at()), (0, epoch(5), partition(), at(1_000)));
     assert_eq!(sale.stock(), (7, 0, 3));
     assert_eq!(sale.engine.order(order.id), Some(order));
-    assert_eq!(sale.events, [Event::Placed { order, key: None, fingerprint: a_place(7, 3).fingerprint }]);
+    assert_eq!(sale.events, [Event::Placed { order, foreign: None, key: None, fingerprint: a_place(7, 3).fingerprint }]);
     assert_eq!((sale.engine.next_number(), sale.engine.next_expiry()), (1, None));
 }
 
@@ -47,12 +47,12 @@ fn the_window_includes_its_start_and_excludes_its_end() {
 fn a_key_gives_the_same_order_again_even_when_the_sale_has_ended() {
     let mut sale = Sale::of(terms(), 1);
     let place = Place { key: Some(key("a")), ..a_place(7, 1) };
-    let order = sale.placed(place);
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
+    let order = sale.placed(place.clone());
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(order)));
     sale.run(Command::End(commodity(1))).unwrap();
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(order)));
     let cancelled = sale.cancel(order.id);
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(cancelled)), "as it stands now");
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(cancelled)), "as it stands now");
     assert_eq!(sale.refused(Command::Place(Place { user: user(8), ..place })), Refusal::Ended, "another buyer's key is another key");
     let other = Place { key: Some(key("a")), ..a_place(7, 2) };
     assert_eq!(sale.refused(Command::Place(other)), Refusal::IdempotencyMismatch);
