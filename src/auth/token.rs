@@ -139,8 +139,9 @@ impl Authenticator {
         }
         if header.alg == self.own.algorithm() {
             let claims = claims(bearer, &self.own)?;
-            let principal = self.check(&claims, now)?;
-            return if self.endings.ends(principal.user, claims.standing()) { Err(Unauthenticated::Ended) } else { Ok(principal) };
+            let caller = self.check(&claims, now)?;
+            let has_ended = caller.principal.account().is_some_and(|account| self.endings.ends(account, claims.standing()));
+            return if has_ended { Err(Unauthenticated::Ended) } else { Ok(caller) };
         }
         // Each key has one algorithm, so a public key is never used as a shared secret.
         let others = self.other_issuer.as_ref().map(|issuer| issuer.keys.load());

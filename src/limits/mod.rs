@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::domain::PrincipalKey;
-use crate::ring::stable_hash;
 use store::{BoundedStore, WhenFull};
 
 /// What strangers may try at one account in an hour, in minutes of their rate: who goes on guessing is let try ever more slowly.
