@@ -3,7 +3,7 @@
 //! It never reads a clock, draws a random number, awaits, logs or does I/O; time arrives as an argument.
 //!
 //! What it knows: every commodity that the tables do not have as closed or removed, how many live units each buyer has, the idempotency
-//! keys, every reserved order and every one whose refund is due; and of all others those whose last change is not in the tables yet.
+//! keys, what was changed under a key in the last 25 hours, every reserved order and every one whose refund is due; and of all others those whose last change is not in the tables yet.
 //! What else there is of an order lies in the tables, and its row comes along with a command that is about it (R10).
 //!
 //! What that costs, with a million buyers of one order each: `cargo bench --bench engine` prints it.
@@ -17,6 +17,7 @@ mod holds;
 mod keys;
 mod moves;
 mod operate;
+mod operations;
 mod orders;
 mod packed;
 mod place;
@@ -29,11 +30,13 @@ pub(crate) mod tests;
 use std::collections::VecDeque;
 
 pub use command::{Answer, Command, Outcome, Place, Recalled, Refusal};
+pub use operations::OPERATIONS_KEPT_MS;
 pub use restore::RestoreError;
-pub use snapshot::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
+pub use snapshot::{BuyerUnits, KnownCommodity, KnownKey, KnownOperation, KnownOrder, Snapshot};
 
 use self::commodities::Commodities;
 use self::holds::Holds;
+use self::operations::Operations;
 use self::orders::{Orders, number_of};
 use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
 use crate::event::Event;
@@ -57,6 +60,9 @@ pub struct Engine {
     forgotten_up_to: Sequence,
     /// Keys of ended orders, those that ended first before the others.
     ended_keys: VecDeque<EndedKey>,
+    /// Changes that were made under a key.
+    operations: Operations,
+    operations_are_kept: bool,
 }
 
 /// Where the key of an ended order is.
@@ -93,6 +99,7 @@ impl Engine {
                 self.check_version(&command, version)?;
                 self.apply(now, *command, events)
             }
+            Command::Keyed { operation, command } => self.operate(now, operation, *command, events),
             Command::Restock { commodity, units } => self.restock(commodity, units, events),
             Command::Pause(commodity) => self.set_paused(commodity, true, events),
             Command::Resume(commodity) => self.set_paused(commodity, false, events),
@@ -174,7 +181,8 @@ impl Engine {
     pub fn memory_bytes(&self) -> usize {
         let waiting = self.unsettled.capacity() + self.ending.capacity();
         let queues = waiting * size_of::<(Sequence, u32)>() + self.ended_keys.capacity() * size_of::<EndedKey>();
-        self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues
+        let keys = self.operations.memory_bytes();
+        self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues + keys
     }
 
     /// The slot of an order; none unless every part of the id is what was given.

@@ -164,7 +164,7 @@ fn stock_that_does_not_add_up_is_seen() {
 
 #[test]
 fn a_restock_that_is_missing_or_counted_twice_is_seen() {
-    let restock = || Asked::Restock { commodity: commodity(), units: 2 };
+    let restock = || Asked::Restock { commodity: commodity(), units: 2, key: None };
     let with_total = |total| Rows {
         orders: vec![],
         commodities: vec![CommodityRow { id: commodity(), listed: 3, total, available: total, held: 0, sold: 0 }],

@@ -18,6 +18,8 @@ pub(crate) struct Bounds {
     pub(crate) batch_commands_max: usize,
     /// Whether releases take part that count on what this one would forget.
     pub(crate) with_older_releases: bool,
+    /// Whether all that take part know of changes that are made under a key.
+    pub(crate) operations_are_kept: bool,
     /// Whether a confirm says that the batch is in the tables: the append is their transaction.
     pub(crate) confirm_is_applied: bool,
 }
@@ -47,11 +49,15 @@ impl<C: Hear<Reply>> Term<C> {
     /// [`RestoreError`] when the snapshot contradicts itself.
     pub(crate) fn begin(
         (partition, epoch): (PartitionId, Epoch),
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         bounds: Bounds,
         recent: Arc<RecentOrders>,
     ) -> Result<Self, RestoreError> {
-        let engine = Engine::restore(partition, epoch, snapshot, bounds.with_older_releases)?;
+        if breaks::is_broken(Break::KeysThroughClaim) {
+            snapshot.operations.clear();
+        }
+        let mut engine = Engine::restore(partition, epoch, snapshot, bounds.with_older_releases)?;
+        engine.keep_operations(bounds.operations_are_kept);
         recent.begin(epoch, bounds.with_older_releases, engine.orders());
         Ok(Self {
             partition,
@@ -116,10 +122,8 @@ impl<C: Hear<Reply>> Term<C> {
         {
             row.applied = (self.epoch, self.sequence);
         }
-        if breaks::is_broken(Break::ExpectedVersion)
-            && let Command::Expecting { command: asked, .. } = command
-        {
-            command = *asked;
+        if breaks::is_broken(Break::ExpectedVersion) {
+            command = without_version(command);
         }
         let Self { engine, gathered, bounds, .. } = self;
         let first = gathered.events.len();
@@ -245,6 +249,15 @@ impl<C: Hear<Reply>> Term<C> {
     }
 }
 
+/// The command alone, whatever version it expects.
+fn without_version(command: Command) -> Command {
+    match command {
+        Command::Expecting { command, .. } => *command,
+        Command::Keyed { operation, command } => Command::Keyed { operation, command: Box::new(without_version(*command)) },
+        command => command,
+    }
+}
+
 /// The commodity whose state an event changed.
 fn commodity_of(event: &Event) -> Option<CommodityId> {
     match event {
@@ -257,7 +270,8 @@ fn commodity_of(event: &Event) -> Option<CommodityId> {
         | Event::Removed { commodity, .. }
         | Event::Moved { commodity, .. } => Some(*commodity),
         Event::Placed { order, .. } => Some(order.commodity),
-        Event::KeyForgotten { .. } => None,
+        // What it is about has an event of its own.
+        Event::KeyForgotten { .. } | Event::Operated { .. } => None,
     }
 }
 
@@ -273,6 +287,7 @@ fn order_of(event: &Event, engine: &Engine) -> Option<Order> {
         | Event::Ended { .. }
         | Event::Closed { .. }
         | Event::Removed { .. }
+        | Event::Operated { .. }
         | Event::KeyForgotten { .. } => None,
     }
 }

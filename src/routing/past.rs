@@ -77,6 +77,7 @@ mod tests {
             quantity: Quantity::ONE,
             key: of.map(key),
             fingerprint: RequestFingerprint(1),
+            unit_price: None,
         })
     }
 

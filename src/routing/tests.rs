@@ -66,10 +66,11 @@ impl Ownership for Claims {
         let applied = tokio::sync::watch::Sender::new((Epoch::default(), Sequence::FENCE));
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
-            snapshot: Snapshot { commodities },
+            snapshot: Snapshot { commodities, ..Snapshot::default() },
             log: Arc::new(YesLog),
             lost: CancellationToken::new(),
             with_older_releases: false,
+            operations_are_kept: true,
             applied: Some(applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })
@@ -206,6 +207,7 @@ fn with_key(user: i64, key: Option<&str>) -> Command {
         quantity: Quantity::ONE,
         key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
         fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+        unit_price: None,
     })
 }
 

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::Memory;
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Sequence, Terms, Timestamp, UserId};
+use crate::domain::{
+    CommodityId, Epoch, IdempotencyKey, OperationKey, Order, OrderId, OrderStatus, PartitionId, Sequence, Subject, Terms, Timestamp, UserId,
+};
 use crate::event::{Batch, Event};
 use crate::projection::{Outcome, verdict};
 use crate::store::{Gap, Position};
@@ -30,6 +32,8 @@ pub(super) struct Auditor {
     confirmed: BTreeMap<(PartitionId, Epoch), usize>,
     commodities: BTreeMap<CommodityId, Ledger>,
     orders: BTreeMap<OrderId, (Order, Option<IdempotencyKey>)>,
+    /// Keys under which a commodity was changed.
+    operations: BTreeSet<OperationKey>,
     pub(super) batches: usize,
     /// Everything that counts, in the order it came, to be read again without what was lost.
     kept: Vec<Batch>,
@@ -178,6 +182,7 @@ impl Auditor {
         }
         self.commodities.clear();
         self.orders.clear();
+        self.operations.clear();
         kept.iter().flat_map(|batch| &batch.events).for_each(|event| self.take(event));
         self.kept = kept;
     }
@@ -193,7 +198,10 @@ impl Auditor {
             | Event::Removed { commodity, .. }
             | Event::Moved { commodity, .. } => Some(*commodity),
             Event::Placed { order, .. } => Some(order.commodity),
-            Event::KeyForgotten { order } => self.orders.get(order).map(|(order, _)| order.commodity),
+            Event::Operated { subject: Subject::Commodity(commodity), .. } => Some(*commodity),
+            Event::KeyForgotten { order } | Event::Operated { subject: Subject::Order(order), .. } => {
+                self.orders.get(order).map(|(order, _)| order.commodity)
+            }
         }
     }
 
@@ -218,6 +226,7 @@ impl Auditor {
                     order.status = *to;
                 }
             }
+            (Event::Operated { operation, .. }, _) => drop(self.operations.insert(operation.key)),
             (Event::KeyForgotten { order }, _) => {
                 if let Some((_, key)) = self.orders.get_mut(order) {
                     *key = None;
@@ -303,6 +312,11 @@ impl Auditor {
             }
             Event::Placed { order, key, .. } => return self.placed(order, *key),
             Event::Moved { order, from, to, at, .. } => return self.moved(*order, *from, *to, *at),
+            Event::Operated { operation, subject, .. } => {
+                if !self.operations.insert(operation.key) {
+                    return Err(format!("what was asked for under one key is done twice, to {subject:?}"));
+                }
+            }
             Event::KeyForgotten { order } => {
                 let (order, key) = self.orders.get_mut(order).ok_or("the key of an unknown order is forgotten")?;
                 if order.status.is_live() {

@@ -3,6 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entity::commodity::{Column, Entity, Model};
+use super::pool::Transaction;
 use super::walk::hint;
 use super::{Store, StoreError};
 use crate::domain::{Commodity, CommodityId, PartitionId, Timestamp};
@@ -25,10 +26,16 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn next_commodity_id(&self) -> Result<CommodityId, StoreError> {
         let transaction = self.begin_write().await?;
+        let id = self.draw_commodity_id(&transaction).await?;
+        transaction.commit().await?;
+        Ok(id)
+    }
+
+    /// The same, in a transaction that takes it with it.
+    pub(super) async fn draw_commodity_id(&self, transaction: &Transaction) -> Result<CommodityId, StoreError> {
         transaction.execute_raw(self.statement("UPDATE meta SET last_commodity_id = last_commodity_id + 1 WHERE id = 1", [])).await?;
         let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
         let id = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
-        transaction.commit().await?;
         id.filter(|id| *id <= CommodityId::GIVEN_MAX)
             .and_then(|id| CommodityId::new(id).ok())
             .ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))

@@ -11,6 +11,7 @@ mod convert;
 mod entity;
 mod losses;
 mod nodes;
+mod operations;
 mod orders;
 mod partitions;
 mod pool;
@@ -32,9 +33,10 @@ pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
+pub use operations::Drawn;
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use write::Position;
-pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
+pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
 
 use tokio::sync::Semaphore;
 

@@ -105,7 +105,7 @@ async fn list(inbox: &Inbox, id: CommodityId) {
 
 fn placing(commodity: CommodityId, key: &str) -> Command {
     let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
-    Command::Place(Place { commodity, user: user(9), quantity: Quantity::ONE, key: IdempotencyKey::from_text(key).ok(), fingerprint })
+    Command::Place(Place { commodity, user: user(9), quantity: Quantity::ONE, key: IdempotencyKey::from_text(key).ok(), fingerprint, unit_price: None })
 }
 
 /// Orders one.

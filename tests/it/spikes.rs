@@ -138,6 +138,7 @@ pub async fn buy(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
         quantity: Quantity::ONE,
         key: Some(IdempotencyKey::from_text(key).expect("a key")),
         fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+        unit_price: None,
     };
     router.about_commodity(commodity(id), Command::Place(place)).await
 }

@@ -41,7 +41,7 @@ fn of_user_7(commodity: Commodity, orders: Vec<KnownOrder>) -> KnownCommodity {
 }
 
 fn restored(commodities: Vec<KnownCommodity>) -> Result<Engine, String> {
-    Engine::restore(partition(), epoch(5), Snapshot { commodities }, false).map_err(|error| error.to_string())
+    Engine::restore(partition(), epoch(5), Snapshot { commodities, ..Snapshot::default() }, false).map_err(|error| error.to_string())
 }
 
 fn complaint(commodity: KnownCommodity) -> String {

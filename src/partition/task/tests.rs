@@ -45,6 +45,7 @@ impl Ownership for HandOwnership {
             log: Arc::new(HandLog(self.sent.clone())),
             lost: CancellationToken::new(),
             with_older_releases: false,
+            operations_are_kept: true,
             applied: Some(self.applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })
@@ -118,7 +119,7 @@ fn world_at(total: i64, clock: Clock) -> World {
         version: 1,
     };
     let (sender, sent) = mpsc::unbounded_channel();
-    let snapshot = Snapshot { commodities: vec![KnownCommodity::fresh(commodity)] };
+    let snapshot = Snapshot { commodities: vec![KnownCommodity::fresh(commodity)], ..Snapshot::default() };
     let ownership = Arc::new(HandOwnership {
         snapshot,
         sent: sender,
@@ -141,6 +142,7 @@ impl World {
             quantity: Quantity::ONE,
             key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
             fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+            unit_price: None,
         };
         tokio::spawn(async move { inbox.command(Command::Place(place)).await })
     }

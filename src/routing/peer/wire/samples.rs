@@ -90,6 +90,7 @@ fn place(key: Option<&[u8; 16]>) -> Command {
         quantity: Quantity::MAX,
         key: key.map(|key| IdempotencyKey::from_bytes(*key)),
         fingerprint: RequestFingerprint(-2),
+        unit_price: None,
     })
 }
 

@@ -186,6 +186,7 @@ impl TryFrom<Place> for engine::Place {
             quantity: Quantity::new(place.quantity)?,
             key: place.key.map(|key| IdempotencyKey::from_bytes(key.to_be_bytes())),
             fingerprint: RequestFingerprint(place.fingerprint),
+            unit_price: None,
         })
     }
 }
