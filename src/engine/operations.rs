@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::{Answer, Command, Engine, KnownOperation, Outcome, Refusal};
 use crate::domain::{Operation, OperationKey, RequestFingerprint, Sequence, Subject, Timestamp};
-use crate::event::Event;
+use crate::event::{Event, LogVersion};
 
 /// How long the key of a change is kept, in milliseconds: 24 hours, and one more for clocks that are apart.
 pub const OPERATIONS_KEPT_MS: u64 = 25 * 60 * 60 * 1_000;
@@ -101,11 +101,6 @@ fn is_over(at: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Engine {
-    /// Says whether keys of changes can be kept: releases that don't know the event must not take part.
-    pub fn keep_operations(&mut self, are_kept: bool) {
-        self.operations_are_kept = are_kept;
-    }
-
     /// Carries out a command, unless it was carried out under this key before. Then the commodity or the order is the answer, as it stands
     /// now. A refusal is not kept: asked again, the command may be carried out.
     pub(super) fn operate(&mut self, now: Timestamp, operation: Operation, command: Command, events: &mut Vec<Event>) -> Outcome {
@@ -113,11 +108,13 @@ impl Engine {
             return if made.fingerprint == operation.fingerprint { Ok(self.made(made.subject)) } else { Err(Refusal::IdempotencyMismatch) };
         }
         let Some(subject) = subject_of(&command) else { return self.apply(now, command, events) };
+        // Older releases do not know the event.
+        let are_kept = self.log_version >= LogVersion::V4;
         match subject {
-            Subject::Commodity(_) if !self.operations_are_kept => return Err(Refusal::UpgradeUnfinished),
+            Subject::Commodity(_) if !are_kept => return Err(Refusal::UpgradeUnfinished),
             Subject::Commodity(_) if !self.operations.has_room(now) => return Err(Refusal::TooManyKeys),
             // An order that was cancelled is not cancelled again, whoever knows why.
-            Subject::Order(_) if !self.operations_are_kept => return self.apply(now, command, events),
+            Subject::Order(_) if !are_kept => return self.apply(now, command, events),
             Subject::Commodity(_) | Subject::Order(_) => {}
         }
         let answer = self.apply(now, command, events)?;

@@ -220,7 +220,6 @@ impl ClusterOwnership {
             log,
             lost: held.lost.clone(),
             with_older_releases: version < LogVersion::V2,
-            operations_are_kept: version >= LogVersion::V4,
             applied: Some(self.positions.of(partition)),
         })
     }

@@ -46,8 +46,6 @@ pub struct Claim {
     pub lost: CancellationToken,
     /// Whether releases take part that know nothing of the newest form of the log, nor of what came with it.
     pub with_older_releases: bool,
-    /// Whether all of them know of changes that are made under a key.
-    pub operations_are_kept: bool,
     /// Where the projection is, whenever that changes; none where a confirm says that the batch is in the tables.
     pub applied: Option<Applied>,
 }

@@ -18,8 +18,6 @@ pub(crate) struct Bounds {
     pub(crate) batch_commands_max: usize,
     /// Whether releases take part that count on what this one would forget.
     pub(crate) with_older_releases: bool,
-    /// Whether all that take part know of changes that are made under a key.
-    pub(crate) operations_are_kept: bool,
     /// Whether a confirm says that the batch is in the tables: the append is their transaction.
     pub(crate) confirm_is_applied: bool,
 }
@@ -56,8 +54,7 @@ impl<C: Hear<Reply>> Term<C> {
         if breaks::is_broken(Break::KeysThroughClaim) {
             snapshot.operations.clear();
         }
-        let mut engine = Engine::restore(partition, epoch, snapshot, bounds.with_older_releases)?;
-        engine.keep_operations(bounds.operations_are_kept);
+        let engine = Engine::restore(partition, epoch, snapshot, bounds.with_older_releases)?;
         recent.begin(epoch, bounds.with_older_releases, engine.orders());
         Ok(Self {
             partition,

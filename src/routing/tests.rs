@@ -70,7 +70,6 @@ impl Ownership for Claims {
             log: Arc::new(YesLog),
             lost: CancellationToken::new(),
             with_older_releases: false,
-            operations_are_kept: true,
             applied: Some(applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })

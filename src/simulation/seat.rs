@@ -191,7 +191,6 @@ impl Seat {
         let bounds = Bounds {
             batch_commands_max: env.weather.batch_commands_max,
             with_older_releases: version < LogVersion::V2,
-            operations_are_kept: version >= LogVersion::V4,
             confirm_is_applied: false,
         };
         let recent = Arc::<RecentOrders>::default();

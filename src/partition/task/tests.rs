@@ -45,7 +45,6 @@ impl Ownership for HandOwnership {
             log: Arc::new(HandLog(self.sent.clone())),
             lost: CancellationToken::new(),
             with_older_releases: false,
-            operations_are_kept: true,
             applied: Some(self.applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })

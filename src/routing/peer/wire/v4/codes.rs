@@ -1,10 +1,10 @@
-//! The refusals of version 4 by number.
+//! The refusals of version 4 by number, and those that version 6 added.
 
 use crate::engine::Refusal;
 use crate::routing::peer::wire::Garbage;
 
 /// The number of a refusal.
-pub(super) const fn code_of_refusal(refusal: Refusal) -> u32 {
+pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) -> u32 {
     match refusal {
         Refusal::CommodityNotFound => 0,
         Refusal::OrderNotFound => 1,
@@ -29,11 +29,14 @@ pub(super) const fn code_of_refusal(refusal: Refusal) -> u32 {
         Refusal::Closed => 20,
         Refusal::StaleRow => 21,
         Refusal::UpgradeUnfinished => 22,
+        // Of version 6.
+        Refusal::PriceChanged => 23,
+        Refusal::TooManyKeys => 24,
     }
 }
 
 /// The refusal with that number.
-pub(super) const fn refusal_of(code: u32) -> Result<Refusal, Garbage> {
+pub(in crate::routing::peer::wire) const fn refusal_of(code: u32) -> Result<Refusal, Garbage> {
     Ok(match code {
         0 => Refusal::CommodityNotFound,
         1 => Refusal::OrderNotFound,
@@ -58,6 +61,8 @@ pub(super) const fn refusal_of(code: u32) -> Result<Refusal, Garbage> {
         20 => Refusal::Closed,
         21 => Refusal::StaleRow,
         22 => Refusal::UpgradeUnfinished,
+        23 => Refusal::PriceChanged,
+        24 => Refusal::TooManyKeys,
         _ => return Err(Garbage),
     })
 }
