@@ -113,6 +113,26 @@ impl Command {
             | Self::Expire { .. } => None,
         }
     }
+
+    /// The order it is about; none for a command about a commodity or about many orders.
+    #[must_use]
+    pub fn order(&self) -> Option<OrderId> {
+        match self {
+            Self::ConfirmPayment { order, .. } | Self::ConfirmRefund { order, .. } | Self::Cancel { order, .. } => Some(*order),
+            Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.order(),
+            Self::List { .. }
+            | Self::Change { .. }
+            | Self::Restock { .. }
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::End(_)
+            | Self::Close(_)
+            | Self::CloseEnded { .. }
+            | Self::Remove(_)
+            | Self::Place(_)
+            | Self::Expire { .. } => None,
+        }
+    }
 }
 
 /// An order as its row has it, for an engine that has forgotten it.

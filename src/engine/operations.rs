@@ -148,9 +148,7 @@ fn subject_of(command: &Command) -> Option<Subject> {
         | Command::Close(_)
         | Command::Remove(_)
         | Command::Expecting { .. } => command.commodity().map(Subject::Commodity),
-        Command::Cancel { order, .. } | Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } => {
-            Some(Subject::Order(*order))
-        }
+        Command::Cancel { .. } | Command::ConfirmPayment { .. } | Command::ConfirmRefund { .. } => command.order().map(Subject::Order),
         Command::Place(_) | Command::Keyed { .. } | Command::CloseEnded { .. } | Command::Expire { .. } => None,
     }
 }

@@ -176,6 +176,25 @@ fn a_restock_that_is_missing_or_counted_twice_is_seen() {
 }
 
 #[test]
+fn a_restock_under_a_key_counts_once_however_often_it_is_asked_for() {
+    let key = IdempotencyKey::from_text("a").ok();
+    let restock = || Asked::Restock { commodity: commodity(), units: 2, key };
+    let with_total = |total| Rows {
+        orders: vec![],
+        commodities: vec![CommodityRow { id: commodity(), listed: 3, total, available: total, held: 0, sold: 0 }],
+    };
+    for (told, right) in [
+        (vec![Told::Done, Told::Done, Told::Nothing], vec![5]),
+        (vec![Told::Nothing, Told::Pending(None), Told::Busy], vec![3, 4, 5]),
+        (vec![Told::Busy, Told::Refused], vec![3]),
+    ] {
+        let calls: Vec<_> = told.iter().map(|told| (restock(), *told)).collect();
+        let fine: Vec<i64> = (2..=8).filter(|total| violations(&calls, &with_total(*total)).is_empty()).collect();
+        assert_eq!(fine, right, "{told:?}");
+    }
+}
+
+#[test]
 fn a_status_that_was_over_is_counted_as_stale() {
     let calls = [
         (place(None), accepted(0)),

@@ -9,6 +9,9 @@ use crate::event::Event;
 pub(crate) trait Hear<T> {
     /// Tells them. Who has left loses nothing but the answer.
     fn hear(self, what: T);
+
+    /// They are to hear this, when it is true: that much is decided.
+    fn wait_for(&self, _: &T) {}
 }
 
 /// The events of one batch, what they come to, and everyone whose answer rests on it.

@@ -234,6 +234,7 @@ impl<C: Hear<Reply>> Term<C> {
 
     /// Lets an answer wait for the newest batch that is not confirmed yet; answers now if there is none (R1).
     fn answer_when_true(&mut self, waiter: Waiter<C>) {
+        waiter.0.wait_for(&waiter.1);
         if breaks::is_broken(Break::ConfirmBeforeReply) {
             waiter.confirmed();
         } else if !self.gathered.events.is_empty() {

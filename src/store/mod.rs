@@ -33,7 +33,7 @@ pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
-pub use operations::Drawn;
+pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use write::Position;
 pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};

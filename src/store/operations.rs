@@ -1,7 +1,7 @@
-//! What was done under an `Idempotency-Key`, and the ids that were drawn for what is made under one. Never decides whether something is
+//! What was done under an `Idempotency-Key`, and the ids that were drawn, or whatever else is remembered, for what is done under one. Never decides whether something is
 //! done: rows of changes are the projection's, and an id is drawn before anything is made with it.
 
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::checkpoints::timely;
@@ -30,6 +30,17 @@ pub enum Drawn {
     Mismatch,
 }
 
+/// A number that was to be remembered for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is from now on.
+    New,
+    /// This one was before.
+    Before(i64),
+    /// The key is that of a request that asked for something else.
+    Mismatch,
+}
+
 impl Store {
     /// What was done under a key, as far as the tables have it.
     ///
@@ -49,20 +60,64 @@ impl Store {
         let transaction = self.begin_write().await?;
         // The first statement: whoever draws an id waits here for whoever draws one, under the same key too.
         let id = self.draw_commodity_id(&transaction).await?;
-        let sql = "SELECT fingerprint, made_id FROM creations WHERE operation_key = ? AND drawn_at >= ?";
-        let since = now.minus_millis(DRAWN_MS).millis();
-        let row = transaction.query_one_raw(self.statement(sql, [key_value(operation.key), since.into()])).await?;
-        if let Some(row) = row {
-            let (fingerprint, before): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            transaction.rollback().await?;
-            let before = CommodityId::new(before).map_err(|error| StoreError::Corrupt(format!("creations.made_id: {error}")))?;
-            return Ok(if RequestFingerprint(fingerprint) == operation.fingerprint { Drawn::Id(before) } else { Drawn::Mismatch });
+        let remembered = self.remember_in(&transaction, operation, id.get(), now).await?;
+        if remembered == Remembered::New {
+            transaction.commit().await?;
+            return Ok(Drawn::Id(id));
+        }
+        // The id that was drawn in vain is the next one's.
+        transaction.rollback().await?;
+        match remembered {
+            Remembered::Mismatch => Ok(Drawn::Mismatch),
+            Remembered::New => Ok(Drawn::Id(id)),
+            Remembered::Before(id) => {
+                CommodityId::new(id).map(Drawn::Id).map_err(|error| StoreError::Corrupt(format!("creations.made_id: {error}")))
+            }
+        }
+    }
+
+    /// Remembers a number for a request under a key, unless one is remembered.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn remember(&self, operation: Operation, number: i64, now: Timestamp) -> Result<Remembered, StoreError> {
+        let transaction = self.begin_write().await?;
+        // As above: the row is locked, whatever is written into it.
+        transaction.execute_raw(self.statement("UPDATE meta SET id = id WHERE id = 1", [])).await?;
+        let remembered = self.remember_in(&transaction, operation, number, now).await?;
+        transaction.commit().await?;
+        Ok(remembered)
+    }
+
+    /// What is remembered for a request under a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn remembered(&self, operation: Operation, now: Timestamp) -> Result<Option<Remembered>, StoreError> {
+        let row = self.reader().query_one_raw(self.creation(operation, now)).await?;
+        row.map(|row| before(&row, operation)).transpose()
+    }
+
+    /// The same as [`Self::remember`], in a transaction in which nobody else does it for the same key.
+    pub(super) async fn remember_in(
+        &self,
+        transaction: &Transaction,
+        operation: Operation,
+        number: i64,
+        now: Timestamp,
+    ) -> Result<Remembered, StoreError> {
+        if let Some(row) = transaction.query_one_raw(self.creation(operation, now)).await? {
+            return before(&row, operation);
         }
         let sql = "REPLACE INTO creations (operation_key, fingerprint, made_id, drawn_at) VALUES (?, ?, ?, ?)";
-        let values = [key_value(operation.key), operation.fingerprint.0.into(), id.get().into(), now.millis().into()];
+        let values = [key_value(operation.key), operation.fingerprint.0.into(), number.into(), now.millis().into()];
         transaction.execute_raw(self.statement(sql, values)).await?;
-        transaction.commit().await?;
-        Ok(Drawn::Id(id))
+        Ok(Remembered::New)
+    }
+
+    fn creation(&self, operation: Operation, now: Timestamp) -> Statement {
+        let sql = "SELECT fingerprint, made_id FROM creations WHERE operation_key = ? AND drawn_at >= ?";
+        self.statement(sql, [key_value(operation.key), now.minus_millis(DRAWN_MS).millis().into()])
     }
 
     /// Drops rows of keys that nobody needs any more, at most so many of each table as go in one transaction.
@@ -120,6 +175,11 @@ pub(super) fn insert(operations: &[NewOperation]) -> (String, Vec<Value>) {
         ]
     });
     (format!("REPLACE INTO operations ({COLUMNS}) VALUES {rows}"), values.collect())
+}
+
+fn before(row: &QueryResult, operation: Operation) -> Result<Remembered, StoreError> {
+    let (fingerprint, number): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    Ok(if RequestFingerprint(fingerprint) == operation.fingerprint { Remembered::Before(number) } else { Remembered::Mismatch })
 }
 
 fn key_value(key: OperationKey) -> Value {

@@ -15,6 +15,7 @@ mod http_bad_input;
 mod http_bodies;
 mod http_buyers;
 mod http_cors;
+mod http_keys;
 mod http_operators;
 mod http_preconditions;
 mod http_protocol;

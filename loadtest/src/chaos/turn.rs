@@ -76,7 +76,7 @@ impl Scene<'_> {
         self.cluster.wait_owned().await?;
         let batches_before = self.batches().await?;
         let commodity = self.open_sale().await?;
-        let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
+        let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), !self.chaos.keyless)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
         let (attempts, tally, mut done, answers_before) =
             self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random), record).await?;
@@ -103,7 +103,12 @@ impl Scene<'_> {
             done.figures.insert("accepted while the database was away, a second", a_second as u64);
         }
 
-        let settled = self.settle(&tally.shots, &buyers, commodity, record).await?;
+        let settled = if self.chaos.keyless {
+            ensure!(tally.unanswered() == 0, "a node that was not hurt did not answer: {:?}", tally.transport);
+            self.settle_under_retry_keys(&tally.shots, &buyers, commodity, record).await?
+        } else {
+            self.settle(&tally.shots, &buyers, commodity, record).await?
+        };
         let in_doubt_orders = settled.orders.len() as u64;
         let told = self.finish(commodity, &tally, &buyers, &settled, record).await?;
         self.repeat(commodity, &told, &buyers, record).await?;
@@ -195,7 +200,9 @@ impl Scene<'_> {
         let milestone = random.random_range(1..=stock.div_ceil(self.chaos.damage_within().into()));
         let progress = Arc::new(Progress::with_milestone(milestone).witnessed());
         let jitter = Duration::from_micros(random.random_range(0..3_000));
-        let volley = self.volley(commodity, Arc::clone(buyers), Some(self.chaos.pace()));
+        let mut volley = self.volley(commodity, Arc::clone(buyers), Some(self.chaos.pace()));
+        let asked = self.asked(owner);
+        volley.targets = asked.iter().map(|node| volley.targets[*node].clone()).collect();
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
         let (mint, brokers) = (&self.mint, &mut self.brokers);
@@ -209,7 +216,8 @@ impl Scene<'_> {
         };
         // Whichever fails ends the other: what comes of damage without a sale, or of a sale without damage, is nothing.
         let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt) }.await;
-        let attempts = progress.take_attempts();
+        let mut attempts = progress.take_attempts();
+        attempts.iter_mut().for_each(|attempt| attempt.target = asked[attempt.target]);
         record.note(&self.clock, &attempts, commodity, buyers)?;
         if sold.as_ref().is_err_and(NoOutcome::is_of) {
             // What cannot be hurt proves nothing, but whatever was wrong until then was wrong.

@@ -173,9 +173,8 @@ fn the_key_of_a_cancellation_is_forgotten_when_the_tables_have_it_and_not_before
 
 #[test]
 fn beside_older_releases_nothing_is_done_under_a_key_that_would_be_done_twice() {
-    let mut sale = Sale::of(terms(), 10);
+    let mut sale = Sale::with_older_releases(terms(), 10);
     let order = sale.placed(a_place(7, 2));
-    sale.engine.keep_operations(false);
     assert_eq!(sale.refused(keyed("a", restock(1))), Refusal::UpgradeUnfinished);
     sale.events.clear();
     sale.cancel_keyed(order.id);

@@ -78,10 +78,7 @@ impl Ask {
         match self {
             Self::Lookup(order) => Some(order.partition()),
             Self::OrdersOf(partition, _) => Some(*partition),
-            Self::Command(Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. }) => {
-                Some(order.partition())
-            }
-            Self::Command(command) => command.commodity().map(of),
+            Self::Command(command) => command.order().map(OrderId::partition).or_else(|| command.commodity().map(of)),
         }
     }
 }
