@@ -32,7 +32,7 @@ impl FromRequest for GivenKey {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let given = given(request).map_err(|fault| Problem::InvalidRequest(vec![fault]));
-        ready(given.map(|given| Self { text: given.map(|(_, text)| text), path: request.path().to_owned() }))
+        ready(given.map(|text| Self { text, path: request.path().to_owned() }))
     }
 }
 
@@ -58,16 +58,16 @@ pub(crate) fn under(operation: Option<Operation>, command: Command) -> Command {
     }
 }
 
-/// The key and its text, if a request has one.
-pub(super) fn given(request: &HttpRequest) -> Result<Option<(IdempotencyKey, String)>, Fault> {
+/// The text of a request's key, if it has one.
+pub(super) fn given(request: &HttpRequest) -> Result<Option<String>, Fault> {
     let mut values = request.headers().get_all(HEADER);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Fault::new(FIELD, "given more than once"));
     }
     let text = unquoted(value.to_str().unwrap_or_default());
-    let key = IdempotencyKey::from_text(&text).map_err(|why| Fault::new(FIELD, why.0))?;
-    Ok(Some((key, text)))
+    IdempotencyKey::from_text(&text).map_err(|why| Fault::new(FIELD, why.0))?;
+    Ok(Some(text))
 }
 
 /// The text of a key that may be given as a quoted string, as `draft-ietf-httpapi-idempotency-key-header` has it: `"a"` and `a` are one key.

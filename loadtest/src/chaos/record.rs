@@ -79,7 +79,7 @@ impl Record {
             let made = attempt.result.as_ref().ok().and_then(|answer| answer.retry_key.as_deref());
             let own = buyer.key.as_ref().map(|key| key.to_str()).transpose()?;
             let key = own.or(made).map(|key| IdempotencyKey::from_text(key).context("a key")).transpose()?;
-            let asked = Asked::Place { commodity, user: buyer.user, quantity: Quantity::ONE, key };
+            let asked = Asked::Place { commodity, user: buyer.user.into(), quantity: Quantity::ONE, key };
             let (answer, told) = match &attempt.result {
                 Ok(answer) => (format!("{} {}", answer.status, answer.code), told(answer)),
                 // Nobody was there to hear it.
