@@ -17,7 +17,7 @@ use crate::auth::{HashingError, Password, Username};
 use crate::domain::{Operation, Principal, Timestamp, UserId};
 use crate::engine::Refusal;
 use crate::routing::Busy;
-use crate::store::{Account, Role};
+use crate::store::{Account, Remembered, Role};
 
 /// A name and a password.
 #[derive(Debug, ToSchema)]
@@ -112,22 +112,34 @@ pub(crate) async fn register(
     let (username, password) = credentials(body)?;
     // Of a password nothing is remembered: the account itself says whether it is the same.
     let operation = key.operation(format_args!("name {}", username.as_str().to_lowercase()), &"register");
-    if is_remembered(&state, operation).await?
-        && let Some(account) = state.store.account_by_name(username.as_str()).await?
-    {
-        state.limiter.check_account(username.as_str())?;
-        let is_same = state.hasher.verify(password, Some(account.password_hash.clone())).await?;
-        return if is_same { Ok(HttpResponse::Ok().json(AccountBody::from(account))) } else { Err(Refusal::IdempotencyMismatch.into()) };
+    if let Some(account) = state.store.account_by_name(username.as_str()).await? {
+        // Spares a hash; whoever takes the name in between is found by the store. Who made it under a key has remembered that before.
+        return if is_remembered(&state, operation).await? {
+            registered(&state, account, password).await
+        } else {
+            Err(Problem::UsernameTaken)
+        };
     }
-    if state.store.account_by_name(username.as_str()).await?.is_some() {
-        // Spares a hash; whoever takes the name in between is found by the store.
-        return Err(Problem::UsernameTaken);
+    let hash = state.hasher.hash(password.clone()).await?;
+    let is_repeated = remember(&state, operation).await?;
+    match state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await? {
+        Some(account) => Ok(HttpResponse::Created().json(AccountBody::from(account))),
+        // The same request has come twice at once.
+        None if is_repeated => {
+            let account = state.store.account_by_name(username.as_str()).await?.ok_or(Problem::UsernameTaken)?;
+            registered(&state, account, password).await
+        }
+        None => Err(Problem::UsernameTaken),
     }
-    let hash = state.hasher.hash(password).await?;
-    remember(&state, operation).await?;
-    let account = state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await?;
-    let account = account.ok_or(Problem::UsernameTaken)?;
-    Ok(HttpResponse::Created().json(AccountBody::from(account)))
+}
+
+/// The answer to a registration that is repeated under its key.
+async fn registered(state: &AppState, account: Account, password: Password) -> Result<HttpResponse, Problem> {
+    state.limiter.check_account(&account.username)?;
+    if !state.hasher.verify(password, Some(account.password_hash.clone())).await? {
+        return Err(Refusal::IdempotencyMismatch.into());
+    }
+    Ok(HttpResponse::Ok().json(AccountBody::from(account)))
 }
 
 problems!(RegisterProblems: UsernameTaken, IdempotencyMismatch, NotFound, Unavailable, Overloaded);
@@ -223,12 +235,10 @@ async fn is_remembered(state: &AppState, operation: Option<Operation>) -> Result
     Ok(state.store.remembered(operation, (state.clock)()).await?.is_some())
 }
 
-/// Remembers the key before anything changes: who comes again finds out what has.
-async fn remember(state: &AppState, operation: Option<Operation>) -> Result<(), Problem> {
-    if let Some(operation) = operation {
-        state.store.remember(operation, 0, (state.clock)()).await?;
-    }
-    Ok(())
+/// Remembers the key before anything changes: who comes again finds out what has. Returns whether it was remembered before.
+async fn remember(state: &AppState, operation: Option<Operation>) -> Result<bool, Problem> {
+    let Some(operation) = operation else { return Ok(false) };
+    Ok(state.store.remember(operation, 0, (state.clock)()).await? != Remembered::New)
 }
 
 fn session(state: &AppState, account: &Account) -> HttpResponse {

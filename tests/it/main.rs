@@ -19,6 +19,7 @@ mod http_keys;
 mod http_operators;
 mod http_preconditions;
 mod http_protocol;
+mod keys_cluster;
 mod log_conformance;
 mod log_losses;
 mod log_order;

@@ -13,6 +13,7 @@ mod fault;
 mod group;
 mod keyless;
 mod lan;
+mod operator;
 mod place;
 mod programs;
 mod proxy;
@@ -194,7 +195,7 @@ async fn set<'a>(
     let clock = Clock { start: Instant::now(), nodes };
     // As above: what was declared just now is not to be lost to damage that comes too soon for it.
     brokers.can_each_be_spared().await?;
-    Ok(Scene { chaos, cluster, server, brokers, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default() })
+    Ok(Scene { chaos, cluster, server, brokers, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default(), operator: None })
 }
 
 /// Fills the cluster's database with so many orders.

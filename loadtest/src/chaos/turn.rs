@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -15,6 +16,7 @@ use super::demands::{
 };
 use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
+use super::operator::Operator;
 use super::proxy::{Manner, Proxy};
 use super::record::{Clock, Head, Record};
 use super::scenario::SellsAgain;
@@ -58,6 +60,8 @@ pub(super) struct Scene<'a> {
     pub(super) records: Vec<Record>,
     /// Why the last turn proves nothing, though nothing in it was wrong.
     pub(super) doubt: Doubt,
+    /// Who works on while the damage of a turn is done.
+    pub(super) operator: Option<Operator>,
 }
 
 impl Scene<'_> {
@@ -78,6 +82,12 @@ impl Scene<'_> {
         let commodity = self.open_sale().await?;
         let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), !self.chaos.keyless)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
+        self.operator = match scenario {
+            Scenario::SpikeKilled | Scenario::OwnerKilled | Scenario::SpikesTogether => {
+                Some(Operator::begin(&self.cluster, &self.mint, owner, seed).await?)
+            }
+            _ => None,
+        };
         let (attempts, tally, mut done, answers_before) =
             self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random), record).await?;
         ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
@@ -117,6 +127,9 @@ impl Scene<'_> {
             done.figures.extend([("batches applied", batches.applied), ("batches that came again, skipped", batches.skipped)]);
         }
         self.ask_again(commodity, &settled, &told, &buyers, record).await?;
+        if let Some(operator) = &mut self.operator {
+            done.figures.insert("operator's changes, each made once", operator.prove().await?);
+        }
         self.finished.push(Finished { commodity, told });
         let (owner_after, epoch_after) = self.cluster.owner_of(commodity).await?;
         // Nothing is proved by its silence, and a new owner would hear as little of it.
@@ -206,16 +219,25 @@ impl Scene<'_> {
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
         let (mint, brokers) = (&self.mint, &mut self.brokers);
+        let (mut operator, is_over) = (self.operator.as_mut(), AtomicBool::new(false));
         let mut victims = Victims { cluster, server, brokers, proxy, mint, progress: &progress, stock, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             let answers = progress.done();
-            inflict(scenario, &mut victims).await.map(|done| (done, answers)).context("the damage")
+            let done = inflict(scenario, &mut victims).await.map(|done| (done, answers)).context("the damage");
+            is_over.store(true, Ordering::Release);
+            done
+        };
+        let operate = async {
+            match &mut operator {
+                Some(operator) => operator.work(&is_over).await.context("the operator"),
+                None => Ok(()),
+            }
         };
         // Whichever fails ends the other: what comes of damage without a sale, or of a sale without damage, is nothing.
-        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt) }.await;
+        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt, operate) }.await;
         let mut attempts = progress.take_attempts();
         attempts.iter_mut().for_each(|attempt| attempt.target = asked[attempt.target]);
         record.note(&self.clock, &attempts, commodity, buyers)?;
@@ -226,7 +248,7 @@ impl Scene<'_> {
                 nobody_noticed(&attempts)?;
             }
         }
-        let (tally, (done, answers)) = sold?;
+        let (tally, (done, answers), ()) = sold?;
         Ok((attempts, tally, done, answers))
     }
 

@@ -49,6 +49,7 @@ async fn the_only_spike_is_killed_and_what_it_accepted_is_sold_exactly_once() {
 async fn the_owner_is_killed_and_its_commodity_sells_again_from_another_node() {
     let report = survived(Scenario::OwnerKilled, 3).await;
     assert!(report.turns.len() == 3 && report.turns.iter().all(|turn| turn.pause_us.is_some_and(|pause| pause > 0)), "{report}");
+    assert!(report.turns.iter().all(|turn| turn.figures["operator's changes, each made once"] > 0), "{report}");
 }
 
 #[tokio::test]
