@@ -40,9 +40,7 @@ impl Client {
 async fn admin(spikes: &Spikes) -> AdminNode {
     let mut config = spikes.config("admin");
     config.admin.listen = config.http.listen.clone();
-    let admin = AdminNode::start(&config).await.expect("the admin process starts");
-    admin.router().served(std::time::Duration::from_secs(30)).await.expect("every partition is served");
-    admin
+    AdminNode::start(&config).await.expect("the admin process starts")
 }
 
 #[tokio::test(flavor = "multi_thread")]
