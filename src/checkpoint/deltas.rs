@@ -42,6 +42,7 @@ fn is_of_a_foreigner(event: &Event) -> bool {
         Event::Listed(_)
         | Event::Changed { .. }
         | Event::Restocked { .. }
+        | Event::Operated { .. }
         | Event::Paused { .. }
         | Event::Ended { .. }
         | Event::Closed { .. }

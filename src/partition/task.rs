@@ -20,7 +20,7 @@ use super::metrics::Meters;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
 use super::trouble::TroubleNote;
-use super::{Board, Busy, Edition, Listing, RecentOrders, Reply, Trouble};
+use super::{Board, Busy, Edition, Listing, RecentOrders, Trouble};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::{CommodityId, Epoch, PartitionId, Timestamp};

@@ -331,8 +331,8 @@ impl Batch {
             if !is_written {
                 // Its release has no word for it: it would take up nothing of it.
                 match item.ask {
-                    // Below that version nothing may have been heard of it yet.
-                    Ask::Command(Command::Place(_)) if version >= PeerVersion::V4 => waiting.too_new(),
+                    // Unless nothing has been heard of it yet.
+                    Ask::Command(Command::Place(_) | Command::Keyed { .. }) if agreed.is_some() => waiting.too_new(),
                     Ask::Command(_) | Ask::Lookup(_) | Ask::OrdersOf(..) => waiting.busy(),
                 }
                 continue;

@@ -144,10 +144,10 @@ impl Item {
 
     /// The same of a request that a peer that knows no newer version can carry out in part, and without harm: it does not keep the key of a
     /// cancellation, and an order is cancelled once all the same. Returns whether it is such a one.
-    pub(super) fn write_older(self, version: PeerVersion, out: &mut Vec<u8>) -> bool {
-        match self.ask {
-            Ask::Command(Command::Keyed { command, .. }) if matches!(*command, Command::Cancel { .. }) => {
-                Self { ask: Ask::Command(*command), ..self }.write(version, out).is_ok()
+    pub(super) fn write_older(&self, version: PeerVersion, out: &mut Vec<u8>) -> bool {
+        match &self.ask {
+            Ask::Command(Command::Keyed { command, .. }) if matches!(**command, Command::Cancel { .. }) => {
+                Self { ask: Ask::Command((**command).clone()), ..*self }.write(version, out).is_ok()
             }
             Ask::Command(_) | Ask::Lookup(_) | Ask::OrdersOf(..) => false,
         }

@@ -149,7 +149,7 @@ fn what_versions_before_6_have_no_words_for_is_not_said_in_them() {
             let (mut older, is_cancellation) = (Vec::new(), item.ask.is_cancellation());
             // Its row has no words in version 3.
             let is_written = is_cancellation && version > PeerVersion::V3;
-            assert_eq!((item.clone().write_older(version, &mut older), older.is_empty()), (is_written, !is_written), "{item:?}");
+            assert_eq!((item.write_older(version, &mut older), older.is_empty()), (is_written, !is_written), "{item:?}");
         }
         for reply in [Reply::Refused(Refusal::PriceChanged), Reply::Refused(Refusal::TooManyKeys)] {
             let heard = read_answers(version, &write_answers(&vec![(0, Told::Reply(reply))], version, Vec::new())).unwrap();

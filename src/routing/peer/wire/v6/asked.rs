@@ -17,7 +17,8 @@ impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
     fn try_from(item: &'a wire::Item) -> Result<Self, Unsayable> {
         let (mut keyed, mut expecting) = (None, None);
         let ask = match &item.ask {
-            wire::Ask::Command(mut command) => {
+            wire::Ask::Command(command) => {
+                let mut command = command;
                 if let engine::Command::Keyed { operation, command: inner } = command {
                     keyed = Some(Keyed { key: operation.key.to_bytes(), fingerprint: operation.fingerprint.0 });
                     command = inner;
