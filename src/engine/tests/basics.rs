@@ -53,7 +53,7 @@ fn a_key_gives_the_same_order_again_even_when_the_sale_has_ended() {
     assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(order)));
     let cancelled = sale.cancel(order.id);
     assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(cancelled)), "as it stands now");
-    assert_eq!(sale.refused(Command::Place(Place { user: user(8), ..place.clone() })), Refusal::Ended, "another buyer's key is another key");
+    assert_eq!(sale.refused(Command::Place(Place { user: user(8), ..place })), Refusal::Ended, "another buyer's key is another key");
     let other = Place { key: Some(key("a")), ..a_place(7, 2) };
     assert_eq!(sale.refused(Command::Place(other)), Refusal::IdempotencyMismatch);
 }

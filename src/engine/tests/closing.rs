@@ -52,7 +52,7 @@ fn closing_is_an_event_with_a_version_and_forgets_buyers_at_once_and_keys_when_t
     let another = Place { quantity: quantity(1), fingerprint: crate::domain::RequestFingerprint(9), ..place.clone() };
     assert_eq!(sale.refused(Command::Place(another)), Refusal::IdempotencyMismatch);
     assert_eq!(sale.events.len(), 1);
-    assert_eq!(sale.refused(Command::Place(Place { key: Some(key("b")), ..place })), Refusal::Closed);
+    assert_eq!(sale.refused(Command::Place(Place { key: Some(key("b")), ..place.clone() })), Refusal::Closed);
     assert_eq!(sale.refused(Command::Place(a_place(7, 2))), Refusal::Closed);
     for command in [Command::Pause(commodity(1)), Command::End(commodity(1)), Command::Remove(commodity(1))] {
         assert_eq!(sale.refused(command), Refusal::Closed);

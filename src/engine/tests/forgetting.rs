@@ -52,7 +52,7 @@ fn what_is_held_or_due_is_never_forgotten() {
 #[test]
 fn with_older_releases_only_what_has_ended_is_forgotten() {
     let mut sale = Sale::with_older_releases(terms(), 10);
-    let (live, ended) = (sale.placed(a_place(1, 1)), sale.placed(a_place(2, 1)));
+    let (live, ended) = (sale.placed(a_place(1, 1)), sale.placed(a_place(4, 1)));
     sale.cancel(ended.id);
     sale.forget();
     assert_eq!((sale.engine.order(live.id), sale.engine.order(ended.id)), (Some(live), None));

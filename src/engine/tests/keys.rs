@@ -39,7 +39,7 @@ fn a_key_is_kept_for_24_hours_after_its_order_ended_and_then_free_known_forgotte
         assert_ne!(again.id, order.id);
         assert_eq!(sale.run(Command::Place(other.clone())), Ok(Answer::Replayed(again)), "the key is the later order's");
         sale.restart(false);
-        assert_eq!(sale.run(Command::Place(other)), Ok(Answer::PlacedBefore(again.id)));
+        assert_eq!(sale.run(Command::Place(other.clone())), Ok(Answer::PlacedBefore(again.id)));
     }
 }
 

@@ -6,6 +6,7 @@ mod forgetting;
 mod keys;
 mod model;
 mod operations;
+mod principals;
 pub(crate) mod projection;
 mod properties;
 mod refusals;
