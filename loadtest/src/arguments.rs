@@ -216,6 +216,10 @@ pub struct ChaosArguments {
     /// on a machine that is so busy that owners change slowly.
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=60_000))]
     pub patience_ms: u32,
+    /// Buyers have no `Idempotency-Key`, and ask nodes that are not the owner (with owner-killed or owner-paused): each `202` must have a
+    /// `retry_key`, and each gets its outcome by it.
+    #[arg(long)]
+    pub keyless: bool,
     /// Orders of commodities on sale that the database is filled with before the cluster starts.
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=100_000_000))]
     pub live: u64,

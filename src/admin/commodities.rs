@@ -6,18 +6,23 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{note, terms};
-use crate::domain::{Commodity, CommodityId, CommodityState, Currency, Invalid, Price, Timestamp, Units};
+use crate::domain::{Commodity, CommodityId, CommodityState, Currency, Invalid, Operation, Price, Timestamp, Units};
 use crate::engine::{Answer, Command, Refusal};
 use crate::http::commodities::{CommodityBody, listing, listings, state_wanted};
 use crate::http::etag::{self, Expected, IfMatch};
+use crate::http::key::{GivenKey, KeyHeader, under};
 use crate::http::orders::unexpected;
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
 use crate::http::{AppState, Body, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::routing::Reply;
+use crate::store::Drawn;
 
 /// When to look again after a change whose outcome is not known yet, in seconds.
 const PENDING_RETRY_SECONDS: &str = "1";
+
+/// A version that no commodity ever is of: the first one is 1.
+const NO_VERSION: u32 = 0;
 
 /// A commodity as operators see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -181,26 +186,38 @@ problems!(ReadProblems: CommodityNotFound, Unavailable);
 
 /// Put a commodity on the list. It is on sale as soon as its window opens.
 #[utoipa::path(post, path = "/admin/v1/commodities", operation_id = "create_commodity", tag = "operators: commodities",
+    params(KeyHeader),
     request_body = NewBody,
     responses(
         (status = 201, description = "Listed", body = OperatorCommodityBody,
             headers(("Location" = String, description = "The commodity"), ("ETag" = String, description = "For `If-Match`")), links(
             ("place" = (operation_id = "place_order", parameters(("id" = "$response.body#/id")))),
             ("change" = (operation_id = "change_commodity", parameters(("id" = "$response.body#/id")))))),
+        (status = 200, description = "Listed before, under the same key: as it stands now", body = OperatorCommodityBody,
+            headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
             headers(("Location" = String, description = "The commodity"), ("Retry-After" = u32, description = "Seconds to wait"))),
         CreateProblems))]
 pub(crate) async fn create(
     state: web::Data<AppState>,
     operator: Operator,
+    key: GivenKey,
     request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let (terms, total) = terms::new_commodity(body.fields()?)?;
-    let id = state.store.next_commodity_id().await?;
+    let operation = key.operation(&operator.0.principal, &terms::asked(&terms, total));
+    let id = match operation {
+        None => state.store.next_commodity_id().await?,
+        // Before anything is made with it: whoever repeats the request goes on with the same id.
+        Some(operation) => match state.store.commodity_id_under_key(operation, (state.clock)()).await? {
+            Drawn::Id(id) => id,
+            Drawn::Mismatch => return Err(Refusal::IdempotencyMismatch.into()),
+        },
+    };
     note(&operator.0, &request, "list commodity", id);
     let command = Command::List { commodity: id, terms: Box::new(terms), total };
-    match state.router.about_commodity(id, command).await {
+    match state.router.about_commodity(id, under(operation, command)).await {
         Reply::Done(Answer::Commodity(commodity)) => {
             let mut response = HttpResponse::Created();
             response.insert_header((header::LOCATION, location(id)));
@@ -210,7 +227,7 @@ pub(crate) async fn create(
     }
 }
 
-problems!(CreateProblems: CommodityExists, Unavailable, Overloaded);
+problems!(CreateProblems: CommodityExists, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
 
 /// Change terms or the total: only the fields that are sent.
 #[utoipa::path(patch, path = "/admin/v1/commodities/{id}", operation_id = "change_commodity", tag = "operators: commodities",
@@ -232,7 +249,7 @@ pub(crate) async fn change(
     let listing = state.router.board().get(id.0);
     let change = terms::change(body.fields()?, listing.as_ref().map(|listing| &listing.terms))?;
     note(&operator.0, &request, "change commodity", id.0);
-    command(&state, (id.0, expected), Command::Change { commodity: id.0, change: Box::new(change) }).await
+    command(&state, (id.0, expected), None, Command::Change { commodity: id.0, change: Box::new(change) }).await
 }
 
 problems!(ChangeProblems: CommodityNotFound, TotalTooLow, Closed, VersionMismatch, Unavailable, Overloaded);
@@ -253,14 +270,14 @@ pub(crate) async fn remove(
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "remove commodity", id.0);
-    command(&state, (id.0, expected), Command::Remove(id.0)).await
+    command(&state, (id.0, expected), None, Command::Remove(id.0)).await
 }
 
 problems!(RemoveProblems: CommodityNotFound, HasOrders, Closed, VersionMismatch, Unavailable, Overloaded);
 
 /// Add units. They are on sale at once.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/restock", operation_id = "restock_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
     request_body = RestockBody,
     responses(
         (status = 200, description = "Restocked", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
@@ -272,6 +289,7 @@ pub(crate) async fn restock(
     operator: Operator,
     id: Id<CommodityId>,
     expected: Expected,
+    key: GivenKey,
     request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
@@ -281,10 +299,11 @@ pub(crate) async fn restock(
     fields.finish()?;
     let Added(units) = added.ok_or_else(|| Problem::field("units", "is needed"))?;
     note(&operator.0, &request, "restock commodity", id.0);
-    command(&state, (id.0, expected), Command::Restock { commodity: id.0, units }).await
+    let operation = key.operation(&operator.0.principal, &("restock", i64::from(units)));
+    command(&state, (id.0, expected), operation, Command::Restock { commodity: id.0, units }).await
 }
 
-problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, VersionMismatch, Unavailable, Overloaded);
+problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, VersionMismatch, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
 
 /// Units to add: at least one.
 struct Added(Units);
@@ -299,7 +318,7 @@ impl TryFrom<i64> for Added {
 
 /// Stop the sale for now. Pausing what is paused changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/pause", operation_id = "pause_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
     responses(
         (status = 200, description = "Paused", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -310,17 +329,19 @@ pub(crate) async fn pause(
     operator: Operator,
     id: Id<CommodityId>,
     expected: Expected,
+    key: GivenKey,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "pause commodity", id.0);
-    command(&state, (id.0, expected), Command::Pause(id.0)).await
+    let operation = key.operation(&operator.0.principal, &"pause");
+    command(&state, (id.0, expected), operation, Command::Pause(id.0)).await
 }
 
-problems!(SwitchProblems: CommodityNotFound, Closed, VersionMismatch, Unavailable, Overloaded);
+problems!(SwitchProblems: CommodityNotFound, Closed, VersionMismatch, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
 
 /// Go on with a paused sale. Resuming what is not paused changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/resume", operation_id = "resume_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
     responses(
         (status = 200, description = "Going on", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -331,15 +352,17 @@ pub(crate) async fn resume(
     operator: Operator,
     id: Id<CommodityId>,
     expected: Expected,
+    key: GivenKey,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "resume commodity", id.0);
-    command(&state, (id.0, expected), Command::Resume(id.0)).await
+    let operation = key.operation(&operator.0.principal, &"resume");
+    command(&state, (id.0, expected), operation, Command::Resume(id.0)).await
 }
 
 /// End a sale for good, before its window does. Ending what was ended changes nothing.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/end", operation_id = "end_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
     responses(
         (status = 200, description = "Ended", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -350,10 +373,12 @@ pub(crate) async fn end(
     operator: Operator,
     id: Id<CommodityId>,
     expected: Expected,
+    key: GivenKey,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "end commodity", id.0);
-    command(&state, (id.0, expected), Command::End(id.0)).await
+    let operation = key.operation(&operator.0.principal, &"end");
+    command(&state, (id.0, expected), operation, Command::End(id.0)).await
 }
 
 /// Make a commodity history whose sale is over and of which nothing is owed. Closing what is closed changes nothing.
@@ -361,7 +386,7 @@ pub(crate) async fn end(
 /// It and its orders can be read as before; nothing of them changes any more, but for money that has to go back. A commodity is closed
 /// by itself some time after its sale.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/close", operation_id = "close_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
     responses(
         (status = 200, description = "Closed", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet", body = PendingChange,
@@ -372,26 +397,37 @@ pub(crate) async fn close(
     operator: Operator,
     id: Id<CommodityId>,
     expected: Expected,
+    key: GivenKey,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "close commodity", id.0);
-    command(&state, (id.0, expected), Command::Close(id.0)).await
+    let operation = key.operation(&operator.0.principal, &"close");
+    command(&state, (id.0, expected), operation, Command::Close(id.0)).await
 }
 
-problems!(CloseProblems: CommodityNotFound, NotEnded, HasOpenOrders, UpgradeUnfinished, VersionMismatch, Unavailable, Overloaded);
+problems!(CloseProblems: CommodityNotFound, NotEnded, HasOpenOrders, UpgradeUnfinished, VersionMismatch, IdempotencyMismatch, TooManyKeys, Unavailable, Overloaded);
 
 /// Sends a command to the commodity's owner, who decides in one step whether it is of an expected version and what becomes of it.
 ///
 /// One of several versions is asked for after the other, in rising order: versions only grow, so that none that was there all the time is
-/// missed.
-async fn command(state: &AppState, (id, expected): (CommodityId, Expected), command: Command) -> Result<HttpResponse, Problem> {
-    let versions = match expected {
-        Expected::Any => return outcome(state, id, state.router.about_commodity(id, command).await),
+/// missed. Under a key that was used before the answer is what was done then, whatever the version is now.
+async fn command(
+    state: &AppState,
+    (id, expected): (CommodityId, Expected),
+    operation: Option<Operation>,
+    command: Command,
+) -> Result<HttpResponse, Problem> {
+    let mut versions = match expected {
+        Expected::Any => return outcome(state, id, state.router.about_commodity(id, under(operation, command)).await),
         Expected::OneOf(versions) => versions,
     };
+    if versions.is_empty() && operation.is_some() {
+        // None that ever was: its key may have been used before all the same.
+        versions.push(NO_VERSION);
+    }
     for version in versions {
         let expecting = Command::Expecting { version, command: Box::new(command.clone()) };
-        match state.router.about_commodity(id, expecting).await {
+        match state.router.about_commodity(id, under(operation, expecting)).await {
             Reply::Refused(Refusal::VersionMismatch) => {}
             reply => return outcome(state, id, reply),
         }
@@ -401,7 +437,9 @@ async fn command(state: &AppState, (id, expected): (CommodityId, Expected), comm
 
 fn outcome(state: &AppState, id: CommodityId, reply: Reply) -> Result<HttpResponse, Problem> {
     match reply {
-        Reply::Done(Answer::Commodity(commodity)) => Ok(shown(state, HttpResponse::Ok(), &commodity)),
+        Reply::Done(Answer::Commodity(commodity) | Answer::DoneBefore(_, Some(commodity))) => {
+            Ok(shown(state, HttpResponse::Ok(), &commodity))
+        }
         Reply::Done(Answer::Removed) => Ok(HttpResponse::NoContent().finish()),
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),

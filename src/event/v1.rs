@@ -139,6 +139,7 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
                 at: at.millis(),
             }),
             Fact::KeyForgotten { order } => Self::KeyForgotten((*order).into()),
+            Fact::Operated { .. } => return Err(Unwritable { version: LogVersion::V1, what: "the key of a change" }),
             Fact::Closed { .. } => return Err(Unwritable { version: LogVersion::V1, what: "that a commodity is closed" }),
         })
     }

@@ -14,6 +14,7 @@ mod extract;
 mod fields;
 mod health;
 mod json;
+pub(crate) mod key;
 mod metrics;
 mod middleware;
 mod openapi;

@@ -220,7 +220,7 @@ mod tests {
             let examples = &responses[status]["content"]["application/problem+json"]["examples"];
             examples.as_object().unwrap().keys().cloned().collect()
         };
-        assert_eq!(codes("409"), ["ended", "limit_reached", "not_started", "paused", "sold_out"]);
+        assert_eq!(codes("409"), ["ended", "limit_reached", "not_started", "paused", "price_changed", "sold_out"]);
         assert_eq!(codes("404"), ["commodity_not_found", "not_found"]);
         assert_eq!(codes("422"), ["idempotency_mismatch", "invalid_request"]);
         assert_eq!(codes("503"), ["overloaded", "unavailable", "upgrade_unfinished"]);
@@ -258,6 +258,18 @@ mod tests {
         assert!(paths(Surface::Operators).contains(&"/readyz".to_owned()));
         let both = paths(Surface::Both);
         assert!(both.contains(&"/admin/v1/orders.csv".to_owned()) && both.contains(&"/v1/orders".to_owned()));
+    }
+
+    /// Whatever is asked for may be asked for again.
+    #[test]
+    fn every_post_takes_a_key() {
+        let document = parsed(Surface::Both);
+        let posts: Vec<_> = document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["post"].is_object()).collect();
+        assert!(posts.len() >= 11, "{posts:?}");
+        for (path, item) in posts {
+            let takes_key = |parameter: &Value| parameter["name"] == "Idempotency-Key" && parameter["in"] == "header";
+            assert!(item["post"]["parameters"].as_array().is_some_and(|all| all.iter().any(takes_key)), "{path}");
+        }
     }
 
     #[test]

@@ -154,6 +154,13 @@ fn a_command_that_is_carried_out_whatever_version_it_expects_is_found() {
     assert!(what.contains("was for version"), "{what}");
 }
 
+/// A restock that is repeated after the owner has changed would add its units twice.
+#[test]
+fn an_operators_key_that_is_not_kept_through_a_claim_is_found() {
+    let what = seen_broken(Break::KeysThroughClaim);
+    assert!(what.contains("is done twice") || what.contains("is listed twice"), "{what}");
+}
+
 /// What a consumer of an older release has applied is in no delta.
 #[test]
 fn a_checkpoint_with_a_delta_missing_is_found() {

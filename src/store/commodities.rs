@@ -3,6 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entity::commodity::{Column, Entity, Model};
+use super::pool::Transaction;
 use super::walk::hint;
 use super::{Store, StoreError};
 use crate::domain::{Commodity, CommodityId, PartitionId, Timestamp};
@@ -33,11 +34,17 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn next_commodity_ids(&self, count: u16) -> Result<Vec<CommodityId>, StoreError> {
         let transaction = self.begin_write().await?;
+        let ids = self.draw_commodity_ids(&transaction, count).await?;
+        transaction.commit().await?;
+        Ok(ids)
+    }
+
+    /// The same, in a transaction that takes them with it.
+    pub(super) async fn draw_commodity_ids(&self, transaction: &Transaction, count: u16) -> Result<Vec<CommodityId>, StoreError> {
         let sql = "UPDATE meta SET last_commodity_id = last_commodity_id + ? WHERE id = 1";
         transaction.execute_raw(self.statement(sql, [i64::from(count).into()])).await?;
         let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
         let last = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
-        transaction.commit().await?;
         let corrupt = || StoreError::Corrupt("meta.last_commodity_id".into());
         let last = last.filter(|last| *last <= CommodityId::GIVEN_MAX).ok_or_else(corrupt)?;
         (last - i64::from(count) + 1..=last).map(|id| CommodityId::new(id).map_err(|_| corrupt())).collect()

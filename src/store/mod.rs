@@ -12,6 +12,7 @@ mod entity;
 mod logins;
 mod losses;
 mod nodes;
+mod operations;
 mod orders;
 mod partitions;
 mod pool;
@@ -35,9 +36,10 @@ pub use commodities::StoredCommodity;
 pub use logins::Budget;
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
+pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use write::Position;
-pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
+pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
 
 use tokio::sync::Semaphore;
 

@@ -65,6 +65,49 @@ async fn a_name_is_given_once_whatever_its_case(#[case] backend: Backend) {
     assert_eq!(statuses, [201, 409]);
 }
 
+async fn under_key(app: &TestApp, path: &str, key: &str, token: Option<&str>, body: Value) -> Answer {
+    let request = app.request(Method::POST, path).header("Idempotency-Key", key).json(&body);
+    app.send(token.into_iter().fold(request, |request, token| request.bearer_auth(token))).await
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_an_account_again_under_its_key_gets_its_outcome(#[case] backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let sign_up = async |key: &str, username: &str, password: &str| {
+        under_key(&app, "/v1/auth/register", key, None, json!({"username": username, "password": password})).await
+    };
+    let all = futures_util::future::join_all((0..3).map(|_| sign_up("k", "gina", PASSWORD))).await;
+    let mut statuses: Vec<u16> = all.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 201]);
+    let again = sign_up("\"k\"", "GINA", PASSWORD).await;
+    assert_eq!((again.status.as_u16(), &again.body), (200, &all[0].body));
+    assert_eq!(sign_up("k", "gina", "another password").await.refusal(), (422, "idempotency_mismatch"));
+    assert_eq!(sign_up("other", "gina", PASSWORD).await.refusal(), (409, "username_taken"));
+    assert_eq!(sign_up("k", "hugo", PASSWORD).await.status.as_u16(), 201, "a name's keys are its own");
+
+    let token = login(&app, "gina", PASSWORD).await.body["access_token"].as_str().expect("a token").to_owned();
+    let (new, newer) = ("a new horse, as good", "a newer horse, as good");
+    let change = async |key: &str, current: &str, new: &str| {
+        let body = json!({"current_password": current, "new_password": new});
+        under_key(&app, "/v1/auth/password", key, Some(&token), body).await
+    };
+    for _ in 0..2 {
+        assert_eq!(change("p", PASSWORD, new).await.status.as_u16(), 200);
+    }
+    assert_eq!(change("p", PASSWORD, newer).await.refusal(), (422, "idempotency_mismatch"));
+    assert_eq!(change("q", PASSWORD, new).await.refusal(), (401, "invalid_credentials"));
+    assert_eq!(change("q", new, newer).await.status.as_u16(), 200);
+    assert_eq!(login(&app, "gina", newer).await.status.as_u16(), 200);
+    for key in ["l", "l"] {
+        let body = json!({"username": "gina", "password": newer});
+        assert_eq!(under_key(&app, "/v1/auth/login", key, None, body).await.status.as_u16(), 200);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_and_a_password_are_the_same_on_every_keyboard() {
     let app = TestApp::start(Backend::Sqlite).await;

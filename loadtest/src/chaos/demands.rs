@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn answered(sent: Instant, ended: Instant, status: u16, code: &str, verdict: Verdict) -> Attempt {
-        let answer = Answer { status, code: code.to_owned(), verdict, retry_after_seconds: None };
+        let answer = Answer { status, code: code.to_owned(), verdict, retry_key: None, retry_after_seconds: None };
         Attempt { buyer: 0, target: 0, due: sent, sent, ended, result: Ok(answer) }
     }
 

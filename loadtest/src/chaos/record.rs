@@ -80,7 +80,10 @@ impl Record {
     pub(super) fn note(&mut self, clock: &Clock, attempts: &[Attempt], commodity: CommodityId, buyers: &[Buyer]) -> anyhow::Result<()> {
         for attempt in attempts {
             let buyer = &buyers[attempt.buyer];
-            let key = buyer.key.as_ref().map(|key| IdempotencyKey::from_text(key.to_str()?).context("a key")).transpose()?;
+            // Where nothing but its key is known of an order, that is what it was placed under.
+            let made = attempt.result.as_ref().ok().and_then(|answer| answer.retry_key.as_deref());
+            let own = buyer.key.as_ref().map(|key| key.to_str()).transpose()?;
+            let key = own.or(made).map(|key| IdempotencyKey::from_text(key).context("a key")).transpose()?;
             let asked = Asked::Place { commodity, user: buyer.user.into(), quantity: Quantity::ONE, key };
             let (answer, told) = match &attempt.result {
                 Ok(answer) => (format!("{} {}", answer.status, answer.code), told(answer)),

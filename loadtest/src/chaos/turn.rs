@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -16,6 +17,7 @@ use super::demands::{
 };
 use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
+use super::operator::Operator;
 use super::proxy::{Manner, Proxy};
 use super::record::{Clock, Head, Record};
 use super::scenario::SellsAgain;
@@ -61,6 +63,8 @@ pub(super) struct Scene<'a> {
     pub(super) records: Vec<Record>,
     /// Why the last turn proves nothing, though nothing in it was wrong.
     pub(super) doubt: Doubt,
+    /// Who works on while the damage of a turn is done.
+    pub(super) operator: Option<Operator>,
 }
 
 impl Scene<'_> {
@@ -79,8 +83,14 @@ impl Scene<'_> {
         self.cluster.wait_owned().await?;
         let batches_before = self.batches().await?;
         let commodity = self.open_sale().await?;
-        let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
+        let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), !self.chaos.keyless)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
+        self.operator = match scenario {
+            Scenario::SpikeKilled | Scenario::OwnerKilled | Scenario::SpikesTogether => {
+                Some(Operator::begin(&self.cluster, &self.mint, owner, seed).await?)
+            }
+            _ => None,
+        };
         let (attempts, mut tally, mut done, answers_before) =
             self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random), record).await?;
         ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
@@ -109,7 +119,12 @@ impl Scene<'_> {
         // Whoever had an order that is lost has none, and may ask again.
         tally.shots.retain(|shot| shot.order().is_none_or(|order| !done.lost.contains(&order)));
         record.lost.clone_from(&done.lost);
-        let settled = self.settle(&tally.shots, &buyers, commodity, record).await?;
+        let settled = if self.chaos.keyless {
+            ensure!(tally.unanswered() == 0, "a node that was not hurt did not answer: {:?}", tally.transport);
+            self.settle_under_retry_keys(&tally.shots, &buyers, commodity, record).await?
+        } else {
+            self.settle(&tally.shots, &buyers, commodity, record).await?
+        };
         let in_doubt_orders = settled.orders.len() as u64;
         let told = self.finish(commodity, &tally, &buyers, &settled, record).await?;
         self.repeat(commodity, &told, &buyers, record).await?;
@@ -118,6 +133,9 @@ impl Scene<'_> {
             done.figures.extend([("batches applied", batches.applied), ("batches that came again, skipped", batches.skipped)]);
         }
         self.ask_again(commodity, &settled, &told, &buyers, record).await?;
+        if let Some(operator) = &mut self.operator {
+            done.figures.insert("operator's changes, each made once", operator.prove().await?);
+        }
         self.finished.push(Finished { commodity, told });
         let (owner_after, epoch_after) = self.cluster.owner_of(commodity).await?;
         // Nothing is proved by its silence, and a new owner would hear as little of it.
@@ -202,24 +220,35 @@ impl Scene<'_> {
         let progress = Arc::new(Progress::with_milestone(milestone).witnessed());
         let jitter = Duration::from_micros(random.random_range(0..3_000));
         let (pace, sparing) = (Some(Pace::new(self.chaos.rate)), Some(self.chaos.sparing()));
-        let volley = Volley { pace, sparing, ..self.volley(commodity, Arc::clone(buyers)) };
+        let mut volley = Volley { pace, sparing, ..self.volley(commodity, Arc::clone(buyers)) };
+        let asked = self.asked(owner);
+        volley.targets = asked.iter().map(|node| volley.targets[*node].clone()).collect();
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
         let (mint, brokers) = (&self.mint, &mut self.brokers);
+        let (mut operator, is_over) = (self.operator.as_mut(), AtomicBool::new(false));
         let mut victims = Victims { cluster, server, brokers, proxy, mint, progress: &progress, stock, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             let answers = progress.done();
-            let done = inflict(scenario, &mut victims).await.context("the damage")?;
+            let done = inflict(scenario, &mut victims).await.context("the damage");
             // Whoever did not come yet comes now: to see what is sold afterwards.
             progress.spare_nothing();
-            anyhow::Ok((done, answers))
+            is_over.store(true, Ordering::Release);
+            done.map(|done| (done, answers))
+        };
+        let operate = async {
+            match &mut operator {
+                Some(operator) => operator.work(&is_over).await.context("the operator"),
+                None => Ok(()),
+            }
         };
         // Whichever fails ends the other: what comes of damage without a sale, or of a sale without damage, is nothing.
-        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt) }.await;
-        let attempts = progress.take_attempts();
+        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt, operate) }.await;
+        let mut attempts = progress.take_attempts();
+        attempts.iter_mut().for_each(|attempt| attempt.target = asked[attempt.target]);
         record.note(&self.clock, &attempts, commodity, buyers)?;
         if sold.as_ref().is_err_and(NoOutcome::is_of) {
             // What cannot be hurt proves nothing, but whatever was wrong until then was wrong.
@@ -228,7 +257,7 @@ impl Scene<'_> {
                 nobody_noticed(&attempts)?;
             }
         }
-        let (tally, (done, answers)) = sold?;
+        let (tally, (done, answers), ()) = sold?;
         Ok((attempts, tally, done, answers))
     }
 

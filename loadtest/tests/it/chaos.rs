@@ -22,13 +22,17 @@ async fn survived(scenario: Scenario, times: u32) -> ChaosReport {
 
 /// The history is left in the folder.
 async fn tried(scenario: Scenario, times: u32, folder: &Path) -> anyhow::Result<ChaosReport> {
+    tried_by((scenario, false), times, folder).await
+}
+
+async fn tried_by((scenario, keyless): (Scenario, bool), times: u32, folder: &Path) -> anyhow::Result<ChaosReport> {
     // A new seed each time looks at new moments; a seed that fails is printed and can be given again.
     let seed = std::env::var("DOORBUSTER_TEST_SEED").map_or_else(|_| rand::random::<u32>().into(), |seed| seed.parse().unwrap());
     println!("seed {seed} (DOORBUSTER_TEST_SEED={seed} repeats it)");
     let history = Some(folder.join(HISTORY));
     // Many clusters share this machine: lost requests are looked for, not slow ones.
     let patience_ms = 8_000;
-    let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32, patience_ms, live: 0, history };
+    let plan = Chaos { scenario, times, seed, stock: 300, buyers: 400, rate: 300, connections: 32, patience_ms, keyless, live: 0, history };
     let mint = Mint::with_secret(SECRET).unwrap();
     chaos(&plan, &launcher(), mint, folder, |line| println!("{line}")).await
 }
@@ -44,6 +48,18 @@ async fn the_only_spike_is_killed_and_what_it_accepted_is_sold_exactly_once() {
 async fn the_owner_is_killed_and_its_commodity_sells_again_from_another_node() {
     let report = survived(Scenario::OwnerKilled, 3).await;
     assert!(report.turns.len() == 3 && report.turns.iter().all(|turn| turn.pause_us.is_some_and(|pause| pause > 0)), "{report}");
+    assert!(report.turns.iter().all(|turn| turn.figures["operator's changes, each made once"] > 0), "{report}");
+}
+
+#[tokio::test]
+async fn the_owner_is_killed_under_orders_without_keys_and_each_that_was_pending_gets_its_outcome_by_its_retry_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = tried_by((Scenario::OwnerKilled, true), 4, folder.path()).await.unwrap();
+    assert!(report.turns.len() == 4 && report.sum(|turn| turn.in_doubt) > 0, "{report}");
+    let records = record::read(&folder.path().join(HISTORY)).unwrap();
+    let pending = |noted: &&Noted| matches!(noted.call.told, Told::Pending(_)) && matches!(noted.call.asked, Asked::Place { .. });
+    let all: Vec<&Noted> = records.iter().flat_map(|record| &record.calls).filter(pending).collect();
+    assert!(!all.is_empty() && all.iter().all(|noted| matches!(noted.call.asked, Asked::Place { key: Some(_), .. })), "{all:?}");
 }
 
 #[tokio::test]
@@ -200,7 +216,7 @@ async fn a_sale_that_was_over_too_early_is_audited_before_that_is_said() {
     // One unit: nothing is left to be sold while the node joins, and after that.
     let (scenario, stock, buyers, rate, connections, patience_ms) = (Scenario::NodeJoins, 1, 2, 300, 2, 8_000);
     let history = Some(folder.path().join(HISTORY));
-    let plan = Chaos { scenario, times: 1, seed: 1, stock, buyers, rate, connections, patience_ms, live: 0, history };
+    let plan = Chaos { scenario, times: 1, seed: 1, stock, buyers, rate, connections, patience_ms, keyless: false, live: 0, history };
     let error = chaos(&plan, &launcher(), Mint::with_secret(SECRET).unwrap(), folder.path(), |_| {}).await.unwrap_err();
     assert!(NoOutcome::is_of(&error) && format!("{error:#}").contains("over before the damage"), "{error:#}");
     let record = record::read(&folder.path().join(HISTORY)).unwrap().remove(0);
@@ -211,7 +227,19 @@ async fn a_sale_that_was_over_too_early_is_audited_before_that_is_said() {
 async fn a_cluster_that_does_not_start_is_no_run_that_came_to_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (scenario, launcher) = (Scenario::SpikeKilled, Launcher::new(Path::new("/bin/false"), SECRET));
-    let plan = Chaos { scenario, times: 1, seed: 1, stock: 1, buyers: 2, rate: 1, connections: 1, patience_ms: 1, live: 0, history: None };
+    let plan = Chaos {
+        scenario,
+        times: 1,
+        seed: 1,
+        stock: 1,
+        buyers: 2,
+        rate: 1,
+        connections: 1,
+        patience_ms: 1,
+        keyless: false,
+        live: 0,
+        history: None,
+    };
     let error = chaos(&plan, &launcher, Mint::with_secret(SECRET).unwrap(), folder.path(), |_| {}).await.unwrap_err();
     assert!(!NoOutcome::is_of(&error) && format!("{error:#}").contains("the server ended before it listened"), "{error:#}");
 }

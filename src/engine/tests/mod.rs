@@ -5,6 +5,7 @@ mod closing;
 mod forgetting;
 mod keys;
 mod model;
+mod operations;
 mod principals;
 pub(crate) mod projection;
 mod properties;

@@ -27,6 +27,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// What a client is told by a node that leaves and cannot help it any more.
 const LEAVING: &str = "This node is leaving: try again after `Retry-After` seconds, on a new connection.";
 
+/// When to try again while there is no room for another key: some are free again after a day.
+const RETRY_LATE: Duration = Duration::from_secs(60);
+
 /// When to try again while a part is away.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
@@ -165,6 +168,7 @@ impl Problem {
             Self::Busy(busy) => Some(busy.retry_after()),
             Self::Unavailable { .. } | Self::NotReady(_) | Self::Refused(Refusal::EpochExhausted) => Some(RETRY_SOON),
             Self::Refused(Refusal::UpgradeUnfinished) => Some(RETRY_AFTER_UPGRADE),
+            Self::Refused(Refusal::TooManyKeys) => Some(RETRY_LATE),
             _ => None,
         }
     }
@@ -328,6 +332,8 @@ fn code_of(refusal: Refusal) -> Code {
         Refusal::HasOpenOrders => Code::HasOpenOrders,
         Refusal::Closed => Code::Closed,
         Refusal::UpgradeUnfinished => Code::UpgradeUnfinished,
+        Refusal::PriceChanged => Code::PriceChanged,
+        Refusal::TooManyKeys => Code::TooManyKeys,
         // Whoever asks the engine reads the row again, so many times.
         Refusal::StaleRow | Refusal::EpochExhausted => Code::Unavailable,
     }

@@ -61,13 +61,17 @@ impl std::fmt::Display for PeerVersion {
 #[derive(Debug)]
 pub(crate) struct Speech {
     newest: PeerVersion,
+    /// The number of a version, or [`UNKNOWN`].
     agreed: AtomicU8,
 }
+
+/// No version has this number: the peer has not been heard.
+const UNKNOWN: u8 = 0;
 
 impl Speech {
     /// Of a process that speaks versions up to that one.
     pub(crate) fn new(newest: PeerVersion) -> Self {
-        Self { newest, agreed: AtomicU8::new(PeerVersion::OLDEST.get()) }
+        Self { newest, agreed: AtomicU8::new(UNKNOWN) }
     }
 
     /// The newest version this process speaks.
@@ -77,7 +81,12 @@ impl Speech {
 
     /// What to use now.
     pub(crate) fn version(&self) -> PeerVersion {
-        PeerVersion::new(self.agreed.load(Ordering::Relaxed)).expect("the number of a version was stored")
+        self.agreed().unwrap_or(PeerVersion::OLDEST)
+    }
+
+    /// The same, once the process that is there now has been heard: it knows no newer one that we know.
+    pub(crate) fn agreed(&self) -> Option<PeerVersion> {
+        PeerVersion::new(self.agreed.load(Ordering::Relaxed)).ok()
     }
 
     /// The peer says that this is the newest version it speaks; nothing, if it is of a release that doesn't say so.
@@ -88,7 +97,7 @@ impl Speech {
 
     /// The process that said so may be gone.
     pub(crate) fn forget(&self) {
-        self.heard(None);
+        self.agreed.store(UNKNOWN, Ordering::Relaxed);
     }
 }
 
@@ -106,8 +115,9 @@ mod tests {
             assert_eq!(speech.version(), agreed, "{theirs:?}");
         }
         speech.heard(Some(4));
+        assert_eq!(speech.agreed(), Some(PeerVersion::V4));
         speech.forget();
-        assert_eq!(speech.version(), PeerVersion::V3);
+        assert_eq!((speech.version(), speech.agreed()), (PeerVersion::V3, None));
     }
 
     #[test]
