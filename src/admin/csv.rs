@@ -6,14 +6,16 @@ use std::borrow::Cow;
 use csv::{Terminator, WriterBuilder};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::domain::Order;
+use crate::domain::text::is_unseen;
+use crate::domain::{Order, Sku};
 
 /// What spreadsheets tell UTF-8 by.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "order_id",
     "commodity_id",
+    "sku",
     "commodity_name",
     "user_id",
     "quantity",
@@ -46,10 +48,11 @@ impl Lines {
     }
 
     /// Adds the line of one order.
-    pub(super) fn order(&mut self, order: &Order, commodity_name: &str) {
+    pub(super) fn order(&mut self, order: &Order, sku: Option<&Sku>, commodity_name: &str) {
         self.write([
             order.id.to_string().into(),
             order.commodity.to_string().into(),
+            defused(sku.map_or("", Sku::as_str)),
             defused(commodity_name),
             order.user.to_string().into(),
             order.quantity.get().to_string().into(),
@@ -79,17 +82,6 @@ fn defused(text: &str) -> Cow<'_, str> {
     if is_formula || text.starts_with(['\t', '\r', '\n']) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// Blanks, controls, and what Unicode calls ignorable by default: joiners, marks of direction, variation selectors, tags and the like.
-fn is_unseen(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,9 +103,9 @@ mod tests {
     /// The commodity's name as it stands in a line.
     fn written(name: &str) -> String {
         let mut lines = Lines::more();
-        lines.order(&order(), name);
+        lines.order(&order(), None, name);
         let line = String::from_utf8(lines.into_bytes()).unwrap();
-        line.strip_prefix(&format!("{},7,", order().id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
+        line.strip_prefix(&format!("{},7,,", order().id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
     }
 
     #[test]
@@ -143,11 +135,11 @@ mod tests {
     #[test]
     fn an_export_begins_with_the_mark_of_utf_8_and_the_names_of_its_fields() {
         let mut lines = Lines::with_header();
-        lines.order(&order(), "Größe");
+        lines.order(&order(), "=KB-75".parse().ok().as_ref(), "Größe");
         let text = String::from_utf8(lines.into_bytes()).unwrap();
-        let header = "\u{feff}order_id,commodity_id,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
+        let header = "\u{feff}order_id,commodity_id,sku,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
         let line = text.strip_prefix(header).unwrap();
-        let expected = format!("{},7,Größe,42,2,4999,9998,EUR,confirmed,{},\r\n", order().id, order().id.placed_at());
+        let expected = format!("{},7,'=KB-75,Größe,42,2,4999,9998,EUR,confirmed,{},\r\n", order().id, order().id.placed_at());
         assert_eq!(line, expected);
     }
 }

@@ -10,7 +10,9 @@ mod order;
 mod principal;
 mod quantity;
 mod reach;
+mod sku;
 mod terms;
+pub(crate) mod text;
 mod time;
 
 pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, SystemId, UserId};
@@ -20,7 +22,8 @@ pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};
 pub use principal::{Foreign, IssuerName, Principal, PrincipalKey};
 pub use quantity::{Quantity, Units};
 pub use reach::Reach;
-pub use terms::{Commodity, CommodityState, Stock, Terms, TermsChange};
+pub use sku::Sku;
+pub use terms::{Cancellation, Commodity, CommodityState, Stock, Terms, TermsChange};
 pub use time::Timestamp;
 
 /// A value from outside that its type does not hold, with the sentence to show for it.

@@ -9,7 +9,7 @@ use super::StartError;
 use crate::auth::{Authenticator, Hasher, Password};
 use crate::clock;
 use crate::datadir::DataDir;
-use crate::domain::{Price, Terms, Timestamp, Units};
+use crate::domain::{Cancellation, Price, Terms, Timestamp, Units};
 use crate::engine::Command;
 use crate::routing::{Reply, Router};
 use crate::store::{Role, Store};
@@ -108,6 +108,7 @@ pub(super) fn token_file(data: &Path, account: &str) -> std::path::PathBuf {
 
 fn terms(now: Timestamp) -> Terms {
     Terms {
+        sku: None,
         name: "Brass desk lamp".into(),
         description: "The demo sale: a thousand lamps, two to a buyer.".into(),
         image_url: None,
@@ -115,6 +116,7 @@ fn terms(now: Timestamp) -> Terms {
         currency: "EUR".parse().expect("the euro is a currency"),
         limit_per_user: Some(2),
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: now,
         ends_at: now.plus_millis(YEAR_MS),
     }

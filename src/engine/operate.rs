@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::{Answer, Command, Engine, Outcome, Refusal};
-use crate::domain::{Commodity, CommodityId, Stock, Terms, TermsChange, Timestamp, Units};
+use crate::domain::{Commodity, CommodityId, Epoch, Sequence, Stock, Terms, TermsChange, Timestamp, Units};
 use crate::event::Event;
 
 /// The version of a commodity nobody has changed yet.
@@ -22,6 +22,20 @@ impl Engine {
         self.commodities.insert(commodity.clone(), false);
         events.push(Event::Listed(Box::new(commodity.clone())));
         Ok(Answer::Commodity(Box::new(commodity)))
+    }
+
+    /// Puts a commodity on the list unless it ever was there: this engine knows it, or it has forgotten it, and then the tables have its row.
+    pub(super) fn list_once(
+        &mut self,
+        id: CommodityId,
+        (terms, total): (Terms, Units),
+        absent_at: (Epoch, Sequence),
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if self.commodities.find(id).is_none() {
+            self.check_row(absent_at)?;
+        }
+        self.list(id, terms, total, events)
     }
 
     /// Whether the commodity that a command is about is of that version. Of what is not there the command itself says so.

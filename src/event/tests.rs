@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use crate::domain::{Currency, Order, Price, Stock};
+use crate::domain::{Cancellation, Currency, Order, Price, Stock};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -34,6 +34,7 @@ fn euro() -> Currency {
 
 fn full_terms() -> Terms {
     Terms {
+        sku: None,
         name: "Lamp “Öl”".into(),
         description: "Bright.".into(),
         image_url: Some("https://example.org/lamp.png".into()),
@@ -41,6 +42,7 @@ fn full_terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
     }

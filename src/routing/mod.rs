@@ -232,6 +232,7 @@ pub(crate) const fn takes_row(command: &mut Command) -> Option<&mut Option<Box<R
     match command {
         Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => Some(row),
         Command::List { .. }
+        | Command::ListOnce { .. }
         | Command::Change { .. }
         | Command::Expecting { .. }
         | Command::Restock { .. }

@@ -9,6 +9,7 @@ mod commodities;
 mod connect;
 mod convert;
 mod entity;
+mod listings;
 mod losses;
 mod nodes;
 mod orders;
@@ -17,6 +18,7 @@ mod pool;
 #[cfg(test)]
 mod reads;
 mod runs;
+mod skus;
 mod statements;
 mod walk;
 mod write;
@@ -30,9 +32,11 @@ pub use archive::{Archivable, Slice};
 pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
+pub use listings::{DueListing, Import, Reserved};
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
+pub use skus::{SkuClaim, SkuClaimed};
 pub use write::Position;
 pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
 

@@ -3,7 +3,7 @@
 
 use super::projection::Row;
 use super::support::partition;
-use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, Stock, Timestamp, Units, UserId};
+use crate::domain::{Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, Stock, Timestamp, Units, UserId};
 use crate::engine::{Answer, Command, Outcome, Place, Refusal};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -50,7 +50,7 @@ impl Model {
     /// Carries out a command. Where the rules leave it open whether a key is free, `seen` says what the engine has done.
     pub(super) fn apply(&mut self, now: Timestamp, command: Command, seen: &Outcome) -> Outcome {
         match command {
-            Command::List { commodity, terms, total } => {
+            Command::List { commodity, terms, total } | Command::ListOnce { commodity, terms, total, .. } => {
                 if self.commodities.iter().any(|listed| listed.commodity.id == commodity) {
                     return Err(Refusal::CommodityExists);
                 }
@@ -142,10 +142,13 @@ impl Model {
                 if self.listed(known.commodity).unwrap().commodity.closed_at.is_some() {
                     return Err(Refusal::Closed);
                 }
-                if known.status != OrderStatus::Reserved && known.status != OrderStatus::Confirmed {
-                    return Err(Refusal::NotCancellable);
+                let cancellation = self.listed(known.commodity).unwrap().commodity.terms.cancellation;
+                let is_allowed = user.is_none() || cancellation != Cancellation::None;
+                match known.status {
+                    OrderStatus::Reserved | OrderStatus::Confirmed if is_allowed => Ok(self.turn(now, order, OrderStatus::Cancelled)),
+                    OrderStatus::Paid if cancellation == Cancellation::Any => Ok(self.turn(now, order, OrderStatus::RefundDue)),
+                    _ => Err(Refusal::NotCancellable),
                 }
-                Ok(self.turn(now, order, OrderStatus::Cancelled))
             }
             Command::Expire { at_most } => {
                 let mut due: Vec<(Timestamp, OrderId)> =

@@ -2,7 +2,7 @@
 
 use super::projection::Projection;
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Stock, Terms,
+    Cancellation, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Stock, Terms,
     Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
@@ -46,6 +46,7 @@ pub(crate) fn key(text: &str) -> IdempotencyKey {
 /// On sale from 1,000 to 9,000 ms, no limit, no hold.
 pub(crate) fn terms() -> Terms {
     Terms {
+        sku: None,
         name: "Lamp".into(),
         description: String::new(),
         image_url: None,
@@ -53,6 +54,7 @@ pub(crate) fn terms() -> Terms {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: at(1_000),
         ends_at: at(9_000),
     }

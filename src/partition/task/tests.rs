@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::domain::{CommodityId, IdempotencyKey, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
+use crate::domain::{Cancellation, CommodityId, IdempotencyKey, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::Event;
 use crate::partition::{Busy, Sighting};
@@ -101,6 +101,7 @@ fn world_at(total: i64, clock: Clock) -> World {
     let commodity = crate::domain::Commodity {
         id: CommodityId::new(COMMODITY).unwrap(),
         terms: Terms {
+            sku: None,
             name: "lamp".into(),
             description: String::new(),
             image_url: None,
@@ -108,6 +109,7 @@ fn world_at(total: i64, clock: Clock) -> World {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,
         },

@@ -2,7 +2,7 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Commodity, CommodityId, Currency, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, Reach,
+    Cancellation, Commodity, CommodityId, Currency, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, Reach,
     RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
@@ -48,6 +48,7 @@ fn order(status: OrderStatus) -> Order {
 
 fn terms() -> Terms {
     Terms {
+        sku: None,
         name: "Lamp “Öl”".into(),
         description: "Bright.".into(),
         image_url: Some("https://example.org/lamp.png".into()),
@@ -55,6 +56,7 @@ fn terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
     }
@@ -68,6 +70,7 @@ fn commodity(ended_at: Option<Timestamp>, closed_at: Option<Timestamp>) -> Commo
 
 fn changes() -> [TermsChange; 3] {
     let all = TermsChange {
+        sku: None,
         name: Some("Lamp".into()),
         description: Some(String::new()),
         image_url: Some(Some("http://example.org/".into())),
@@ -75,6 +78,7 @@ fn changes() -> [TermsChange; 3] {
         currency: Some(euro()),
         limit_per_user: Some(Some(1)),
         hold_seconds: Some(Some(60)),
+        cancellation: None,
         starts_at: Some(at(1)),
         ends_at: Some(at(2)),
         total: Some(units(5)),
