@@ -59,7 +59,7 @@ pub(crate) async fn export(
 ) -> Result<HttpResponse, Problem> {
     let filter = filter(&mut query);
     query.finish()?;
-    note(operator.0, &request, "export orders", "as csv");
+    note(&operator.0, &request, "export orders", "as csv");
     // The first step is made before the answer begins: a database that is away still gets its status.
     let first = state.store.orders(&filter, None, EXPORT_STEP).await?;
     let export = Export { state, filter, found: Some(first), lines: Lines::with_header(), names: HashMap::new() };
@@ -94,7 +94,7 @@ pub(crate) async fn cancel(
     id: Id<OrderId>,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "cancel order", id.0);
+    note(&operator.0, &request, "cancel order", id.0);
     cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }).await
 }
 

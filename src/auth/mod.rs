@@ -9,14 +9,14 @@ pub use keys::{KeyError, check_secret};
 pub use password::{Hasher, HashingError, Password, Username};
 pub use token::{Authenticator, TOKEN_BYTES_MAX};
 
-use crate::domain::UserId;
+use crate::domain::Principal;
 use crate::store::Role;
 
 /// Who sent a request, as its token says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// The token's `sub`.
-    pub user: UserId,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's issuer and its `sub`.
+    pub principal: Principal,
     /// The token's `role`; a token without one is a buyer's.
     pub role: Role,
 }

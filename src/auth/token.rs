@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::{self, PublicKeys, VerifyingKey};
-use super::{KeyError, Principal, Unauthenticated};
+use super::{Caller, KeyError, Unauthenticated};
 use crate::domain::{Timestamp, UserId};
 use crate::store::Role;
 use crate::{clock, config};
@@ -76,7 +76,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`Unauthenticated`] says why the token was not believed.
-    pub fn verify(&self, bearer: &str) -> Result<Principal, Unauthenticated> {
+    pub fn verify(&self, bearer: &str) -> Result<Caller, Unauthenticated> {
         self.verify_at(bearer, clock::system())
     }
 
@@ -104,7 +104,7 @@ impl Authenticator {
         self.ttl_seconds
     }
 
-    fn verify_at(&self, bearer: &str, now: Timestamp) -> Result<Principal, Unauthenticated> {
+    fn verify_at(&self, bearer: &str, now: Timestamp) -> Result<Caller, Unauthenticated> {
         if bearer.len() > TOKEN_BYTES_MAX {
             return Err(Unauthenticated::TooLong);
         }
@@ -148,7 +148,7 @@ impl Authenticator {
         }
     }
 
-    fn check(&self, claims: &Claims, now: Timestamp) -> Result<Principal, Unauthenticated> {
+    fn check(&self, claims: &Claims, now: Timestamp) -> Result<Caller, Unauthenticated> {
         if now.millis() >= claims.exp.millis() {
             return Err(Unauthenticated::Expired);
         }
@@ -163,7 +163,7 @@ impl Authenticator {
         {
             return Err(Unauthenticated::Audience);
         }
-        Ok(Principal { user: claims.sub.user(), role: claims.role.unwrap_or(Role::Buyer) })
+        Ok(Caller { principal: claims.sub.user().into(), role: claims.role.unwrap_or(Role::Buyer) })
     }
 }
 

@@ -12,21 +12,21 @@ use super::problem::Problem;
 use super::query::Query;
 use super::request_id::RequestId;
 use super::state::AppState;
-use crate::auth::Principal;
+use crate::auth;
 use crate::domain::{CommodityId, NodeId, OrderId, UserId};
 use crate::store::Role;
 
 /// Whoever has a valid token.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller(pub Principal);
+#[derive(Clone, Debug)]
+pub struct Caller(pub auth::Caller);
 
 /// As [`Caller`], and the request counts for the user's rate limit: for what changes something.
-#[derive(Clone, Copy, Debug)]
-pub struct CountedCaller(pub Principal);
+#[derive(Clone, Debug)]
+pub struct CountedCaller(pub auth::Caller);
 
 /// Whoever has a valid token with the role `admin`.
-#[derive(Clone, Copy, Debug)]
-pub struct Operator(pub Principal);
+#[derive(Clone, Debug)]
+pub struct Operator(pub auth::Caller);
 
 /// The id in the path, under the name `id`.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(principal(request).map(Self))
+        ready(caller(request).map(Self))
     }
 }
 
@@ -46,9 +46,9 @@ impl FromRequest for CountedCaller {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(principal(request).and_then(|principal| {
-            state_of(request).limiter.check_user(principal.user)?;
-            Ok(Self(principal))
+        ready(caller(request).and_then(|caller| {
+            state_of(request).limiter.check_user(caller.principal.key())?;
+            Ok(Self(caller))
         }))
     }
 }
@@ -58,8 +58,8 @@ impl FromRequest for Operator {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(principal(request).and_then(|principal| match principal.role {
-            Role::Admin => Ok(Self(principal)),
+        ready(caller(request).and_then(|caller| match caller.role {
+            Role::Admin => Ok(Self(caller)),
             Role::Buyer => Err(Problem::Forbidden),
         }))
     }
@@ -140,7 +140,7 @@ fn canonical_number(text: &str) -> Option<&str> {
     (text.starts_with(|first: char| first.is_ascii_digit() && first != '0')).then_some(text)
 }
 
-fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
+fn caller(request: &HttpRequest) -> Result<auth::Caller, Problem> {
     let value = request.headers().get(header::AUTHORIZATION).ok_or(Problem::NoToken)?;
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Problem::NoToken)?;
     if !scheme.eq_ignore_ascii_case("bearer") {

@@ -36,7 +36,7 @@ fn signed(algorithm: Algorithm, claims: &Value, secret: &[u8]) -> String {
 }
 
 /// Verifies these claims, signed with the right secret, without issuer or audience configured.
-fn verify(claims: &Value) -> Result<Principal, Unauthenticated> {
+fn verify(claims: &Value) -> Result<Caller, Unauthenticated> {
     authenticator(&config()).verify_at(&signed(Algorithm::HS256, claims, SECRET.as_bytes()), at(NOW_MS))
 }
 
@@ -56,8 +56,8 @@ fn user(id: i64) -> UserId {
     UserId::new(id).expect("the test's id is positive")
 }
 
-const fn buyer(user: UserId) -> Principal {
-    Principal { user, role: Role::Buyer }
+fn buyer(user: UserId) -> Caller {
+    Caller { principal: user.into(), role: Role::Buyer }
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn a_minted_token_is_believed_until_the_instant_it_expires() {
     let auth = authenticator(&config());
     for role in [Role::Buyer, Role::Admin] {
         let token = auth.mint(user(42), role, at(NOW_MS));
-        assert_eq!(auth.verify_at(&token, at(NOW_MS)), Ok(Principal { user: user(42), role }));
-        assert_eq!(auth.verify_at(&token, at((NOW + 60) * 1000 - 1)), Ok(Principal { user: user(42), role }));
+        assert_eq!(auth.verify_at(&token, at(NOW_MS)), Ok(Caller { principal: user(42).into(), role }));
+        assert_eq!(auth.verify_at(&token, at((NOW + 60) * 1000 - 1)), Ok(Caller { principal: user(42).into(), role }));
         assert_eq!(auth.verify_at(&token, at((NOW + 60) * 1000)), Err(Unauthenticated::Expired));
     }
 }
@@ -132,7 +132,7 @@ fn a_subject_is_a_positive_whole_number_as_text_or_number() {
 #[test]
 fn a_role_is_admin_or_buyer_or_absent() {
     let with_role = |role: &str| verify(&json!({"sub": "42", "exp": NOW + 60, "role": role}));
-    assert_eq!(with_role("admin"), Ok(Principal { user: user(42), role: Role::Admin }));
+    assert_eq!(with_role("admin"), Ok(Caller { principal: user(42).into(), role: Role::Admin }));
     assert_eq!(with_role("buyer"), Ok(buyer(user(42))));
     assert_eq!(with_role("Admin"), Err(Unauthenticated::Claims));
 }
@@ -224,7 +224,7 @@ fn issuer_and_audience_are_checked_when_configured() {
 #[test]
 fn another_issuers_rsa_key_verifies_rs256_and_nothing_else() {
     let auth = with_public_key("rsa2048_public.pem").expect("the key is good");
-    let admin = Principal { user: user(42), role: Role::Admin };
+    let admin = Caller { principal: user(42).into(), role: Role::Admin };
     assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Ok(admin));
     assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(4_102_444_800_000)), Err(Unauthenticated::Expired));
     assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs384.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
@@ -237,7 +237,7 @@ fn another_issuers_rsa_key_verifies_rs256_and_nothing_else() {
 fn another_issuers_ed25519_key_verifies_eddsa_and_nothing_else() {
     let auth = with_public_key("ed25519_public.pem").expect("the key is good");
     let token = include_str!("../../../tests/data/eddsa.jwt").trim();
-    assert_eq!(auth.verify_at(token, at(NOW_MS)), Ok(Principal { user: user(42), role: Role::Admin }));
+    assert_eq!(auth.verify_at(token, at(NOW_MS)), Ok(Caller { principal: user(42).into(), role: Role::Admin }));
     assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
     let parts: Vec<&str> = token.split('.').collect();
     let claims = base64url(json!({"sub": "1", "exp": NOW + 60, "role": "admin"}).to_string().as_bytes());
