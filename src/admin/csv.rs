@@ -33,8 +33,13 @@ pub(super) struct Lines(csv::Writer<Vec<u8>>);
 impl Lines {
     /// The beginning of an export: the mark and the line of names.
     pub(super) fn with_header() -> Self {
+        Self::with_names(FIELDS)
+    }
+
+    /// The same with other names.
+    pub(super) fn with_names<const N: usize>(names: [&'static str; N]) -> Self {
         let mut lines = Self::after(MARK.to_vec());
-        lines.write(FIELDS.map(Cow::Borrowed));
+        lines.write(names.map(Cow::Borrowed));
         lines
     }
 
@@ -65,7 +70,8 @@ impl Lines {
         ]);
     }
 
-    fn write(&mut self, fields: [Cow<'_, str>; FIELDS.len()]) {
+    /// Adds a line.
+    pub(super) fn write<const N: usize>(&mut self, fields: [Cow<'_, str>; N]) {
         self.0.write_record(fields.iter().map(|field| field.as_bytes())).expect("memory takes every line");
     }
 
@@ -76,10 +82,20 @@ impl Lines {
 }
 
 /// A text that no spreadsheet runs. What is left out of account before its first sign is what it leaves out, and what nobody sees.
-fn defused(text: &str) -> Cow<'_, str> {
+pub(super) fn defused(text: &str) -> Cow<'_, str> {
+    if is_live(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// The text that was written as this one.
+pub(super) fn undone(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|rest| is_live(rest)).unwrap_or(text)
+}
+
+/// Whether a spreadsheet may run it, or would take it for one that was defused.
+fn is_live(text: &str) -> bool {
     let begins_a_formula = |c: char| std::iter::once(c).nfkc().next().is_some_and(|plain| "=+-@".contains(plain));
-    let is_formula = text.chars().find(|c| !is_unseen(*c)).is_some_and(begins_a_formula);
-    if is_formula || text.starts_with(['\t', '\r', '\n']) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+    let text = text.trim_start_matches('\'');
+    text.chars().find(|c| !is_unseen(*c)).is_some_and(begins_a_formula) || text.starts_with(['\t', '\r', '\n'])
 }
 
 #[cfg(test)]
@@ -129,6 +145,13 @@ mod tests {
             ("\u{200b}a=1", "\u{200b}a=1"),
         ] {
             assert_eq!(written(text), field, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_defused_is_read_back_as_it_was() {
+        for text in ["", "lamp", "'s-Hertogenbosch", "=1", "'=1", "''=1", "\u{200b}+1", "\t=", "'", "''"] {
+            assert_eq!(undone(&defused(text)), text, "{text:?}");
         }
     }
 

@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::clock;
 use crate::config::{Address, Config};
@@ -151,6 +152,7 @@ impl App {
         });
         tokio::spawn(Arc::clone(&authenticator).follow_keys(stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
+        tokio::spawn(admin::list_what_was_left(Arc::clone(&router), store.clone(), stop.clone()));
         tokio::spawn(projection::keep_checkpoints((store.clone(), LogVersion::NEWEST), clock::system, stop.clone()));
         let state = web::Data::new(AppState {
             router: Arc::clone(&router),

@@ -39,7 +39,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 
 use tokio::net::TcpSocket;
 
-pub use body::Body;
+pub use body::{Body, CSV_BYTES_MAX, CsvBody};
 pub use client_address::ClientAddress;
 pub use connections::Connections;
 pub use cursor::{Cursor, Page, PageRequest};

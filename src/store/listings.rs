@@ -29,6 +29,18 @@ pub struct DueListing {
     pub total: Units,
 }
 
+impl DueListing {
+    /// Offers with ids that follow each other, of which the first was drawn, and as many more.
+    ///
+    /// # Panics
+    /// When there are no such ids.
+    #[must_use]
+    pub fn with_ids_from(first: CommodityId, offers: Vec<(Terms, Units)>) -> Vec<Self> {
+        let ids = (first.get()..).map(|id| CommodityId::new(id).expect("the ids behind it were drawn too"));
+        ids.zip(offers).map(|(commodity, (terms, total))| Self { commodity, terms, total }).collect()
+    }
+}
+
 /// What came of writing commodities down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {
@@ -54,23 +66,25 @@ pub struct Import {
 }
 
 impl Store {
-    /// Writes commodities down to be listed, all or none, with new ids that follow each other, and claims their numbers: those in
-    /// `in_place_of` in place of the claims there. With a time they are an import, whose id is that of the first.
+    /// Writes commodities down to be listed, all or none, with ids from `first` on, which were drawn for them, and claims their numbers: those
+    /// in `in_place_of` in place of the claims there. With a time they are an import, whose id is that of the first.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
     pub async fn reserve_listings(
         &self,
+        first: CommodityId,
         offers: Vec<(Terms, Units)>,
         in_place_of: BTreeMap<Sku, SkuClaim>,
         import_at: Option<Timestamp>,
     ) -> Result<Reserved, StoreError> {
         let store = self.clone();
-        to_the_end(async move { store.reserve(offers, &in_place_of, import_at).await }).await
+        to_the_end(async move { store.reserve(first, offers, &in_place_of, import_at).await }).await
     }
 
     async fn reserve(
         &self,
+        first: CommodityId,
         offers: Vec<(Terms, Units)>,
         in_place_of: &BTreeMap<Sku, SkuClaim>,
         import_at: Option<Timestamp>,
@@ -78,12 +92,7 @@ impl Store {
         if read_log_version(self.reader()).await? < LogVersion::V4 {
             return Ok(Reserved::OlderReleases);
         }
-        let count = u32::try_from(offers.len()).map_err(|_| StoreError::Corrupt("more commodities than there are ids".into()))?;
-        // In a transaction of its own: the projection waits for that row.
-        let first = self.next_commodity_ids(count).await?;
-        let ids = (first.get()..).map(|id| CommodityId::new(id).expect("the ids behind it were given too"));
-        let due: Vec<DueListing> =
-            ids.zip(offers).map(|(commodity, (terms, total))| DueListing { commodity, terms, total }).collect();
+        let due = DueListing::with_ids_from(first, offers);
         let transaction = self.begin_write().await?;
         match self.write_listings(&transaction, &due, in_place_of, import_at).await {
             Ok(true) => {
@@ -171,6 +180,9 @@ impl Store {
         for chunk in commodities.chunks(LIST_MAX) {
             let sql = format!("DELETE FROM listings WHERE commodity_id IN ({})", places(padded(chunk.len())));
             let ids: Vec<Value> = pad(chunk.iter().map(|id| id.get().into()).collect());
+            // Before the rows are gone: whoever looks for them next finds all of it to do. Listed once, they are not listed again.
+            let settled = format!("UPDATE skus SET open_claims = 0 WHERE version = 0 AND commodity_id IN ({})", places(padded(chunk.len())));
+            self.inner.connections.writer.execute_raw(self.statement(&settled, ids.clone())).await?;
             self.inner.connections.writer.execute_raw(self.statement(&sql, ids)).await?;
         }
         Ok(())

@@ -73,7 +73,7 @@ impl Model {
                 let taken = self.units_of(commodity, OrderStatus::is_live);
                 let listed = self.commodity(commodity)?;
                 let terms = change.onto(&listed.terms);
-                if !terms.faults().is_empty() {
+                if terms != listed.terms && !terms.faults().is_empty() {
                     return Err(Refusal::TermsConflict);
                 }
                 let total = i64::from(change.total.unwrap_or(listed.stock.total));

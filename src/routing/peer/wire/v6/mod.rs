@@ -1,12 +1,17 @@
-//! Version 6 of the peer link, frozen: buyers may be other issuers' accounts. Requests and their answers are its own; how a node stands and
-//! what its board shows is told as in version 5.
+//! Version 6 of the peer link, frozen: buyers may be other issuers' accounts, and commodities have article numbers. How a node stands is told
+//! as in version 5; all else is its own.
 
 mod asked;
+mod bulletin;
+mod change;
 mod told;
 
 use serde::{Deserialize, Serialize};
 
-use super::v3::{Change, Context, Restock};
+pub(super) use bulletin::Bulletin;
+
+use super::v3::{Context, Restock};
+use change::Change;
 use crate::form::offer::{self, Terms};
 
 /// A request in a batch.
@@ -53,6 +58,8 @@ struct List<'a> {
     #[serde(borrow)]
     terms: Terms<'a>,
     total: i64,
+    /// Epoch and sequence of the last batch in the tables that had no row of it, where it may have been listed before.
+    absent_at: Option<(u32, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Terms and changes of terms as operators send them: every field at fault is told at once. Never fills in what an operator
 //! must decide.
 
-use crate::domain::{Currency, Invalid, Price, Terms, TermsChange, Timestamp, Units};
+use crate::domain::{Cancellation, Currency, Invalid, Price, Sku, Terms, TermsChange, Timestamp, Units};
 use crate::http::Fields;
 use crate::http::problem::{Fault, Problem};
 
@@ -16,7 +16,7 @@ impl TryFrom<i64> for Count {
 }
 
 /// A new commodity's terms and total, from the fields of a body.
-pub(super) fn new_commodity(mut fields: Fields) -> Result<(Terms, Units), Problem> {
+pub(in crate::admin) fn new_commodity(mut fields: Fields) -> Result<(Terms, Units), Problem> {
     let change = read(&mut fields);
     fields.required("name", change.name.as_ref());
     fields.required("price", change.price);
@@ -41,6 +41,7 @@ pub(super) fn change(mut fields: Fields, old: Option<&Terms>) -> Result<TermsCha
 
 fn read(fields: &mut Fields) -> TermsChange {
     TermsChange {
+        sku: fields.nullable_text::<Sku>("sku"),
         name: fields.string("name"),
         description: fields.string("description"),
         image_url: fields.nullable_string("image_url"),
@@ -48,6 +49,7 @@ fn read(fields: &mut Fields) -> TermsChange {
         currency: fields.text::<Currency>("currency"),
         limit_per_user: fields.nullable_integer::<Count>("limit_per_user").map(|limit| limit.map(|Count(limit)| limit)),
         hold_seconds: fields.nullable_integer::<Count>("hold_seconds").map(|hold| hold.map(|Count(hold)| hold)),
+        cancellation: fields.text::<Cancellation>("cancellation"),
         starts_at: fields.text::<Timestamp>("starts_at"),
         ends_at: fields.text::<Timestamp>("ends_at"),
         total: fields.integer::<Units>("total"),
@@ -67,6 +69,7 @@ fn tell(fields: &mut Fields, change: &TermsChange, terms: &Terms) {
 /// Terms with no faults of their own, to hold a body's fields against.
 fn faultless() -> Terms {
     Terms {
+        sku: None,
         name: "-".to_owned(),
         description: String::new(),
         image_url: None,
@@ -74,6 +77,7 @@ fn faultless() -> Terms {
         currency: "EUR".parse().expect("the euro is in use"),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     }
@@ -117,10 +121,10 @@ mod tests {
         let empty = Fields::read(b"{}").unwrap();
         assert_eq!(faults(new_commodity(empty)), ["name", "price", "currency", "starts_at", "ends_at", "total"]);
         let wrong = json!({"name": " ", "price": -1, "currency": "XYZ", "total": -1, "limit_per_user": 0, "hold_seconds": 1.5,
-            "image_url": "javascript:alert(1)", "starts_at": "noon", "ends_at": 5, "descripton": ""});
+            "image_url": "javascript:alert(1)", "sku": "a b", "cancellation": "never", "starts_at": "noon", "ends_at": 5, "descripton": ""});
         let told = faults(new_commodity(with(wrong)));
         for field in
-            ["name", "price", "currency", "total", "limit_per_user", "hold_seconds", "image_url", "starts_at", "ends_at", "descripton"]
+            ["sku", "name", "price", "currency", "total", "limit_per_user", "hold_seconds", "cancellation", "image_url", "starts_at", "ends_at", "descripton"]
         {
             assert_eq!(told.iter().filter(|name| *name == field).count(), 1, "{field}: {told:?}");
         }
@@ -140,5 +144,8 @@ mod tests {
         let found = change(Fields::read(b"{\"limit_per_user\":null,\"price\":1}").unwrap(), Some(&old)).unwrap();
         assert_eq!((found.limit_per_user, found.hold_seconds, found.price.map(Price::minor)), (Some(None), None, Some(1)));
         assert_eq!(faults(change(Fields::read(b"{\"name\":null,\"price\":null}").unwrap(), Some(&old))), ["name", "price"]);
+        assert_eq!(change(Fields::read(b"{\"sku\":null}").unwrap(), Some(&old)).unwrap().sku, Some(None));
+        let sku = change(Fields::read(b"{\"sku\":\"KB-75\"}").unwrap(), Some(&old)).unwrap().sku;
+        assert_eq!(sku.flatten().as_ref().map(Sku::as_str), Some("KB-75"));
     }
 }
