@@ -8,11 +8,12 @@ use futures_util::stream;
 
 use super::csv::Lines;
 use super::note;
-use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Timestamp, UserId};
+use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Sku, Timestamp};
 use crate::engine::Command;
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
+use crate::http::skus::Skus;
 use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::store::{OrderFilter, StoreError};
 
@@ -26,7 +27,7 @@ const NAMES_MAX: usize = 4_096;
 #[utoipa::path(get, path = "/admin/v1/orders", operation_id = "operator_list_orders", tag = "operators: orders",
     params(PageParameters<OrderId>,
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
-        ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
+        ("user_id" = Option<Principal>, Query, description = "Only orders of this buyer"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
         ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
         ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
@@ -36,7 +37,13 @@ pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut qu
     let filter = filter(&mut query);
     query.finish()?;
     let found = state.store.orders(&filter, page.after, page.limit + 1).await?;
-    Ok(HttpResponse::Ok().json(Page::of(found, page.limit, |order| order.id, OrderBody::from)))
+    let skus = Skus::of(&state, found.iter().map(|named| named.order.commodity)).await?;
+    let body = |named: NamedOrder| {
+        let sku = skus.get(named.order.commodity).cloned();
+        Ok::<_, Problem>(OrderBody::named(named)?.with_sku(sku))
+    };
+    let page = Page::of(found, page.limit, |named| named.order.id, body);
+    Ok(HttpResponse::Ok().json(page.transposed()?))
 }
 
 problems!(ListProblems: Unavailable);
@@ -45,7 +52,7 @@ problems!(ListProblems: Unavailable);
 #[utoipa::path(get, path = "/admin/v1/orders.csv", operation_id = "export_orders", tag = "operators: orders",
     params(
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
-        ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
+        ("user_id" = Option<Principal>, Query, description = "Only orders of this buyer"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
         ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
         ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
@@ -75,7 +82,7 @@ pub(crate) async fn export(
     params(("id" = OrderId, Path, description = "The order")),
     responses((status = 200, description = "The order; or `pending`, `refused` for an id without one", body = OrderOrUnsettled), ReadProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, _operator: Operator, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
-    lookup(id.0, state.router.order(id.0).await)
+    lookup(&state, id.0, state.router.named_order(id.0).await, None).await
 }
 
 problems!(ReadProblems: OrderNotFound, Unavailable);
@@ -95,7 +102,7 @@ pub(crate) async fn cancel(
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "cancel order", id.0);
-    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }).await
+    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }, None).await
 }
 
 problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
@@ -103,7 +110,7 @@ problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Ov
 fn filter(query: &mut Query) -> OrderFilter {
     OrderFilter {
         commodity: query.parse("commodity_id"),
-        user: query.parse("user_id"),
+        user: query.parse::<Principal>("user_id").map(|buyer| buyer.key()),
         status: status(query),
         placed_from: query.parse("placed_from"),
         placed_until: query.parse("placed_until"),
@@ -114,10 +121,10 @@ fn filter(query: &mut Query) -> OrderFilter {
 struct Export {
     state: web::Data<AppState>,
     filter: OrderFilter,
-    found: Option<Vec<Order>>,
+    found: Option<Vec<NamedOrder>>,
     /// What the next chunk begins with.
     lines: Lines,
-    names: HashMap<CommodityId, String>,
+    names: HashMap<CommodityId, (Option<Sku>, String)>,
 }
 
 impl Export {
@@ -127,12 +134,13 @@ impl Export {
         self.learn_names(&found).await?;
         let mut lines = std::mem::replace(&mut self.lines, Lines::more());
         let write = async {
-            for order in &found {
-                lines.order(order, self.names.get(&order.commodity).map_or("", String::as_str));
+            for named in &found {
+                let (sku, name) = self.names.get(&named.order.commodity).map_or((None, ""), |(sku, name)| (sku.as_ref(), name.as_str()));
+                lines.order(named, sku, name);
             }
         };
         let next = async {
-            let before = found.last().filter(|_| found.len() as u64 == EXPORT_STEP).map(|order| order.id);
+            let before = found.last().filter(|_| found.len() as u64 == EXPORT_STEP).map(|named| named.order.id);
             match before {
                 Some(_) => self.state.store.orders(&self.filter, before, EXPORT_STEP).await.map(Some),
                 None => Ok(None),
@@ -144,18 +152,21 @@ impl Export {
         Ok(Some((lines.into_bytes().into(), self)))
     }
 
-    /// The names of these orders' commodities: most are on the board, the rest is history.
-    async fn learn_names(&mut self, orders: &[Order]) -> Result<(), StoreError> {
+    /// The numbers and names of these orders' commodities: most are on the board, the rest is history.
+    async fn learn_names(&mut self, orders: &[NamedOrder]) -> Result<(), StoreError> {
         if self.names.len() > NAMES_MAX {
             self.names.clear();
         }
-        for order in orders {
+        for NamedOrder { order, .. } in orders {
             if self.names.contains_key(&order.commodity) {
                 continue;
             }
             let name = match self.state.router.board().get(order.commodity) {
-                Some(listing) => listing.terms.name.clone(),
-                None => self.state.store.commodity(order.commodity).await?.map(|row| row.commodity.terms.name).unwrap_or_default(),
+                Some(listing) => (listing.terms.sku.clone(), listing.terms.name.clone()),
+                None => {
+                    let terms = self.state.store.commodity(order.commodity).await?.map(|row| row.commodity.terms);
+                    terms.map(|terms| (terms.sku, terms.name)).unwrap_or_default()
+                }
             };
             self.names.insert(order.commodity, name);
         }

@@ -43,9 +43,6 @@ impl Engine {
         if listing.removed {
             return Err(Refusal::CommodityNotFound);
         }
-        if place.user.foreign().is_some() && self.log_version < LogVersion::V4 {
-            return Err(Refusal::UpgradeUnfinished);
-        }
         let commodity = &listing.commodity;
         match commodity.state(now) {
             CommodityState::Ended => return Err(Refusal::Ended),
@@ -54,6 +51,9 @@ impl Engine {
             CommodityState::NotStarted => return Err(Refusal::NotStarted),
             CommodityState::SoldOut => return Err(Refusal::SoldOut),
             CommodityState::Open => {}
+        }
+        if place.user.foreign().is_some() && self.log_version < LogVersion::V4 {
+            return Err(Refusal::UpgradeUnfinished);
         }
         if let Some(limit) = commodity.terms.limit_per_user {
             let has = listing.buyers.units(user);

@@ -25,6 +25,7 @@ mod request_id;
 mod retry_key;
 pub(crate) mod routes;
 pub(crate) mod schema;
+pub(crate) mod skus;
 mod state;
 mod traces;
 

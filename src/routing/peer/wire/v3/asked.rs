@@ -1,7 +1,9 @@
 //! What is asked, to and from version 3.
 
 use super::{Ask, Cancel, Change, Command, Context, Item, List, Place, Restock};
-use crate::domain::{self, CommodityId, IdempotencyKey, Price, PrincipalKey, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId};
+use crate::domain::{
+    self, CommodityId, IdempotencyKey, Price, PrincipalKey, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId,
+};
 use crate::engine;
 use crate::form::{currency_of, says_all_of, says_all_of_change};
 use crate::routing::peer::wire::{self, Garbage, Unsayable};
