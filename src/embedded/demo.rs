@@ -108,9 +108,9 @@ pub(super) fn token_file(data: &Path, account: &str) -> std::path::PathBuf {
 
 fn terms(now: Timestamp) -> Terms {
     Terms {
-        sku: None,
+        sku: "LAMP-01".parse().ok(),
         name: "Brass desk lamp".into(),
-        description: "The demo sale: a thousand lamps, two to a buyer.".into(),
+        description: "The demo sale: a thousand lamps of solid brass, two to a buyer. Whoever is first has one.".into(),
         image_url: None,
         price: Price::new(4_999).expect("in range"),
         currency: "EUR".parse().expect("the euro is a currency"),
