@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -119,10 +118,12 @@ async fn ask(router: &Router, store: &Store, due: &[DueListing]) -> Result<Vec<(
     let applied: Vec<(Epoch, Sequence)> = store.partition_rows().await?.into_iter().map(|row| row.applied).collect();
     let ids: Vec<CommodityId> = due.iter().map(|due| due.commodity).collect();
     let with_rows: BTreeSet<CommodityId> = store.commodities_with_rows(&ids).await?.into_iter().collect();
-    let asked = due.iter().filter(|due| !with_rows.contains(&due.commodity)).map(|due| {
+    let mut asked = Vec::with_capacity(due.len());
+    for due in due.iter().filter(|due| !with_rows.contains(&due.commodity)) {
         let absent_at = applied.get(usize::from(partition_of(due.commodity, partitions).get())).copied().unwrap_or_default();
         let (commodity, terms, total) = (due.commodity, Box::new(due.terms.clone()), due.total);
-        async move { (commodity, router.about_commodity(commodity, Command::ListOnce { commodity, terms, total, absent_at }).await) }
-    });
-    Ok(stream::iter(asked).buffer_unordered(ASKED_AT_A_TIME).collect().await)
+        let command = Command::ListOnce { commodity, terms, total, absent_at };
+        asked.push(async move { (commodity, router.about_commodity(commodity, command).await) });
+    }
+    Ok(futures_util::future::join_all(asked).await)
 }

@@ -33,20 +33,21 @@ impl FromRequest for ChangeRequest {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let mut read = || {
-            Ok(Self {
-                state: request.app_data::<web::Data<AppState>>().expect("the state is part of the app").clone(),
-                operator: Operator::from_request(request, payload).into_inner()?,
-                id: Id::from_request(request, payload).into_inner()?.0,
-                expected: Expected::from_request(request, payload).into_inner()?,
-                request: RequestId::from_request(request, payload).into_inner()?,
-            })
-        };
-        ready(read())
+        ready(Self::read(request, payload))
     }
 }
 
 impl ChangeRequest {
+    fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Self, Problem> {
+        Ok(Self {
+            state: request.app_data::<web::Data<AppState>>().expect("the state is part of the app").clone(),
+            operator: Operator::from_request(request, payload).into_inner()?,
+            id: Id::<CommodityId>::from_request(request, payload).into_inner()?.0,
+            expected: Expected::from_request(request, payload).into_inner()?,
+            request: RequestId::from_request(request, payload).into_inner()?,
+        })
+    }
+
     /// Writes down who asks for what, and has it done.
     pub(super) async fn ask(self, what: &str, command: impl FnOnce(CommodityId) -> Command) -> Result<HttpResponse, Problem> {
         note(&self.operator.0, &self.request, what, self.id);

@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 
 use actix_web::web;
-use futures_util::{StreamExt, stream};
 
 use crate::domain::{Commodity, CommodityId, Sku, Terms, TermsChange, Timestamp, Units};
 use crate::engine::{Answer, Command, Refusal};
@@ -62,12 +61,12 @@ pub(in crate::admin) async fn that_count(state: &AppState, skus: &[Sku]) -> Resu
 /// The claims that are in the way, and those that were left behind.
 async fn judged(state: &AppState, claims: Vec<SkuClaim>) -> Result<(Vec<SkuClaim>, Vec<SkuClaim>), Problem> {
     let (mut in_the_way, mut left_behind) = (Vec::new(), Vec::new());
-    let judge = |claim: SkuClaim| async move { is_left_behind(state, &claim).await.map(|is_left_behind| (is_left_behind, claim)) };
-    let mut judged = stream::iter(claims).map(judge).buffer_unordered(ASKED_AT_A_TIME);
-    while let Some(claim) = judged.next().await {
-        match claim? {
-            (true, claim) => left_behind.push(claim),
-            (false, claim) => in_the_way.push(claim),
+    let mut claims = claims.into_iter().peekable();
+    while claims.peek().is_some() {
+        let some: Vec<SkuClaim> = claims.by_ref().take(ASKED_AT_A_TIME).collect();
+        let judged = futures_util::future::join_all(some.iter().map(|claim| is_left_behind(state, claim))).await;
+        for (claim, is_left_behind) in some.into_iter().zip(judged) {
+            if is_left_behind? { left_behind.push(claim) } else { in_the_way.push(claim) }
         }
     }
     Ok((in_the_way, left_behind))

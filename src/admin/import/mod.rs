@@ -94,7 +94,7 @@ impl From<Import> for ImportBody {
 /// others, and none is left out.
 #[utoipa::path(post, path = "/admin/v1/commodities/import", operation_id = "import_commodities", tag = "operators: commodities",
     request_body(content = String, content_type = "text/csv", description = "The file",
-        example = "sku,name,price,currency,total,starts_at,ends_at\nKB-75,\"Keyboard, 75 %\",4999,EUR,100,2026-11-27T12:00:00Z,2026-11-28T12:00:00Z\n"),
+        example = json!("sku,name,price,currency,total,starts_at,ends_at\nKB-75,\"Keyboard, 75 %\",4999,EUR,100,2026-11-27T12:00:00Z,2026-11-28T12:00:00Z\n")),
     responses(
         (status = 201, description = "All are listed", body = ImportBody, headers(("Location" = String, description = "The import"))),
         (status = 202, description = "All will be listed", body = ImportBody,
@@ -111,7 +111,7 @@ pub(crate) async fn import(
     let (rows, mut faults) = file.map_err(|failed| Problem::Internal(format!("a file could not be read: {failed}")))??;
     let skus: Vec<Sku> = rows.iter().filter_map(|row| row.terms.sku.clone()).collect();
     let lines: BTreeMap<Sku, u64> = rows.iter().filter_map(|row| Some((row.terms.sku.clone()?, row.line))).collect();
-    let mut add_taken = |sku: &Sku, faults: &mut Faults| {
+    let add_taken = |sku: &Sku, faults: &mut Faults| {
         faults.add(Fault::new("sku", "another commodity has it").in_line(lines.get(sku).copied().unwrap_or_default()));
     };
     if !faults.is_empty() {

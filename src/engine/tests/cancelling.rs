@@ -22,7 +22,7 @@ fn of_a_commodity_without_cancellation_operators_alone_cancel() {
     let mut sale = with(Cancellation::None);
     let order = sale.placed(a_place(7, 3));
     assert_eq!(sale.refused(by_its_buyer(&order)), Refusal::NotCancellable);
-    let another = Command::Cancel { order: order.id, user: Some(user(8)), row: None };
+    let another = Command::Cancel { order: order.id, user: Some(buyer(8)), row: None };
     assert_eq!(sale.refused(another), Refusal::OrderNotFound, "nobody learns of another's order");
     assert_eq!((sale.cancel(order.id).status, sale.stock()), (OrderStatus::Cancelled, (10, 0, 0)));
     let order = paid(&mut sale);

@@ -1,7 +1,7 @@
 //! Listing what may have been listed before.
 
 use super::support::*;
-use crate::domain::{Epoch, Sequence};
+use crate::domain::{Cancellation, Epoch, Sequence, Terms, TermsChange};
 use crate::engine::{Answer, Command, Refusal};
 
 fn once(id: i64, absent_at: (Epoch, Sequence)) -> Command {
@@ -46,4 +46,19 @@ fn what_was_closed_is_not_listed_again_either() {
     sale.run(Command::Close(commodity(2))).unwrap();
     sale.forget();
     assert_eq!(sale.refused(once(2, absent_at)), Refusal::StaleRow);
+}
+
+#[test]
+fn beside_older_releases_nothing_is_listed_that_they_have_no_words_for() {
+    let mut sale = Sale::with_older_releases(terms(), 10);
+    let numbered = Terms { sku: "KB-75".parse().ok(), ..terms() };
+    let list = |terms| Command::List { commodity: commodity(2), terms: Box::new(terms), total: units(1) };
+    let change = |change| Command::Change { commodity: commodity(1), change: Box::new(change) };
+    assert_eq!(sale.refused(list(numbered.clone())), Refusal::UpgradeUnfinished);
+    let never = TermsChange { cancellation: Some(Cancellation::None), ..TermsChange::default() };
+    assert_eq!(sale.refused(change(never)), Refusal::UpgradeUnfinished);
+    let none = TermsChange { sku: Some(None), cancellation: Some(Cancellation::Unpaid), ..TermsChange::default() };
+    assert!(sale.run(change(none)).is_ok(), "as it is");
+    sale.restart(false);
+    assert!(sale.run(list(numbered)).is_ok());
 }

@@ -3,7 +3,7 @@
 
 use super::projection::Row;
 use super::support::partition;
-use crate::domain::{Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Timestamp, Units};
+use crate::domain::{Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Terms, Timestamp, Units};
 use crate::engine::{Answer, Command, Outcome, Place, Refusal};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -54,9 +54,7 @@ impl Model {
                 if self.commodities.iter().any(|listed| listed.commodity.id == commodity) {
                     return Err(Refusal::CommodityExists);
                 }
-                if !terms.faults().is_empty() {
-                    return Err(Refusal::TermsConflict);
-                }
+                self.check_terms(&terms)?;
                 let stock = Stock { total, available: total, held: Units::ZERO, sold: Units::ZERO };
                 let new = Commodity { id: commodity, terms: *terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 };
                 self.commodities.push(Listed { commodity: new.clone(), removed: false });
@@ -71,11 +69,12 @@ impl Model {
             }
             Command::Change { commodity, change } => {
                 let taken = self.units_of(commodity, OrderStatus::is_live);
-                let listed = self.commodity(commodity)?;
-                let terms = change.onto(&listed.terms);
-                if terms != listed.terms && !terms.faults().is_empty() {
-                    return Err(Refusal::TermsConflict);
+                let before = self.commodity(commodity)?.terms.clone();
+                let terms = change.onto(&before);
+                if terms != before {
+                    self.check_terms(&terms)?;
                 }
+                let listed = self.commodity(commodity)?;
                 let total = i64::from(change.total.unwrap_or(listed.stock.total));
                 let available = Units::new(total - taken).map_err(|_| Refusal::TotalTooLow)?;
                 let before = listed.clone();
@@ -160,6 +159,17 @@ impl Model {
                 }
                 Ok(Answer::Expired(due.len()))
             }
+        }
+    }
+
+    /// Beside older releases no terms can be that they have no words for.
+    fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
+        if !terms.faults().is_empty() {
+            Err(Refusal::TermsConflict)
+        } else if self.with_older_releases && (terms.sku.is_some() || terms.cancellation != Cancellation::Unpaid) {
+            Err(Refusal::UpgradeUnfinished)
+        } else {
+            Ok(())
         }
     }
 
