@@ -81,17 +81,28 @@ pub(crate) async fn list_what_was_left(router: Arc<Router>, store: Store, stop: 
     }
 }
 
-/// Lists what was there at the last look and is there still: what is new, somebody is at work on.
+/// Lists everything, if something is still there that was there at the last look. What is new, somebody is at work on.
 async fn look(router: &Router, store: &Store, seen: &mut BTreeSet<CommodityId>) -> Result<(), StoreError> {
     let due = store.due_listings(None, LOOKED_AT).await?;
-    let now = due.iter().map(|due| due.commodity).collect();
-    let before = std::mem::replace(seen, now);
-    let left: Vec<DueListing> = due.into_iter().filter(|due| before.contains(&due.commodity)).collect();
-    if left.is_empty() {
-        return Ok(());
+    let now: BTreeSet<CommodityId> = due.iter().map(|due| due.commodity).collect();
+    let is_left = !now.is_disjoint(seen);
+    *seen = now;
+    if is_left {
+        tracing::info!("listing commodities that were left");
+        list_what_is_due(router, store).await?;
     }
-    tracing::info!(commodities = left.len(), "listing {} commodities that were left", left.len());
-    list_some(router, store, left).await.map(drop)
+    Ok(())
+}
+
+/// Lists everything that is written down, as far as it can be now.
+pub(crate) async fn list_what_is_due(router: &Router, store: &Store) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let due = store.due_listings(after, LOOKED_AT).await?;
+        let Some(last) = due.last() else { return Ok(()) };
+        after = Some(last.commodity);
+        list_some(router, store, due).await?;
+    }
 }
 
 /// Asks for each once; what is not listed then.

@@ -11,7 +11,7 @@ pub(crate) mod openapi;
 mod orders;
 mod users;
 
-pub(crate) use listing::list_what_was_left;
+pub(crate) use listing::{list_what_is_due, list_what_was_left};
 
 use actix_web::http::Method;
 use actix_web::web::ServiceConfig;
