@@ -33,6 +33,7 @@ mod principals;
 mod projection;
 mod sale;
 mod skus;
+mod skus_cluster;
 mod spikes;
 mod startup;
 mod store;
