@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use doorbuster::domain::{
-    Cancellation, CommodityId, Epoch, IdempotencyKey, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Terms, Timestamp, Units, UserId,
+    Cancellation, CommodityId, Epoch, IdempotencyKey, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Terms, Timestamp, Units,
+    UserId,
 };
 use doorbuster::engine::{Answer, BuyerUnits, Command, Engine, KnownCommodity, Place, Refusal, Snapshot};
 use doorbuster::event::Event;

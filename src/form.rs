@@ -8,7 +8,9 @@ pub(crate) mod offer;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{self, Cancellation, CommodityId, Currency, Invalid, OrderId, OrderStatus, Price, Quantity, Stock, Timestamp, Units, UserId};
+use crate::domain::{
+    self, Cancellation, CommodityId, Currency, Invalid, OrderId, OrderStatus, Price, Quantity, Stock, Timestamp, Units, UserId,
+};
 
 /// Why a form is no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! What the benches of the tables share: orders as an engine would place them, and bare inserts of the same rows.
 
 use doorbuster::domain::{
-    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Sequence,
-    Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::event::{Batch, Event};
 use doorbuster::projection;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use doorbuster::domain::{
-    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Sequence,
-    Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::event::{Batch, Event};
 use doorbuster::projection;

@@ -172,7 +172,8 @@ mod tests {
         let mut lines = Lines::with_header();
         lines.order(&order(), "=KB-75".parse().ok().as_ref(), "Größe");
         let text = String::from_utf8(lines.into_bytes()).unwrap();
-        let header = "\u{feff}order_id,commodity_id,sku,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
+        let header =
+            "\u{feff}order_id,commodity_id,sku,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
         let line = text.strip_prefix(header).unwrap();
         let expected = format!("{0},7,'=KB-75,Größe,42,2,4999,9998,EUR,confirmed,{1},\r\n", order().order.id, order().order.id.placed_at());
         assert_eq!(line, expected);

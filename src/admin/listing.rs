@@ -58,7 +58,12 @@ pub(super) async fn list_one(state: &AppState, due: &DueListing) -> Reply {
 }
 
 /// Lists what is written down, for so long. What is left then is listed later.
-pub(super) async fn list_all(router: &Router, store: &Store, due: Vec<DueListing>, patience: Duration) -> Result<Vec<DueListing>, StoreError> {
+pub(super) async fn list_all(
+    router: &Router,
+    store: &Store,
+    due: Vec<DueListing>,
+    patience: Duration,
+) -> Result<Vec<DueListing>, StoreError> {
     let until = Instant::now() + patience;
     let mut left = due;
     loop {

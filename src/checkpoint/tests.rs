@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Cancellation, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint, Stock,
-    Terms, Units, UserId,
+    Cancellation, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity,
+    RequestFingerprint, Stock, Terms, Units, UserId,
 };
 use crate::engine::tests::projection::Row;
 use crate::engine::tests::steps::a_step;

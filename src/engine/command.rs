@@ -106,7 +106,10 @@ impl Command {
     #[must_use]
     pub fn commodity(&self) -> Option<CommodityId> {
         match self {
-            Self::List { commodity, .. } | Self::ListOnce { commodity, .. } | Self::Change { commodity, .. } | Self::Restock { commodity, .. } => Some(*commodity),
+            Self::List { commodity, .. }
+            | Self::ListOnce { commodity, .. }
+            | Self::Change { commodity, .. }
+            | Self::Restock { commodity, .. } => Some(*commodity),
             Self::Pause(id) | Self::Resume(id) | Self::End(id) | Self::Close(id) | Self::Remove(id) => Some(*id),
             Self::Place(place) => Some(place.commodity),
             Self::Expecting { command, .. } => command.commodity(),

@@ -90,7 +90,10 @@ fn is_csv(request: &HttpRequest) -> bool {
     let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
     let is_csv = parts.next().is_some_and(|essence| essence == "text/csv");
-    is_csv && parts.filter_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned())).all(|name| name == "utf-8" || name == "utf8")
+    is_csv
+        && parts
+            .filter_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()))
+            .all(|name| name == "utf-8" || name == "utf8")
 }
 
 /// What arrives, at most `limit` bytes of it.

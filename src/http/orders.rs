@@ -22,8 +22,8 @@ use super::skus::{Skus, sku_of};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint,
-    Sku, Timestamp,
+    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint, Sku,
+    Timestamp,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};
@@ -312,12 +312,7 @@ pub(crate) async fn cancelled(
 }
 
 /// The answer to what was found of an id, of that buyer or of whoever is found with it.
-pub(crate) async fn lookup(
-    state: &AppState,
-    id: OrderId,
-    found: OrderLookup,
-    buyer: Option<&Principal>,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn lookup(state: &AppState, id: OrderId, found: OrderLookup, buyer: Option<&Principal>) -> Result<HttpResponse, Problem> {
     let mut response = HttpResponse::Ok();
     let unsettled = |status| OrderOrUnsettled::Unsettled(UnsettledOrder { order_id: Some(id), status });
     match found {

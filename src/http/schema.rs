@@ -12,7 +12,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
 use crate::domain::{
-    Cancellation, Sku, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Timestamp, Units, UserId,
+    Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Sku, Timestamp,
+    Units, UserId,
 };
 use crate::store::{NodeState, Role};
 

@@ -17,8 +17,8 @@ use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, P
 use super::*;
 use crate::domain::UserId;
 use crate::domain::{
-    Cancellation, Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Sequence, Stock, Terms, Timestamp,
-    Units,
+    Cancellation, Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Sequence, Stock,
+    Terms, Timestamp, Units,
 };
 use crate::engine::{Answer, KnownCommodity, Place, Snapshot};
 use crate::event::{Batch, LogVersion};

@@ -5,8 +5,8 @@ use super::network::{Ask, CallId, believed_owner};
 use super::node::Node;
 use super::world::Env;
 use crate::domain::{
-    Cancellation, CommodityId, IdempotencyKey, OrderId, PartitionId, Price, Principal, Quantity, RequestFingerprint, Terms, TermsChange, Timestamp,
-    Units, UserId,
+    Cancellation, CommodityId, IdempotencyKey, OrderId, PartitionId, Price, Principal, Quantity, RequestFingerprint, Terms, TermsChange,
+    Timestamp, Units, UserId,
 };
 use crate::engine::{Command, Place};
 use crate::history::Asked;

@@ -181,7 +181,8 @@ impl Store {
             let sql = format!("DELETE FROM listings WHERE commodity_id IN ({})", places(padded(chunk.len())));
             let ids: Vec<Value> = pad(chunk.iter().map(|id| id.get().into()).collect());
             // Before the rows are gone: whoever looks for them next finds all of it to do. Listed once, they are not listed again.
-            let settled = format!("UPDATE skus SET open_claims = 0 WHERE version = 0 AND commodity_id IN ({})", places(padded(chunk.len())));
+            let settled =
+                format!("UPDATE skus SET open_claims = 0 WHERE version = 0 AND commodity_id IN ({})", places(padded(chunk.len())));
             self.inner.connections.writer.execute_raw(self.statement(&settled, ids.clone())).await?;
             self.inner.connections.writer.execute_raw(self.statement(&sql, ids)).await?;
         }
@@ -208,7 +209,8 @@ impl Store {
         let sql = "SELECT i.commodities, i.created_at, (SELECT COUNT(*) FROM listings l \
                    WHERE l.commodity_id >= i.id AND l.commodity_id < i.id + i.commodities) FROM imports i WHERE i.id = ?";
         let Some(row) = self.reader().query_one_raw(self.statement(sql, [first.get().into()])).await? else { return Ok(None) };
-        let (commodities, created_at, due): (i32, i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        let (commodities, created_at, due): (i32, i64, i64) =
+            (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
         let corrupt = || StoreError::Corrupt(format!("import {first}"));
         let listed = i64::from(commodities) - due;
         Ok(Some(Import {

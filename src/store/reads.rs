@@ -18,7 +18,10 @@ async fn with_much_beside(database: &TestDatabase) {
                    closed_at, removed_at, sealed_at, sku";
     let commodity = |id: i64| {
         let (closed_at, removed_at) = (if id % 100 == 0 { "5" } else { "NULL" }, if id % 1_000 == 1 { "5" } else { "NULL" });
-        format!("({id}, {}, 'lamp', '', 100, 'EUR', 0, 1, 0, 0, 0, 0, FALSE, 1, {closed_at}, {removed_at}, {closed_at}, 'sku-{id}')", id % 2)
+        format!(
+            "({id}, {}, 'lamp', '', 100, 'EUR', 0, 1, 0, 0, 0, 0, FALSE, 1, {closed_at}, {removed_at}, {closed_at}, 'sku-{id}')",
+            id % 2
+        )
     };
     let user = |id: i64| format!("({id}, 'user-{id}', X'{}', 'hash', 0, 1)", hex(&format!("user-{id}")));
     for from in (1..=BESIDE).step_by(1_000) {

@@ -13,10 +13,10 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use crate::support::Backend;
 use crate::support::app::{Answer, SECRET, TestApp, commodity_body, config};
 use crate::support::cluster::eventually;
 use crate::support::program::Program;
-use crate::support::Backend;
 
 const HEADER: &str = "sku,name,price,currency,total,starts_at,ends_at\n";
 
@@ -38,7 +38,11 @@ async fn import(app: &TestApp, file: impl Into<reqwest::Body>) -> Answer {
 
 /// Each commodity's sku, with its id.
 fn on_sale(app: &TestApp) -> Vec<(i64, String)> {
-    app.router().board().walk(None).map(|listing| (listing.id.get(), listing.terms.sku.as_ref().map(ToString::to_string).unwrap_or_default())).collect()
+    app.router()
+        .board()
+        .walk(None)
+        .map(|listing| (listing.id.get(), listing.terms.sku.as_ref().map(ToString::to_string).unwrap_or_default()))
+        .collect()
 }
 
 #[rstest]
@@ -73,12 +77,16 @@ async fn ten_thousand_commodities_are_listed_from_one_file(#[case] backend: Back
 async fn of_a_file_with_a_fault_nothing_is_listed_and_each_faulty_line_is_named() {
     let app = TestApp::start(Backend::Sqlite).await;
     let taken = app.list(5, json!({"sku": "taken"})).await;
-    let text = format!("\u{feff}{HEADER}{}{}{}{}", line("a"), line("b").replace("EUR", "XYZ"), line("a"), line("taken")).replace('\n', "\r\n");
+    let text =
+        format!("\u{feff}{HEADER}{}{}{}{}", line("a"), line("b").replace("EUR", "XYZ"), line("a"), line("taken")).replace('\n', "\r\n");
     let answer = import(&app, text).await;
     assert_eq!(answer.refusal(), (422, "invalid_request"));
-    let told: BTreeSet<(u64, &str)> = answer.body["errors"].as_array().expect("a list").iter().map(|error| {
-        (error["line"].as_u64().expect("a line"), error["field"].as_str().expect("a field"))
-    }).collect();
+    let told: BTreeSet<(u64, &str)> = answer.body["errors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|error| (error["line"].as_u64().expect("a line"), error["field"].as_str().expect("a field")))
+        .collect();
     assert_eq!(told, BTreeSet::from([(3, "currency"), (4, "sku"), (5, "sku")]), "{:?}", answer.body);
     let answer = import(&app, format!("{HEADER}{}{}", line("fresh"), line("taken"))).await;
     assert_eq!((answer.refusal(), &answer.body["errors"][0]["line"]), ((422, "invalid_request"), &json!(3)));
@@ -128,7 +136,8 @@ async fn what_was_exported_is_imported_elsewhere_as_it_was() {
     let other = TestApp::start(Backend::Sqlite).await;
     let answer = import(&other, text.clone()).await;
     assert_eq!((answer.status.as_u16(), &answer.body["listed"]), (201, &json!(601)), "{:?}", answer.body);
-    let without_id = |app: &TestApp| app.router().board().walk(None).map(|listing| (listing.terms.clone(), listing.stock)).collect::<Vec<_>>();
+    let without_id =
+        |app: &TestApp| app.router().board().walk(None).map(|listing| (listing.terms.clone(), listing.stock)).collect::<Vec<_>>();
     assert!(without_id(&app) == without_id(&other));
     assert!(export(&other).await == text);
 }
@@ -147,10 +156,12 @@ async fn an_import_that_was_cut_short_is_finished_by_whoever_comes_next(#[case] 
     drop(request.send().await);
     let store = app.store().await;
     let first = store.next_commodity_ids(300).await.expect("the database is there");
-    let offers: Vec<_> = (0..300).map(|number| {
-        let sku = Some(format!("left-{number}").parse().expect("a sku"));
-        (doorbuster::domain::Terms { sku, ..crate::support::history::terms("lamp") }, doorbuster::domain::Units::MAX)
-    }).collect();
+    let offers: Vec<_> = (0..300)
+        .map(|number| {
+            let sku = Some(format!("left-{number}").parse().expect("a sku"));
+            (doorbuster::domain::Terms { sku, ..crate::support::history::terms("lamp") }, doorbuster::domain::Units::MAX)
+        })
+        .collect();
     let reserved = store.reserve_listings(first, offers, Default::default(), Some(clock::system())).await.expect("the database is there");
     let doorbuster::store::Reserved::Due(due) = reserved else { panic!("{reserved:?}") };
     for (number, due) in due.iter().take(200).enumerate() {
@@ -183,7 +194,8 @@ async fn of_a_file_all_or_nothing_is_there_whenever_the_server_is_killed() {
     let authenticator = Authenticator::new(&config("sqlite:unused").auth, &SECRET.to_owned().into()).expect("the secret is long enough");
     let operator = authenticator.mint(UserId::new(1).expect("an id"), Role::Admin, clock::system());
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let variables = [("DOORBUSTER__AUTH__JWT_SECRET", SECRET), ("DOORBUSTER__LIMITS__ENABLED", "false"), ("DOORBUSTER__ACCOUNTS__DEMO", "false")];
+    let variables =
+        [("DOORBUSTER__AUTH__JWT_SECRET", SECRET), ("DOORBUSTER__LIMITS__ENABLED", "false"), ("DOORBUSTER__ACCOUNTS__DEMO", "false")];
     let mut seen = BTreeSet::new();
     for after_ms in [Some(5), Some(40), Some(120), Some(250), Some(400), None] {
         let data = tempfile::tempdir().expect("a temporary folder");
@@ -196,7 +208,8 @@ async fn of_a_file_all_or_nothing_is_there_whenever_the_server_is_killed() {
             // As soon as there is no way back.
             None => {
                 let url = format!("http://{}/admin/v1/commodities/imports/2", server.address());
-                let is_there = async || client.get(&url).bearer_auth(&operator).send().await.is_ok_and(|answer| answer.status().is_success());
+                let is_there =
+                    async || client.get(&url).bearer_auth(&operator).send().await.is_ok_and(|answer| answer.status().is_success());
                 eventually("the file was taken", is_there).await;
             }
         }
@@ -205,7 +218,8 @@ async fn of_a_file_all_or_nothing_is_there_whenever_the_server_is_killed() {
         let answered = sent.await.expect("no panic").is_ok_and(|response| response.status().as_u16() == 201);
         let server = Program::start(data.path(), &variables);
         let get = async |path: &str| -> Value {
-            let response = client.get(format!("http://{}{path}", server.address())).bearer_auth(&operator).send().await.expect("it answers");
+            let response =
+                client.get(format!("http://{}{path}", server.address())).bearer_auth(&operator).send().await.expect("it answers");
             serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default()
         };
         // The first commodity is the demo's; what follows it is the file's, or nothing is.

@@ -123,12 +123,20 @@ async fn a_change_to_a_number_knows_of_versions() {
     let app = TestApp::start(Backend::Sqlite).await;
     let id = created(&app, "a").await;
     let with_tag = |tag: &'static str, body: Value| {
-        app.send(app.request(Method::PATCH, &format!("/admin/v1/commodities/{id}")).bearer_auth(app.operator()).header("If-Match", tag).json(&body))
+        app.send(
+            app.request(Method::PATCH, &format!("/admin/v1/commodities/{id}"))
+                .bearer_auth(app.operator())
+                .header("If-Match", tag)
+                .json(&body),
+        )
     };
     assert_eq!(with_tag("\"9\"", json!({"sku": "b"})).await.refusal(), (412, "version_mismatch"));
     assert_eq!(with_tag("\"1\", \"2\"", json!({"sku": "b"})).await.body["version"], json!(2));
     // A refused change leaves the number to others.
-    assert_eq!(change(&app, id, json!({"sku": "c", "total": 0, "ends_at": "2000-01-01T00:00:00Z"})).await.refusal(), (422, "invalid_request"));
+    assert_eq!(
+        change(&app, id, json!({"sku": "c", "total": 0, "ends_at": "2000-01-01T00:00:00Z"})).await.refusal(),
+        (422, "invalid_request")
+    );
     let placed = app.place(1, id, &json!({})).await;
     assert_eq!(placed.status.as_u16(), 201);
     assert_eq!(change(&app, id, json!({"sku": "c", "total": 0})).await.refusal(), (409, "total_too_low"));
@@ -153,7 +161,10 @@ async fn orders_tell_the_number_of_what_was_ordered() {
         assert_eq!(app.get_as(&operator, &format!("/admin/v1/orders/{order}")).await.body["sku"], json!("KB-75"));
         let csv = app.request(Method::GET, "/admin/v1/orders.csv").bearer_auth(&operator).send().await.expect("an answer");
         let csv = csv.text().await.expect("text");
-        assert!(csv.starts_with("\u{feff}order_id,commodity_id,sku,commodity_name,") && csv.contains(&format!(",{id},KB-75,lamp,")), "{csv}");
+        assert!(
+            csv.starts_with("\u{feff}order_id,commodity_id,sku,commodity_name,") && csv.contains(&format!(",{id},KB-75,lamp,")),
+            "{csv}"
+        );
     };
     everywhere(&app).await;
     act(&app, id, "end").await;
@@ -164,7 +175,8 @@ async fn orders_tell_the_number_of_what_was_ordered() {
     let other = app.list(5, json!({})).await;
     let placed = app.place(7, other, &json!({})).await;
     assert_eq!(placed.body["sku"], Value::Null);
-    let cancelled = app.post_as(&buyer, &format!("/v1/orders/{}/cancel", placed.body["order_id"].as_str().expect("an id")), &Value::Null).await;
+    let cancelled =
+        app.post_as(&buyer, &format!("/v1/orders/{}/cancel", placed.body["order_id"].as_str().expect("an id")), &Value::Null).await;
     assert_eq!((cancelled.status.as_u16(), cancelled.body.get("sku")), (200, Some(&Value::Null)));
 }
 

@@ -93,7 +93,8 @@ async fn a_file_that_a_process_was_killed_over_is_listed_by_another_one() {
     let spikes = Spikes::new().await;
     let (a, b) = (spikes.start("a").await, spikes.start("b").await);
     let client = Client::of(&spikes);
-    let lines: String = (0..ALL).map(|number| format!("sku-{number},lamp,4999,EUR,5,2020-01-01T00:00:00Z,2099-01-01T00:00:00Z\n")).collect();
+    let lines: String =
+        (0..ALL).map(|number| format!("sku-{number},lamp,4999,EUR,5,2020-01-01T00:00:00Z,2099-01-01T00:00:00Z\n")).collect();
     let file = format!("sku,name,price,currency,total,starts_at,ends_at\n{lines}");
     let one = admin(&spikes, "one").await;
     let request = client.client.post(format!("http://{}/admin/v1/commodities/import", one.address())).bearer_auth(&client.operator);
@@ -106,7 +107,10 @@ async fn a_file_that_a_process_was_killed_over_is_listed_by_another_one() {
     a.stop().await;
     one.stop().await;
     let other = admin(&spikes, "other").await;
-    eventually("all are listed", async || client.send(Method::GET, other.address(), path, &Value::Null).await.1["status"] == json!("listed")).await;
+    eventually("all are listed", async || {
+        client.send(Method::GET, other.address(), path, &Value::Null).await.1["status"] == json!("listed")
+    })
+    .await;
     let on_sale = || b.router().board().walk(None).count();
     eventually("all are on sale", async || on_sale() == ALL).await;
     assert_eq!(client.listed(b.address(), "sku-7").await, [8]);

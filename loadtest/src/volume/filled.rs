@@ -2,8 +2,8 @@
 //! commodities, orders and events. Never writes a row.
 
 use doorbuster::domain::{
-    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Stock,
-    Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Stock, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::event::Event;
 

@@ -87,13 +87,7 @@ pub(super) async fn change(
     changed.await.unwrap_or_else(|failed| Err(Problem::Internal(format!("a change was cut short: {failed}"))))
 }
 
-async fn change_of(
-    state: &AppState,
-    id: CommodityId,
-    expected: &Expected,
-    sku: &Sku,
-    change: TermsChange,
-) -> Result<Reply, Problem> {
+async fn change_of(state: &AppState, id: CommodityId, expected: &Expected, sku: &Sku, change: TermsChange) -> Result<Reply, Problem> {
     for _ in 0..TRIES_MAX {
         let now = match as_it_is(state, id).await {
             Reply::Done(Answer::Commodity(commodity)) => commodity,

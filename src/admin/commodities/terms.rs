@@ -123,9 +123,20 @@ mod tests {
         let wrong = json!({"name": " ", "price": -1, "currency": "XYZ", "total": -1, "limit_per_user": 0, "hold_seconds": 1.5,
             "image_url": "javascript:alert(1)", "sku": "a b", "cancellation": "never", "starts_at": "noon", "ends_at": 5, "descripton": ""});
         let told = faults(new_commodity(with(wrong)));
-        for field in
-            ["sku", "name", "price", "currency", "total", "limit_per_user", "hold_seconds", "cancellation", "image_url", "starts_at", "ends_at", "descripton"]
-        {
+        for field in [
+            "sku",
+            "name",
+            "price",
+            "currency",
+            "total",
+            "limit_per_user",
+            "hold_seconds",
+            "cancellation",
+            "image_url",
+            "starts_at",
+            "ends_at",
+            "descripton",
+        ] {
             assert_eq!(told.iter().filter(|name| *name == field).count(), 1, "{field}: {told:?}");
         }
     }

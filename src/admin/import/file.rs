@@ -78,7 +78,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Row>, Faults), Problem> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(bytes);
     let mut record = ByteRecord::new();
-    let mut next = |record: &mut ByteRecord| reader.read_byte_record(record).map_err(|error| Problem::field("body", format!("not CSV: {error}")));
+    let mut next =
+        |record: &mut ByteRecord| reader.read_byte_record(record).map_err(|error| Problem::field("body", format!("not CSV: {error}")));
     if !next(&mut record)? {
         return Err(Problem::field("body", "a line with the names of the columns is needed"));
     }
@@ -95,12 +96,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Row>, Faults), Problem> {
         }
         let line = record.position().map_or(0, csv::Position::line);
         match row(&columns, &record, line) {
-            Ok(row) => {
-                match row.terms.sku.as_ref().and_then(|sku| lines.insert(sku.clone(), line)) {
-                    Some(first) => faults.add(Fault::new("sku", format!("the same as in line {first}")).in_line(line)),
-                    None => rows.push(row),
-                }
-            }
+            Ok(row) => match row.terms.sku.as_ref().and_then(|sku| lines.insert(sku.clone(), line)) {
+                Some(first) => faults.add(Fault::new("sku", format!("the same as in line {first}")).in_line(line)),
+                None => rows.push(row),
+            },
             Err(found) => found.into_iter().for_each(|fault| faults.add(fault.in_line(line))),
         }
     }

@@ -3,7 +3,9 @@
 
 use super::projection::Row;
 use super::support::partition;
-use crate::domain::{Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Terms, Timestamp, Units};
+use crate::domain::{
+    Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Terms, Timestamp, Units,
+};
 use crate::engine::{Answer, Command, Outcome, Place, Refusal};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;

@@ -153,13 +153,7 @@ fn a_change() -> impl Strategy<Value = TermsChange> {
     let total = option::weighted(0.5, (0..=12i64).prop_map(units));
     let ends_at = option::weighted(0.2, an_end().prop_map(at));
     let cancellation = option::weighted(0.2, a_cancellation());
-    (price, limit, hold, cancellation, total, ends_at).prop_map(|(price, limit_per_user, hold_seconds, cancellation, total, ends_at)| TermsChange {
-        price,
-        limit_per_user,
-        hold_seconds,
-        cancellation,
-        total,
-        ends_at,
-        ..TermsChange::default()
+    (price, limit, hold, cancellation, total, ends_at).prop_map(|(price, limit_per_user, hold_seconds, cancellation, total, ends_at)| {
+        TermsChange { price, limit_per_user, hold_seconds, cancellation, total, ends_at, ..TermsChange::default() }
     })
 }

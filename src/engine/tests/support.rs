@@ -2,8 +2,8 @@
 
 use super::projection::Projection;
 use crate::domain::{
-    Cancellation, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
-    Sequence, Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::domain::{Cancellation, 
-    CommodityId, IdempotencyKey, NamedOrder, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId,
+use crate::domain::{
+    Cancellation, CommodityId, IdempotencyKey, NamedOrder, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId,
 };
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};

@@ -1,8 +1,8 @@
 //! Logs as an engine would write them, from a list of choices: whatever the choices, the history is a possible one.
 
 use doorbuster::domain::{
-    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Sequence,
-    Stock, Terms, Timestamp, Units,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units,
 };
 use doorbuster::event::{Batch, Event};
 

@@ -2,8 +2,8 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Cancellation, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PartitionId, Price,
-    Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PartitionId,
+    Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -151,7 +151,12 @@ fn commands(version: PeerVersion) -> Vec<Command> {
     if version == PeerVersion::V6 {
         commands.extend([
             Command::List { commodity: lamp(), terms: Box::new(numbered_terms()), total: units(5) },
-            Command::ListOnce { commodity: lamp(), terms: Box::new(numbered_terms()), total: units(5), absent_at: (Epoch::MAX, Sequence(300)) },
+            Command::ListOnce {
+                commodity: lamp(),
+                terms: Box::new(numbered_terms()),
+                total: units(5),
+                absent_at: (Epoch::MAX, Sequence(300)),
+            },
             Command::Change { commodity: lamp(), change: Box::new(numbered()) },
             Command::Change { commodity: lamp(), change: Box::new(TermsChange { sku: Some(None), ..TermsChange::default() }) },
             place_of(foreign().into(), None),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(super) use bulletin::Bulletin;
 
 use super::v3::{Context, Restock};
-use change::Change;
 use crate::form::offer::{self, Terms};
+use change::Change;
 
 /// A request in a batch.
 #[derive(Serialize, Deserialize)]
