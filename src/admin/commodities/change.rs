@@ -34,12 +34,13 @@ pub(crate) async fn create(
     let (terms, total) = terms::new_commodity(body.fields()?)?;
     let id = state.store.next_commodity_id().await?;
     note(&operator.0, &request, "list commodity", id);
-    let reply = match &terms.sku {
-        None => state.router.about_commodity(id, Command::List { commodity: id, terms: Box::new(terms), total }).await,
-        Some(_) => match skus::reserve(&state, id, vec![(terms, total)], None).await? {
+    let reply = if terms.sku.is_some() {
+        match skus::reserve(&state, id, vec![(terms, total)], None).await? {
             Ok(due) => listing::list_one(&state, &due[0]).await,
             Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
-        },
+        }
+    } else {
+        state.router.about_commodity(id, Command::List { commodity: id, terms: Box::new(terms), total }).await
     };
     created(&state, id, reply)
 }

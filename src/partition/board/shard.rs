@@ -74,7 +74,7 @@ impl Shard {
     /// That and nothing else, fed.
     pub(super) fn of(edition: Edition, mut listings: Vec<Listing>) -> Self {
         listings.sort_unstable_by_key(|listing| listing.id);
-        let by_sku = listings.iter().filter_map(|listing| sku_of(listing)).collect();
+        let by_sku = listings.iter().filter_map(sku_of).collect();
         let listed = |listing: Listing| (listing.id, Listed { version: edition.version, listing });
         let listed = listings.into_iter().map(listed).collect();
         Self { edition, is_fed: true, remembered_from: edition.version, listed, by_sku, ..Self::default() }
@@ -99,7 +99,7 @@ impl Shard {
     /// Those with that article number, by id.
     pub(super) fn with_sku(&self, sku: &Sku) -> impl Iterator<Item = &Listing> {
         let from = (sku.clone(), FIRST);
-        self.by_sku.range(from..).take_while(move |(of, _)| of == sku).filter_map(|(_, id)| self.get(*id))
+        self.by_sku.range(from..).take_while(move |(of, _)| of == sku).filter_map(move |(_, id)| self.get(*id))
     }
 
     /// The first so many behind `after`.
