@@ -60,7 +60,7 @@ impl Lines {
             order.commodity.to_string().into(),
             defused(sku.map_or("", Sku::as_str)),
             defused(commodity_name),
-            Cow::Owned(defused(&buyer).into_owned()),
+            defused(&buyer),
             order.quantity.get().to_string().into(),
             order.unit_price.minor().to_string().into(),
             order.amount().to_string().into(),

@@ -48,7 +48,7 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     type Error = Unsayable;
 
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
-        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| row.try_into().map(Box::new)).transpose();
+        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Recalled::try_from(row).map(Box::new)).transpose();
         Ok(match command {
             engine::Command::List { terms, .. } if !says_all_of(terms) => return Err(Unsayable),
             engine::Command::Change { change, .. } if !says_all_of_change(change) => return Err(Unsayable),
