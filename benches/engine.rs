@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use doorbuster::domain::{
-    CommodityId, Epoch, IdempotencyKey, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Terms, Timestamp, Units, UserId,
+    Cancellation, CommodityId, Epoch, IdempotencyKey, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Terms, Timestamp, Units,
+    UserId,
 };
 use doorbuster::engine::{Answer, BuyerUnits, Command, Engine, KnownCommodity, Place, Refusal, Snapshot};
 use doorbuster::event::{Event, LogVersion};
@@ -29,6 +30,7 @@ fn begun(snapshot: Snapshot) -> Engine {
 /// An engine with one commodity on sale, one unit a buyer.
 fn engine(total: i64, hold_seconds: Option<u32>) -> Engine {
     let terms = Terms {
+        sku: None,
         name: "Lamp".into(),
         description: String::new(),
         image_url: None,
@@ -36,6 +38,7 @@ fn engine(total: i64, hold_seconds: Option<u32>) -> Engine {
         currency: "EUR".parse().unwrap(),
         limit_per_user: Some(1),
         hold_seconds,
+        cancellation: Cancellation::Unpaid,
         starts_at: NOW,
         ends_at: Timestamp::MAX,
     };

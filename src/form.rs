@@ -8,7 +8,9 @@ pub(crate) mod offer;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{self, CommodityId, Currency, Invalid, OrderId, OrderStatus, Price, Quantity, Stock, Timestamp, Units, UserId};
+use crate::domain::{
+    self, Cancellation, CommodityId, Currency, Invalid, OrderId, OrderStatus, Price, Quantity, Stock, Timestamp, Units, UserId,
+};
 
 /// Why a form is no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,6 +171,7 @@ impl TryFrom<Terms<'_>> for domain::Terms {
 
     fn try_from(terms: Terms<'_>) -> Result<Self, FormError> {
         Ok(Self {
+            sku: None,
             name: terms.name.to_owned(),
             description: terms.description.to_owned(),
             image_url: terms.image_url.map(str::to_owned),
@@ -176,10 +179,22 @@ impl TryFrom<Terms<'_>> for domain::Terms {
             currency: currency_of(terms.currency)?,
             limit_per_user: terms.limit_per_user,
             hold_seconds: terms.hold_seconds,
+            cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::from_millis(terms.starts_at)?,
             ends_at: Timestamp::from_millis(terms.ends_at)?,
         })
     }
+}
+
+/// Whether the forms here say all of these terms: they are older than article numbers, and than a say in what can be cancelled. What they do
+/// not say is left out, so whoever must not lose it asks first.
+pub(crate) fn says_all_of(terms: &domain::Terms) -> bool {
+    terms.sku.is_none() && terms.cancellation == Cancellation::Unpaid
+}
+
+/// The same of a change.
+pub(crate) const fn says_all_of_change(change: &domain::TermsChange) -> bool {
+    change.sku.is_none() && change.cancellation.is_none()
 }
 
 impl From<OrderId> for Id {

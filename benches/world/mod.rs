@@ -1,8 +1,8 @@
 //! What the benches of the tables share: orders as an engine would place them, and bare inserts of the same rows.
 
 use doorbuster::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Sequence,
-    Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::event::{Batch, Event};
 use doorbuster::projection;
@@ -100,6 +100,7 @@ impl World {
 
     pub fn listing(&self, index: u16) -> Event {
         let terms = Terms {
+            sku: None,
             name: "Lamp".into(),
             description: String::new(),
             image_url: None,
@@ -107,6 +108,7 @@ impl World {
             currency: "EUR".parse().expect("a currency"),
             limit_per_user: None,
             hold_seconds: Some(600),
+            cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,
         };

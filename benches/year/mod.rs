@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use doorbuster::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Sequence,
-    Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::event::{Batch, Event};
 use doorbuster::projection;
@@ -185,6 +185,7 @@ fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Ev
 
 fn listing(id: CommodityId) -> Event {
     let terms = Terms {
+        sku: None,
         name: format!("Lamp {id}"),
         description: String::new(),
         image_url: None,
@@ -192,6 +193,7 @@ fn listing(id: CommodityId) -> Event {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: None,
         hold_seconds: Some(600),
+        cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     };

@@ -19,6 +19,7 @@ mod m20261127_000008_log_losses;
 mod m20261127_000009_principals;
 mod m20261127_000010_keys;
 mod m20261127_000011_accounts;
+mod m20261127_000012_skus;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -50,6 +51,7 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000009_principals::Migration),
             Box::new(m20261127_000010_keys::Migration),
             Box::new(m20261127_000011_accounts::Migration),
+            Box::new(m20261127_000012_skus::Migration),
         ]
     }
 

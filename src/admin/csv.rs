@@ -6,14 +6,16 @@ use std::borrow::Cow;
 use csv::{Terminator, WriterBuilder};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::domain::NamedOrder;
+use crate::domain::text::is_unseen;
+use crate::domain::{NamedOrder, Sku};
 
 /// What spreadsheets tell UTF-8 by.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "order_id",
     "commodity_id",
+    "sku",
     "commodity_name",
     "user_id",
     "quantity",
@@ -31,8 +33,13 @@ pub(super) struct Lines(csv::Writer<Vec<u8>>);
 impl Lines {
     /// The beginning of an export: the mark and the line of names.
     pub(super) fn with_header() -> Self {
+        Self::with_names(FIELDS)
+    }
+
+    /// The same with other names.
+    pub(super) fn with_names<const N: usize>(names: [&'static str; N]) -> Self {
         let mut lines = Self::after(MARK.to_vec());
-        lines.write(FIELDS.map(Cow::Borrowed));
+        lines.write(names.map(Cow::Borrowed));
         lines
     }
 
@@ -46,11 +53,12 @@ impl Lines {
     }
 
     /// Adds the line of one order.
-    pub(super) fn order(&mut self, named: &NamedOrder, commodity_name: &str) {
+    pub(super) fn order(&mut self, named: &NamedOrder, sku: Option<&Sku>, commodity_name: &str) {
         let (order, buyer) = (&named.order, named.buyer().map(|buyer| buyer.to_string()).unwrap_or_default());
         self.write([
             order.id.to_string().into(),
             order.commodity.to_string().into(),
+            defused(sku.map_or("", Sku::as_str)),
             defused(commodity_name),
             defused(&buyer),
             order.quantity.get().to_string().into(),
@@ -63,7 +71,8 @@ impl Lines {
         ]);
     }
 
-    fn write(&mut self, fields: [Cow<'_, str>; FIELDS.len()]) {
+    /// Adds a line.
+    pub(super) fn write<const N: usize>(&mut self, fields: [Cow<'_, str>; N]) {
         self.0.write_record(fields.iter().map(|field| field.as_bytes())).expect("memory takes every line");
     }
 
@@ -74,21 +83,20 @@ impl Lines {
 }
 
 /// A text that no spreadsheet runs. What is left out of account before its first sign is what it leaves out, and what nobody sees.
-fn defused(text: &str) -> Cow<'_, str> {
-    let begins_a_formula = |c: char| std::iter::once(c).nfkc().next().is_some_and(|plain| "=+-@".contains(plain));
-    let is_formula = text.chars().find(|c| !is_unseen(*c)).is_some_and(begins_a_formula);
-    if is_formula || text.starts_with(['\t', '\r', '\n']) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+pub(super) fn defused(text: &str) -> Cow<'_, str> {
+    if is_live(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// Blanks, controls, and what Unicode calls ignorable by default: joiners, marks of direction, variation selectors, tags and the like.
-fn is_unseen(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+/// The text that was written as this one.
+pub(super) fn undone(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|rest| is_live(rest)).unwrap_or(text)
+}
+
+/// Whether a spreadsheet may run it, or would take it for one that was defused.
+fn is_live(text: &str) -> bool {
+    let begins_a_formula = |c: char| std::iter::once(c).nfkc().next().is_some_and(|plain| "=+-@".contains(plain));
+    let text = text.trim_start_matches('\'');
+    text.chars().find(|c| !is_unseen(*c)).is_some_and(begins_a_formula) || text.starts_with(['\t', '\r', '\n'])
 }
 
 #[cfg(test)]
@@ -113,9 +121,9 @@ mod tests {
     /// The commodity's name as it stands in a line.
     fn written(name: &str) -> String {
         let mut lines = Lines::more();
-        lines.order(&order(), name);
+        lines.order(&order(), None, name);
         let line = String::from_utf8(lines.into_bytes()).unwrap();
-        line.strip_prefix(&format!("{},7,", order().order.id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
+        line.strip_prefix(&format!("{},7,,", order().order.id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
     }
 
     #[test]
@@ -143,23 +151,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_defused_is_read_back_as_it_was() {
+        for text in ["", "lamp", "'s-Hertogenbosch", "=1", "'=1", "''=1", "\u{200b}+1", "\t=", "'", "''"] {
+            assert_eq!(undone(&defused(text)), text, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_buyer_of_another_issuer_is_who_they_are_there_and_breaks_no_line() {
         let mut lines = Lines::more();
         let foreign: Foreign = "auth0:=1,\"2\"".parse().unwrap();
         let order = Order { user: foreign.key(), ..order().order };
-        lines.order(&NamedOrder { order, foreign: Some(foreign) }, "Lamp");
+        lines.order(&NamedOrder { order, foreign: Some(foreign) }, None, "Lamp");
         let line = String::from_utf8(lines.into_bytes()).unwrap();
-        assert!(line.contains(",7,Lamp,\"auth0:=1,\"\"2\"\"\",2,4999,"), "{line}");
+        assert!(line.contains(",7,,Lamp,\"auth0:=1,\"\"2\"\"\",2,4999,"), "{line}");
     }
 
     #[test]
     fn an_export_begins_with_the_mark_of_utf_8_and_the_names_of_its_fields() {
         let mut lines = Lines::with_header();
-        lines.order(&order(), "Größe");
+        lines.order(&order(), "=KB-75".parse().ok().as_ref(), "Größe");
         let text = String::from_utf8(lines.into_bytes()).unwrap();
-        let header = "\u{feff}order_id,commodity_id,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
+        let header =
+            "\u{feff}order_id,commodity_id,sku,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
         let line = text.strip_prefix(header).unwrap();
-        let expected = format!("{0},7,Größe,42,2,4999,9998,EUR,confirmed,{1},\r\n", order().order.id, order().order.id.placed_at());
+        let expected = format!("{0},7,'=KB-75,Größe,42,2,4999,9998,EUR,confirmed,{1},\r\n", order().order.id, order().order.id.placed_at());
         assert_eq!(line, expected);
     }
 }

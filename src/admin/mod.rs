@@ -5,14 +5,19 @@
 mod audit;
 mod commodities;
 mod csv;
+pub(crate) mod import;
+pub(crate) mod listing;
 mod nodes;
 pub(crate) mod openapi;
 mod orders;
-mod terms;
 mod users;
+
+pub(crate) use listing::{list_what_is_due, list_what_was_left};
 
 use actix_web::http::Method;
 use actix_web::web::ServiceConfig;
+
+use commodities::{change, switch};
 
 use crate::auth::Caller;
 use crate::http::RequestId;
@@ -22,16 +27,19 @@ use crate::http::routes::{Traffic, compressed, get, on, resource};
 pub fn operators(routes: &mut ServiceConfig) {
     let route = |pattern, operations| compressed(resource(pattern, Traffic::Ordinary, operations));
     routes
-        .service(route("/admin/v1/commodities", vec![get(commodities::list), on(Method::POST, commodities::create)]))
+        .service(route("/admin/v1/commodities", vec![get(commodities::list), on(Method::POST, change::create)]))
+        .service(route("/admin/v1/commodities.csv", vec![get(import::export)]))
+        .service(route("/admin/v1/commodities/import", vec![on(Method::POST, import::import)]))
+        .service(route("/admin/v1/commodities/imports/{id}", vec![get(import::read)]))
         .service(route(
             "/admin/v1/commodities/{id}",
-            vec![get(commodities::read), on(Method::PATCH, commodities::change), on(Method::DELETE, commodities::remove)],
+            vec![get(commodities::read), on(Method::PATCH, change::change), on(Method::DELETE, change::remove)],
         ))
-        .service(route("/admin/v1/commodities/{id}/restock", vec![on(Method::POST, commodities::restock)]))
-        .service(route("/admin/v1/commodities/{id}/pause", vec![on(Method::POST, commodities::pause)]))
-        .service(route("/admin/v1/commodities/{id}/resume", vec![on(Method::POST, commodities::resume)]))
-        .service(route("/admin/v1/commodities/{id}/end", vec![on(Method::POST, commodities::end)]))
-        .service(route("/admin/v1/commodities/{id}/close", vec![on(Method::POST, commodities::close)]))
+        .service(route("/admin/v1/commodities/{id}/restock", vec![on(Method::POST, change::restock)]))
+        .service(route("/admin/v1/commodities/{id}/pause", vec![on(Method::POST, switch::pause)]))
+        .service(route("/admin/v1/commodities/{id}/resume", vec![on(Method::POST, switch::resume)]))
+        .service(route("/admin/v1/commodities/{id}/end", vec![on(Method::POST, switch::end)]))
+        .service(route("/admin/v1/commodities/{id}/close", vec![on(Method::POST, switch::close)]))
         .service(route("/admin/v1/orders", vec![get(orders::list)]))
         .service(route("/admin/v1/orders.csv", vec![get(orders::export)]))
         .service(route("/admin/v1/orders/{id}", vec![get(orders::read)]))

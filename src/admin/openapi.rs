@@ -2,22 +2,26 @@
 
 use utoipa::OpenApi;
 
-use super::{audit, commodities, nodes, orders, users};
+use super::commodities::{change, switch};
+use super::{audit, commodities, import, nodes, orders, users};
 
 /// The operators' calls.
 #[derive(OpenApi)]
 #[openapi(
     paths(
         commodities::list,
-        commodities::create,
+        change::create,
+        import::export,
+        import::import,
+        import::read,
         commodities::read,
-        commodities::change,
-        commodities::remove,
-        commodities::restock,
-        commodities::pause,
-        commodities::resume,
-        commodities::end,
-        commodities::close,
+        change::change,
+        change::remove,
+        change::restock,
+        switch::pause,
+        switch::resume,
+        switch::end,
+        switch::close,
         orders::list,
         orders::export,
         orders::read,

@@ -8,12 +8,13 @@ use futures_util::stream;
 
 use super::csv::Lines;
 use super::note;
-use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Timestamp};
+use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Sku, Timestamp};
 use crate::engine::Command;
 use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
+use crate::http::skus::Skus;
 use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::store::{OrderFilter, StoreError};
 
@@ -37,7 +38,12 @@ pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut qu
     let filter = filter(&mut query);
     query.finish()?;
     let found = state.store.orders(&filter, page.after, page.limit + 1).await?;
-    let page = Page::of(found, page.limit, |named| named.order.id, OrderBody::named);
+    let skus = Skus::of(&state, found.iter().map(|named| named.order.commodity)).await?;
+    let body = |named: NamedOrder| {
+        let sku = skus.get(named.order.commodity).cloned();
+        Ok::<_, Problem>(OrderBody::named(named)?.with_sku(sku))
+    };
+    let page = Page::of(found, page.limit, |named| named.order.id, body);
     Ok(HttpResponse::Ok().json(page.transposed()?))
 }
 
@@ -77,7 +83,7 @@ pub(crate) async fn export(
     params(("id" = OrderId, Path, description = "The order")),
     responses((status = 200, description = "The order; or `pending`, `refused` for an id without one", body = OrderOrUnsettled), ReadProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, _operator: Operator, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
-    lookup(id.0, state.router.named_order(id.0).await, None)
+    lookup(&state, id.0, state.router.named_order(id.0).await, None).await
 }
 
 problems!(ReadProblems: OrderNotFound, Unavailable);
@@ -121,7 +127,7 @@ struct Export {
     found: Option<Vec<NamedOrder>>,
     /// What the next chunk begins with.
     lines: Lines,
-    names: HashMap<CommodityId, String>,
+    names: HashMap<CommodityId, (Option<Sku>, String)>,
 }
 
 impl Export {
@@ -132,7 +138,8 @@ impl Export {
         let mut lines = std::mem::replace(&mut self.lines, Lines::more());
         let write = async {
             for named in &found {
-                lines.order(named, self.names.get(&named.order.commodity).map_or("", String::as_str));
+                let (sku, name) = self.names.get(&named.order.commodity).map_or((None, ""), |(sku, name)| (sku.as_ref(), name.as_str()));
+                lines.order(named, sku, name);
             }
         };
         let next = async {
@@ -148,7 +155,7 @@ impl Export {
         Ok(Some((lines.into_bytes().into(), self)))
     }
 
-    /// The names of these orders' commodities: most are on the board, the rest is history.
+    /// The numbers and names of these orders' commodities: most are on the board, the rest is history.
     async fn learn_names(&mut self, orders: &[NamedOrder]) -> Result<(), StoreError> {
         if self.names.len() > NAMES_MAX {
             self.names.clear();
@@ -158,8 +165,11 @@ impl Export {
                 continue;
             }
             let name = match self.state.router.board().get(order.commodity) {
-                Some(listing) => listing.terms.name.clone(),
-                None => self.state.store.commodity(order.commodity).await?.map(|row| row.commodity.terms.name).unwrap_or_default(),
+                Some(listing) => (listing.terms.sku.clone(), listing.terms.name.clone()),
+                None => {
+                    let terms = self.state.store.commodity(order.commodity).await?.map(|row| row.commodity.terms);
+                    terms.map(|terms| (terms.sku, terms.name)).unwrap_or_default()
+                }
             };
             self.names.insert(order.commodity, name);
         }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint, Stock,
-    Terms, Units, UserId,
+    Cancellation, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity,
+    RequestFingerprint, Stock, Terms, Units, UserId,
 };
 use crate::engine::tests::projection::Row;
 use crate::engine::tests::steps::a_step;
@@ -222,6 +222,7 @@ fn order_id(number: u64) -> OrderId {
 
 fn commodity(id: i64) -> Commodity {
     let terms = Terms {
+        sku: None,
         name: "Lamp".into(),
         description: String::new(),
         image_url: None,
@@ -229,6 +230,7 @@ fn commodity(id: i64) -> Commodity {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     };

@@ -1,10 +1,12 @@
 //! The operators' process: it owns nothing and is nobody's peer; what it is asked to change goes to the owners as commands.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use super::parts::{Parts, Served, StartError, close, listen};
+use crate::admin;
 use crate::config::Config;
 use crate::http::Surface;
 use crate::membership::Ended;
@@ -27,6 +29,7 @@ impl AdminNode {
         let parts = Parts::assemble(config, ("admin", true), id, None).await?;
         let membership = parts.membership(config);
         let operators = parts.serve(config, listener, Surface::Operators, membership.view())?;
+        tokio::spawn(admin::list_what_was_left(Arc::clone(&parts.router), parts.store.clone(), parts.stop.clone()));
         let membership = tokio::spawn(membership.run());
         tracing::info!(http = %operators.address, "the admin process is up");
         Ok(Self { parts, operators, membership })

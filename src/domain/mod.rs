@@ -11,7 +11,9 @@ mod order;
 mod principal;
 mod quantity;
 mod reach;
+mod sku;
 mod terms;
+pub(crate) mod text;
 mod time;
 
 pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, SystemId, UserId};
@@ -22,7 +24,8 @@ pub use order::{IdempotencyKey, NamedOrder, Order, OrderStatus, RequestFingerpri
 pub use principal::{Foreign, IssuerName, Principal, PrincipalKey};
 pub use quantity::{Quantity, Units};
 pub use reach::Reach;
-pub use terms::{Commodity, CommodityState, Stock, Terms, TermsChange};
+pub use sku::Sku;
+pub use terms::{Cancellation, Commodity, CommodityState, Stock, Terms, TermsChange};
 pub use time::Timestamp;
 
 /// A value from outside that its type does not hold, with the sentence to show for it.

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use super::{CommodityId, Currency, Invalid, Price, Timestamp, Units};
+use super::{CommodityId, Currency, Invalid, Price, Sku, Timestamp, Units};
 
 /// What is offered, to whom and when. All fields are checked by [`Terms::faults`]; the shell builds it from JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
+    /// The shop's own number of it; no other commodity has the same, and that is seen to before the engine is asked.
+    pub sku: Option<Sku>,
     /// 1 to 200 characters.
     pub name: String,
     /// At most 10,000 characters.
@@ -21,6 +23,8 @@ pub struct Terms {
     pub limit_per_user: Option<u32>,
     /// How long a buyer has to pay, in seconds, 1 to 31,536,000; none = no payment needed.
     pub hold_seconds: Option<u32>,
+    /// Which orders can be cancelled.
+    pub cancellation: Cancellation,
     /// From when on it sells.
     pub starts_at: Timestamp,
     /// Up to when it sells, this instant excluded; after `starts_at`.
@@ -31,11 +35,6 @@ impl Terms {
     /// Checks every field and the pair of times; returns each field at fault with the sentence to show.
     #[must_use]
     pub fn faults(&self) -> Vec<(&'static str, Invalid)> {
-        let url = |text: &String| {
-            (text.starts_with("https://") || text.starts_with("http://"))
-                && text.len() <= 2_000
-                && text.bytes().all(|b| b.is_ascii_graphic())
-        };
         let checks = [
             (
                 "name",
@@ -43,7 +42,7 @@ impl Terms {
                 "a name must have 1 to 200 characters and no control characters",
             ),
             ("description", self.description.chars().count() <= 10_000, "a description must have at most 10000 characters"),
-            ("image_url", self.image_url.as_ref().is_none_or(url), "an image URL must be http or https, of at most 2000 characters"),
+            ("image_url", self.image_url.as_deref().is_none_or(is_image_url), IMAGE_URL),
             (
                 "limit_per_user",
                 self.limit_per_user.is_none_or(|n| (1..=1_000_000).contains(&n)),
@@ -60,9 +59,75 @@ impl Terms {
     }
 }
 
+/// What an image URL must be.
+const IMAGE_URL: &str =
+    "an image URL must be http or https with a host and without a user, of at most 2000 characters, visible ASCII alone, or null";
+
+/// Whether a text is fit for an image's URL: whoever shows it sends its readers nowhere with somebody's password.
+fn is_image_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    !authority.is_empty() && !authority.contains('@') && text.len() <= 2_000 && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Which orders of a commodity can be cancelled. Codes are append-only: logs and tables have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancellation {
+    /// None by their buyers; operators cancel as with `unpaid`.
+    None,
+    /// Those that no money was taken for: reserved ones, and confirmed ones, which needed no payment.
+    #[default]
+    Unpaid,
+    /// Paid ones too: their money is due back then.
+    Any,
+}
+
+impl Cancellation {
+    /// Every one, by its code.
+    pub const ALL: [Cancellation; 3] = [Self::None, Self::Unpaid, Self::Any];
+
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unpaid => "unpaid",
+            Self::Any => "any",
+        }
+    }
+
+    /// The number in tables and logs.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Unpaid => 1,
+            Self::Any => 2,
+        }
+    }
+
+    /// The one with that code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|cancellation| cancellation.code() == code)
+    }
+}
+
+impl std::str::FromStr for Cancellation {
+    type Err = Invalid;
+
+    fn from_str(word: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|cancellation| cancellation.word() == word);
+        found.ok_or(Invalid("must be none, unpaid or any"))
+    }
+}
+
 /// Changes to a commodity's terms: what is `Some` changes. The inner options of limit and hold are the new value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TermsChange {
+    /// New number, or none from now on.
+    pub sku: Option<Option<Sku>>,
     /// New name.
     pub name: Option<String>,
     /// New description.
@@ -77,6 +142,8 @@ pub struct TermsChange {
     pub limit_per_user: Option<Option<u32>>,
     /// New hold time, or none from now on; for orders placed from now on.
     pub hold_seconds: Option<Option<u32>>,
+    /// Which orders can be cancelled from now on, those placed before too.
+    pub cancellation: Option<Cancellation>,
     /// New start.
     pub starts_at: Option<Timestamp>,
     /// New end.
@@ -91,6 +158,7 @@ impl TermsChange {
     pub fn onto(&self, old: &Terms) -> Terms {
         let old = old.clone();
         Terms {
+            sku: self.sku.clone().unwrap_or(old.sku),
             name: self.name.clone().unwrap_or(old.name),
             description: self.description.clone().unwrap_or(old.description),
             image_url: self.image_url.clone().unwrap_or(old.image_url),
@@ -98,6 +166,7 @@ impl TermsChange {
             currency: self.currency.unwrap_or(old.currency),
             limit_per_user: self.limit_per_user.unwrap_or(old.limit_per_user),
             hold_seconds: self.hold_seconds.unwrap_or(old.hold_seconds),
+            cancellation: self.cancellation.unwrap_or(old.cancellation),
             starts_at: self.starts_at.unwrap_or(old.starts_at),
             ends_at: self.ends_at.unwrap_or(old.ends_at),
         }
@@ -215,5 +284,42 @@ impl Commodity {
         } else {
             CommodityState::Open
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_url_is_a_web_address_and_carries_no_password() {
+        for text in ["https://example.org/a.png", "http://example.org", "https://[::1]:8080/a?b=c@d#e", "https://example.org/@1x.png"] {
+            assert!(is_image_url(text), "{text}");
+        }
+        let long = format!("https://example.org/{}", "x".repeat(2_000));
+        for text in [
+            "",
+            "javascript:alert(1)",
+            "//example.org/a.png",
+            "https://",
+            "https:///a.png",
+            "https://user:password@example.org/a.png",
+            "https://user@example.org",
+            "https://example.org/a b.png",
+            "https://example.org/\n",
+            "https://exämple.org/a.png",
+            long.as_str(),
+        ] {
+            assert!(!is_image_url(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_cancellation_has_a_word_and_a_code_of_its_own() {
+        for cancellation in Cancellation::ALL {
+            assert_eq!(cancellation.word().parse(), Ok(cancellation));
+            assert_eq!(Cancellation::from_code(cancellation.code()), Some(cancellation));
+        }
+        assert!("Any".parse::<Cancellation>().is_err() && Cancellation::from_code(3).is_none());
     }
 }

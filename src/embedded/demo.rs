@@ -1,17 +1,18 @@
 //! The demo sale and its accounts, made on a first run with an empty database. Never touches a database that has a
 //! commodity or an account, and has no built-in password.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rand::distr::{Alphanumeric, SampleString};
 
 use super::StartError;
+use crate::admin;
 use crate::auth::{Authenticator, Hasher, Password};
 use crate::clock;
 use crate::datadir::DataDir;
-use crate::domain::{Price, Terms, Timestamp, Units};
-use crate::engine::Command;
-use crate::routing::{Reply, Router};
+use crate::domain::{Cancellation, Price, Terms, Timestamp, Units};
+use crate::routing::Router;
 use crate::store::{Role, Store};
 
 /// Units in the demo sale.
@@ -80,10 +81,13 @@ async fn make_if_empty(
         }
     }
     let commodity = store.next_commodity_id().await?;
-    let list = Command::List { commodity, terms: Box::new(terms(clock::system())), total: Units::new(UNITS).expect("in range") };
-    match router.about_commodity(commodity, list).await {
-        Reply::Done(_) => Ok(true),
-        other => Err(StartError::Demo(format!("{other:?}"))),
+    let offer = (terms(clock::system()), Units::new(UNITS).expect("in range"));
+    // Whether now or by a run that was killed: it is written down.
+    store.reserve_listings(commodity, vec![offer], BTreeMap::new(), None).await?;
+    admin::list_what_is_due(router, store).await?;
+    match router.board().walk(None).next() {
+        Some(_) => Ok(true),
+        None => Err(StartError::Demo("its partition does not take it".into())),
     }
 }
 
@@ -108,13 +112,15 @@ pub(super) fn token_file(data: &Path, account: &str) -> std::path::PathBuf {
 
 fn terms(now: Timestamp) -> Terms {
     Terms {
+        sku: "LAMP-01".parse().ok(),
         name: "Brass desk lamp".into(),
-        description: "The demo sale: a thousand lamps, two to a buyer.".into(),
+        description: "The demo sale: a thousand lamps of solid brass, two to a buyer. Whoever is first has one.".into(),
         image_url: None,
         price: Price::new(4_999).expect("in range"),
         currency: "EUR".parse().expect("the euro is a currency"),
         limit_per_user: Some(2),
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: now,
         ends_at: now.plus_millis(YEAR_MS),
     }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::account_changes::AccountChanges;
+use crate::admin;
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::clock;
 use crate::config::{Address, Config};
@@ -158,6 +159,7 @@ impl App {
         tokio::spawn(account_changes.follow(clock::system, stop.clone()));
         tokio::spawn(Logins::run_upkeep(store.clone(), clock::system, stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
+        tokio::spawn(admin::list_what_was_left(Arc::clone(&router), store.clone(), stop.clone()));
         tokio::spawn(projection::keep_checkpoints((store.clone(), LogVersion::NEWEST), clock::system, stop.clone()));
         let state = web::Data::new(AppState {
             router: Arc::clone(&router),

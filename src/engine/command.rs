@@ -17,6 +17,18 @@ pub enum Command {
         /// Units to sell.
         total: Units,
     },
+    /// As [`Command::List`], of what may have been listed before, by whoever else was to. Where it was, that is what is refused, even if it
+    /// is closed or removed by now.
+    ListOnce {
+        /// The id that was given for it.
+        commodity: CommodityId,
+        /// Terms without faults.
+        terms: Box<Terms>,
+        /// Units to sell.
+        total: Units,
+        /// The last batch in the tables, and its epoch, when they had no row of it yet, or before.
+        absent_at: (Epoch, Sequence),
+    },
     /// Change terms, or the total.
     Change {
         /// Which commodity.
@@ -102,7 +114,10 @@ impl Command {
     #[must_use]
     pub fn commodity(&self) -> Option<CommodityId> {
         match self {
-            Self::List { commodity, .. } | Self::Change { commodity, .. } | Self::Restock { commodity, .. } => Some(*commodity),
+            Self::List { commodity, .. }
+            | Self::ListOnce { commodity, .. }
+            | Self::Change { commodity, .. }
+            | Self::Restock { commodity, .. } => Some(*commodity),
             Self::Pause(id) | Self::Resume(id) | Self::End(id) | Self::Close(id) | Self::Remove(id) => Some(*id),
             Self::Place(place) => Some(place.commodity),
             Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.commodity(),

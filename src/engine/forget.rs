@@ -27,9 +27,10 @@ impl Engine {
 
     fn forget_commodities(&mut self, applied: Sequence, at_most: usize) -> bool {
         for _ in 0..at_most {
-            let Some((_, slot)) = self.ending.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
+            let Some((sequence, slot)) = self.ending.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
             self.ending.pop_front();
             self.commodities.make_history(slot);
+            self.forgotten_up_to = self.forgotten_up_to.max(sequence);
         }
         true
     }

@@ -56,7 +56,7 @@ pub struct Engine {
     unsettled: VecDeque<(Sequence, u32)>,
     /// Commodities that came to be over, oldest first: the batch and the commodity's slot.
     ending: VecDeque<(Sequence, u32)>,
-    /// The last batch with a change of an order that was forgotten.
+    /// The last batch with a change of an order, or the end of a commodity, that was forgotten.
     forgotten_up_to: Sequence,
     /// Keys of ended orders, those that ended first before the others.
     ended_keys: VecDeque<EndedKey>,
@@ -94,6 +94,7 @@ impl Engine {
     pub fn apply(&mut self, now: Timestamp, command: Command, events: &mut Vec<Event>) -> Outcome {
         match command {
             Command::List { commodity, terms, total } => self.list(commodity, *terms, total, events),
+            Command::ListOnce { commodity, terms, total, absent_at } => self.list_once(commodity, (*terms, total), absent_at, events),
             Command::Change { commodity, change } => self.change(commodity, &change, events),
             Command::Expecting { version, command } => {
                 self.check_version(&command, version)?;

@@ -1,7 +1,7 @@
 //! Orders going from one status to another: paid, refunded, cancelled, expired.
 
 use super::{Answer, EndedKey, Engine, Outcome, Recalled, Refusal};
-use crate::domain::{Order, OrderId, OrderStatus, PrincipalKey, Timestamp};
+use crate::domain::{Cancellation, Commodity, Order, OrderId, OrderStatus, PrincipalKey, Timestamp};
 use crate::event::Event;
 
 /// An order that a command is about.
@@ -49,14 +49,20 @@ impl Engine {
         if user.is_some_and(|user| user != order.user) {
             return Err(Refusal::OrderNotFound);
         }
-        if self.is_closed(&found, &order) {
+        let commodity = self.commodity_of(&found, &order);
+        if commodity.is_some_and(|commodity| commodity.closed_at.is_some()) {
             return Err(Refusal::Closed);
         }
-        match order.status {
-            OrderStatus::Reserved | OrderStatus::Confirmed => self.shift(now, &found, OrderStatus::Cancelled, events),
-            OrderStatus::Paid | OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => {
-                Err(Refusal::NotCancellable)
-            }
+        // Of a commodity that was removed nothing is said, and no order of it is live.
+        let allowed = commodity.map_or(Cancellation::None, |commodity| commodity.terms.cancellation);
+        match (order.status, allowed) {
+            (_, Cancellation::None) if user.is_some() => Err(Refusal::NotCancellable),
+            (OrderStatus::Reserved | OrderStatus::Confirmed, _) => self.shift(now, &found, OrderStatus::Cancelled, events),
+            (OrderStatus::Paid, Cancellation::Any) => self.shift(now, &found, OrderStatus::RefundDue, events),
+            (
+                OrderStatus::Paid | OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded,
+                Cancellation::None | Cancellation::Unpaid | Cancellation::Any,
+            ) => Err(Refusal::NotCancellable),
         }
     }
 
@@ -91,13 +97,13 @@ impl Engine {
         Ok((Found::Recalled(row), order))
     }
 
-    fn is_closed(&self, found: &Found, order: &Order) -> bool {
-        let commodity = match (self.commodities.find(order.commodity), found) {
+    /// Its commodity, as it is known here or came along.
+    fn commodity_of<'a>(&'a self, found: &'a Found, order: &Order) -> Option<&'a Commodity> {
+        match (self.commodities.find(order.commodity), found) {
             (Some(slot), _) => Some(self.commodities.get(slot)),
             (None, Found::Recalled(row)) => row.commodity.as_deref(),
             (None, Found::Known(_)) => unreachable!("the commodity of a known order is there"),
-        };
-        commodity.is_some_and(|commodity| commodity.closed_at.is_some())
+        }
     }
 
     fn shift(&mut self, now: Timestamp, found: &Found, to: OrderStatus, events: &mut Vec<Event>) -> Outcome {

@@ -2,8 +2,9 @@
 
 use super::keys::Keys;
 use super::{Answer, Command, Engine, Outcome, Refusal};
-use crate::domain::{Commodity, CommodityId, Stock, Terms, TermsChange, Timestamp, Units};
-use crate::event::Event;
+use crate::domain::{Commodity, CommodityId, Epoch, Sequence, Stock, Terms, TermsChange, Timestamp, Units};
+use crate::event::{Event, LogVersion};
+use crate::form::says_all_of;
 
 /// The version of a commodity nobody has changed yet.
 const FIRST_VERSION: u32 = 1;
@@ -14,14 +15,37 @@ impl Engine {
         if self.commodities.find(id).is_some() {
             return Err(Refusal::CommodityExists);
         }
-        if !terms.faults().is_empty() {
-            return Err(Refusal::TermsConflict);
-        }
+        self.check_terms(&terms)?;
         let commodity =
             Commodity { id, terms, stock: Stock::fresh(total), paused: false, ended_at: None, closed_at: None, version: FIRST_VERSION };
         self.commodities.insert(commodity.clone(), false);
         events.push(Event::Listed(Box::new(commodity.clone())));
         Ok(Answer::Commodity(Box::new(commodity)))
+    }
+
+    /// Puts a commodity on the list unless it ever was there: this engine knows it, or it has forgotten it, and then the tables have its row.
+    pub(super) fn list_once(
+        &mut self,
+        id: CommodityId,
+        (terms, total): (Terms, Units),
+        absent_at: (Epoch, Sequence),
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if self.commodities.find(id).is_none() {
+            self.check_row(absent_at)?;
+        }
+        self.list(id, terms, total, events)
+    }
+
+    /// Whether terms can be: they do not contradict themselves, and the log has words for them.
+    fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
+        if !terms.faults().is_empty() {
+            Err(Refusal::TermsConflict)
+        } else if self.log_version < LogVersion::V4 && !says_all_of(terms) {
+            Err(Refusal::UpgradeUnfinished)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the commodity that a command is about is of that version. Of what is not there the command itself says so.
@@ -36,8 +60,8 @@ impl Engine {
         let slot = self.find_commodity(id)?;
         let commodity = self.commodities.get(slot);
         let terms = change.onto(&commodity.terms);
-        if !terms.faults().is_empty() {
-            return Err(Refusal::TermsConflict);
+        if terms != commodity.terms {
+            self.check_terms(&terms)?;
         }
         let total = change.total.unwrap_or(commodity.stock.total);
         let stock = with_total(commodity.stock, total).ok_or(Refusal::TotalTooLow)?;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use crate::domain::{Currency, OperationKey, Price, Principal, Stock, UserId};
+use crate::domain::{Cancellation, Currency, OperationKey, Price, Principal, Stock, UserId};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -34,6 +34,7 @@ fn euro() -> Currency {
 
 fn full_terms() -> Terms {
     Terms {
+        sku: None,
         name: "Lamp “Öl”".into(),
         description: "Bright.".into(),
         image_url: Some("https://example.org/lamp.png".into()),
@@ -41,6 +42,7 @@ fn full_terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
     }
@@ -128,6 +130,9 @@ fn golden_events(version: LogVersion) -> Vec<(&'static str, Vec<Event>)> {
     }
     if version == LogVersion::V4 {
         all.extend([Subject::Commodity(commodity(3)), Subject::Order(order_id(9))].map(operated));
+        let numbered = Terms { sku: "KB-75/ö".parse().ok(), cancellation: Cancellation::Any, ..full_terms() };
+        all.push(listed(numbered.clone(), false, None));
+        all.push(Event::Changed { commodity: commodity(3), terms: Box::new(numbered), version: 8 });
         all.push(placed_by_foreign("auth0:auth0|5f7c8e", Some(IdempotencyKey::from_bytes(*b"fedcba9876543210")), 2));
         all.push(placed_by_foreign(&format!("x:{}", "ö".repeat(127)), None, 0));
         all.extend(moves(Some("a:42".parse::<Principal>().unwrap().key())).pop());

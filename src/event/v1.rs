@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
 use super::{Batch, Event as Fact};
 use crate::domain::{CommodityId, Epoch, IdempotencyKey, PartitionId, Quantity, RequestFingerprint, Sequence, Timestamp, Units};
-use crate::form::{Commodity, Id, Order, Terms, code_of, status_of};
+use crate::form::{Commodity, Id, Order, Terms, code_of, says_all_of, status_of};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 9;
@@ -111,6 +111,8 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
 
     fn try_from(fact: &'a Fact) -> Result<Self, Unwritable> {
         Ok(match fact {
+            Fact::Listed(commodity) if !says_all_of(&commodity.terms) => return Err(unwritable("terms of a later form")),
+            Fact::Changed { terms, .. } if !says_all_of(terms) => return Err(unwritable("terms of a later form")),
             Fact::Listed(commodity) => Self::Listed((&**commodity).into()),
             Fact::Changed { commodity, terms, version } => {
                 Self::Changed(Changed { commodity: commodity.get(), terms: (&**terms).into(), version: *version })
@@ -139,10 +141,14 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
                 at: at.millis(),
             }),
             Fact::KeyForgotten { order } => Self::KeyForgotten((*order).into()),
-            Fact::Operated { .. } => return Err(Unwritable { version: LogVersion::V1, what: "the key of a change" }),
-            Fact::Closed { .. } => return Err(Unwritable { version: LogVersion::V1, what: "that a commodity is closed" }),
+            Fact::Operated { .. } => return Err(unwritable("the key of a change")),
+            Fact::Closed { .. } => return Err(unwritable("that a commodity is closed")),
         })
     }
+}
+
+const fn unwritable(what: &'static str) -> Unwritable {
+    Unwritable { version: LogVersion::V1, what }
 }
 
 impl TryFrom<Event<'_>> for Fact {

@@ -13,7 +13,7 @@ use crate::domain::{
     CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence,
     Timestamp, Units, UserId,
 };
-use crate::form::{Commodity, Terms, code_of, currency_of, status_of};
+use crate::form::{Commodity, Terms, code_of, currency_of, says_all_of, status_of};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 10;
@@ -193,6 +193,8 @@ struct Frame {
 impl Frame {
     fn event<'a>(&self, fact: &'a Fact) -> Result<Event<'a>, Unwritable> {
         Ok(match fact {
+            Fact::Listed(commodity) if !says_all_of(&commodity.terms) => return Err(unwritable("terms of a later form")),
+            Fact::Changed { terms, .. } if !says_all_of(terms) => return Err(unwritable("terms of a later form")),
             Fact::Listed(commodity) => Event::Listed((&**commodity).into()),
             Fact::Changed { commodity, terms, version } => {
                 Event::Changed(Changed { commodity: unsigned(*commodity), terms: (&**terms).into(), version: *version })

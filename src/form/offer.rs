@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FormError, currency_of};
-use crate::domain::{self, CommodityId, Price, Stock, Timestamp, Units};
+use crate::domain::{self, Cancellation, CommodityId, Price, Sku, Stock, Timestamp, Units};
 
 /// A commodity, all of it.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub(crate) struct Terms<'a> {
     hold_seconds: Option<u32>,
     starts_at: i64,
     ends_at: i64,
+    sku: Option<&'a str>,
+    cancellation: u8,
 }
 
 impl<'a> From<&'a domain::Commodity> for Commodity<'a> {
@@ -84,6 +86,8 @@ impl<'a> From<&'a domain::Terms> for Terms<'a> {
             hold_seconds: terms.hold_seconds,
             starts_at: terms.starts_at.millis(),
             ends_at: terms.ends_at.millis(),
+            sku: terms.sku.as_ref().map(Sku::as_str),
+            cancellation: terms.cancellation.code(),
         }
     }
 }
@@ -102,6 +106,13 @@ impl TryFrom<Terms<'_>> for domain::Terms {
             hold_seconds: terms.hold_seconds,
             starts_at: Timestamp::from_millis(terms.starts_at)?,
             ends_at: Timestamp::from_millis(terms.ends_at)?,
+            sku: terms.sku.map(str::parse).transpose()?,
+            cancellation: cancellation_of(terms.cancellation)?,
         })
     }
+}
+
+/// What can be cancelled, by its number.
+pub(crate) fn cancellation_of(code: u8) -> Result<Cancellation, FormError> {
+    Cancellation::from_code(code).ok_or_else(|| FormError::Unknown(format!("a cancellation of number {code}")))
 }

@@ -271,8 +271,8 @@ fn leads_to(from: OrderStatus, to: OrderStatus) -> bool {
         || match from {
             Reserved => to != Confirmed,
             Confirmed => matches!(to, Cancelled | RefundDue | Refunded),
-            Paid | Refunded => false,
-            Cancelled | Expired => matches!(to, RefundDue | Refunded),
+            Refunded => false,
+            Paid | Cancelled | Expired => matches!(to, RefundDue | Refunded),
             RefundDue => to == Refunded,
         }
 }

@@ -15,6 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use super::fields::Fields;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::config;
 
 /// A request's body as it was before it was compressed, at most `http.body_bytes_max` bytes.
 #[derive(Debug)]
@@ -44,17 +45,55 @@ impl FromRequest for Body {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let media_type = media_type_of(request);
-        let coding = coding_of(request);
-        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let config = &request.app_data::<web::Data<AppState>>().expect("the state is part of the app").config;
-        let (limit, time) = (config.body_bytes_max, Duration::from_millis(config.client_request_timeout_ms));
-        let payload = payload.take();
-        Box::pin(async move {
-            let coding = coding?;
-            let sent = tokio::time::timeout(time, collect(payload, length, limit)).await.map_err(|_| Problem::RequestTimeout)??;
-            Ok(Self { bytes: decoded(sent, coding, limit)?, media_type })
-        })
+        let bytes = read(request, payload, config_of(request).body_bytes_max);
+        Box::pin(async move { Ok(Self { bytes: bytes.await?, media_type }) })
     }
+}
+
+/// A file in CSV as a request's body, at most [`CSV_BYTES_MAX`] bytes.
+#[derive(Debug)]
+pub struct CsvBody(pub Bytes);
+
+/// The largest file there may be.
+pub const CSV_BYTES_MAX: usize = 10 * 1_024 * 1_024;
+
+impl FromRequest for CsvBody {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_csv = is_csv(request);
+        let bytes = read(request, payload, CSV_BYTES_MAX);
+        Box::pin(async move { if is_csv { bytes.await.map(Self) } else { Err(Problem::NotCsv) } })
+    }
+}
+
+fn config_of(request: &HttpRequest) -> &config::Http {
+    &request.app_data::<web::Data<AppState>>().expect("the state is part of the app").config
+}
+
+/// A body of at most `limit` bytes, compressed or not.
+fn read(request: &HttpRequest, payload: &mut Payload, limit: usize) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
+    let coding = coding_of(request);
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let time = Duration::from_millis(config_of(request).client_request_timeout_ms);
+    let payload = payload.take();
+    async move {
+        let coding = coding?;
+        let sent = tokio::time::timeout(time, collect(payload, length, limit)).await.map_err(|_| Problem::RequestTimeout)??;
+        decoded(sent, coding, limit)
+    }
+}
+
+/// `text/csv`, in UTF-8 if it says in what.
+fn is_csv(request: &HttpRequest) -> bool {
+    let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let is_csv = parts.next().is_some_and(|essence| essence == "text/csv");
+    is_csv
+        && parts
+            .filter_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()))
+            .all(|name| name == "utf-8" || name == "utf8")
 }
 
 /// What arrives, at most `limit` bytes of it.

@@ -12,7 +12,7 @@ use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::schema::{PageParameters, problems};
 use super::state::AppState;
-use crate::domain::{Commodity, CommodityId, CommodityState, Currency, Price, Timestamp, Units};
+use crate::domain::{Cancellation, Commodity, CommodityId, CommodityState, Currency, Price, Sku, Timestamp, Units};
 use crate::engine::Refusal;
 use crate::partition::Listing;
 
@@ -24,6 +24,9 @@ const PASSED_AT_A_TIME: usize = 1_024;
 #[schema(as = Commodity)]
 pub(crate) struct CommodityBody {
     pub(crate) id: CommodityId,
+    /// The shop's own number of it; null = it has none.
+    #[schema(required)]
+    sku: Option<Sku>,
     /// 1 to 200 characters.
     #[schema(examples("Mechanical keyboard, 75 %"))]
     name: String,
@@ -46,6 +49,8 @@ pub(crate) struct CommodityBody {
     /// How long a buyer has to pay, in seconds; null = no payment needed.
     #[schema(required, minimum = 1, maximum = 31_536_000)]
     hold_seconds: Option<u32>,
+    /// Which orders can be cancelled.
+    cancellation: Cancellation,
     /// From when on it sells.
     starts_at: Timestamp,
     /// Up to when it sells, this instant excluded.
@@ -59,6 +64,7 @@ impl CommodityBody {
         let terms = &commodity.terms;
         Self {
             id: commodity.id,
+            sku: terms.sku.clone(),
             name: terms.name.clone(),
             description: terms.description.clone(),
             image_url: terms.image_url.clone(),
@@ -69,6 +75,7 @@ impl CommodityBody {
             available: commodity.stock.available,
             limit_per_user: terms.limit_per_user,
             hold_seconds: terms.hold_seconds,
+            cancellation: terms.cancellation,
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,
             server_time: now,
@@ -80,6 +87,7 @@ impl CommodityBody {
 #[utoipa::path(get, path = "/v1/commodities", operation_id = "list_commodities", tag = "commodities", security(()),
     params(PageParameters<CommodityId>,
         ("state" = Option<CommodityState>, Query, description = "Only commodities in this state; left out: all but closed ones"),
+        ("sku" = Option<Sku>, Query, description = "Only the commodity with this number"),
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer the client has")),
     responses(
         (status = 200, description = "A page of commodities", body = Page<CommodityBody>, headers(("ETag" = String, description = "A weak tag"))),
@@ -87,10 +95,10 @@ impl CommodityBody {
         ListProblems))]
 pub(crate) async fn list(state: web::Data<AppState>, mut query: Query, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<CommodityId>::read(&mut query);
-    let wanted = state_wanted(&mut query);
+    let wanted = Wanted::read(&mut query);
     query.finish()?;
     let now = (state.clock)();
-    let found = listings(&state, &page, wanted, now).await?;
+    let found = listings(&state, &page, &wanted, now).await?;
     let visible: Vec<u8> = found.iter().flat_map(|listing| etag::visible_bytes(listing, listing.state(now))).collect();
     let body = || Page::of(found, page.limit, |listing| listing.id, |listing| CommodityBody::of(&listing, now));
     Ok(revalidated(&request, &etag::weak_tag(&visible), body))
@@ -133,15 +141,17 @@ pub(crate) async fn listing(state: &AppState, id: CommodityId) -> Result<Listing
 pub(crate) async fn listings(
     state: &AppState,
     page: &PageRequest<CommodityId>,
-    wanted: Option<CommodityState>,
+    wanted: &Wanted,
     now: Timestamp,
 ) -> Result<Vec<Listing>, Problem> {
     let most = page.limit + 1;
+    if let Some(sku) = &wanted.sku {
+        return with_sku(state, page, (sku, wanted), now).await;
+    }
     // The board first: what it does not show as closed any more, the tables have.
-    let is_wanted = |state: CommodityState| wanted.map_or(state != CommodityState::Closed, |wanted| state == wanted);
     let mut found: Vec<Listing> = Vec::with_capacity(most as usize);
     for (passed, listing) in (1..).zip(state.router.board().walk(page.after)) {
-        if is_wanted(listing.state(now)) {
+        if wanted.has(listing.state(now)) {
             found.push(listing);
         }
         if found.len() == most as usize {
@@ -152,7 +162,7 @@ pub(crate) async fn listings(
             tokio::task::yield_now().await;
         }
     }
-    if wanted == Some(CommodityState::Closed) {
+    if wanted.state == Some(CommodityState::Closed) {
         found.extend(state.store.closed_commodities(page.after, most).await?.into_iter().map(Listing::new));
         found.sort_by_key(|listing| listing.id);
         found.dedup_by_key(|listing| listing.id);
@@ -161,8 +171,49 @@ pub(crate) async fn listings(
     Ok(found)
 }
 
+/// Those with an article number: as a rule one at most.
+async fn with_sku(
+    state: &AppState,
+    page: &PageRequest<CommodityId>,
+    (sku, wanted): (&Sku, &Wanted),
+    now: Timestamp,
+) -> Result<Vec<Listing>, Problem> {
+    let mut found = state.router.board().with_sku(sku);
+    if wanted.state == Some(CommodityState::Closed) {
+        found.extend(state.store.closed_with_sku(sku, page.limit + 1).await?.into_iter().map(Listing::new));
+        found.sort_by_key(|listing| listing.id);
+        found.dedup_by_key(|listing| listing.id);
+    }
+    found.retain(|listing| wanted.has(listing.state(now)) && page.after.is_none_or(|after| listing.id > after));
+    found.truncate(page.limit as usize + 1);
+    Ok(found)
+}
+
+/// Which commodities a list is to have.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    state: Option<CommodityState>,
+    sku: Option<Sku>,
+}
+
+impl Wanted {
+    /// The query's `state` and `sku`.
+    pub(crate) fn read(query: &mut Query) -> Self {
+        Self { state: state_wanted(query), sku: query.parse("sku") }
+    }
+
+    fn has(&self, state: CommodityState) -> bool {
+        self.state.map_or(is_listed(state), |wanted| state == wanted)
+    }
+}
+
+/// Whether commodities in that state are in lists that ask for none.
+pub(crate) fn is_listed(state: CommodityState) -> bool {
+    state != CommodityState::Closed
+}
+
 /// The query's `state`, if it is one a commodity can be in.
-pub(crate) fn state_wanted(query: &mut Query) -> Option<CommodityState> {
+fn state_wanted(query: &mut Query) -> Option<CommodityState> {
     let text = query.take("state")?;
     let found = CommodityState::ALL.into_iter().find(|state| state.word() == text);
     if found.is_none() {

@@ -27,6 +27,11 @@ impl Fields {
         Ok(Self { object, faults })
     }
 
+    /// Fields that come from elsewhere than a JSON body.
+    pub(crate) fn of(object: Map<String, Value>) -> Self {
+        Self { object, faults: Vec::new() }
+    }
+
     /// A field as it is, if it is there at all.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.object.remove(name)
@@ -75,6 +80,14 @@ impl Fields {
             self.fault(Fault::new(name, "is needed"));
         }
         found
+    }
+
+    /// As [`Fields::text`], where null is a value of its own.
+    pub fn nullable_text<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
+        match self.nullable_string(name)? {
+            Some(text) => self.told(name, text.parse()).map(Some),
+            None => Some(None),
+        }
     }
 
     /// Adds a fault, unless the field has one already.

@@ -26,6 +26,7 @@ mod request_id;
 mod retry_key;
 pub(crate) mod routes;
 pub(crate) mod schema;
+pub(crate) mod skus;
 mod state;
 mod traces;
 
@@ -40,7 +41,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 
 use tokio::net::TcpSocket;
 
-pub use body::Body;
+pub use body::{Body, CSV_BYTES_MAX, CsvBody};
 pub use client_address::ClientAddress;
 pub use connections::Connections;
 pub use cursor::{Cursor, Page, PageRequest};

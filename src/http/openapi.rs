@@ -182,6 +182,7 @@ fn problem() -> Schema {
     let fault = ObjectBuilder::new()
         .property("field", text("A field of the body or the query, or a header; `body` for a body that cannot be read"))
         .property("message", text("What is wrong with it"))
+        .property("line", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).description(Some("Where it is in a file")))
         .required("field")
         .required("message");
     let errors = ArrayBuilder::new().items(fault).description(Some("With `invalid_request`: each field at fault"));

@@ -19,10 +19,11 @@ use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::retry_key::RetryKey;
 use super::schema::{PageParameters, problems};
+use super::skus::{Skus, sku_of};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint,
+    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint, Sku,
     Timestamp,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
@@ -44,6 +45,9 @@ const CLOCKS_APART_MAX_MS: u64 = 5 * 60 * 1_000;
 pub(crate) struct OrderBody {
     order_id: OrderId,
     commodity_id: CommodityId,
+    /// The shop's own number of the commodity, as it is now; null = it has none.
+    #[schema(required)]
+    sku: Option<Sku>,
     user_id: Principal,
     quantity: Quantity,
     /// What one unit cost when the order was placed, in minor units.
@@ -60,11 +64,17 @@ pub(crate) struct OrderBody {
 }
 
 impl OrderBody {
-    /// An order of that buyer's.
+    /// The same, of a commodity with that number.
+    pub(crate) fn with_sku(self, sku: Option<Sku>) -> Self {
+        Self { sku, ..self }
+    }
+
+    /// An order of that buyer's, of a commodity without a number.
     pub(crate) fn of(order: Order, buyer: Principal) -> Self {
         Self {
             order_id: order.id,
             commodity_id: order.commodity,
+            sku: None,
             user_id: buyer,
             quantity: order.quantity,
             unit_price: order.unit_price,
@@ -198,9 +208,12 @@ pub(crate) async fn place(
             note_order(&state.tracer, &request, order.id);
             Meters::get().accepted();
             let location = format!("/v1/orders/{}", order.id);
-            Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(OrderBody::of(order, buyer)))
+            let body = OrderBody::of(order, buyer).with_sku(sku_of(&state, id.0).await);
+            Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(body))
         }
-        Reply::Done(Answer::Replayed(order)) => Ok(HttpResponse::Ok().json(OrderBody::of(order, buyer))),
+        Reply::Done(Answer::Replayed(order)) => {
+            Ok(HttpResponse::Ok().json(OrderBody::of(order, buyer).with_sku(sku_of(&state, id.0).await)))
+        }
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),
         // It waits for a task here that neither decides it nor ends.
@@ -231,7 +244,9 @@ pub(crate) async fn list(state: web::Data<AppState>, caller: Caller, mut query: 
     let rows = state.store.orders(&filter, page.after, own_orders::rows_needed(items, &recent)).await?;
     let rows = rows.into_iter().map(|named| named.order).collect();
     let found = own_orders::lay_over(&recent, rows, &filter, page.after, items);
-    let page = Page::of(found, page.limit, |order| order.id, |order| OrderBody::of(order, buyer.clone()));
+    let skus = Skus::of(&state, found.iter().map(|order| order.commodity)).await?;
+    let body = |order: Order| OrderBody::of(order, buyer.clone()).with_sku(skus.get(order.commodity).cloned());
+    let page = Page::of(found, page.limit, |order| order.id, body);
     Ok(HttpResponse::Ok().json(OwnOrders { page, complete }))
 }
 
@@ -245,7 +260,7 @@ pub(crate) async fn read(state: web::Data<AppState>, caller: Caller, id: Id<Orde
     let buyer = &caller.0.principal;
     match state.router.order(id.0).await {
         OrderLookup::Known(NamedOrder { order, .. }) if order.user != buyer.key() => Err(Refusal::OrderNotFound.into()),
-        found => lookup(id.0, found, Some(buyer)),
+        found => lookup(&state, id.0, found, Some(buyer)).await,
     }
 }
 
@@ -291,7 +306,8 @@ pub(crate) async fn cancelled(
                 },
             };
             // It is done; whose it was can be read later.
-            Ok(buyer.map_or_else(|| pending(Some(order.id)), |buyer| HttpResponse::Ok().json(OrderBody::of(order, buyer))))
+            let Some(buyer) = buyer else { return Ok(pending(Some(order.id))) };
+            Ok(HttpResponse::Ok().json(OrderBody::of(order, buyer).with_sku(sku_of(state, order.commodity).await)))
         }
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),
@@ -301,16 +317,17 @@ pub(crate) async fn cancelled(
 }
 
 /// The answer to what was found of an id, of that buyer or of whoever is found with it.
-pub(crate) fn lookup(id: OrderId, found: OrderLookup, buyer: Option<&Principal>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn lookup(state: &AppState, id: OrderId, found: OrderLookup, buyer: Option<&Principal>) -> Result<HttpResponse, Problem> {
     let mut response = HttpResponse::Ok();
     let unsettled = |status| OrderOrUnsettled::Unsettled(UnsettledOrder { order_id: Some(id), status });
     match found {
         OrderLookup::Known(named) => {
+            let sku = sku_of(state, named.order.commodity).await;
             let body = match buyer {
                 Some(buyer) => OrderBody::of(named.order, buyer.clone()),
                 None => OrderBody::named(named)?,
             };
-            Ok(response.json(OrderOrUnsettled::Order(body)))
+            Ok(response.json(OrderOrUnsettled::Order(body.with_sku(sku))))
         }
         OrderLookup::Refused => Ok(response.json(unsettled(Unsettled::Refused))),
         OrderLookup::Pending => {
@@ -341,7 +358,8 @@ async fn repeated(state: &AppState, order: OrderId, place: &Place, key: &RetryKe
     match state.router.order(order).await {
         OrderLookup::Known(NamedOrder { order: found, .. }) if (found.user, found.commodity) == (place.user.key(), place.commodity) => {
             if found.quantity == place.quantity && place.unit_price.is_none_or(|seen| seen == found.unit_price) {
-                Ok(Some(HttpResponse::Ok().json(OrderBody::of(found, place.user.clone()))))
+                let body = OrderBody::of(found, place.user.clone()).with_sku(sku_of(state, found.commodity).await);
+                Ok(Some(HttpResponse::Ok().json(body)))
             } else {
                 Err(Refusal::IdempotencyMismatch.into())
             }

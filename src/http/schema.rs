@@ -12,7 +12,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
 use crate::domain::{
-    CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Timestamp, Units, UserId,
+    Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Sku, Timestamp,
+    Units, UserId,
 };
 use crate::store::{NodeState, Role};
 
@@ -49,6 +50,10 @@ described! {
         .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` was paid after it had ended"));
     CommodityState, "CommodityState" => text().enum_values(Some(CommodityState::ALL.map(CommodityState::word)))
         .description(Some("`sold_out` may sell again while the sale lasts; `closed` is history: it is read, and nothing of it changes"));
+    Sku, "Sku" => text().min_length(Some(1)).max_length(Some(Sku::CHARS_MAX)).pattern(Some("^[^\\s\\u0000-\\u001f\\u007f-\\u009f]+$"))
+        .examples([json!("KB-75")]).description(Some("The shop's own number of a commodity: visible characters, each as it was sent, composed (NFC). No two commodities have the same"));
+    Cancellation, "Cancellation" => text().enum_values(Some(Cancellation::ALL.map(Cancellation::word)))
+        .description(Some("`none`: by operators alone, and as with `unpaid`; `unpaid`: as long as no money was taken, so confirmed orders that needed none too; `any`: paid ones too, which are `refund_due` then"));
     NodeId, "NodeId" => text().pattern(Some("^[A-Za-z0-9._-]{1,64}$")).examples([json!("node-1")]).description(Some("The configured id of a node"));
     NodeState, "NodeState" => text().enum_values(Some(NodeState::ALL.map(NodeState::word)))
         .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));

@@ -214,3 +214,28 @@ proptest! {
         }
     }
 }
+
+fn with_number(number: i64, sku: Option<&str>) -> Commodity {
+    let mut lamp = lamp(number, 5);
+    lamp.terms.sku = sku.map(|sku| sku.parse().unwrap());
+    lamp
+}
+
+#[test]
+fn a_commodity_is_found_by_the_article_number_it_has_now() {
+    let (board, partition) = board();
+    let found = |sku: &str| board.with_sku(&sku.parse().unwrap()).iter().map(|listing| listing.id.get()).collect::<Vec<_>>();
+    let listings = [(1, Some("a")), (2, Some("b")), (3, None)].map(|(id, sku)| Listing::new(with_number(id, sku)));
+    board.turn(partition, edition(1, 0), listings.to_vec());
+    assert_eq!((found("a"), found("b"), found("c")), (vec![1], vec![2], vec![]));
+    board.show(partition, epoch(1), with_number(1, Some("c")));
+    board.show(partition, epoch(1), with_number(3, Some("a")));
+    assert_eq!((found("a"), found("b"), found("c")), (vec![3], vec![2], vec![1]));
+    board.show(partition, epoch(1), with_number(2, Some("a")));
+    assert_eq!((found("a"), found("b")), (vec![2, 3], vec![]), "two for a moment");
+    board.show(partition, epoch(1), with_number(3, None));
+    board.hide(partition, epoch(1), id(2));
+    assert_eq!((found("a"), found("c")), (vec![], vec![1]));
+    board.turn(partition, edition(2, 0), vec![Listing::new(with_number(4, Some("b")))]);
+    assert_eq!((found("b"), found("c")), (vec![4], vec![]));
+}

@@ -1,10 +1,11 @@
 //! Commodities for the tests of boards and bulletins. Never more than a test asks for.
 
-use crate::domain::{Commodity, CommodityId, Price, Stock, Terms, Timestamp, Units};
+use crate::domain::{Cancellation, Commodity, CommodityId, Price, Stock, Terms, Timestamp, Units};
 
 /// One that is open at all times, ten units in all, with a description of so many bytes.
 pub(crate) fn lamp(number: i64, available: i64, description: usize) -> Commodity {
     let terms = Terms {
+        sku: None,
         name: "lamp".into(),
         description: "d".repeat(description),
         image_url: None,
@@ -12,6 +13,7 @@ pub(crate) fn lamp(number: i64, available: i64, description: usize) -> Commodity
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     };

@@ -286,6 +286,7 @@ pub(crate) fn takes_row(command: &mut Command) -> Option<&mut Option<Box<Recalle
         Command::Keyed { command, .. } => takes_row(command),
         Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => Some(row),
         Command::List { .. }
+        | Command::ListOnce { .. }
         | Command::Change { .. }
         | Command::Expecting { .. }
         | Command::Restock { .. }

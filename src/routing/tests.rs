@@ -17,8 +17,8 @@ use super::peer::{Credential, Greeting, HelloError, LinkSettings, Local, Peer, P
 use super::*;
 use crate::domain::UserId;
 use crate::domain::{
-    Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Sequence, Stock, Terms, Timestamp,
-    Units,
+    Cancellation, Commodity, CommodityState, Epoch, IdempotencyKey, NodeId, PartitionId, Quantity, RequestFingerprint, Sequence, Stock,
+    Terms, Timestamp, Units,
 };
 use crate::engine::{Answer, KnownCommodity, Place, Snapshot};
 use crate::event::{Batch, LogVersion};
@@ -106,6 +106,7 @@ fn lamp(id: i64, total: i64) -> Commodity {
     Commodity {
         id: CommodityId::new(id).unwrap(),
         terms: Terms {
+            sku: None,
             name: "lamp".into(),
             description: String::new(),
             image_url: None,
@@ -113,6 +114,7 @@ fn lamp(id: i64, total: i64) -> Commodity {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,
         },

@@ -366,7 +366,10 @@ impl Auditor {
         let (order, _) = self.orders.get_mut(&id).ok_or(format!("order {id} is moved and was never placed"))?;
         let allowed = matches!(
             (from, to),
-            (Reserved, Paid | Cancelled | Expired) | (Confirmed, Cancelled) | (Cancelled | Expired, RefundDue) | (RefundDue, Refunded)
+            (Reserved, Paid | Cancelled | Expired)
+                | (Confirmed, Cancelled)
+                | (Paid | Cancelled | Expired, RefundDue)
+                | (RefundDue, Refunded)
         );
         let early = to == Expired && order.pay_by.is_none_or(|pay_by| at < pay_by);
         if order.status != from || !allowed || early {

@@ -5,8 +5,8 @@ use super::network::{Ask, CallId, believed_owner};
 use super::node::Node;
 use super::world::Env;
 use crate::domain::{
-    CommodityId, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, Quantity, RequestFingerprint, Terms,
-    TermsChange, Timestamp, Units, UserId,
+    Cancellation, CommodityId, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, Quantity,
+    RequestFingerprint, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Command, Place};
 use crate::history::Asked;
@@ -259,6 +259,7 @@ fn terms(env: &mut Env, nodes: &[Node]) -> Terms {
     let starts_at = now + env.dice.between(0, 100) as i64 * step;
     let length = *env.dice.pick(&[300, 3_000, 10_000_000, 10_000_000]).unwrap_or(&3_000) * step;
     Terms {
+        sku: None,
         name: "lamp".into(),
         description: String::new(),
         image_url: None,
@@ -266,6 +267,7 @@ fn terms(env: &mut Env, nodes: &[Node]) -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: limit(env),
         hold_seconds: hold(env),
+        cancellation: Cancellation::Unpaid,
         starts_at: time(starts_at),
         ends_at: time(starts_at + length),
     }

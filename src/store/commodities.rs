@@ -1,12 +1,13 @@
 //! Reading commodities, and the sequence of their ids. Never changes terms or stock.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::entity::commodity::{Column, Entity, Model};
 use super::pool::Transaction;
+use super::statements::{LIST_MAX, pad, padded, places};
 use super::walk::hint;
 use super::{Store, StoreError};
-use crate::domain::{Commodity, CommodityId, PartitionId, Timestamp};
+use crate::domain::{Commodity, CommodityId, PartitionId, Sku, Timestamp};
 
 /// A commodity as the projection has it, with what only the tables know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,29 +26,29 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn next_commodity_id(&self) -> Result<CommodityId, StoreError> {
-        Ok(self.next_commodity_ids(1).await?[0])
+        self.next_commodity_ids(1).await
     }
 
-    /// So many of them at once, in order.
+    /// The first of so many commodity ids in a row that nobody got before.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn next_commodity_ids(&self, count: u16) -> Result<Vec<CommodityId>, StoreError> {
+    pub async fn next_commodity_ids(&self, count: u32) -> Result<CommodityId, StoreError> {
         let transaction = self.begin_write().await?;
-        let ids = self.draw_commodity_ids(&transaction, count).await?;
+        let first = self.draw_commodity_ids(&transaction, count).await?;
         transaction.commit().await?;
-        Ok(ids)
+        Ok(first)
     }
 
     /// The same, in a transaction that takes them with it.
-    pub(super) async fn draw_commodity_ids(&self, transaction: &Transaction, count: u16) -> Result<Vec<CommodityId>, StoreError> {
+    pub(super) async fn draw_commodity_ids(&self, transaction: &Transaction, count: u32) -> Result<CommodityId, StoreError> {
         let sql = "UPDATE meta SET last_commodity_id = last_commodity_id + ? WHERE id = 1";
         transaction.execute_raw(self.statement(sql, [i64::from(count).into()])).await?;
         let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
         let last = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
-        let corrupt = || StoreError::Corrupt("meta.last_commodity_id".into());
-        let last = last.filter(|last| *last <= CommodityId::GIVEN_MAX).ok_or_else(corrupt)?;
-        (last - i64::from(count) + 1..=last).map(|id| CommodityId::new(id).map_err(|_| corrupt())).collect()
+        last.filter(|last| *last <= CommodityId::GIVEN_MAX)
+            .and_then(|last| CommodityId::new(last - i64::from(count) + 1).ok())
+            .ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
     }
 
     /// When a commodity of a partition was closed last.
@@ -93,6 +94,38 @@ impl Store {
         let query = self.statement(&sql, [after.map_or(0, CommodityId::get).into(), limit.into()]);
         let rows = Entity::find().from_raw_sql(query).all(self.reader()).await?;
         rows.into_iter().map(Model::commodity).collect()
+    }
+
+    /// Closed commodities with that article number, by rising id, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn closed_with_sku(&self, sku: &Sku, limit: u64) -> Result<Vec<Commodity>, StoreError> {
+        let rows = self.with_sku(sku).limit(limit).all(self.reader()).await?;
+        rows.into_iter().map(Model::commodity).collect()
+    }
+
+    fn with_sku(&self, sku: &Sku) -> Select<Entity> {
+        let closed = Entity::find().filter(Column::Sku.eq(sku.as_str())).filter(Column::ClosedAt.is_not_null());
+        closed.filter(Column::RemovedAt.is_null()).order_by_asc(Column::Id)
+    }
+
+    /// The article numbers of these commodities, of those that have one, removed ones too.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn skus_of(&self, commodities: &[CommodityId]) -> Result<Vec<(CommodityId, Sku)>, StoreError> {
+        let mut skus = Vec::new();
+        for chunk in commodities.chunks(LIST_MAX) {
+            let sql = format!("SELECT id, sku FROM commodities WHERE id IN ({}) AND sku IS NOT NULL", places(padded(chunk.len())));
+            let ids = pad(chunk.iter().map(|id| id.get().into()).collect());
+            for row in self.reader().query_all_raw(self.statement(&sql, ids)).await? {
+                let (id, sku): (i64, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+                let corrupt = || StoreError::Corrupt(format!("commodities.sku of {id}"));
+                skus.push((CommodityId::new(id).map_err(|_| corrupt())?, sku.parse().map_err(|_| corrupt())?));
+            }
+        }
+        Ok(skus)
     }
 
     /// Commodities by rising id, at most `limit`, after `after`; those taken off the list only with `removed_too`.

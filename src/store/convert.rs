@@ -1,10 +1,10 @@
 //! Rows to domain values. Every field is checked: what no release writes is a corrupt row, never a default.
 
-use super::entity::{commodity, order, user};
-use super::{Account, Role, StoreError};
+use super::entity::{commodity, listing, order, user};
+use super::{Account, DueListing, Role, StoreError};
 use crate::domain::{
-    Commodity, CommodityId, Currency, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId, OrderStatus, Price, PrincipalKey,
-    Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Currency, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId, OrderStatus, Price,
+    PrincipalKey, Quantity, RequestFingerprint, Sku, Stock, Terms, Timestamp, Units, UserId,
 };
 
 impl order::Model {
@@ -61,6 +61,11 @@ impl commodity::Model {
         Ok(Commodity {
             id: CommodityId::new(self.id).map_err(|error| ("id", error))?,
             terms: Terms {
+                sku: self.sku.map(|sku| sku.parse::<Sku>()).transpose().map_err(|error| ("sku", error))?,
+                cancellation: u8::try_from(self.cancellation)
+                    .ok()
+                    .and_then(Cancellation::from_code)
+                    .ok_or(("cancellation", Invalid("an unknown code")))?,
                 price: Price::new(self.price).map_err(|error| ("price", error))?,
                 currency: currency(&self.currency).map_err(|error| ("currency", error))?,
                 limit_per_user: positive("limit_per_user", self.limit_per_user)?,
@@ -82,6 +87,39 @@ impl commodity::Model {
             closed_at: self.closed_at.map(|at| time("closed_at", at)).transpose()?,
             version: u32::try_from(self.version).map_err(|_| ("version", Invalid("out of range")))?,
         })
+    }
+}
+
+impl listing::Model {
+    pub(super) fn due(self) -> Result<DueListing, StoreError> {
+        let id = self.commodity_id;
+        let fresh = commodity::Model {
+            id,
+            partition_id: 0,
+            sku: self.sku,
+            name: self.name,
+            description: self.description,
+            image_url: self.image_url,
+            price: self.price,
+            currency: self.currency,
+            limit_per_user: self.limit_per_user,
+            hold_seconds: self.hold_seconds,
+            cancellation: self.cancellation,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            total: self.total,
+            available: self.total,
+            held: 0,
+            sold: 0,
+            paused: false,
+            ended_at: None,
+            version: 1,
+            removed_at: None,
+            closed_at: None,
+            sealed_at: None,
+        };
+        let fresh = fresh.convert().map_err(|(column, error)| StoreError::Corrupt(format!("listings.{column} of {id}: {error}")))?;
+        Ok(DueListing { commodity: fresh.id, terms: fresh.terms, total: fresh.stock.total })
     }
 }
 

@@ -60,6 +60,8 @@ pub mod commodity {
         /// Where it belongs.
         pub partition_id: i32,
         /// See `Terms`.
+        pub sku: Option<String>,
+        /// See `Terms`.
         pub name: String,
         /// See `Terms`.
         #[sea_orm(column_type = "Text")]
@@ -74,6 +76,8 @@ pub mod commodity {
         pub limit_per_user: Option<i32>,
         /// Seconds.
         pub hold_seconds: Option<i32>,
+        /// `Cancellation::code`.
+        pub cancellation: i16,
         /// Unix milliseconds.
         pub starts_at: i64,
         /// Unix milliseconds.
@@ -98,6 +102,79 @@ pub mod commodity {
         pub closed_at: Option<i64>,
         /// Unix milliseconds of the audit that found a closed commodity right.
         pub sealed_at: Option<i64>,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Commodities that will be listed.
+pub mod listing {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "listings")]
+    pub struct Model {
+        /// Given by the sequence.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub commodity_id: i64,
+        /// See `Terms`.
+        pub sku: Option<String>,
+        /// See `Terms`.
+        pub name: String,
+        /// See `Terms`.
+        #[sea_orm(column_type = "Text")]
+        pub description: String,
+        /// See `Terms`.
+        pub image_url: Option<String>,
+        /// Minor units of `currency`.
+        pub price: i64,
+        /// ISO 4217.
+        pub currency: String,
+        /// See `Terms`.
+        pub limit_per_user: Option<i32>,
+        /// Seconds.
+        pub hold_seconds: Option<i32>,
+        /// `Cancellation::code`.
+        pub cancellation: i16,
+        /// Unix milliseconds.
+        pub starts_at: i64,
+        /// Unix milliseconds.
+        pub ends_at: i64,
+        /// Units in all.
+        pub total: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Claims on article numbers.
+pub mod sku {
+    use sea_orm::entity::prelude::*;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "skus")]
+    pub struct Model {
+        /// The number.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub sku: String,
+        /// Whose claim it is.
+        pub commodity_id: i64,
+        /// Grows by one each time it is claimed.
+        pub claims: i64,
+        /// Claims of which it is not known what came of them.
+        pub open_claims: i64,
+        /// The highest version of the commodity that one of those can be carried out in.
+        pub version: i64,
     }
 
     /// None.

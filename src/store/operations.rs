@@ -24,8 +24,10 @@ const COLUMNS: &str = "operation_key, partition_id, fingerprint, commodity_id, o
 /// An id for something to be made under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drawn {
-    /// This one, now or before: whoever makes something with it knows whether it is made.
-    Id(CommodityId),
+    /// This one, now.
+    New(CommodityId),
+    /// This one, before: something may be made with it already.
+    Before(CommodityId),
     /// The key is that of a request that asked for something else.
     Mismatch,
 }
@@ -52,26 +54,26 @@ impl Store {
         row.map(|row| read(&row).map(|(operation, subject, _)| (operation, subject))).transpose()
     }
 
-    /// A commodity id for a request under a key: the one it got before, or one that nobody got.
+    /// The first of so many commodity ids in a row for a request under a key: that which it got before, or one that nobody got.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
-    pub async fn commodity_id_under_key(&self, operation: Operation, now: Timestamp) -> Result<Drawn, StoreError> {
+    pub async fn commodity_ids_under_key(&self, operation: Operation, count: u32, now: Timestamp) -> Result<Drawn, StoreError> {
         let transaction = self.begin_write().await?;
         // The first statement: whoever draws an id waits here for whoever draws one, under the same key too.
-        let id = self.draw_commodity_ids(&transaction, 1).await?[0];
+        let id = self.draw_commodity_ids(&transaction, count).await?;
         let remembered = self.remember_in(&transaction, operation, id.get(), now).await?;
         if remembered == Remembered::New {
             transaction.commit().await?;
-            return Ok(Drawn::Id(id));
+            return Ok(Drawn::New(id));
         }
         // The id that was drawn in vain is the next one's.
         transaction.rollback().await?;
         match remembered {
             Remembered::Mismatch => Ok(Drawn::Mismatch),
-            Remembered::New => Ok(Drawn::Id(id)),
+            Remembered::New => Ok(Drawn::New(id)),
             Remembered::Before(id) => {
-                CommodityId::new(id).map(Drawn::Id).map_err(|error| StoreError::Corrupt(format!("creations.made_id: {error}")))
+                CommodityId::new(id).map(Drawn::Before).map_err(|error| StoreError::Corrupt(format!("creations.made_id: {error}")))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::walk::tests::{Backend, Meter, TestDatabase, filled, id};
 use super::*;
-use crate::domain::{IdempotencyKey, OrderId};
+use crate::domain::{IdempotencyKey, OrderId, Sku};
 use archive::MOVED;
 
 /// Rows of the other tables.
@@ -15,15 +15,20 @@ const PLENTY: u64 = 30 * ABOUT;
 /// Every hundredth commodity is closed, and every thousandth removed; all are of two partitions.
 async fn with_much_beside(database: &TestDatabase) {
     let columns = "id, partition_id, name, description, price, currency, starts_at, ends_at, total, available, held, sold, paused, version, \
-                   closed_at, removed_at, sealed_at";
+                   closed_at, removed_at, sealed_at, sku";
     let commodity = |id: i64| {
         let (closed_at, removed_at) = (if id % 100 == 0 { "5" } else { "NULL" }, if id % 1_000 == 1 { "5" } else { "NULL" });
-        format!("({id}, {}, 'lamp', '', 100, 'EUR', 0, 1, 0, 0, 0, 0, FALSE, 1, {closed_at}, {removed_at}, {closed_at})", id % 2)
+        format!(
+            "({id}, {}, 'lamp', '', 100, 'EUR', 0, 1, 0, 0, 0, 0, FALSE, 1, {closed_at}, {removed_at}, {closed_at}, 'sku-{id}')",
+            id % 2
+        )
     };
     let user = |id: i64| format!("({id}, 'user-{id}', X'{}', 'hash', 0, 1)", hex(&format!("user-{id}")));
     for from in (1..=BESIDE).step_by(1_000) {
         let rows = |row: &dyn Fn(i64) -> String| (from..from + 1_000).map(row).collect::<Vec<_>>().join(",");
         database.execute(&format!("INSERT INTO commodities ({columns}) VALUES {}", rows(&commodity))).await;
+        let claim = |id: i64| format!("('sku-{id}', {id}, 1, 0, 1)");
+        database.execute(&format!("INSERT INTO skus (sku, commodity_id, claims, open_claims, version) VALUES {}", rows(&claim))).await;
         let columns = "id, username, username_key, password_hash, role, created_at";
         database.execute(&format!("INSERT INTO users ({columns}) VALUES {}", rows(&user))).await;
     }
@@ -160,6 +165,21 @@ async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
             (first..first + 20).map(|id| id * 100).collect::<Vec<_>>()
         );
     }
+    let sku = |id: i64| format!("sku-{id}").parse::<Sku>().expect("a sku");
+    let found = table.reads("a closed commodity by its number", store.closed_with_sku(&sku(5_000), 20)).await;
+    assert_eq!(found.iter().map(|found| found.id.get()).collect::<Vec<_>>(), [5_000]);
+    assert!(table.reads("one that is not closed", store.closed_with_sku(&sku(5_001), 20)).await.is_empty());
+    let some: Vec<CommodityId> = (1..=ABOUT as i64).map(|number| commodity(number * 100)).collect();
+    assert_eq!(table.reads("numbers", store.skus_of(&some)).await.len() as u64, ABOUT);
+    assert_eq!(table.reads("commodities with rows", store.commodities_with_rows(&some)).await.len() as u64, ABOUT);
+    let wanted: Vec<Sku> = some.iter().map(|id| sku(id.get())).collect();
+    assert_eq!(table.reads("claims", store.sku_claims(&wanted)).await.len() as u64, ABOUT);
+    let claimed = table.reads("a claim", store.claim_sku(&sku(300), (commodity(400), 2), None)).await;
+    assert!(matches!(&claimed, SkuClaimed::Of(claim) if claim.commodity == commodity(300)), "{claimed:?}");
+    table.reads("a claim that is settled", store.settle_sku(&sku(300), commodity(300))).await;
+    table.reads("claims that are dropped", store.drop_sku_claims(commodity(300))).await;
+    assert!(store.sku_claims(&[sku(300)]).await.expect("it is there").is_empty());
+    table.reads("what is listed", store.note_listed(&some)).await;
     let partition = crate::domain::PartitionId::new(0).expect("an index");
     assert!(table.reads("the last that was closed", store.last_closed_at(partition)).await.is_some());
     store.close().await.expect("nothing is under way");

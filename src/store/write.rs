@@ -310,6 +310,7 @@ impl Transaction for Write {
         let row = ActiveModel {
             id: Set(id.get()),
             partition_id: Set(new.partition.get().into()),
+            sku: Set(terms.sku.as_ref().map(|sku| sku.as_str().to_owned())),
             name: Set(terms.name.clone()),
             description: Set(terms.description.clone()),
             image_url: Set(terms.image_url.clone()),
@@ -317,6 +318,7 @@ impl Transaction for Write {
             currency: Set(terms.currency.code().to_owned()),
             limit_per_user: Set(terms.limit_per_user.map(column_int)),
             hold_seconds: Set(terms.hold_seconds.map(column_int)),
+            cancellation: Set(terms.cancellation.code().into()),
             starts_at: Set(terms.starts_at.millis()),
             ends_at: Set(terms.ends_at.millis()),
             total: Set(stock.total.into()),
@@ -395,6 +397,7 @@ impl Write {
         }
         if let Some(terms) = &update.terms {
             query = query
+                .col_expr(Column::Sku, Expr::val(terms.sku.as_ref().map(|sku| sku.as_str().to_owned())))
                 .col_expr(Column::Name, Expr::val(terms.name.clone()))
                 .col_expr(Column::Description, Expr::val(terms.description.clone()))
                 .col_expr(Column::ImageUrl, Expr::val(terms.image_url.clone()))
@@ -402,6 +405,7 @@ impl Write {
                 .col_expr(Column::Currency, Expr::val(terms.currency.code()))
                 .col_expr(Column::LimitPerUser, Expr::val(terms.limit_per_user.map(column_int)))
                 .col_expr(Column::HoldSeconds, Expr::val(terms.hold_seconds.map(column_int)))
+                .col_expr(Column::Cancellation, Expr::val(i16::from(terms.cancellation.code())))
                 .col_expr(Column::StartsAt, Expr::val(terms.starts_at.millis()))
                 .col_expr(Column::EndsAt, Expr::val(terms.ends_at.millis()));
         }

@@ -146,22 +146,24 @@ async fn an_id_that_was_drawn_for_a_key_is_what_its_request_goes_on_with() {
             key: OperationKey::of("1", "/admin/v1/commodities", key),
             fingerprint: RequestFingerprint(fingerprint),
         };
-        let drawn = store.commodity_id_under_key(operation("a", 1), now).await.expect("it is drawn");
-        assert_eq!(store.commodity_id_under_key(operation("a", 1), now).await.expect("it was drawn"), drawn);
-        assert_eq!(store.commodity_id_under_key(operation("a", 2), now).await.expect("it was drawn"), Drawn::Mismatch);
-        let another = store.commodity_id_under_key(operation("b", 1), now).await.expect("it is drawn");
-        assert!(matches!((drawn, another), (Drawn::Id(one), Drawn::Id(other)) if one != other), "{drawn:?} {another:?}");
+        let drawn = store.commodity_ids_under_key(operation("a", 1), 1, now).await.expect("it is drawn");
+        let Drawn::New(id) = drawn else { panic!("{drawn:?}") };
+        assert_eq!(store.commodity_ids_under_key(operation("a", 1), 1, now).await.expect("it was drawn"), Drawn::Before(id));
+        assert_eq!(store.commodity_ids_under_key(operation("a", 2), 1, now).await.expect("it was drawn"), Drawn::Mismatch);
+        let another = store.commodity_ids_under_key(operation("b", 1), 1, now).await.expect("it is drawn");
+        assert!(matches!(another, Drawn::New(other) if other != id), "{another:?}");
         let (hour, body) = (3_600_000, commodity_body(5, json!({})));
         let day = doorbuster::domain::Timestamp::from_millis(now.millis() + 25 * hour).expect("a time");
-        assert_ne!(store.commodity_id_under_key(operation("a", 1), day).await.expect("it is drawn"), drawn, "it is free again");
+        let free = store.commodity_ids_under_key(operation("a", 1), 1, day).await.expect("it is drawn");
+        assert!(matches!(free, Drawn::New(other) if other != id), "it is free again");
         // What the endpoint asks for it takes up where it was left.
         let first = post(&app, &app.operator(), "/admin/v1/commodities", "c", &body).await;
         assert_eq!(first.status.as_u16(), 201);
         let later = doorbuster::domain::Timestamp::from_millis(now.millis() + 60 * hour).expect("a time");
         store.drop_old_keys(later).await.expect("they are dropped");
         store.drop_old_keys(later).await.expect("there is nothing left to drop");
-        let fresh = store.commodity_id_under_key(operation("b", 2), now).await.expect("it is drawn");
-        assert!(matches!(fresh, Drawn::Id(_)), "it was dropped");
+        let fresh = store.commodity_ids_under_key(operation("b", 2), 1, now).await.expect("it is drawn");
+        assert!(matches!(fresh, Drawn::New(_)), "it was dropped");
         store.close().await.expect("nothing is under way");
     }
 }

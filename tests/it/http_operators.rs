@@ -91,8 +91,8 @@ async fn orders_are_filtered_and_exported() {
     let text = response.text().await.expect("text");
     let lines: Vec<&str> = text.split_terminator("\r\n").collect();
     assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0].starts_with("\u{feff}order_id,commodity_id,commodity_name,user_id,quantity,"), "{text}");
-    assert!(lines[1].contains(&format!(",{one},\"'=1+1, \"\"cheap\"\"\",2,1,4999,4999,EUR,confirmed,")), "{text}");
+    assert!(lines[0].starts_with("\u{feff}order_id,commodity_id,sku,commodity_name,user_id,quantity,"), "{text}");
+    assert!(lines[1].contains(&format!(",{one},,\"'=1+1, \"\"cheap\"\"\",2,1,4999,4999,EUR,confirmed,")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -107,8 +107,8 @@ async fn commodity_ids_are_given_once_even_to_many_at_a_time(#[case] backend: Ba
     let ids = futures_util::future::try_join_all((0..20).map(|_| store.next_commodity_id())).await.unwrap();
     let distinct: std::collections::BTreeSet<i64> = ids.iter().map(|id| id.get()).collect();
     assert_eq!(distinct, (1..=20).collect());
-    let several: Vec<i64> = store.next_commodity_ids(3).await.unwrap().iter().map(|id| id.get()).collect();
-    assert_eq!((several, store.next_commodity_id().await.unwrap().get()), (vec![21, 22, 23], 24));
+    let first_of_three = store.next_commodity_ids(3).await.unwrap();
+    assert_eq!((first_of_three.get(), store.next_commodity_id().await.unwrap().get()), (21, 24));
 }
 
 #[rstest]

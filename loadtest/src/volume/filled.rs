@@ -2,8 +2,8 @@
 //! commodities, orders and events. Never writes a row.
 
 use doorbuster::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Stock,
-    Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Stock, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::event::Event;
 
@@ -114,6 +114,7 @@ impl Filled {
     fn listing(&self, id: CommodityId, era: &Era, units: u64) -> Event {
         let [starts_at, ends_at] = era.sale.map(|hours| Timestamp::from_millis(self.at(hours)).expect("days from now"));
         let terms = Terms {
+            sku: None,
             name: format!("Lamp {id}"),
             description: String::new(),
             image_url: None,
@@ -121,6 +122,7 @@ impl Filled {
             currency: "EUR".parse().expect("a currency"),
             limit_per_user: None,
             hold_seconds: None,
+            cancellation: Cancellation::Unpaid,
             starts_at,
             ends_at,
         };

@@ -121,7 +121,10 @@ async fn commodity_ids(store: &Store, partitions: &[PartitionId]) -> anyhow::Res
     let mut ids: Vec<Option<CommodityId>> = vec![None; partitions.len()];
     let mut missing = partitions.len();
     while missing > 0 {
-        for id in store.next_commodity_ids(missing.min(IDS_AT_ONCE) as u16).await? {
+        let count = missing.min(IDS_AT_ONCE) as u32;
+        let first = store.next_commodity_ids(count).await?.get();
+        for id in first..first + i64::from(count) {
+            let id = CommodityId::new(id)?;
             if let Some(index) = wanted.get_mut(&partition_of(id, store.partitions())).and_then(Vec::pop) {
                 ids[index] = Some(id);
                 missing -= 1;

@@ -1,9 +1,11 @@
 //! Tests of the engine through its public face.
 
 mod basics;
+mod cancelling;
 mod closing;
 mod forgetting;
 mod keys;
+mod listing;
 mod model;
 mod operations;
 mod principals;

@@ -3,7 +3,9 @@
 
 use super::projection::Row;
 use super::support::partition;
-use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Timestamp, Units};
+use crate::domain::{
+    Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Terms, Timestamp, Units,
+};
 use crate::engine::{Answer, Command, Outcome, Place, Refusal};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -50,13 +52,11 @@ impl Model {
     /// Carries out a command. Where the rules leave it open whether a key is free, `seen` says what the engine has done.
     pub(super) fn apply(&mut self, now: Timestamp, command: Command, seen: &Outcome) -> Outcome {
         match command {
-            Command::List { commodity, terms, total } => {
+            Command::List { commodity, terms, total } | Command::ListOnce { commodity, terms, total, .. } => {
                 if self.commodities.iter().any(|listed| listed.commodity.id == commodity) {
                     return Err(Refusal::CommodityExists);
                 }
-                if !terms.faults().is_empty() {
-                    return Err(Refusal::TermsConflict);
-                }
+                self.check_terms(&terms)?;
                 let stock = Stock { total, available: total, held: Units::ZERO, sold: Units::ZERO };
                 let new = Commodity { id: commodity, terms: *terms, stock, paused: false, ended_at: None, closed_at: None, version: 1 };
                 self.commodities.push(Listed { commodity: new.clone(), removed: false });
@@ -72,11 +72,12 @@ impl Model {
             Command::Keyed { .. } => panic!("no step is taken under a key"),
             Command::Change { commodity, change } => {
                 let taken = self.units_of(commodity, OrderStatus::is_live);
-                let listed = self.commodity(commodity)?;
-                let terms = change.onto(&listed.terms);
-                if !terms.faults().is_empty() {
-                    return Err(Refusal::TermsConflict);
+                let before = self.commodity(commodity)?.terms.clone();
+                let terms = change.onto(&before);
+                if terms != before {
+                    self.check_terms(&terms)?;
                 }
+                let listed = self.commodity(commodity)?;
                 let total = i64::from(change.total.unwrap_or(listed.stock.total));
                 let available = Units::new(total - taken).map_err(|_| Refusal::TotalTooLow)?;
                 let before = listed.clone();
@@ -143,10 +144,13 @@ impl Model {
                 if self.listed(known.commodity).unwrap().commodity.closed_at.is_some() {
                     return Err(Refusal::Closed);
                 }
-                if known.status != OrderStatus::Reserved && known.status != OrderStatus::Confirmed {
-                    return Err(Refusal::NotCancellable);
+                let cancellation = self.listed(known.commodity).unwrap().commodity.terms.cancellation;
+                let is_allowed = user.is_none() || cancellation != Cancellation::None;
+                match known.status {
+                    OrderStatus::Reserved | OrderStatus::Confirmed if is_allowed => Ok(self.turn(now, order, OrderStatus::Cancelled)),
+                    OrderStatus::Paid if cancellation == Cancellation::Any => Ok(self.turn(now, order, OrderStatus::RefundDue)),
+                    _ => Err(Refusal::NotCancellable),
                 }
-                Ok(self.turn(now, order, OrderStatus::Cancelled))
             }
             Command::Expire { at_most } => {
                 let mut due: Vec<(Timestamp, OrderId)> =
@@ -158,6 +162,17 @@ impl Model {
                 }
                 Ok(Answer::Expired(due.len()))
             }
+        }
+    }
+
+    /// Beside older releases no terms can be that they have no words for.
+    fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
+        if !terms.faults().is_empty() {
+            Err(Refusal::TermsConflict)
+        } else if self.with_older_releases && (terms.sku.is_some() || terms.cancellation != Cancellation::Unpaid) {
+            Err(Refusal::UpgradeUnfinished)
+        } else {
+            Ok(())
         }
     }
 

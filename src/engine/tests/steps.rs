@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::domain::{Price, Terms, TermsChange};
+use crate::domain::{Cancellation, Price, Terms, TermsChange};
 
 /// What happens next. Orders are picked among all ids ever given and commodities among the last ones listed, so that a step means
 /// something wherever it stands.
@@ -122,15 +122,20 @@ fn a_plain_operation() -> impl Strategy<Value = Operation> {
 }
 
 fn some_terms() -> impl Strategy<Value = Terms> {
-    (option::of(1..=5u32), option::weighted(0.7, 1..=3u32), 0..9_000i64, an_end()).prop_map(
-        |(limit_per_user, hold_seconds, starts_at, ends_at)| Terms {
+    (option::of(1..=5u32), option::weighted(0.7, 1..=3u32), a_cancellation(), 0..9_000i64, an_end()).prop_map(
+        |(limit_per_user, hold_seconds, cancellation, starts_at, ends_at)| Terms {
             limit_per_user,
             hold_seconds,
+            cancellation,
             starts_at: at(starts_at),
             ends_at: at(ends_at),
             ..terms()
         },
     )
+}
+
+fn a_cancellation() -> impl Strategy<Value = Cancellation> {
+    prop_oneof![1 => Just(Cancellation::None), 2 => Just(Cancellation::Unpaid), 2 => Just(Cancellation::Any)]
 }
 
 /// Soon, or not within some days.
@@ -147,12 +152,8 @@ fn a_change() -> impl Strategy<Value = TermsChange> {
     let hold = option::weighted(0.3, option::of(1..=3u32));
     let total = option::weighted(0.5, (0..=12i64).prop_map(units));
     let ends_at = option::weighted(0.2, an_end().prop_map(at));
-    (price, limit, hold, total, ends_at).prop_map(|(price, limit_per_user, hold_seconds, total, ends_at)| TermsChange {
-        price,
-        limit_per_user,
-        hold_seconds,
-        total,
-        ends_at,
-        ..TermsChange::default()
+    let cancellation = option::weighted(0.2, a_cancellation());
+    (price, limit, hold, cancellation, total, ends_at).prop_map(|(price, limit_per_user, hold_seconds, cancellation, total, ends_at)| {
+        TermsChange { price, limit_per_user, hold_seconds, cancellation, total, ends_at, ..TermsChange::default() }
     })
 }

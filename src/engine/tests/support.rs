@@ -2,8 +2,8 @@
 
 use super::projection::Projection;
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
-    Sequence, Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};
@@ -61,6 +61,7 @@ pub(crate) fn key(text: &str) -> IdempotencyKey {
 /// On sale from 1,000 to 9,000 ms, no limit, no hold.
 pub(crate) fn terms() -> Terms {
     Terms {
+        sku: None,
         name: "Lamp".into(),
         description: String::new(),
         image_url: None,
@@ -68,6 +69,7 @@ pub(crate) fn terms() -> Terms {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: at(1_000),
         ends_at: at(9_000),
     }

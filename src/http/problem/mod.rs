@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use code::Code;
 
 use crate::auth::Unauthenticated;
+use crate::domain::{CommodityId, Sku};
 use crate::engine::Refusal;
 use crate::limits::Limited;
 use crate::routing::Busy;
@@ -39,7 +40,10 @@ const RETRY_AFTER_UPGRADE: Duration = Duration::from_secs(60);
 /// One field at fault: a body's or a query's field, or a header, and the sentence to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The field's or header's name; `body` for a body that cannot be read at all.
+    /// The line of a file it is in, counted from 1; none elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The field's, column's or header's name; `body` for a body that cannot be read at all.
     pub field: Cow<'static, str>,
     /// What is wrong with it.
     pub message: Cow<'static, str>,
@@ -48,7 +52,13 @@ pub struct Fault {
 impl Fault {
     /// A fault of that field.
     pub fn new(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self { line: None, field: field.into(), message: message.into() }
+    }
+
+    /// The same, in that line of a file.
+    #[must_use]
+    pub fn in_line(self, line: u64) -> Self {
+        Self { line: Some(line), ..self }
     }
 }
 
@@ -100,6 +110,17 @@ pub enum Problem {
     /// The engine's refusal.
     #[error("refused: {0:?}")]
     Refused(Refusal),
+    /// The body is not CSV by its own word.
+    #[error("no CSV")]
+    NotCsv,
+    /// Another commodity has this article number.
+    #[error("sku {sku} is that of commodity {commodity}")]
+    SkuTaken {
+        /// The number.
+        sku: Sku,
+        /// Whose it is.
+        commodity: CommodityId,
+    },
     /// An account with this name exists.
     #[error("name taken")]
     UsernameTaken,
@@ -145,12 +166,13 @@ impl Problem {
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::RequestTimeout => Code::RequestTimeout,
             Self::BodyTooLarge(_) => Code::BodyTooLarge,
-            Self::UnsupportedMediaType | Self::UnsupportedCoding => Code::UnsupportedMediaType,
+            Self::UnsupportedMediaType | Self::UnsupportedCoding | Self::NotCsv => Code::UnsupportedMediaType,
             Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::NoToken | Self::BadToken(_) => Code::Unauthenticated,
             Self::InvalidCredentials => Code::InvalidCredentials,
             Self::Forbidden => Code::Forbidden,
             Self::Refused(refusal) => code_of(*refusal),
+            Self::SkuTaken { .. } => Code::SkuTaken,
             Self::UsernameTaken => Code::UsernameTaken,
             Self::OwnRole => Code::OwnRole,
             Self::RateLimited(_) => Code::RateLimited,
@@ -188,6 +210,8 @@ impl Problem {
         match self {
             Self::BodyTooLarge(limit) => format!("The request's body is larger than {limit} bytes.").into(),
             Self::UnsupportedCoding => "The request's body is compressed in another way than gzip or deflate.".into(),
+            Self::NotCsv => "The body must be sent as `text/csv`, in UTF-8.".into(),
+            Self::SkuTaken { sku, commodity } => format!("Commodity {commodity} has the sku `{sku}`, or is about to get it.").into(),
             Self::NoToken => "An `Authorization: Bearer` header with a token is needed.".into(),
             Self::BadToken(why) => why.to_string().into(),
             Self::Unavailable { what, .. } => format!("{what} is not available: try again after `Retry-After` seconds.").into(),

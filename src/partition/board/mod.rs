@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::breaks::{self, Break};
-use crate::domain::{Commodity, CommodityId, CommodityState, Epoch, PartitionId, Partitions, Sequence, Timestamp};
+use crate::domain::{Commodity, CommodityId, CommodityState, Epoch, PartitionId, Partitions, Sequence, Sku, Timestamp};
 use crate::engine::Refusal;
 use crate::ring::partition_of;
 use shard::Shard;
@@ -85,6 +85,15 @@ impl Board {
             CommodityState::Paused => Some(Refusal::Paused),
             CommodityState::Ended | CommodityState::Closed => Some(Refusal::Ended),
         }
+    }
+
+    /// The commodities with that article number, by id: as a rule one at most. Costs a look into each partition.
+    #[must_use]
+    pub fn with_sku(&self, sku: &Sku) -> Vec<Listing> {
+        let mut found: Vec<Listing> =
+            self.partitions.iter().flat_map(|partition| self.read(partition).with_sku(sku).cloned().collect::<Vec<_>>()).collect();
+        found.sort_unstable_by_key(|listing| listing.id);
+        found
     }
 
     /// The commodities behind `after`, by id. Costs what is taken of it; nothing is locked between two of them.

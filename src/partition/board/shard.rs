@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use super::Listing;
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Epoch};
+use crate::domain::{CommodityId, Epoch, Sku};
 
 /// Commodities that are remembered as changed, at most. Whoever is further behind reads the snapshot anew.
 const CHANGES_MAX: usize = 16_384;
@@ -56,6 +56,8 @@ pub(super) struct Shard {
     /// Changes are remembered that are newer than this version.
     remembered_from: u64,
     listed: BTreeMap<CommodityId, Listed>,
+    /// Those with an article number, by it. Two have the same for a moment, where it went from one to the other.
+    by_sku: BTreeSet<(Sku, CommodityId)>,
     /// Commodities that were taken off, and in which version, as long as that is remembered.
     gone: BTreeMap<CommodityId, u64>,
     /// The last change of each commodity that changed.
@@ -72,9 +74,10 @@ impl Shard {
     /// That and nothing else, fed.
     pub(super) fn of(edition: Edition, mut listings: Vec<Listing>) -> Self {
         listings.sort_unstable_by_key(|listing| listing.id);
+        let by_sku = listings.iter().filter_map(sku_of).collect();
         let listed = |listing: Listing| (listing.id, Listed { version: edition.version, listing });
         let listed = listings.into_iter().map(listed).collect();
-        Self { edition, is_fed: true, remembered_from: edition.version, listed, ..Self::default() }
+        Self { edition, is_fed: true, remembered_from: edition.version, listed, by_sku, ..Self::default() }
     }
 
     pub(super) const fn edition(&self) -> Edition {
@@ -91,6 +94,12 @@ impl Shard {
 
     pub(super) fn get(&self, id: CommodityId) -> Option<&Listing> {
         self.listed.get(&id).map(|listed| &listed.listing)
+    }
+
+    /// Those with that article number, by id.
+    pub(super) fn with_sku(&self, sku: &Sku) -> impl Iterator<Item = &Listing> {
+        let from = (sku.clone(), FIRST);
+        self.by_sku.range(from..).take_while(move |(of, _)| of == sku).filter_map(move |(_, id)| self.get(*id))
     }
 
     /// The first so many behind `after`.
@@ -179,17 +188,19 @@ impl Shard {
     /// Puts it there as the change of the present version.
     fn put(&mut self, id: CommodityId, listing: Option<Listing>) {
         let version = self.edition.version;
-        let before = match listing {
-            Some(listing) => {
-                let gone = self.gone.remove(&id);
-                self.listed.insert(id, Listed { version, listing }).map(|listed| listed.version).or(gone)
-            }
-            None => {
-                let listed = self.listed.remove(&id).map(|listed| listed.version);
-                let gone = self.gone.insert(id, version);
-                listed.or(gone)
-            }
+        let sku = listing.as_ref().and_then(sku_of);
+        let (listed, gone) = match listing {
+            Some(listing) => (self.listed.insert(id, Listed { version, listing }), self.gone.remove(&id)),
+            None => (self.listed.remove(&id), self.gone.insert(id, version)),
         };
+        let sku_before = listed.as_ref().and_then(|listed| sku_of(&listed.listing));
+        if sku_before != sku {
+            if let Some(before) = sku_before {
+                self.by_sku.remove(&before);
+            }
+            self.by_sku.extend(sku);
+        }
+        let before = listed.map(|listed| listed.version).or(gone);
         if let Some(before) = before {
             self.changes.remove(&(before, id));
         }
@@ -211,11 +222,17 @@ const FIRST: CommodityId = match CommodityId::new(1) {
     Err(_) => panic!("one is an id"),
 };
 
+/// What it is found by, if it has an article number.
+fn sku_of(listing: &Listing) -> Option<(Sku, CommodityId)> {
+    listing.terms.sku.clone().map(|sku| (sku, listing.id))
+}
+
 /// About how many bytes it takes on the way to another node.
 fn weight(listing: &Listing) -> usize {
     const NUMBERS: usize = 100;
     let terms = &listing.terms;
-    NUMBERS + terms.name.len() + terms.description.len() + terms.image_url.as_ref().map_or(0, String::len)
+    let sku = terms.sku.as_ref().map_or(0, |sku| sku.as_str().len());
+    NUMBERS + sku + terms.name.len() + terms.description.len() + terms.image_url.as_ref().map_or(0, String::len)
 }
 
 /// Whether what is of an older epoch is taken: never, unless that rule is broken on purpose.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::domain::{
-    CommodityId, IdempotencyKey, NamedOrder, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId,
+    Cancellation, CommodityId, IdempotencyKey, NamedOrder, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId,
 };
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};
@@ -103,6 +103,7 @@ fn world_at(total: i64, clock: Clock) -> World {
     let commodity = crate::domain::Commodity {
         id: CommodityId::new(COMMODITY).unwrap(),
         terms: Terms {
+            sku: None,
             name: "lamp".into(),
             description: String::new(),
             image_url: None,
@@ -110,6 +111,7 @@ fn world_at(total: i64, clock: Clock) -> World {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,
         },

@@ -1,7 +1,7 @@
 //! What events fold to.
 
 use super::*;
-use crate::domain::{Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
+use crate::domain::{Cancellation, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
 
 const PARTITION: u16 = 3;
 
@@ -41,6 +41,7 @@ fn moved(number: u64, quantity: i64, from: OrderStatus, to: OrderStatus, millis:
 
 fn listed(total: i64) -> Event {
     let terms = Terms {
+        sku: None,
         name: "Lamp".into(),
         description: String::new(),
         image_url: None,
@@ -48,6 +49,7 @@ fn listed(total: i64) -> Event {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: at(0),
         ends_at: at(1),
     };

@@ -1,8 +1,8 @@
 //! Logs as an engine would write them, from a list of choices: whatever the choices, the history is a possible one.
 
 use doorbuster::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Sequence,
-    Stock, Terms, Timestamp, Units,
+    Cancellation, Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity,
+    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units,
 };
 use doorbuster::event::{Batch, Event};
 
@@ -11,6 +11,7 @@ use super::{at, commodity, principal};
 /// The terms of a commodity that sells in the fixed time of the tests.
 pub fn terms(name: &str) -> Terms {
     Terms {
+        sku: None,
         name: name.into(),
         description: "A lamp 🪔, büro-grade".into(),
         image_url: Some("https://example.com/lamp.png".into()),
@@ -18,6 +19,7 @@ pub fn terms(name: &str) -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: Some(5),
         hold_seconds: Some(600),
+        cancellation: Cancellation::Unpaid,
         starts_at: at(0),
         ends_at: at(86_400_000),
     }
@@ -26,6 +28,7 @@ pub fn terms(name: &str) -> Terms {
 /// Terms of a sale without a beginning, an end, a limit or holds.
 pub fn endless_terms() -> Terms {
     Terms {
+        sku: None,
         name: "lamp".into(),
         description: String::new(),
         image_url: None,
@@ -33,6 +36,7 @@ pub fn endless_terms() -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     }

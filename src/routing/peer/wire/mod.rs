@@ -191,14 +191,20 @@ pub(super) fn read_answers(version: PeerVersion, mut bytes: &[u8]) -> Result<Ans
 }
 
 impl Bulletin {
-    /// Appends a bulletin of version 5 or 6.
-    pub(super) fn write(&self, out: Vec<u8>) -> Vec<u8> {
-        put(out, &v5::Bulletin::from(self))
+    /// Appends a bulletin; of versions before 5 those of [`Together`] are to be had.
+    pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
+        match version {
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => put(out, &v5::Bulletin::from(self)),
+            PeerVersion::V6 => put(out, &v6::Bulletin::from(self)),
+        }
     }
 
-    /// Reads a bulletin of version 5 or 6.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Garbage> {
-        whole::<v5::Bulletin<'_>>(bytes)?.try_into()
+    /// Reads a bulletin.
+    pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
+        match version {
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => whole::<v5::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V6 => whole::<v6::Bulletin<'_>>(bytes)?.try_into(),
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation, OperationKey, Order, OrderId, OrderStatus,
-    PartitionId, Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp,
-    Units, UserId,
+    Cancellation, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation, OperationKey, Order, OrderId,
+    OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange,
+    Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -49,6 +49,7 @@ fn order(status: OrderStatus) -> Order {
 
 fn terms() -> Terms {
     Terms {
+        sku: None,
         name: "Lamp “Öl”".into(),
         description: "Bright.".into(),
         image_url: Some("https://example.org/lamp.png".into()),
@@ -56,6 +57,7 @@ fn terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
     }
@@ -69,6 +71,7 @@ fn commodity(ended_at: Option<Timestamp>, closed_at: Option<Timestamp>) -> Commo
 
 fn changes() -> [TermsChange; 3] {
     let all = TermsChange {
+        sku: None,
         name: Some("Lamp".into()),
         description: Some(String::new()),
         image_url: Some(Some("http://example.org/".into())),
@@ -76,6 +79,7 @@ fn changes() -> [TermsChange; 3] {
         currency: Some(euro()),
         limit_per_user: Some(Some(1)),
         hold_seconds: Some(Some(60)),
+        cancellation: None,
         starts_at: Some(at(1)),
         ends_at: Some(at(2)),
         total: Some(units(5)),
@@ -157,11 +161,29 @@ fn commands(version: PeerVersion) -> Vec<Command> {
             Command::Place(Place { unit_price: Price::new(1_999).ok(), ..seen }),
         ]);
         commands.extend([
+            Command::List { commodity: lamp(), terms: Box::new(numbered_terms()), total: units(5) },
+            Command::ListOnce {
+                commodity: lamp(),
+                terms: Box::new(numbered_terms()),
+                total: units(5),
+                absent_at: (Epoch::MAX, Sequence(300)),
+            },
+            Command::Change { commodity: lamp(), change: Box::new(numbered()) },
+            Command::Change { commodity: lamp(), change: Box::new(TermsChange { sku: Some(None), ..TermsChange::default() }) },
             place_of(foreign().into(), None),
             Command::Cancel { order, user: Some(foreign().key()), row: row_of(foreign().key(), false) },
         ]);
     }
     commands
+}
+
+/// What version 6 says first.
+fn numbered_terms() -> Terms {
+    Terms { sku: "KB-75/ö".parse().ok(), cancellation: Cancellation::Any, ..terms() }
+}
+
+fn numbered() -> TermsChange {
+    TermsChange { sku: Some("KB-75/ö".parse().ok()), cancellation: Some(Cancellation::None), ..TermsChange::default() }
 }
 
 fn foreign() -> Foreign {
@@ -172,6 +194,7 @@ fn foreign() -> Foreign {
 fn name_of(command: &Command) -> &'static str {
     match command {
         Command::List { .. } => "list",
+        Command::ListOnce { .. } => "list once",
         Command::Change { .. } => "change",
         Command::Expecting { command, .. } => name_of(command),
         Command::Keyed { .. } => "under a key",
@@ -336,11 +359,15 @@ pub(super) fn together() -> Vec<(String, Together)> {
 }
 
 /// Everything a node says of itself in version 5 or 6.
-pub(super) fn bulletins() -> Vec<(String, Bulletin)> {
+pub(super) fn bulletins(version: PeerVersion) -> Vec<(String, Bulletin)> {
     let standing = |(name, standing)| (name, Bulletin::Standing(standing));
     let mut bulletins: Vec<(String, Bulletin)> = standings().into_iter().map(standing).collect();
     let shown = || vec![Listing::new(commodity(None, None)), Listing::new(commodity(Some(at(5)), Some(at(6))))];
     let piece = |content| Bulletin::Piece(Piece { of: served(), version: 400, content });
+    if version == PeerVersion::V6 {
+        let numbered = vec![Listing::new(Commodity { terms: numbered_terms(), ..commodity(None, None) })];
+        bulletins.push(("bulletin, numbered".into(), piece(Content::Changes { since: 399, shown: numbered, hidden: Vec::new() })));
+    }
     bulletins.extend([
         ("bulletin, first part".into(), piece(Content::Part { is_first: true, is_last: false, shown: shown() })),
         ("bulletin, last part".into(), piece(Content::Part { is_first: false, is_last: true, shown: Vec::new() })),

@@ -28,7 +28,7 @@ fn said(version: PeerVersion) -> Vec<(String, Vec<u8>)> {
             samples::together().into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new()))).collect()
         }
         PeerVersion::V5 | PeerVersion::V6 => {
-            samples::bulletins().into_iter().map(|(name, bulletin)| named(name, bulletin.write(Vec::new()))).collect()
+            samples::bulletins(version).into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new()))).collect()
         }
     };
     let introduction = [("introduction".to_owned(), samples::INTRODUCTION.write(version))];
@@ -73,8 +73,10 @@ fn everything_that_is_said_is_understood() {
         let introduction = samples::INTRODUCTION;
         assert_eq!(Introduction::read(version, &introduction.write(version)), Ok(introduction));
     }
-    for (name, bulletin) in samples::bulletins() {
-        assert_eq!(Bulletin::read(&bulletin.write(Vec::new())), Ok(bulletin), "{name}");
+    for version in [PeerVersion::V5, PeerVersion::V6] {
+        for (name, bulletin) in samples::bulletins(version) {
+            assert_eq!(Bulletin::read(version, &bulletin.write(version, Vec::new())), Ok(bulletin), "{name}");
+        }
     }
 }
 
@@ -204,6 +206,25 @@ fn nodes_of_older_versions_are_told_nothing_of_other_issuers_orders() {
     }
 }
 
+/// A commodity with an article number would come to be one without.
+#[test]
+fn what_older_versions_would_leave_out_of_a_commodity_is_not_said_in_them() {
+    let numbered = samples::items(PeerVersion::V6).into_iter().filter(|(_, item)| match &item.ask {
+        Ask::Command(Command::List { terms, .. }) => terms.sku.is_some(),
+        Ask::Command(Command::Change { change, .. }) => change.sku.is_some() || change.cancellation.is_some(),
+        Ask::Command(Command::ListOnce { .. }) => true,
+        _ => false,
+    });
+    let mut count = 0;
+    for (name, item) in numbered {
+        for version in [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5] {
+            assert_eq!(item.write(version, &mut Vec::new()), Err(Unsayable), "{name} in version {version}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 4);
+}
+
 /// A name that is another principal's than the order's would be shown to operators.
 #[test]
 fn an_order_with_somebody_elses_name_is_garbage() {
@@ -246,6 +267,8 @@ proptest! {
         for version in VERSIONS {
             let _ = (Item::read(version, &mut &bytes[..]), read_answers(version, &bytes), Together::read(version, &bytes));
         }
-        let _ = Bulletin::read(&bytes);
+        for version in VERSIONS {
+            let _ = Bulletin::read(version, &bytes);
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::{
     self, CommodityId, IdempotencyKey, Price, PrincipalKey, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine;
-use crate::form::currency_of;
+use crate::form::{currency_of, says_all_of, says_all_of_change};
 use crate::routing::peer::wire::{self, Garbage, Unsayable};
 use crate::trace;
 
@@ -39,11 +39,15 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
 
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
         Ok(match command {
+            engine::Command::List { terms, .. } if !says_all_of(terms) => return Err(Unsayable),
+            engine::Command::Change { change, .. } if !says_all_of_change(change) => return Err(Unsayable),
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
             engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
             engine::Command::Expecting { version, command } => match command.as_ref() {
-                engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, Some(*version))),
-                // Only a change says what it expects in this version.
+                engine::Command::Change { commodity, change } if says_all_of_change(change) => {
+                    Self::Change(Change::of(*commodity, change, Some(*version)))
+                }
+                // Only a change says what it expects in this version, and not every change can be said.
                 _ => return Err(Unsayable),
             },
             // Of version 6.
@@ -64,6 +68,7 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::ConfirmPayment { row: Some(_), .. }
             | engine::Command::ConfirmRefund { row: Some(_), .. }
             | engine::Command::Cancel { row: Some(_), .. }
+            | engine::Command::ListOnce { .. }
             | engine::Command::Close(_)
             | engine::Command::CloseEnded { .. } => return Err(Unsayable),
         })
@@ -118,6 +123,7 @@ impl TryFrom<Change<'_>> for engine::Command {
 
     fn try_from(change: Change<'_>) -> Result<Self, Garbage> {
         let changes = TermsChange {
+            sku: None,
             name: change.name.map(str::to_owned),
             description: change.description.map(str::to_owned),
             image_url: change.image_url.map(|url| url.map(str::to_owned)),
@@ -125,6 +131,7 @@ impl TryFrom<Change<'_>> for engine::Command {
             currency: change.currency.map(currency_of).transpose()?,
             limit_per_user: change.limit_per_user,
             hold_seconds: change.hold_seconds,
+            cancellation: None,
             starts_at: change.starts_at.map(Timestamp::from_millis).transpose()?,
             ends_at: change.ends_at.map(Timestamp::from_millis).transpose()?,
             total: change.total.map(Units::new).transpose()?,

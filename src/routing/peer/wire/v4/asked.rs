@@ -3,6 +3,7 @@
 use super::{Ask, Change, Command, Commodity, Item, List, Order, Recalled, Restock};
 use crate::domain::{self, CommodityId, Epoch, IdempotencyKey, PartitionId, Sequence, Timestamp};
 use crate::engine;
+use crate::form::{says_all_of, says_all_of_change};
 use crate::routing::peer::wire::v3::{account_of, key_of};
 use crate::routing::peer::wire::{self, Garbage, Unsayable};
 
@@ -49,11 +50,15 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
         let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Recalled::try_from(row).map(Box::new)).transpose();
         Ok(match command {
+            engine::Command::List { terms, .. } if !says_all_of(terms) => return Err(Unsayable),
+            engine::Command::Change { change, .. } if !says_all_of_change(change) => return Err(Unsayable),
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
             engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
             engine::Command::Expecting { version, command } => match command.as_ref() {
-                engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, Some(*version))),
-                // Only a change says what it expects in this version.
+                engine::Command::Change { commodity, change } if says_all_of_change(change) => {
+                    Self::Change(Change::of(*commodity, change, Some(*version)))
+                }
+                // Only a change says what it expects in this version, and not every change can be said.
                 _ => return Err(Unsayable),
             },
             // Of version 6.
@@ -68,6 +73,8 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment((*order).into(), form(row)?),
             engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund((*order).into(), form(row)?),
             engine::Command::Cancel { order, user, row } => Self::Cancel((*order).into(), user.map(account_of).transpose()?, form(row)?),
+            // Of a later version.
+            engine::Command::ListOnce { .. } => return Err(Unsayable),
             // An owner asks these of itself.
             engine::Command::Expire { .. } | engine::Command::CloseEnded { .. } => return Err(Unsayable),
         })

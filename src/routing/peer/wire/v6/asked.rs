@@ -67,9 +67,13 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
         let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Box::new(row.into()));
         Ok(match command {
             engine::Command::List { commodity, terms, total } => {
-                Self::List(List { commodity: commodity.get(), terms: (&**terms).into(), total: (*total).into() })
+                Self::List(List { commodity: commodity.get(), terms: (&**terms).into(), total: (*total).into(), absent_at: None })
             }
-            engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
+            engine::Command::ListOnce { commodity, terms, total, absent_at: (epoch, sequence) } => {
+                let absent_at = Some((epoch.get(), sequence.0));
+                Self::List(List { commodity: commodity.get(), terms: (&**terms).into(), total: (*total).into(), absent_at })
+            }
+            engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change)),
             engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
             engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
@@ -95,14 +99,16 @@ impl TryFrom<Command<'_>> for engine::Command {
     fn try_from(command: Command<'_>) -> Result<Self, Garbage> {
         let read = |row: Option<Box<Recalled<'_>>>| row.map(|row| Ok::<_, Garbage>(Box::new((*row).try_into()?))).transpose();
         Ok(match command {
-            Command::List(List { commodity, terms, total }) => {
-                Self::List { commodity: CommodityId::new(commodity)?, terms: Box::new(terms.try_into()?), total: Units::new(total)? }
+            Command::List(List { commodity, terms, total, absent_at }) => {
+                let (commodity, terms, total) = (CommodityId::new(commodity)?, Box::new(terms.try_into()?), Units::new(total)?);
+                match absent_at {
+                    Some((epoch, sequence)) => {
+                        Self::ListOnce { commodity, terms, total, absent_at: (Epoch::new(epoch)?, Sequence(sequence)) }
+                    }
+                    None => Self::List { commodity, terms, total },
+                }
             }
-            Command::Change(change) => match change.try_into()? {
-                // In this version the request says it.
-                Self::Expecting { .. } => return Err(Garbage),
-                change => change,
-            },
+            Command::Change(change) => change.try_into()?,
             Command::Restock(restock) => restock.try_into()?,
             Command::Pause(commodity) => Self::Pause(CommodityId::new(commodity)?),
             Command::Resume(commodity) => Self::Resume(CommodityId::new(commodity)?),

@@ -1,14 +1,18 @@
 //! Version 6 of the peer link, frozen: buyers may be other issuers' accounts, and say what they saw that a unit costs; a command may be asked
-//! for under a key. Requests and their answers are its own; how a node stands and
-//! what its board shows is told as in version 5.
+//! for under a key; commodities have article numbers. How a node stands is told as in version 5; all else is its own.
 
 mod asked;
+mod bulletin;
+mod change;
 mod told;
 
 use serde::{Deserialize, Serialize};
 
-use super::v3::{Change, Context, Restock};
+pub(super) use bulletin::Bulletin;
+
+use super::v3::{Context, Restock};
 use crate::form::offer::{self, Terms};
+use change::Change;
 
 /// A request in a batch.
 #[derive(Serialize, Deserialize)]
@@ -62,6 +66,8 @@ struct List<'a> {
     #[serde(borrow)]
     terms: Terms<'a>,
     total: i64,
+    /// Epoch and sequence of the last batch in the tables that had no row of it, where it may have been listed before.
+    absent_at: Option<(u32, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{Currency, Invalid, Price, Terms, TermsChange, Timestamp, Units};
+use crate::domain::{Cancellation, Currency, Invalid, Price, Sku, Terms, TermsChange, Timestamp, Units};
 use crate::http::Fields;
 use crate::http::problem::{Fault, Problem};
 
@@ -18,7 +18,7 @@ impl TryFrom<i64> for Count {
 }
 
 /// A new commodity's terms and total, from the fields of a body.
-pub(super) fn new_commodity(mut fields: Fields) -> Result<(Terms, Units), Problem> {
+pub(in crate::admin) fn new_commodity(mut fields: Fields) -> Result<(Terms, Units), Problem> {
     let change = read(&mut fields);
     fields.required("name", change.name.as_ref());
     fields.required("price", change.price);
@@ -34,8 +34,10 @@ pub(super) fn new_commodity(mut fields: Fields) -> Result<(Terms, Units), Proble
 
 /// What a request for a new commodity asks for, as its key remembers it: the same whatever is left out or said in so many words.
 pub(super) fn asked(terms: &Terms, total: Units) -> impl Serialize {
-    let Terms { name, description, image_url, price, currency, limit_per_user, hold_seconds, starts_at, ends_at } = terms;
+    let Terms { sku, name, description, image_url, price, currency, limit_per_user, hold_seconds, cancellation, starts_at, ends_at } =
+        terms;
     serde_json::json!([
+        sku.as_ref().map(Sku::as_str),
         name,
         description,
         image_url,
@@ -43,6 +45,7 @@ pub(super) fn asked(terms: &Terms, total: Units) -> impl Serialize {
         currency.code(),
         limit_per_user,
         hold_seconds,
+        cancellation,
         starts_at.millis(),
         ends_at.millis(),
         total.get(),
@@ -60,6 +63,7 @@ pub(super) fn change(mut fields: Fields, old: Option<&Terms>) -> Result<TermsCha
 
 fn read(fields: &mut Fields) -> TermsChange {
     TermsChange {
+        sku: fields.nullable_text::<Sku>("sku"),
         name: fields.string("name"),
         description: fields.string("description"),
         image_url: fields.nullable_string("image_url"),
@@ -67,6 +71,7 @@ fn read(fields: &mut Fields) -> TermsChange {
         currency: fields.text::<Currency>("currency"),
         limit_per_user: fields.nullable_integer::<Count>("limit_per_user").map(|limit| limit.map(|Count(limit)| limit)),
         hold_seconds: fields.nullable_integer::<Count>("hold_seconds").map(|hold| hold.map(|Count(hold)| hold)),
+        cancellation: fields.text::<Cancellation>("cancellation"),
         starts_at: fields.text::<Timestamp>("starts_at"),
         ends_at: fields.text::<Timestamp>("ends_at"),
         total: fields.integer::<Units>("total"),
@@ -86,6 +91,7 @@ fn tell(fields: &mut Fields, change: &TermsChange, terms: &Terms) {
 /// Terms with no faults of their own, to hold a body's fields against.
 fn faultless() -> Terms {
     Terms {
+        sku: None,
         name: "-".to_owned(),
         description: String::new(),
         image_url: None,
@@ -93,6 +99,7 @@ fn faultless() -> Terms {
         currency: "EUR".parse().expect("the euro is in use"),
         limit_per_user: None,
         hold_seconds: None,
+        cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
     }
@@ -136,11 +143,22 @@ mod tests {
         let empty = Fields::read(b"{}").unwrap();
         assert_eq!(faults(new_commodity(empty)), ["name", "price", "currency", "starts_at", "ends_at", "total"]);
         let wrong = json!({"name": " ", "price": -1, "currency": "XYZ", "total": -1, "limit_per_user": 0, "hold_seconds": 1.5,
-            "image_url": "javascript:alert(1)", "starts_at": "noon", "ends_at": 5, "descripton": ""});
+            "image_url": "javascript:alert(1)", "sku": "a b", "cancellation": "never", "starts_at": "noon", "ends_at": 5, "descripton": ""});
         let told = faults(new_commodity(with(wrong)));
-        for field in
-            ["name", "price", "currency", "total", "limit_per_user", "hold_seconds", "image_url", "starts_at", "ends_at", "descripton"]
-        {
+        for field in [
+            "sku",
+            "name",
+            "price",
+            "currency",
+            "total",
+            "limit_per_user",
+            "hold_seconds",
+            "cancellation",
+            "image_url",
+            "starts_at",
+            "ends_at",
+            "descripton",
+        ] {
             assert_eq!(told.iter().filter(|name| *name == field).count(), 1, "{field}: {told:?}");
         }
     }
@@ -159,5 +177,8 @@ mod tests {
         let found = change(Fields::read(b"{\"limit_per_user\":null,\"price\":1}").unwrap(), Some(&old)).unwrap();
         assert_eq!((found.limit_per_user, found.hold_seconds, found.price.map(Price::minor)), (Some(None), None, Some(1)));
         assert_eq!(faults(change(Fields::read(b"{\"name\":null,\"price\":null}").unwrap(), Some(&old))), ["name", "price"]);
+        assert_eq!(change(Fields::read(b"{\"sku\":null}").unwrap(), Some(&old)).unwrap().sku, Some(None));
+        let sku = change(Fields::read(b"{\"sku\":\"KB-75\"}").unwrap(), Some(&old)).unwrap().sku;
+        assert_eq!(sku.flatten().as_ref().map(Sku::as_str), Some("KB-75"));
     }
 }
