@@ -102,16 +102,16 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use crate::auth::Principal;
+    use crate::auth::Caller;
     use crate::config;
 
     fn authenticator() -> Authenticator {
         let config = config::Auth {
             internal_secret: None,
             jwt_secret: None,
-            jwt_public_key_file: None,
             issuer: None,
             audience: None,
+            issuers: Vec::new(),
             token_ttl_seconds: 60,
             hashing_concurrency_max: 1,
         };
@@ -132,7 +132,7 @@ mod tests {
     fn one_token_stands_alone_in_its_line() {
         let output = minted(&request(42, Role::Admin, 1)).expect("it is written");
         let token = output.strip_suffix('\n').expect("it ends its line");
-        let admin = Principal { user: UserId::new(42).expect("positive"), role: Role::Admin };
+        let admin = Caller { principal: UserId::new(42).expect("positive").into(), role: Role::Admin };
         assert_eq!(authenticator().verify(token), Ok(admin));
     }
 
@@ -144,9 +144,9 @@ mod tests {
         let users: Vec<i64> = lines
             .map(|line| {
                 let (user, token) = line.split_once(',').expect("two columns");
-                let principal = authenticator().verify(token).expect("the token is good");
-                assert_eq!(principal.user.to_string(), user);
-                principal.user.get()
+                let caller = authenticator().verify(token).expect("the token is good");
+                assert_eq!(caller.principal.to_string(), user);
+                caller.principal.account().expect("the account of a number").get()
             })
             .collect();
         assert_eq!(users, [42, 43, 44]);

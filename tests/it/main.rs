@@ -18,6 +18,7 @@ mod http_cors;
 mod http_operators;
 mod http_preconditions;
 mod http_protocol;
+mod issuers;
 mod log_conformance;
 mod log_losses;
 mod log_order;

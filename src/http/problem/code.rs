@@ -72,7 +72,7 @@ codes! {
     IdempotencyMismatch "idempotency_mismatch" UNPROCESSABLE_ENTITY "Idempotency key used for another request"
         "This buyer used the Idempotency-Key before, for this commodity, with another request. Nothing changed."
     Unauthenticated "unauthenticated" UNAUTHORIZED "Not authenticated"
-        "The bearer token is missing, malformed, expired or not signed with a key this server trusts."
+        "The bearer token is missing, malformed, expired, for another audience or not signed with a key this server trusts."
     InvalidCredentials "invalid_credentials" UNAUTHORIZED "Wrong name or password"
         "No account has this name and this password."
     Forbidden "forbidden" FORBIDDEN "Forbidden"
