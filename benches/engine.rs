@@ -23,7 +23,7 @@ fn commodity() -> CommodityId {
 }
 
 fn begun(snapshot: Snapshot) -> Engine {
-    Engine::restore(PartitionId::new(3).unwrap(), Epoch::new(1).unwrap(), snapshot, false).unwrap()
+    Engine::restore(PartitionId::new(3).unwrap(), Epoch::new(1).unwrap(), snapshot, LogVersion::NEWEST).unwrap()
 }
 
 /// An engine with one commodity on sale, one unit a buyer.

@@ -35,6 +35,8 @@ pub(crate) enum Break {
     ConnectionOfTheLock,
     /// An operator's command is carried out whatever version it expects.
     ExpectedVersion,
+    /// Subjects of all other issuers are taken for those of one.
+    IssuerOfSubject,
     /// A row that came along with a command is taken for one that was read just now.
     StaleRow,
     /// A checkpoint's delta is taken whether or not it follows the one before.

@@ -1,7 +1,10 @@
-//! Forms of the domain's values as the first release wrote them, frozen: numbers, texts and arrays alone, no type of the domain.
+//! Forms of the domain's values as the first release wrote them, frozen (and those of [`offer`], which came later): numbers, texts and
+//! arrays alone, no type of the domain.
 //!
 //! The log's first version and the peer link's third are made of them, so no change of the domain can change their bytes. It converts,
 //! checked, and never does I/O. A form that is to say more becomes a new type, in the version that needs it.
+
+pub(crate) mod offer;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,18 +77,19 @@ pub(crate) struct Terms<'a> {
     ends_at: i64,
 }
 
-impl<'a> From<&'a domain::Order> for Order<'a> {
-    fn from(order: &'a domain::Order) -> Self {
-        Self {
+impl<'a> Order<'a> {
+    /// None for an order of another issuer's account: there was none when this form was made.
+    pub(crate) fn of(order: &'a domain::Order) -> Option<Self> {
+        Some(Self {
             id: order.id.into(),
             commodity: order.commodity.get(),
-            user: order.user.get(),
+            user: order.user.account()?.get(),
             quantity: order.quantity.into(),
             unit_price: order.unit_price.minor(),
             currency: order.currency.code(),
             status: code_of(order.status),
             pay_by: order.pay_by.map(Timestamp::millis),
-        }
+        })
     }
 }
 
@@ -96,7 +100,7 @@ impl TryFrom<Order<'_>> for domain::Order {
         Ok(Self {
             id: order.id.try_into()?,
             commodity: CommodityId::new(order.commodity)?,
-            user: UserId::new(order.user)?,
+            user: UserId::new(order.user)?.into(),
             quantity: Quantity::new(order.quantity)?,
             unit_price: Price::new(order.unit_price)?,
             currency: currency_of(order.currency)?,

@@ -68,7 +68,7 @@ impl World {
         (0..count)
             .map(|_| {
                 let order = self.order(index, self.epoch);
-                Event::Placed { order, key: Some(key(&order)), fingerprint: RequestFingerprint(order.user.get()) }
+                Event::Placed { order, foreign: None, key: Some(key(&order)), fingerprint: RequestFingerprint(order.id.number() as i64) }
             })
             .collect()
     }
@@ -167,14 +167,14 @@ fn insert(backend: DbBackend, orders: &[Order]) -> Statement {
         [
             Value::from(order.id.uuid()),
             order.commodity.get().into(),
-            order.user.get().into(),
+            order.user.halves().1.into(),
             (order.quantity.get() as i32).into(),
             order.unit_price.minor().into(),
             order.currency.code().into(),
             order.status.code().into(),
             order.pay_by.map(Timestamp::millis).into(),
             uuid::Uuid::from_bytes(key(order).to_bytes()).into(),
-            order.user.get().into(),
+            order.user.halves().1.into(),
             order.id.placed_at().millis().into(),
         ]
     });

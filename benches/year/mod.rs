@@ -176,7 +176,7 @@ fn placed_at(number: u64) -> Timestamp {
 
 fn placed(order: Order) -> Event {
     let key = IdempotencyKey::from_bytes((u128::from(mixed(order.id.number())) << 64).to_be_bytes());
-    Event::Placed { order, key: Some(key), fingerprint: RequestFingerprint(order.user.get()) }
+    Event::Placed { order, foreign: None, key: Some(key), fingerprint: RequestFingerprint(order.user.halves().1) }
 }
 
 fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Event {

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_accepted_order_is_read_with_its_owner() {
-        let body = format!(r#"{{"order_id":"{ORDER}","user_id":7,"quantity":2,"status":"confirmed"}}"#);
+        let body = format!(r#"{{"order_id":"{ORDER}","user_id":"7","quantity":2,"status":"confirmed"}}"#);
         let answer = Answer::to_order(&response(201, "application/json", body.clone()));
         let acceptance =
             Acceptance { order: ORDER.parse().unwrap(), user: UserId::new(7).unwrap(), quantity: 2, status: OrderStatus::Confirmed };
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_success_without_a_valid_order_id_is_malformed() {
-        let body = r#"{"order_id":"0190163d-8694-739b-aea5-966c26f8ad91","user_id":7,"quantity":1}"#.to_owned();
+        let body = r#"{"order_id":"0190163d-8694-739b-aea5-966c26f8ad91","user_id":"7","quantity":1}"#.to_owned();
         let answer = Answer::to_order(&response(201, "application/json", body));
         assert!(matches!(answer.verdict, Verdict::Malformed(_)));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use doorbuster::domain::{OrderId, UserId};
+use doorbuster::domain::{OrderId, PrincipalKey, UserId};
 
 use crate::answer::{Acceptance, Verdict};
 use crate::plan::Buyer;
@@ -66,7 +66,7 @@ pub struct Row {
     /// Its id.
     pub order: OrderId,
     /// Whose.
-    pub user: UserId,
+    pub user: PrincipalKey,
     /// Units.
     pub quantity: i64,
     /// Whether its units are held or sold.
@@ -179,7 +179,7 @@ fn duplicates(told: &Told, rows: &[Row], faults: &mut Faults) -> u64 {
         }
     };
     repeated("two rows have the order id", rows.iter().map(|row| row.order.to_string()).collect());
-    repeated("two live rows are of buyer", rows.iter().filter(|row| row.live).map(|row| row.user.to_string()).collect());
+    repeated("two live rows are of", rows.iter().filter(|row| row.live).map(|row| row.user.to_string()).collect());
     repeated("two buyers were given the order id", told.accepted.iter().map(|acceptance| acceptance.order.to_string()).collect());
     count
 }
@@ -189,7 +189,7 @@ fn missing(told: &Told, live: &[&Row], faults: &mut Faults) -> u64 {
     let mut missing = 0;
     for acceptance in &told.accepted {
         let row = rows.get(&acceptance.order);
-        let found = row.is_some_and(|row| row.user == acceptance.user && row.quantity == acceptance.quantity);
+        let found = row.is_some_and(|row| row.user == acceptance.user.into() && row.quantity == acceptance.quantity);
         missing += u64::from(!found);
         faults.check(found, || format!("accepted order {} of buyer {} against {row:?}", acceptance.order, acceptance.user));
     }
@@ -204,9 +204,9 @@ fn strangers(told: &Told, live: &[&Row], faults: &mut Faults) -> u64 {
     let accepted: BTreeSet<OrderId> = told.accepted.iter().map(|acceptance| acceptance.order).collect();
     let mut in_doubt = 0;
     for row in live.iter().filter(|row| !accepted.contains(&row.order)) {
-        let unknown = told.unknown.contains(&row.user);
+        let unknown = row.user.account().is_some_and(|user| told.unknown.contains(&user));
         in_doubt += u64::from(unknown);
-        faults.check(unknown, || format!("order {} of buyer {} is in the database and nobody was told", row.order, row.user));
+        faults.check(unknown, || format!("order {} of {} is in the database and nobody was told", row.order, row.user));
     }
     in_doubt
 }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn row(number: u64, user: i64) -> Row {
-        Row { order: id(number), user: UserId::new(user).unwrap(), quantity: 1, live: true }
+        Row { order: id(number), user: UserId::new(user).unwrap().into(), quantity: 1, live: true }
     }
 
     fn told(orders: &[(u64, i64)], sold_out: u64) -> Told {

@@ -79,5 +79,5 @@ async fn order(
 
 fn user(headers: &HeaderMap, authenticator: &Authenticator) -> Option<UserId> {
     let token = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
-    Some(authenticator.verify(token).ok()?.user)
+    authenticator.verify(token).ok()?.principal.account()
 }

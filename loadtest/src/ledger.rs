@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, Epoch, Order, OrderId, Sequence};
+use doorbuster::domain::{CommodityId, Epoch, NamedOrder, Order, OrderId, Sequence};
 use doorbuster::embedded;
 use doorbuster::history::{CommodityRow, OrderRow, Rows};
 use doorbuster::ring::partition_of;
@@ -37,8 +37,10 @@ impl Ledger {
     /// # Errors
     /// If the database does not answer.
     pub async fn rows(&self, commodity: CommodityId) -> anyhow::Result<Vec<Row>> {
-        let row =
-            |order: &Order| Row { order: order.id, user: order.user, quantity: i64::from(order.quantity), live: order.status.is_live() };
+        let row = |NamedOrder { order, .. }: &NamedOrder| {
+            let Order { id, user, quantity, status, .. } = *order;
+            Row { order: id, user, quantity: i64::from(quantity), live: status.is_live() }
+        };
         Ok(self.orders(commodity).await?.iter().map(row).collect())
     }
 
@@ -48,29 +50,26 @@ impl Ledger {
     /// If the database does not answer, or does not have the commodity.
     pub async fn history_rows(&self, commodity: CommodityId, listed: i64) -> anyhow::Result<Rows> {
         let keys: BTreeMap<OrderId, _> = self.store.keys_of(commodity).await?.into_iter().collect();
-        let row = |Order { id, user, quantity, status, .. }: Order| OrderRow {
-            id,
-            commodity,
-            user,
-            quantity,
-            key: keys.get(&id).copied(),
-            status,
+        let row = |named: NamedOrder| {
+            let Order { id, quantity, status, .. } = named.order;
+            let user = named.buyer().with_context(|| format!("nobody says who placed order {id}"))?;
+            anyhow::Ok(OrderRow { id, commodity, user, quantity, key: keys.get(&id).copied(), status })
         };
         let Counters { total, available, held, sold } = self.counters(commodity).await?;
         Ok(Rows {
-            orders: self.orders(commodity).await?.into_iter().map(row).collect(),
+            orders: self.orders(commodity).await?.into_iter().map(row).collect::<anyhow::Result<_>>()?,
             commodities: vec![CommodityRow { id: commodity, listed, total, available, held, sold }],
         })
     }
 
-    async fn orders(&self, commodity: CommodityId) -> anyhow::Result<Vec<Order>> {
+    async fn orders(&self, commodity: CommodityId) -> anyhow::Result<Vec<NamedOrder>> {
         let filter = OrderFilter { commodity: Some(commodity), ..OrderFilter::default() };
         let mut orders = Vec::new();
         let mut before = None;
         loop {
             let page = self.store.orders(&filter, before, PAGE).await?;
             let is_full = page.len() as u64 == PAGE;
-            before = page.last().map(|last| last.id);
+            before = page.last().map(|last| last.order.id);
             orders.extend(page);
             if !is_full {
                 return Ok(orders);

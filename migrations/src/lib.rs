@@ -16,6 +16,7 @@ mod m20261127_000005_node_versions;
 mod m20261127_000006_archive;
 mod m20261127_000007_closed_by_id;
 mod m20261127_000008_log_losses;
+mod m20261127_000009_principals;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -44,6 +45,7 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000006_archive::Migration),
             Box::new(m20261127_000007_closed_by_id::Migration),
             Box::new(m20261127_000008_log_losses::Migration),
+            Box::new(m20261127_000009_principals::Migration),
         ]
     }
 

@@ -198,7 +198,7 @@ pub(crate) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let (terms, total) = terms::new_commodity(body.fields()?)?;
     let id = state.store.next_commodity_id().await?;
-    note(operator.0, &request, "list commodity", id);
+    note(&operator.0, &request, "list commodity", id);
     let command = Command::List { commodity: id, terms: Box::new(terms), total };
     match state.router.about_commodity(id, command).await {
         Reply::Done(Answer::Commodity(commodity)) => {
@@ -231,7 +231,7 @@ pub(crate) async fn change(
 ) -> Result<HttpResponse, Problem> {
     let listing = state.router.board().get(id.0);
     let change = terms::change(body.fields()?, listing.as_ref().map(|listing| &listing.terms))?;
-    note(operator.0, &request, "change commodity", id.0);
+    note(&operator.0, &request, "change commodity", id.0);
     command(&state, (id.0, expected), Command::Change { commodity: id.0, change: Box::new(change) }).await
 }
 
@@ -252,7 +252,7 @@ pub(crate) async fn remove(
     expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "remove commodity", id.0);
+    note(&operator.0, &request, "remove commodity", id.0);
     command(&state, (id.0, expected), Command::Remove(id.0)).await
 }
 
@@ -280,7 +280,7 @@ pub(crate) async fn restock(
     let added = fields.required("units", added);
     fields.finish()?;
     let Added(units) = added.ok_or_else(|| Problem::field("units", "is needed"))?;
-    note(operator.0, &request, "restock commodity", id.0);
+    note(&operator.0, &request, "restock commodity", id.0);
     command(&state, (id.0, expected), Command::Restock { commodity: id.0, units }).await
 }
 
@@ -312,7 +312,7 @@ pub(crate) async fn pause(
     expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "pause commodity", id.0);
+    note(&operator.0, &request, "pause commodity", id.0);
     command(&state, (id.0, expected), Command::Pause(id.0)).await
 }
 
@@ -333,7 +333,7 @@ pub(crate) async fn resume(
     expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "resume commodity", id.0);
+    note(&operator.0, &request, "resume commodity", id.0);
     command(&state, (id.0, expected), Command::Resume(id.0)).await
 }
 
@@ -352,7 +352,7 @@ pub(crate) async fn end(
     expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "end commodity", id.0);
+    note(&operator.0, &request, "end commodity", id.0);
     command(&state, (id.0, expected), Command::End(id.0)).await
 }
 
@@ -374,7 +374,7 @@ pub(crate) async fn close(
     expected: Expected,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "close commodity", id.0);
+    note(&operator.0, &request, "close commodity", id.0);
     command(&state, (id.0, expected), Command::Close(id.0)).await
 }
 

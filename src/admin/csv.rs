@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use csv::{Terminator, WriterBuilder};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::domain::Order;
+use crate::domain::NamedOrder;
 
 /// What spreadsheets tell UTF-8 by.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -46,12 +46,13 @@ impl Lines {
     }
 
     /// Adds the line of one order.
-    pub(super) fn order(&mut self, order: &Order, commodity_name: &str) {
+    pub(super) fn order(&mut self, named: &NamedOrder, commodity_name: &str) {
+        let (order, buyer) = (&named.order, named.buyer().map(|buyer| buyer.to_string()).unwrap_or_default());
         self.write([
             order.id.to_string().into(),
             order.commodity.to_string().into(),
             defused(commodity_name),
-            order.user.to_string().into(),
+            Cow::Owned(defused(&buyer).into_owned()),
             order.quantity.get().to_string().into(),
             order.unit_price.minor().to_string().into(),
             order.amount().to_string().into(),
@@ -93,19 +94,20 @@ fn is_unseen(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CommodityId, OrderStatus, Price, Quantity, UserId};
+    use crate::domain::{CommodityId, Foreign, Order, OrderStatus, Price, Quantity, UserId};
 
-    fn order() -> Order {
-        Order {
+    fn order() -> NamedOrder {
+        let order = Order {
             id: "01234567-89ab-8abc-9555-555123456789".parse().unwrap(),
             commodity: CommodityId::new(7).unwrap(),
-            user: UserId::new(42).unwrap(),
+            user: UserId::new(42).unwrap().into(),
             quantity: Quantity::new(2).unwrap(),
             unit_price: Price::new(4999).unwrap(),
             currency: "EUR".parse().unwrap(),
             status: OrderStatus::Confirmed,
             pay_by: None,
-        }
+        };
+        NamedOrder { order, foreign: None }
     }
 
     /// The commodity's name as it stands in a line.
@@ -113,7 +115,7 @@ mod tests {
         let mut lines = Lines::more();
         lines.order(&order(), name);
         let line = String::from_utf8(lines.into_bytes()).unwrap();
-        line.strip_prefix(&format!("{},7,", order().id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
+        line.strip_prefix(&format!("{},7,", order().order.id)).unwrap().split_once(",42,2,4999,9998,EUR,confirmed,").unwrap().0.to_owned()
     }
 
     #[test]
@@ -141,13 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn a_buyer_of_another_issuer_is_who_they_are_there_and_breaks_no_line() {
+        let mut lines = Lines::more();
+        let foreign: Foreign = "auth0:=1,\"2\"".parse().unwrap();
+        let order = Order { user: foreign.key(), ..order().order };
+        lines.order(&NamedOrder { order, foreign: Some(foreign) }, "Lamp");
+        let line = String::from_utf8(lines.into_bytes()).unwrap();
+        assert!(line.contains(",7,Lamp,\"auth0:=1,\"\"2\"\"\",2,4999,"), "{line}");
+    }
+
+    #[test]
     fn an_export_begins_with_the_mark_of_utf_8_and_the_names_of_its_fields() {
         let mut lines = Lines::with_header();
         lines.order(&order(), "Größe");
         let text = String::from_utf8(lines.into_bytes()).unwrap();
         let header = "\u{feff}order_id,commodity_id,commodity_name,user_id,quantity,unit_price,amount,currency,status,placed_at,pay_by\r\n";
         let line = text.strip_prefix(header).unwrap();
-        let expected = format!("{},7,Größe,42,2,4999,9998,EUR,confirmed,{},\r\n", order().id, order().id.placed_at());
+        let expected = format!("{0},7,Größe,42,2,4999,9998,EUR,confirmed,{1},\r\n", order().order.id, order().order.id.placed_at());
         assert_eq!(line, expected);
     }
 }

@@ -13,7 +13,7 @@ mod users;
 use actix_web::http::Method;
 use actix_web::web::ServiceConfig;
 
-use crate::auth::Principal;
+use crate::auth::Caller;
 use crate::http::RequestId;
 use crate::http::routes::{Traffic, compressed, get, on, resource};
 
@@ -44,14 +44,14 @@ pub fn operators(routes: &mut ServiceConfig) {
 }
 
 /// Writes down who asked for a change: the answer and its status are in the access log, under the same request id.
-fn note(operator: Principal, request: &RequestId, what: &str, id: impl std::fmt::Display) {
+fn note(operator: &Caller, request: &RequestId, what: &str, id: impl std::fmt::Display) {
     tracing::info!(
         target: "doorbuster::operators",
         request_id = request.as_str(),
-        operator = operator.user.get(),
+        operator = %operator.principal,
         what,
         %id,
         "operator {} asks: {what} {id}",
-        operator.user,
+        operator.principal,
     );
 }

@@ -106,7 +106,7 @@ pub(crate) async fn drain(
     if row.state == NodeState::Gone {
         return Err(Problem::NodeGone);
     }
-    note(operator.0, &request, "drain node", &id.0);
+    note(&operator.0, &request, "drain node", &id.0);
     state.store.move_node(&row.id, row.instance, &[NodeState::Joining, NodeState::Active], NodeState::Draining).await?;
     let row = find().await?;
     Ok(HttpResponse::Ok().json(shown(&state, row)))

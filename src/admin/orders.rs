@@ -8,7 +8,7 @@ use futures_util::stream;
 
 use super::csv::Lines;
 use super::note;
-use crate::domain::{CommodityId, Order, OrderId, OrderStatus, Timestamp, UserId};
+use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Timestamp};
 use crate::engine::Command;
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
@@ -26,7 +26,7 @@ const NAMES_MAX: usize = 4_096;
 #[utoipa::path(get, path = "/admin/v1/orders", operation_id = "operator_list_orders", tag = "operators: orders",
     params(PageParameters<OrderId>,
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
-        ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
+        ("user_id" = Option<Principal>, Query, description = "Only orders of this buyer"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
         ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
         ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
@@ -36,7 +36,8 @@ pub(crate) async fn list(state: web::Data<AppState>, _operator: Operator, mut qu
     let filter = filter(&mut query);
     query.finish()?;
     let found = state.store.orders(&filter, page.after, page.limit + 1).await?;
-    Ok(HttpResponse::Ok().json(Page::of(found, page.limit, |order| order.id, OrderBody::from)))
+    let page = Page::of(found, page.limit, |named| named.order.id, OrderBody::named);
+    Ok(HttpResponse::Ok().json(page.transposed()?))
 }
 
 problems!(ListProblems: Unavailable);
@@ -45,7 +46,7 @@ problems!(ListProblems: Unavailable);
 #[utoipa::path(get, path = "/admin/v1/orders.csv", operation_id = "export_orders", tag = "operators: orders",
     params(
         ("commodity_id" = Option<CommodityId>, Query, description = "Only orders of this commodity"),
-        ("user_id" = Option<UserId>, Query, description = "Only orders of this buyer"),
+        ("user_id" = Option<Principal>, Query, description = "Only orders of this buyer"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders in this status"),
         ("placed_from" = Option<Timestamp>, Query, description = "Only orders placed at or after this time"),
         ("placed_until" = Option<Timestamp>, Query, description = "Only orders placed before this time")),
@@ -59,7 +60,7 @@ pub(crate) async fn export(
 ) -> Result<HttpResponse, Problem> {
     let filter = filter(&mut query);
     query.finish()?;
-    note(operator.0, &request, "export orders", "as csv");
+    note(&operator.0, &request, "export orders", "as csv");
     // The first step is made before the answer begins: a database that is away still gets its status.
     let first = state.store.orders(&filter, None, EXPORT_STEP).await?;
     let export = Export { state, filter, found: Some(first), lines: Lines::with_header(), names: HashMap::new() };
@@ -75,7 +76,7 @@ pub(crate) async fn export(
     params(("id" = OrderId, Path, description = "The order")),
     responses((status = 200, description = "The order; or `pending`, `refused` for an id without one", body = OrderOrUnsettled), ReadProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, _operator: Operator, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
-    lookup(id.0, state.router.order(id.0).await)
+    lookup(id.0, state.router.named_order(id.0).await, None)
 }
 
 problems!(ReadProblems: OrderNotFound, Unavailable);
@@ -94,8 +95,8 @@ pub(crate) async fn cancel(
     id: Id<OrderId>,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
-    note(operator.0, &request, "cancel order", id.0);
-    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }).await
+    note(&operator.0, &request, "cancel order", id.0);
+    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }, None).await
 }
 
 problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
@@ -103,7 +104,7 @@ problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Ov
 fn filter(query: &mut Query) -> OrderFilter {
     OrderFilter {
         commodity: query.parse("commodity_id"),
-        user: query.parse("user_id"),
+        user: query.parse::<Principal>("user_id").map(|buyer| buyer.key()),
         status: status(query),
         placed_from: query.parse("placed_from"),
         placed_until: query.parse("placed_until"),
@@ -114,7 +115,7 @@ fn filter(query: &mut Query) -> OrderFilter {
 struct Export {
     state: web::Data<AppState>,
     filter: OrderFilter,
-    found: Option<Vec<Order>>,
+    found: Option<Vec<NamedOrder>>,
     /// What the next chunk begins with.
     lines: Lines,
     names: HashMap<CommodityId, String>,
@@ -127,12 +128,12 @@ impl Export {
         self.learn_names(&found).await?;
         let mut lines = std::mem::replace(&mut self.lines, Lines::more());
         let write = async {
-            for order in &found {
-                lines.order(order, self.names.get(&order.commodity).map_or("", String::as_str));
+            for named in &found {
+                lines.order(named, self.names.get(&named.order.commodity).map_or("", String::as_str));
             }
         };
         let next = async {
-            let before = found.last().filter(|_| found.len() as u64 == EXPORT_STEP).map(|order| order.id);
+            let before = found.last().filter(|_| found.len() as u64 == EXPORT_STEP).map(|named| named.order.id);
             match before {
                 Some(_) => self.state.store.orders(&self.filter, before, EXPORT_STEP).await.map(Some),
                 None => Ok(None),
@@ -145,11 +146,11 @@ impl Export {
     }
 
     /// The names of these orders' commodities: most are on the board, the rest is history.
-    async fn learn_names(&mut self, orders: &[Order]) -> Result<(), StoreError> {
+    async fn learn_names(&mut self, orders: &[NamedOrder]) -> Result<(), StoreError> {
         if self.names.len() > NAMES_MAX {
             self.names.clear();
         }
-        for order in orders {
+        for NamedOrder { order, .. } in orders {
             if self.names.contains_key(&order.commodity) {
                 continue;
             }

@@ -59,10 +59,10 @@ pub(crate) async fn change(
     let mut fields = body.fields()?;
     let role = fields.text::<RoleWord>("role").map(|RoleWord(role)| role);
     fields.finish()?;
-    if role.is_some_and(|role| id.0 == operator.0.user && role != operator.0.role) {
+    if role.is_some_and(|role| operator.0.principal == id.0.into() && role != operator.0.role) {
         return Err(Problem::OwnRole);
     }
-    note(operator.0, &request, "change user", id.0);
+    note(&operator.0, &request, "change user", id.0);
     shown(state.store.change_account(id.0, role).await?)
 }
 

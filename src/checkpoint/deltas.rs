@@ -7,12 +7,12 @@ use hashbrown::HashMap;
 use super::form::{self, Unreadable};
 use super::{CommodityRows, Known, KnownByCommodity, Position, is_kept, keys_since};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint, Timestamp, UserId};
+use crate::domain::{CommodityId, Order, OrderId, OrderStatus, PrincipalKey, RequestFingerprint, SystemId, Timestamp};
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 use crate::event::{self, Batch, Event, LogVersion, Unwritable};
 
-/// What of these batches a claim needs, as it lies in the tables: each behind its length, in version 2 of the log's form: what later
-/// versions say of a batch no claim needs.
+/// What of these batches a claim needs, as it lies in the tables: each behind its length, in version 2 of the log's form, which older
+/// releases read too; with orders of other issuers' accounts in version 4. What else later versions say of a batch no claim needs.
 ///
 /// # Errors
 /// [`Unwritable`] for what an older form could hold and no engine writes: an order of another partition, the placing of one in another
@@ -24,12 +24,30 @@ pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<
         if events.is_empty() {
             continue;
         }
-        let bytes = event::encode(&Batch::new(batch.partition, batch.epoch, batch.sequence, events), LogVersion::V2)?;
+        let version = if events.iter().any(is_of_a_foreigner) { LogVersion::V4 } else { LogVersion::V2 };
+        // Version 4 names a system, and here it is that of the tables.
+        let system = batch.system.unwrap_or(SystemId::from_bytes([0; 16]));
+        let bytes = event::encode(&Batch::new(batch.partition, batch.epoch, batch.sequence, events).of_system(system), version)?;
         let length = u32::try_from(bytes.len()).expect("a batch is bounded");
         delta.extend_from_slice(&length.to_le_bytes());
         delta.extend_from_slice(&bytes);
     }
     Ok(delta)
+}
+
+fn is_of_a_foreigner(event: &Event) -> bool {
+    match event {
+        Event::Placed { order, .. } => order.user.account().is_none(),
+        Event::Moved { buyer, .. } => buyer.is_some_and(|buyer| buyer.account().is_none()),
+        Event::Listed(_)
+        | Event::Changed { .. }
+        | Event::Restocked { .. }
+        | Event::Paused { .. }
+        | Event::Ended { .. }
+        | Event::Closed { .. }
+        | Event::Removed { .. }
+        | Event::KeyForgotten { .. } => false,
+    }
 }
 
 /// Terms and stock are read from the commodities' own rows.
@@ -53,7 +71,7 @@ pub struct Checkpoint {
 struct Since {
     /// Closed or removed.
     is_over: bool,
-    units: HashMap<UserId, i64>,
+    units: HashMap<PrincipalKey, i64>,
     keys: Vec<KnownKey>,
     orders: Vec<KnownOrder>,
     /// Where orders went, by their ids: the last status, and when.
@@ -139,10 +157,10 @@ impl Checkpoint {
 
     fn event(&mut self, event: Event) -> Result<(), Unreadable> {
         match event {
-            Event::Placed { order, key, fingerprint } => self.placed(order, key.map(|key| (key, fingerprint))),
+            Event::Placed { order, foreign: _, key, fingerprint } => self.placed(order, key.map(|key| (key, fingerprint))),
             Event::Moved { order, commodity, buyer, quantity, from, to, at } => {
                 let Some(buyer) = buyer else {
-                    return Err(Unreadable("a change of an order without its buyer, as version 1 has it".into()));
+                    return Err(Unreadable("a change of an order without its buyer, as older versions have it".into()));
                 };
                 let since = self.since(commodity);
                 let units = i64::from(quantity);
@@ -216,7 +234,7 @@ impl Since {
             }
         });
         for (user, units) in self.units.into_iter().filter(|(_, units)| *units != 0) {
-            let units = u32::try_from(units).map_err(|_| Unreadable(format!("user {user} gave back units it never had")))?;
+            let units = u32::try_from(units).map_err(|_| Unreadable(format!("{user} gave back units it never had")))?;
             known.buyers.push(BuyerUnits { user, units });
         }
         known.keys.append(&mut self.keys);

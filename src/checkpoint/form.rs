@@ -5,12 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Known, KnownByCommodity};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp, UserId,
+    CommodityId, Currency, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, Price, PrincipalKey, Quantity, RequestFingerprint,
+    Timestamp, UserId,
 };
-use crate::engine::{BuyerUnits, KnownKey, KnownOrder, Snapshot};
+use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 
-/// The version that is written.
-const VERSION: u8 = 1;
+/// What is written as long as every buyer is an account of our own: the release before this one reads it too.
+const OWN: u8 = 1;
+/// What is written otherwise.
+const ALL: u8 = 2;
 /// Bytes of one part after which the next begins.
 const PART_BYTES: usize = 512 * 1_024;
 /// Entries of one list in one part: a commodity with more of them stands in several.
@@ -21,18 +24,18 @@ const LIST_MAX: usize = 32_768;
 #[error("{0}")]
 pub struct Unreadable(pub String);
 
-/// What one commodity has in one part.
-#[derive(Default, Serialize, Deserialize)]
-struct CommodityV1 {
+/// What one commodity has in one part. `U` is a buyer: the number of an account in version 1, a principal's key in version 2.
+#[derive(Serialize, Deserialize)]
+struct Piece<U> {
     id: i64,
-    buyers: Vec<(i64, u32)>,
-    keys: Vec<KeyV1>,
-    orders: Vec<OrderV1>,
+    buyers: Vec<(U, u32)>,
+    keys: Vec<Key<U>>,
+    orders: Vec<OrderForm<U>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeyV1 {
-    user: i64,
+struct Key<U> {
+    user: U,
     key: [u8; 16],
     fingerprint: i64,
     order: [u8; 16],
@@ -40,9 +43,9 @@ struct KeyV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct OrderV1 {
+struct OrderForm<U> {
     id: [u8; 16],
-    user: i64,
+    user: U,
     quantity: i64,
     unit_price: i64,
     currency: [u8; 3],
@@ -51,33 +54,67 @@ struct OrderV1 {
     key: Option<[u8; 16]>,
 }
 
+/// A buyer as a version has it.
+trait Buyer: Sized + Serialize + for<'de> Deserialize<'de> {
+    fn of(key: PrincipalKey) -> Self;
+    fn key(self) -> Result<PrincipalKey, Invalid>;
+}
+
+impl Buyer for i64 {
+    fn of(key: PrincipalKey) -> Self {
+        key.halves().1
+    }
+
+    fn key(self) -> Result<PrincipalKey, Invalid> {
+        UserId::new(self).map(PrincipalKey::own)
+    }
+}
+
+impl Buyer for u128 {
+    fn of(key: PrincipalKey) -> Self {
+        key.get()
+    }
+
+    fn key(self) -> Result<PrincipalKey, Invalid> {
+        PrincipalKey::new(self)
+    }
+}
+
 /// What a claim would begin with, in parts for the tables.
 #[must_use]
 pub fn parts_of(snapshot: &Snapshot) -> Vec<Vec<u8>> {
-    let mut parts = vec![vec![VERSION]];
-    let mut put = |piece: &CommodityV1| {
+    let is_own = |user: PrincipalKey| user.account().is_some();
+    // Whoever has a key or an order that is known may have no units.
+    let are_own = |known: &KnownCommodity| {
+        known.buyers.iter().all(|buyer| is_own(buyer.user))
+            && known.keys.iter().all(|key| is_own(key.user))
+            && known.orders.iter().all(|known| is_own(known.order.user))
+    };
+    if snapshot.commodities.iter().all(are_own) { parts::<i64>(OWN, snapshot) } else { parts::<u128>(ALL, snapshot) }
+}
+
+fn parts<U: Buyer>(version: u8, snapshot: &Snapshot) -> Vec<Vec<u8>> {
+    let mut parts = vec![vec![version]];
+    let mut put = |piece: &Piece<U>| {
         let last = parts.pop().expect("there is always one");
         let full = postcard::to_extend(piece, last).expect("numbers and lists can be written");
         let is_full = full.len() >= PART_BYTES;
         parts.push(full);
         if is_full {
-            parts.push(vec![VERSION]);
+            parts.push(vec![version]);
         }
     };
     for known in &snapshot.commodities {
         let id = known.commodity.id.get();
+        let empty = || Piece { id, buyers: Vec::new(), keys: Vec::new(), orders: Vec::new() };
         for buyers in known.buyers.chunks(LIST_MAX) {
-            put(&CommodityV1 {
-                id,
-                buyers: buyers.iter().map(|buyer| (buyer.user.get(), buyer.units)).collect(),
-                ..CommodityV1::default()
-            });
+            put(&Piece { buyers: buyers.iter().map(|buyer| (U::of(buyer.user), buyer.units)).collect(), ..empty() });
         }
         for keys in known.keys.chunks(LIST_MAX / 4) {
-            put(&CommodityV1 { id, keys: keys.iter().map(KeyV1::from).collect(), ..CommodityV1::default() });
+            put(&Piece { keys: keys.iter().map(Key::from).collect(), ..empty() });
         }
         for orders in known.orders.chunks(LIST_MAX / 4) {
-            put(&CommodityV1 { id, orders: orders.iter().map(OrderV1::from).collect(), ..CommodityV1::default() });
+            put(&Piece { orders: orders.iter().map(OrderForm::from).collect(), ..empty() });
         }
     }
     if parts.last().is_some_and(|part| part.len() == 1) {
@@ -88,30 +125,34 @@ pub fn parts_of(snapshot: &Snapshot) -> Vec<Vec<u8>> {
 
 /// Reads one part into what is known.
 pub(super) fn decode(part: &[u8], known: &mut KnownByCommodity) -> Result<(), Unreadable> {
-    let mut rest = match part {
-        [VERSION, rest @ ..] => rest,
-        [version, ..] => return Err(Unreadable(format!("a checkpoint of version {version}"))),
-        [] => return Err(Unreadable("an empty part of a checkpoint".into())),
-    };
+    match part {
+        [OWN, rest @ ..] => pieces::<i64>(rest, known),
+        [ALL, rest @ ..] => pieces::<u128>(rest, known),
+        [version, ..] => Err(Unreadable(format!("a checkpoint of version {version}"))),
+        [] => Err(Unreadable("an empty part of a checkpoint".into())),
+    }
+}
+
+fn pieces<U: Buyer>(mut rest: &[u8], known: &mut KnownByCommodity) -> Result<(), Unreadable> {
     while !rest.is_empty() {
-        let (piece, after) = postcard::take_from_bytes::<CommodityV1>(rest).map_err(|error| Unreadable(error.to_string()))?;
+        let (piece, after) = postcard::take_from_bytes::<Piece<U>>(rest).map_err(|error| Unreadable(error.to_string()))?;
         take(piece, known).map_err(|invalid| Unreadable(invalid.to_string()))?;
         rest = after;
     }
     Ok(())
 }
 
-fn take(piece: CommodityV1, known: &mut KnownByCommodity) -> Result<(), crate::domain::Invalid> {
+fn take<U: Buyer>(piece: Piece<U>, known: &mut KnownByCommodity) -> Result<(), Invalid> {
     let commodity = CommodityId::new(piece.id)?;
     let Known { buyers, keys, orders } = known.entry(commodity).or_default();
     buyers.reserve(piece.buyers.len());
     for (user, units) in piece.buyers {
-        buyers.push(BuyerUnits { user: UserId::new(user)?, units });
+        buyers.push(BuyerUnits { user: user.key()?, units });
     }
     keys.reserve(piece.keys.len());
     for key in piece.keys {
         keys.push(KnownKey {
-            user: UserId::new(key.user)?,
+            user: key.user.key()?,
             key: IdempotencyKey::from_bytes(key.key),
             fingerprint: RequestFingerprint(key.fingerprint),
             order: OrderId::from_uuid(uuid::Uuid::from_bytes(key.order))?,
@@ -119,15 +160,15 @@ fn take(piece: CommodityV1, known: &mut KnownByCommodity) -> Result<(), crate::d
         });
     }
     for row in piece.orders {
-        let currency = std::str::from_utf8(&row.currency).map_err(|_| crate::domain::Invalid("a currency that is no text"))?;
+        let currency = std::str::from_utf8(&row.currency).map_err(|_| Invalid("a currency that is no text"))?;
         let order = Order {
             id: OrderId::from_uuid(uuid::Uuid::from_bytes(row.id))?,
             commodity,
-            user: UserId::new(row.user)?,
+            user: row.user.key()?,
             quantity: Quantity::new(row.quantity)?,
             unit_price: Price::new(row.unit_price)?,
             currency: currency.parse::<Currency>()?,
-            status: OrderStatus::from_code(row.status).ok_or(crate::domain::Invalid("a status that no release writes"))?,
+            status: OrderStatus::from_code(row.status).ok_or(Invalid("a status that no release writes"))?,
             pay_by: row.pay_by.map(Timestamp::from_millis).transpose()?,
         };
         orders.push(KnownOrder { order, key: row.key.map(IdempotencyKey::from_bytes) });
@@ -135,10 +176,10 @@ fn take(piece: CommodityV1, known: &mut KnownByCommodity) -> Result<(), crate::d
     Ok(())
 }
 
-impl From<&KnownKey> for KeyV1 {
+impl<U: Buyer> From<&KnownKey> for Key<U> {
     fn from(key: &KnownKey) -> Self {
         Self {
-            user: key.user.get(),
+            user: U::of(key.user),
             key: key.key.to_bytes(),
             fingerprint: key.fingerprint.0,
             order: *key.order.uuid().as_bytes(),
@@ -147,14 +188,14 @@ impl From<&KnownKey> for KeyV1 {
     }
 }
 
-impl From<&KnownOrder> for OrderV1 {
+impl<U: Buyer> From<&KnownOrder> for OrderForm<U> {
     fn from(known: &KnownOrder) -> Self {
         let order = &known.order;
         let mut currency = [0; 3];
         currency.copy_from_slice(order.currency.code().as_bytes());
         Self {
             id: *order.id.uuid().as_bytes(),
-            user: order.user.get(),
+            user: U::of(order.user),
             quantity: i64::from(order.quantity),
             unit_price: order.unit_price.minor(),
             currency,

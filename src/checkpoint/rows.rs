@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{CommodityRows, Known, KnownByCommodity, is_kept, keys_since};
-use crate::domain::{CommodityId, Order, OrderStatus, RequestFingerprint, Timestamp, UserId};
+use crate::domain::{CommodityId, Order, OrderStatus, PrincipalKey, RequestFingerprint, Timestamp};
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 
 /// Rows as they come together.
@@ -11,7 +11,7 @@ use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 pub struct FromRows {
     keys_since: Timestamp,
     with_live_orders: bool,
-    units: HashMap<(CommodityId, UserId), u64>,
+    units: HashMap<(CommodityId, PrincipalKey), u64>,
     known: KnownByCommodity,
 }
 

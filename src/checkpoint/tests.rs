@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, RequestFingerprint, Stock, Terms, Units, UserId,
+    Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint, Stock,
+    Terms, Units, UserId,
 };
 use crate::engine::tests::projection::Row;
 use crate::engine::tests::steps::a_step;
@@ -153,7 +154,7 @@ fn a_key_leads_to_the_later_of_two_orders_whatever_became_of_the_earlier() {
     let now = at(1_795_600_001_000);
     let (first, later) = (order(1, OrderStatus::Confirmed, None), order(2, OrderStatus::Confirmed, None));
     let key = keyed(2, 4_711, None);
-    let placed = |order: Order| Event::Placed { order, key: Some(key.key), fingerprint: key.fingerprint };
+    let placed = |order: Order| Event::Placed { order, foreign: None, key: Some(key.key), fingerprint: key.fingerprint };
     let moved = |from, to| {
         let (commodity, buyer, quantity) = (first.commodity, Some(first.user), first.quantity);
         Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now }
@@ -187,7 +188,7 @@ fn what_was_refunded_before_its_commodity_closed_needs_no_row() {
         Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now }
     };
     let events = vec![
-        Event::Placed { order: first, key: None, fingerprint: RequestFingerprint(0) },
+        Event::Placed { order: first, foreign: None, key: None, fingerprint: RequestFingerprint(0) },
         moved(OrderStatus::Confirmed, OrderStatus::Cancelled),
         moved(OrderStatus::Cancelled, OrderStatus::RefundDue),
         moved(OrderStatus::RefundDue, OrderStatus::Refunded),
@@ -199,8 +200,8 @@ fn what_was_refunded_before_its_commodity_closed_needs_no_row() {
     assert_eq!(folded.snapshot(listed(&[]), &[], now).unwrap().commodities, []);
 }
 
-fn user(id: i64) -> UserId {
-    UserId::new(id).unwrap()
+fn user(id: i64) -> PrincipalKey {
+    UserId::new(id).unwrap().into()
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -253,7 +254,7 @@ fn keyed(number: u64, buyer: i64, ended_at: Option<Timestamp>) -> KnownKey {
     KnownKey { user: user(buyer), key, fingerprint: RequestFingerprint(-2), order: order_id(number), ended_at }
 }
 
-fn moved(buyer: Option<UserId>) -> Event {
+fn moved(buyer: Option<PrincipalKey>) -> Event {
     let (from, to) = (OrderStatus::Confirmed, OrderStatus::Cancelled);
     Event::Moved { order: order_id(1), commodity: commodity(3).id, buyer, quantity: Quantity::ONE, from, to, at: at(7) }
 }
@@ -303,8 +304,25 @@ fn golden_snapshot() -> Snapshot {
     }
 }
 
+/// The same, with a buyer of another issuer wherever one can be.
+fn golden_snapshot_of_all() -> Snapshot {
+    let foreign = "a:42".parse::<Principal>().unwrap().key();
+    let mut snapshot = golden_snapshot();
+    let known = &mut snapshot.commodities[0];
+    (known.buyers[0].user, known.keys[0].user, known.orders[0].order.user) = (foreign, foreign, foreign);
+    snapshot
+}
+
 fn golden_part() -> Vec<u8> {
-    let digits: String = include_str!("golden/part.v1.hex").split_whitespace().collect();
+    bytes_of(include_str!("golden/part.v1.hex"))
+}
+
+fn golden_part_of_all() -> Vec<u8> {
+    bytes_of(include_str!("golden/part.v2.hex"))
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits: String = hex.split_whitespace().collect();
     (0..digits.len()).step_by(2).map(|index| u8::from_str_radix(&digits[index..index + 2], 16).unwrap()).collect()
 }
 
@@ -317,6 +335,23 @@ fn the_form_of_a_part_is_the_golden_one() {
     let parts = parts_of(&golden_snapshot());
     assert_eq!(parts.len(), 1);
     assert_eq!(hex(&parts[0]), hex(&golden_part()));
+    assert_eq!(hex(&parts_of(&golden_snapshot_of_all())[0]), hex(&golden_part_of_all()));
+}
+
+/// Processes of the release before this one read what has accounts of our own alone.
+#[test]
+fn one_order_key_or_buyer_of_another_issuer_makes_the_form_the_later_one() {
+    let (own, all) = (golden_snapshot(), golden_snapshot_of_all());
+    let version = |snapshot: &Snapshot| parts_of(snapshot)[0][0];
+    assert_eq!((version(&own), version(&all)), (1, 2));
+    let with = |change: fn(&mut KnownCommodity, &KnownCommodity)| {
+        let mut snapshot = own.clone();
+        change(&mut snapshot.commodities[0], &all.commodities[0]);
+        version(&snapshot)
+    };
+    assert_eq!(with(|known, all| known.buyers[0] = all.buyers[0]), 2);
+    assert_eq!(with(|known, all| known.keys[0] = all.keys[0]), 2);
+    assert_eq!(with(|known, all| known.orders[0] = all.orders[0]), 2);
 }
 
 #[test]
@@ -325,6 +360,25 @@ fn what_the_first_release_wrote_is_read_back() {
     let now = at(1_795_600_001_000);
     let snapshot = folded.snapshot(listed(&[3, i64::MAX]), &[], now).unwrap();
     assert_eq!(sorted(snapshot), sorted(golden_snapshot()));
+    let snapshot = with_parts(&[golden_part_of_all()]).unwrap().snapshot(listed(&[3, i64::MAX]), &[], now).unwrap();
+    assert_eq!(sorted(snapshot), sorted(golden_snapshot_of_all()));
+}
+
+/// A delta of such an order, in the version of the log that can say it.
+#[test]
+fn a_delta_of_another_issuers_order_is_read_back_and_one_of_our_own_stays_as_it_was() {
+    let foreign: Foreign = "a:42".parse().unwrap();
+    let (own, theirs) = (order(1, OrderStatus::Reserved, Some(at(9))), order(2, OrderStatus::Reserved, Some(at(9))));
+    let theirs = Order { user: foreign.key(), ..theirs };
+    let placed = |order, foreign| Event::Placed { order, foreign, key: None, fingerprint: RequestFingerprint(0) };
+    let (of_own, of_both) = (vec![placed(own, None)], vec![placed(own, None), placed(theirs, Some(foreign))]);
+    assert_eq!([&of_own, &of_both].map(|events| delta_of(&[batch(events.clone())])[4 + 2]), [2, 4]);
+    let mut folded = Checkpoint::at(position(5, 0));
+    folded.delta(position(5, 0), position(5, 1), &delta_of(&[batch(of_both)])).unwrap();
+    let snapshot = folded.snapshot(listed(&[3]), &[], at(9)).unwrap();
+    let mut buyers: Vec<PrincipalKey> = snapshot.commodities[0].buyers.iter().map(|buyer| buyer.user).collect();
+    buyers.sort_unstable();
+    assert_eq!(buyers, [own.user, theirs.user]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Identifiers. Never random: an order id is a position in a partition's log (R6).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{Invalid, Timestamp};
@@ -8,8 +8,7 @@ use super::{Invalid, Timestamp};
 macro_rules! positive_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $most:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "i64", into = "i64")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(i64);
 
         impl $name {
@@ -72,12 +71,39 @@ impl CommodityId {
     pub const GIVEN_MAX: i64 = (1 << 53) - 1;
 }
 
+/// As a number.
+impl Serialize for CommodityId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CommodityId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(i64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 positive_id!(
-    /// A buyer or an operator: the `sub` of the token.
+    /// An account of our own: the `sub` of its tokens.
     UserId,
     "a user id",
     9_223_372_036_854_775_807
 );
+
+/// As text, like every principal.
+impl Serialize for UserId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 /// How many partitions the schema was created with: 1 to 4,096, fixed for the life of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ mod time;
 pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, SystemId, UserId};
 pub use money::{Currency, Price};
 pub use node::NodeId;
-pub use order::{IdempotencyKey, Order, OrderStatus, RequestFingerprint};
+pub use order::{IdempotencyKey, NamedOrder, Order, OrderStatus, RequestFingerprint};
 pub use principal::{Foreign, IssuerName, Principal, PrincipalKey};
 pub use quantity::{Quantity, Units};
 pub use reach::Reach;

@@ -1,8 +1,9 @@
 //! An order as everyone outside the engine sees it.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::{CommodityId, Currency, Invalid, OrderId, Price, Quantity, Timestamp, UserId};
+use super::{CommodityId, Currency, Foreign, Invalid, OrderId, Price, Principal, PrincipalKey, Quantity, Timestamp};
 
 /// Where an order stands. `pending` and `refused` are answers about ids, never states of an order that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,8 +70,8 @@ pub struct Order {
     pub id: OrderId,
     /// What was ordered.
     pub commodity: CommodityId,
-    /// Who ordered it.
-    pub user: UserId,
+    /// Who ordered it, by their key.
+    pub user: PrincipalKey,
     /// How many units.
     pub quantity: Quantity,
     /// What one unit cost when the order was placed.
@@ -83,6 +84,23 @@ pub struct Order {
     pub pay_by: Option<Timestamp>,
 }
 
+/// An order as lists show it: with who ordered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedOrder {
+    /// The order, which knows its buyer by their key.
+    pub order: Order,
+    /// The buyer, if they are no account of our own, and whoever tells of the order knows who they are: the tables do.
+    pub foreign: Option<Foreign>,
+}
+
+impl NamedOrder {
+    /// Who ordered it; none where their key is all that is known.
+    #[must_use]
+    pub fn buyer(&self) -> Option<Principal> {
+        self.order.user.account().map(Principal::Own).or_else(|| self.foreign.clone().map(Principal::Foreign))
+    }
+}
+
 impl Order {
     /// What the whole order costs, in minor units.
     #[must_use]
@@ -91,18 +109,35 @@ impl Order {
     }
 }
 
-/// What a client sent as `Idempotency-Key`, reduced to 128 bits: its scope is one user and one commodity.
+/// What a client sent as `Idempotency-Key`, reduced to 128 bits: its scope is one buyer and one commodity.
 ///
-/// The key's text (1 to 255 visible ASCII characters) is hashed with XXH3-128. A buyer who forges a collision meets
-/// only keys of their own, so a cryptographic hash would add nothing.
+/// The text (1 to 255 visible ASCII characters) of an account of our own is hashed with XXH3-128: a buyer who forges a collision meets
+/// only keys of their own, so a cryptographic hash would add nothing. Of another issuer's account it is hashed with SHA-256, together with
+/// the buyer's own key. So 64 bits of the buyer beside it are enough wherever keys are kept: two buyers who share those share no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IdempotencyKey(u128);
 
 impl IdempotencyKey {
-    /// Reduces a header's text.
+    /// Reduces a header's text of that buyer.
     ///
     /// # Errors
     /// [`Invalid`] for an empty text, more than 255 characters, or anything but visible ASCII.
+    pub fn of(buyer: &Principal, text: &str) -> Result<Self, Invalid> {
+        let own = Self::from_text(text)?;
+        Ok(match buyer {
+            Principal::Own(_) => own,
+            Principal::Foreign(foreign) => {
+                let digest = Sha256::new().chain_update(foreign.key().get().to_be_bytes()).chain_update(text).finalize();
+                let (first, _) = digest.split_first_chunk::<16>().expect("a SHA-256 digest has 32 bytes");
+                Self::from_bytes(*first)
+            }
+        })
+    }
+
+    /// Reduces a header's text of an account of our own.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
     pub fn from_text(text: &str) -> Result<Self, Invalid> {
         if text.is_empty() || text.len() > 255 || !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Invalid("an Idempotency-Key must be 1 to 255 visible ASCII characters"));

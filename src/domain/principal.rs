@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::{Invalid, UserId};
@@ -10,8 +11,8 @@ const ISSUER_NAME: Invalid = Invalid("an issuer's name must be 1 to 32 character
 const SUBJECT: Invalid = Invalid("a subject must be 1 to 255 bytes without control characters");
 const PRINCIPAL: Invalid = Invalid("a principal must be an account's number, or an issuer's name, a colon and a subject");
 
-/// The marker of foreign keys: the highest bit. An account's number has 63.
-const FOREIGN: u128 = 1 << 127;
+/// The marker of foreign keys in either half: the highest bit. An account's number has 63.
+const FOREIGN: u64 = 1 << 63;
 
 /// What we call an issuer: 1 to 32 characters of `a-z`, `0-9`, `-` and `_`, the first a letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +71,15 @@ impl Foreign {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What the engine and the tables know them by.
+    #[must_use]
+    pub fn key(&self) -> PrincipalKey {
+        let digest = Sha256::digest(self.0.as_bytes());
+        let (first, _) = digest.split_first_chunk::<16>().expect("a SHA-256 digest has 32 bytes");
+        let bits = u128::from_be_bytes(*first);
+        PrincipalKey { high: (bits >> 64) as u64 | FOREIGN, low: bits as u64 | FOREIGN }
+    }
 }
 
 impl std::str::FromStr for Foreign {
@@ -87,11 +97,7 @@ impl Principal {
     pub fn key(&self) -> PrincipalKey {
         match self {
             Principal::Own(user) => PrincipalKey::own(*user),
-            Principal::Foreign(foreign) => {
-                let digest = Sha256::digest(foreign.0.as_bytes());
-                let (high, _) = digest.split_first_chunk::<16>().expect("a SHA-256 digest has 32 bytes");
-                PrincipalKey(u128::from_be_bytes(*high) | FOREIGN)
-            }
+            Principal::Foreign(foreign) => foreign.key(),
         }
     }
 
@@ -101,6 +107,15 @@ impl Principal {
         match self {
             Principal::Own(user) => Some(*user),
             Principal::Foreign(_) => None,
+        }
+    }
+
+    /// Another issuer's account, if they are one.
+    #[must_use]
+    pub const fn foreign(&self) -> Option<&Foreign> {
+        match self {
+            Principal::Own(_) => None,
+            Principal::Foreign(foreign) => Some(foreign),
         }
     }
 }
@@ -118,6 +133,12 @@ impl std::str::FromStr for Principal {
     }
 }
 
+impl From<Foreign> for Principal {
+    fn from(foreign: Foreign) -> Self {
+        Principal::Foreign(foreign)
+    }
+}
+
 impl std::fmt::Display for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -129,17 +150,21 @@ impl std::fmt::Display for Principal {
 
 /// A principal in 128 bits.
 ///
-/// An account of our own is its number (63 bits, the rest zero). Anybody else is the first 127 bits of the SHA-256 of their text behind a
-/// one. So the two never meet, and two foreign ones only by a collision: among 10^12 principals by a chance below 10^-14, and whoever
-/// looks for one on purpose needs 2^63 subjects of one issuer's, for two subjects that are both theirs.
+/// An account of our own is its number (63 bits, the rest zero). Anybody else is the first 128 bits of the SHA-256 of their text, with the
+/// highest bit of either half set. So the two never meet, not even where there is room for the lower half alone, and two foreign ones meet
+/// only by a collision: among 10^12 principals by a chance below 10^-13, and whoever looks for one on purpose needs 2^63 subjects of one
+/// issuer's, for two subjects that are both theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PrincipalKey(u128);
+pub struct PrincipalKey {
+    high: u64,
+    low: u64,
+}
 
 impl PrincipalKey {
     /// Of an account of our own.
     #[must_use]
     pub const fn own(user: UserId) -> Self {
-        Self(user.get() as u128)
+        Self { high: 0, low: user.get().cast_unsigned() }
     }
 
     /// Takes what [`Self::get`] gave.
@@ -147,20 +172,64 @@ impl PrincipalKey {
     /// # Errors
     /// [`Invalid`] for what is neither an account's number nor a foreign key.
     pub const fn new(value: u128) -> Result<Self, Invalid> {
-        let is_account = value >= 1 && value <= i64::MAX as u128;
-        if is_account || value & FOREIGN != 0 { Ok(Self(value)) } else { Err(PRINCIPAL) }
+        let (high, low) = ((value >> 64) as u64, value as u64);
+        let is_account = high == 0 && low > 0 && low < FOREIGN;
+        if is_account || high & low & FOREIGN != 0 { Ok(Self { high, low }) } else { Err(PRINCIPAL) }
     }
 
     /// The 128 bits.
     #[must_use]
     pub const fn get(self) -> u128 {
-        self.0
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// Both halves, the higher one first, as the tables have them.
+    #[must_use]
+    pub const fn halves(self) -> (i64, i64) {
+        (self.high.cast_signed(), self.low.cast_signed())
+    }
+
+    /// Takes what [`Self::halves`] gave.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub const fn from_halves(high: i64, low: i64) -> Result<Self, Invalid> {
+        Self::new((high.cast_unsigned() as u128) << 64 | low.cast_unsigned() as u128)
     }
 
     /// The account, if it is one of our own.
     #[must_use]
-    pub fn account(self) -> Option<UserId> {
-        i64::try_from(self.0).ok().and_then(|number| UserId::new(number).ok())
+    pub const fn account(self) -> Option<UserId> {
+        if self.high != 0 {
+            return None;
+        }
+        match UserId::new(self.low.cast_signed()) {
+            Ok(user) => Some(user),
+            Err(_) => None,
+        }
+    }
+}
+
+/// As text, like the number of an account.
+impl Serialize for Principal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Principal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::fmt::Display for PrincipalKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.account() {
+            Some(user) => write!(f, "user {user}"),
+            None => write!(f, "the foreign user of key {:032x}", self.get()),
+        }
     }
 }
 
@@ -196,14 +265,17 @@ mod tests {
         for (index, key) in keys.iter().enumerate() {
             assert!(!keys[..index].contains(key));
             assert_eq!(PrincipalKey::new(key.get()), Ok(*key));
+            let (high, low) = key.halves();
+            assert_eq!(PrincipalKey::from_halves(high, low), Ok(*key));
+            assert_eq!((high < 0, low < 0), (index > 0, index > 0), "whoever looks at one half alone knows an account of our own");
         }
         assert_eq!((keys[0].get(), keys[0].account().map(UserId::get)), (42, Some(42)));
         assert!(keys[1..].iter().all(|key| key.get() >> 127 == 1 && key.account().is_none()));
-        assert!(PrincipalKey::new(0).is_err() && PrincipalKey::new(1 << 63).is_err());
+        assert!(PrincipalKey::new(0).is_err() && PrincipalKey::new(1 << 63).is_err() && PrincipalKey::new(1 << 127).is_err());
     }
 
     #[test]
     fn a_foreign_key_is_the_same_in_every_release() {
-        assert_eq!(format!("{:032x}", principal("a:42").key().get()), "c816a9b2981b23c53f955697da316999");
+        assert_eq!(format!("{:032x}", principal("a:42").key().get()), "c816a9b2981b23c5bf955697da316999");
     }
 }

@@ -1,8 +1,8 @@
 //! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, Quantity, RequestFingerprint, Sequence, Terms, TermsChange, Timestamp,
-    Units, UserId,
+    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, Principal, PrincipalKey, Quantity, RequestFingerprint, Sequence, Terms,
+    TermsChange, Timestamp, Units,
 };
 
 /// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
@@ -78,7 +78,7 @@ pub enum Command {
         /// Which order.
         order: OrderId,
         /// The buyer who asks; none = an operator. An order of another buyer is not found.
-        user: Option<UserId>,
+        user: Option<PrincipalKey>,
         /// As above.
         row: Option<Box<Recalled>>,
     },
@@ -121,12 +121,12 @@ pub struct Recalled {
 }
 
 /// A buyer's claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// What.
     pub commodity: CommodityId,
     /// Who.
-    pub user: UserId,
+    pub user: Principal,
     /// How many.
     pub quantity: Quantity,
     /// The key under which a retry finds the same order.

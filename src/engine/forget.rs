@@ -56,7 +56,7 @@ impl Engine {
     const fn is_forgettable(&self, status: OrderStatus) -> bool {
         match status {
             OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded => true,
-            OrderStatus::Confirmed | OrderStatus::Paid => !self.with_older_releases,
+            OrderStatus::Confirmed | OrderStatus::Paid => !self.with_older_releases(),
             OrderStatus::Reserved | OrderStatus::RefundDue => false,
         }
     }
@@ -64,7 +64,7 @@ impl Engine {
     /// The time that keys are held against. Older releases load the keys of all orders that are there, however long ago they ended, and
     /// take two orders under one key for a contradiction: beside them no key is ever free again.
     pub(super) const fn time_for_keys(&self, now: Timestamp) -> Timestamp {
-        if self.with_older_releases { Timestamp::ZERO } else { now }
+        if self.with_older_releases() { Timestamp::ZERO } else { now }
     }
 
     /// Frees keys of orders that ended more than 24 hours ago.

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use super::hash;
 use super::packed::{pack, unpack};
 use super::slab::Slab;
-use crate::domain::{Epoch, IdempotencyKey, OrderId, PartitionId, RequestFingerprint, Timestamp, UserId};
+use crate::domain::{Epoch, IdempotencyKey, OrderId, PartitionId, PrincipalKey, RequestFingerprint, Timestamp};
 
 /// How long a key is kept after its order has ended, in milliseconds: 24 hours. That of a live order is kept.
 pub(super) const KEPT_AFTER_END_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -18,6 +18,7 @@ const LIVE: u64 = (1 << 48) - 1;
 #[derive(Clone, Copy, Debug)]
 struct Keyed {
     key: [u8; 16],
+    /// The lower half of the buyer's own key: [`IdempotencyKey`] says why that is enough beside this one.
     user: [u8; 8],
     fingerprint: [u8; 8],
     number: [u8; 8],
@@ -40,23 +41,23 @@ impl Keys {
     }
 
     /// The slot of that buyer's key, unless the order ended so long ago that the key is free again.
-    pub(super) fn find(&self, user: UserId, key: IdempotencyKey, now: Timestamp) -> Option<u32> {
+    pub(super) fn find(&self, user: PrincipalKey, key: IdempotencyKey, now: Timestamp) -> Option<u32> {
         self.slot(user, key).filter(|slot| !self.is_over(*slot, now))
     }
 
     /// The slot of that buyer's key, if it is that order's.
-    pub(super) fn of_order(&self, user: UserId, key: IdempotencyKey, number: u64) -> Option<u32> {
+    pub(super) fn of_order(&self, user: PrincipalKey, key: IdempotencyKey, number: u64) -> Option<u32> {
         self.slot(user, key).filter(|slot| self.number(*slot) == number)
     }
 
     /// Keeps a key; the same buyer's same key is that of the later order from then on.
-    pub(super) fn store(&mut self, user: UserId, key: IdempotencyKey, fingerprint: RequestFingerprint, order: OrderId) -> u32 {
+    pub(super) fn store(&mut self, user: PrincipalKey, key: IdempotencyKey, fingerprint: RequestFingerprint, order: OrderId) -> u32 {
         if let Some(before) = self.slot(user, key) {
             self.remove(before);
         }
         let slot = self.keyed.insert(Keyed {
             key: key.to_bytes(),
-            user: user.get().to_le_bytes(),
+            user: user.halves().1.to_le_bytes(),
             fingerprint: fingerprint.0.to_le_bytes(),
             number: super::orders::number_of(order).to_le_bytes(),
             placed_at: pack(order.placed_at().millis() as u64),
@@ -122,8 +123,8 @@ impl Keys {
     }
 
     /// The slot of that buyer's key, free again or not.
-    pub(super) fn slot(&self, user: UserId, key: IdempotencyKey) -> Option<u32> {
-        let (user, key) = (user.get().to_le_bytes(), key.to_bytes());
+    pub(super) fn slot(&self, user: PrincipalKey, key: IdempotencyKey) -> Option<u32> {
+        let (user, key) = (user.halves().1.to_le_bytes(), key.to_bytes());
         let same = |slot: &u32| {
             let keyed = self.keyed.get(*slot);
             keyed.key == key && keyed.user == user
@@ -152,8 +153,8 @@ mod tests {
         Timestamp::from_millis(millis).unwrap()
     }
 
-    fn user(id: i64) -> UserId {
-        UserId::new(id).unwrap()
+    fn user(id: i64) -> PrincipalKey {
+        crate::domain::UserId::new(id).unwrap().into()
     }
 
     fn partition() -> PartitionId {

@@ -36,14 +36,14 @@ use self::commodities::Commodities;
 use self::holds::Holds;
 use self::orders::{Orders, number_of};
 use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
-use crate::event::Event;
+use crate::event::{Event, LogVersion};
 
 /// The state machine. One per partition, one writer.
 pub struct Engine {
     partition: PartitionId,
     epoch: Epoch,
     next_number: u64,
-    with_older_releases: bool,
+    log_version: LogVersion,
     commodities: Commodities,
     orders: Orders,
     holds: Holds,
@@ -68,13 +68,14 @@ struct EndedKey {
 }
 
 impl Engine {
-    /// Builds the engine of an epoch from what the projection has. While older releases take part it forgets no live order and closes
-    /// nothing: they count on the one and would not understand the other.
+    /// Builds the engine of an epoch from what the projection has; its events are written in that version of the log. Where that is of an
+    /// older release, others of it may take part, and it does nothing that they would not understand: below version 2 it forgets no live
+    /// order and closes nothing, below version 4 nobody buys but accounts of our own.
     ///
     /// # Errors
     /// [`RestoreError`] when the snapshot contradicts itself, its partition or its epoch.
-    pub fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, with_older_releases: bool) -> Result<Self, RestoreError> {
-        restore::restore(partition, epoch, snapshot, with_older_releases)
+    pub fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, log_version: LogVersion) -> Result<Self, RestoreError> {
+        restore::restore(partition, epoch, snapshot, log_version)
     }
 
     /// What is decided from here on goes into that batch.
@@ -177,6 +178,11 @@ impl Engine {
         self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues
     }
 
+    /// Whether releases take part that know every live order, and nothing that is closed.
+    const fn with_older_releases(&self) -> bool {
+        matches!(self.log_version, LogVersion::V1)
+    }
+
     /// The slot of an order; none unless every part of the id is what was given.
     fn find_order(&self, id: OrderId) -> Option<u32> {
         let slot = self.orders.find(number_of(id))?;
@@ -190,7 +196,7 @@ impl Engine {
         Order {
             id: OrderId::new(record.placed_at(), self.partition, epoch, number),
             commodity: self.commodities.get(record.commodity()).id,
-            user: record.user(),
+            user: self.orders.buyer(slot),
             quantity: record.quantity(),
             unit_price: record.unit_price(),
             currency: record.currency(),

@@ -1,7 +1,7 @@
 //! Orders going from one status to another: paid, refunded, cancelled, expired.
 
 use super::{Answer, EndedKey, Engine, Outcome, Recalled, Refusal};
-use crate::domain::{Order, OrderId, OrderStatus, Timestamp, UserId};
+use crate::domain::{Order, OrderId, OrderStatus, PrincipalKey, Timestamp};
 use crate::event::Event;
 
 /// An order that a command is about.
@@ -41,7 +41,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         id: OrderId,
-        user: Option<UserId>,
+        user: Option<PrincipalKey>,
         row: Option<Box<Recalled>>,
         events: &mut Vec<Event>,
     ) -> Outcome {
@@ -115,10 +115,9 @@ impl Engine {
 
     /// Gives an order another status, and carries its units, its buyer's count, its hold and its key along.
     fn shift_known(&mut self, now: Timestamp, slot: u32, to: OrderStatus, events: &mut Vec<Event>) -> Answer {
-        let gathering = self.gathering;
+        let (gathering, user) = (self.gathering, self.orders.buyer(slot));
         let record = self.orders.get_mut(slot);
-        let (from, quantity, user, commodity, keyed) =
-            (record.status(), record.quantity(), record.user(), record.commodity(), record.keyed());
+        let (from, quantity, commodity, keyed) = (record.status(), record.quantity(), record.commodity(), record.keyed());
         let (number, is_first_change) = (record.number(), record.changed_in() != gathering);
         record.set_status(to);
         record.set_changed_in(gathering);

@@ -101,7 +101,7 @@ impl Engine {
             Err(Refusal::Closed) => return Ok(self.answer(self.commodities.find(id).ok_or(Refusal::CommodityNotFound)?)),
             found => found?,
         };
-        if self.with_older_releases {
+        if self.with_older_releases() {
             return Err(Refusal::UpgradeUnfinished);
         }
         if !self.commodities.get(slot).has_ended(now) {
@@ -117,7 +117,7 @@ impl Engine {
     pub(super) fn close_ended(&mut self, now: Timestamp, before: Timestamp, at_most: usize, events: &mut Vec<Event>) -> Outcome {
         let is_due =
             |slot: u32, commodity: &Commodity| commodity.had_ended_by(before) && commodity.has_ended(now) && self.owes_nothing(slot);
-        let at_most = if self.with_older_releases { 0 } else { at_most };
+        let at_most = if self.with_older_releases() { 0 } else { at_most };
         let due: Vec<u32> =
             self.commodities.listed().filter(|(slot, commodity)| is_due(*slot, commodity)).map(|(slot, _)| slot).take(at_most).collect();
         for slot in &due {

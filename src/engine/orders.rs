@@ -1,11 +1,12 @@
-//! The orders an engine knows, 60 bytes each, found by number. Never decides about one.
+//! The orders an engine knows, 60 bytes each, found by number. Never decides about one. An order of another issuer's account has 12 bytes
+//! more, apart from the rest: the higher half of its buyer's key.
 
 use hashbrown::HashTable;
 
 use super::hash;
 use super::packed::{pack, unpack};
 use super::slab::Slab;
-use crate::domain::{Currency, Order, OrderId, OrderStatus, Price, Quantity, Sequence, Timestamp, UserId};
+use crate::domain::{Currency, Order, OrderId, OrderStatus, Price, PrincipalKey, Quantity, Sequence, Timestamp};
 
 /// "No slot", where a slot is optional.
 pub(super) const NONE: u32 = u32::MAX;
@@ -19,6 +20,7 @@ const NEVER: u64 = (1 << 48) - 1;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     number: [u8; 8],
+    /// The lower half of the buyer's key.
     user: [u8; 8],
     placed_at: [u8; 6],
     pay_by: [u8; 6],
@@ -38,7 +40,7 @@ impl Record {
     pub(super) fn pack(order: &Order, commodity: u32, keyed: u32, changed_in: Sequence) -> Self {
         Self {
             number: number_of(order.id).to_le_bytes(),
-            user: order.user.get().to_le_bytes(),
+            user: order.user.halves().1.to_le_bytes(),
             placed_at: pack(order.id.placed_at().millis() as u64),
             pay_by: pack(order.pay_by.map_or(NEVER, |at| at.millis() as u64)),
             unit_price: pack(order.unit_price.minor() as u64),
@@ -86,10 +88,6 @@ impl Record {
         self.status = status;
     }
 
-    pub(super) fn user(&self) -> UserId {
-        UserId::new(i64::from_le_bytes(self.user)).expect("packed from a user id")
-    }
-
     /// The batch that changed it last.
     pub(super) fn changed_in(&self) -> Sequence {
         Sequence(unpack(self.changed_in))
@@ -119,16 +117,25 @@ impl Record {
     }
 }
 
+/// What the record of an order of another issuer's account has no room for.
+#[derive(Clone, Copy, Debug)]
+struct Foreign {
+    slot: u32,
+    /// The higher half of the buyer's key.
+    high: [u8; 8],
+}
+
 /// All remembered orders.
 #[derive(Debug)]
 pub(super) struct Orders {
     records: Slab<Record>,
     by_number: HashTable<u32>,
+    foreign: HashTable<Foreign>,
 }
 
 impl Orders {
     pub(super) const fn new() -> Self {
-        Self { records: Slab::new(), by_number: HashTable::new() }
+        Self { records: Slab::new(), by_number: HashTable::new(), foreign: HashTable::new() }
     }
 
     /// Room for so many, so that filling it copies nothing.
@@ -142,9 +149,15 @@ impl Orders {
         self.by_number.len()
     }
 
-    /// Adds an order whose number is not there yet.
-    pub(super) fn insert(&mut self, record: Record) -> u32 {
+    /// Adds an order of that buyer, whose number is not there yet.
+    pub(super) fn insert(&mut self, record: Record, buyer: PrincipalKey) -> u32 {
         let slot = self.records.insert(record);
+        let (high, low) = buyer.halves();
+        debug_assert_eq!(record.user, low.to_le_bytes());
+        if high != 0 {
+            let foreign = Foreign { slot, high: high.to_le_bytes() };
+            self.foreign.insert_unique(hash_of(slot), foreign, |foreign| hash_of(foreign.slot));
+        }
         let records = &self.records;
         self.by_number.insert_unique(hash::of_number(record.number()), slot, |slot| hash::of_number(records.get(*slot).number()));
         slot
@@ -156,6 +169,9 @@ impl Orders {
         if let Ok(entry) = self.by_number.find_entry(hash::of_number(number), |found| *found == slot) {
             entry.remove();
             self.records.free(slot);
+            if let Ok(entry) = self.foreign.find_entry(hash_of(slot), |foreign| foreign.slot == slot) {
+                entry.remove();
+            }
         }
     }
 
@@ -173,14 +189,31 @@ impl Orders {
         self.records.get(slot)
     }
 
+    /// Whose it is.
+    pub(super) fn buyer(&self, slot: u32) -> PrincipalKey {
+        let low = i64::from_le_bytes(self.records.get(slot).user);
+        // An account of our own is a positive number, and half of another issuer's account is none.
+        let high = if low > 0 {
+            0
+        } else {
+            let foreign = self.foreign.find(hash_of(slot), |foreign| foreign.slot == slot).expect("inserted with its order");
+            i64::from_le_bytes(foreign.high)
+        };
+        PrincipalKey::from_halves(high, low).expect("packed from a key")
+    }
+
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut Record {
         self.records.get_mut(slot)
     }
 
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.records.memory_bytes() + self.by_number.allocation_size()
+        self.records.memory_bytes() + self.by_number.allocation_size() + self.foreign.allocation_size()
     }
+}
+
+fn hash_of(slot: u32) -> u64 {
+    hash::of_number(slot.into())
 }
 
 /// The epoch and the number of an id as one number, unique within the partition.
@@ -191,13 +224,13 @@ pub(super) fn number_of(id: OrderId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CommodityId, Epoch, PartitionId, UserId};
+    use crate::domain::{CommodityId, Epoch, PartitionId, Principal, UserId};
 
     fn widest() -> Order {
         Order {
             id: OrderId::new(Timestamp::MAX, PartitionId::new(4095).unwrap(), Epoch::MAX, OrderId::NUMBER_MAX),
             commodity: CommodityId::new(i64::MAX).unwrap(),
-            user: UserId::new(i64::MAX).unwrap(),
+            user: UserId::new(i64::MAX).unwrap().into(),
             quantity: Quantity::MAX,
             unit_price: Price::MAX,
             currency: "EUR".parse().unwrap(),
@@ -220,8 +253,26 @@ mod tests {
             (record.placed_at(), record.pay_by(), record.unit_price(), record.currency(), record.quantity(), record.status()),
             (Timestamp::MAX, order.pay_by, order.unit_price, order.currency, order.quantity, order.status)
         );
-        assert_eq!((record.user(), record.changed_in()), (order.user, Sequence((1 << 40) - 1)));
+        assert_eq!(record.changed_in(), Sequence((1 << 40) - 1));
         assert_eq!((record.commodity(), record.keyed(), record.position()), (7, NONE, NONE));
+    }
+
+    #[test]
+    fn every_order_is_its_buyers_also_in_a_slot_that_was_anothers() {
+        let [own, a, b] = ["9223372036854775807", "a:42", "b:42"].map(|text| text.parse::<Principal>().unwrap().key());
+        let mut orders = Orders::new();
+        let insert = |orders: &mut Orders, number: u64, user| {
+            let id = OrderId::new(Timestamp::MAX, PartitionId::new(4095).unwrap(), Epoch::MAX, number);
+            orders.insert(Record::pack(&Order { id, user, ..widest() }, 7, NONE, Sequence::FENCE), user)
+        };
+        let slots: Vec<u32> = (0..).zip([own, a, b, a]).map(|(number, user)| insert(&mut orders, number, user)).collect();
+        assert_eq!(slots.iter().map(|slot| orders.buyer(*slot)).collect::<Vec<_>>(), [own, a, b, a]);
+        orders.remove(slots[1]);
+        orders.remove(slots[0]);
+        let again: Vec<u32> = (9..).zip([b, own]).map(|(number, user)| insert(&mut orders, number, user)).collect();
+        assert_eq!(again, [slots[0], slots[1]], "the room is used again");
+        assert_eq!(slots.iter().map(|slot| orders.buyer(*slot)).collect::<Vec<_>>(), [b, own, b, a]);
+        assert_eq!((orders.foreign.len(), size_of::<Foreign>()), (3, 12));
     }
 
     #[test]

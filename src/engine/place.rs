@@ -2,27 +2,33 @@
 
 use super::orders::{NONE, Record};
 use super::{Answer, Engine, Outcome, Place, Refusal};
-use crate::domain::{CommodityState, Order, OrderId, OrderStatus, Timestamp};
-use crate::event::Event;
+use crate::domain::{CommodityState, Order, OrderId, OrderStatus, Principal, PrincipalKey, Timestamp};
+use crate::event::{Event, LogVersion};
 
 impl Engine {
     /// Claims units for a buyer. The order of the checks is part of the contract: a retry under a known key gets its
     /// order whatever has happened to the sale since.
     pub(super) fn place(&mut self, now: Timestamp, place: Place, events: &mut Vec<Event>) -> Outcome {
         let commodity = self.commodities.find(place.commodity).ok_or(Refusal::CommodityNotFound)?;
-        if let Some(replay) = self.replay(now, commodity, &place) {
+        let user = place.user.key();
+        if let Some(replay) = self.replay(now, commodity, &place, user) {
             return replay;
         }
-        self.check(now, commodity, &place)?;
-        let order = self.accept(now, commodity, &place);
-        events.push(Event::Placed { order, key: place.key, fingerprint: place.fingerprint });
+        self.check(now, commodity, &place, user)?;
+        let order = self.accept(now, commodity, &place, user);
+        let Place { user, key, fingerprint, .. } = place;
+        let foreign = match user {
+            Principal::Own(_) => None,
+            Principal::Foreign(foreign) => Some(foreign),
+        };
+        events.push(Event::Placed { order, foreign, key, fingerprint });
         Ok(Answer::Placed(order))
     }
 
     /// What a key that was used before answers; none for a new one.
-    fn replay(&self, now: Timestamp, commodity: u32, place: &Place) -> Option<Outcome> {
+    fn replay(&self, now: Timestamp, commodity: u32, place: &Place, user: PrincipalKey) -> Option<Outcome> {
         let keys = &self.commodities.listing(commodity).keys;
-        let keyed = keys.find(place.user, place.key?, self.time_for_keys(now))?;
+        let keyed = keys.find(user, place.key?, self.time_for_keys(now))?;
         if keys.fingerprint(keyed) != place.fingerprint {
             return Some(Err(Refusal::IdempotencyMismatch));
         }
@@ -32,7 +38,7 @@ impl Engine {
         }))
     }
 
-    fn check(&self, now: Timestamp, slot: u32, place: &Place) -> Result<(), Refusal> {
+    fn check(&self, now: Timestamp, slot: u32, place: &Place, user: PrincipalKey) -> Result<(), Refusal> {
         let listing = self.commodities.listing(slot);
         if listing.removed {
             return Err(Refusal::CommodityNotFound);
@@ -46,8 +52,11 @@ impl Engine {
             CommodityState::SoldOut => return Err(Refusal::SoldOut),
             CommodityState::Open => {}
         }
+        if place.user.foreign().is_some() && self.log_version < LogVersion::V4 {
+            return Err(Refusal::UpgradeUnfinished);
+        }
         if let Some(limit) = commodity.terms.limit_per_user {
-            let has = listing.buyers.units(place.user);
+            let has = listing.buyers.units(user);
             if u64::from(has) + u64::from(place.quantity.get()) > u64::from(limit) {
                 return Err(Refusal::LimitReached);
             }
@@ -62,13 +71,13 @@ impl Engine {
     }
 
     /// Takes the units and writes the order down. Everything was checked.
-    fn accept(&mut self, now: Timestamp, slot: u32, place: &Place) -> Order {
+    fn accept(&mut self, now: Timestamp, slot: u32, place: &Place, user: PrincipalKey) -> Order {
         let terms = &self.commodities.get(slot).terms;
         let hold = terms.hold_seconds;
         let order = Order {
             id: OrderId::new(now, self.partition, self.epoch, self.next_number),
             commodity: place.commodity,
-            user: place.user,
+            user,
             quantity: place.quantity,
             unit_price: terms.price,
             currency: terms.currency,
@@ -78,8 +87,8 @@ impl Engine {
         self.next_number += 1;
         self.commodities.take(slot, order.status, order.quantity);
         let listing = self.commodities.listing_mut(slot);
-        listing.buyers.add(place.user, order.quantity.get()).expect("one buyer has at most all units of a commodity");
-        let keyed = place.key.map_or(NONE, |key| listing.keys.store(place.user, key, place.fingerprint, order.id));
+        listing.buyers.add(user, order.quantity.get()).expect("one buyer has at most all units of a commodity");
+        let keyed = place.key.map_or(NONE, |key| listing.keys.store(user, key, place.fingerprint, order.id));
         let record = self.insert(&order, slot, keyed);
         self.unsettled.push_back((self.gathering, record));
         if hold.is_some() {
@@ -92,6 +101,6 @@ impl Engine {
     /// Makes an order one that this engine knows.
     pub(super) fn insert(&mut self, order: &Order, commodity: u32, keyed: u32) -> u32 {
         self.commodities.count_order(commodity);
-        self.orders.insert(Record::pack(order, commodity, keyed, self.gathering))
+        self.orders.insert(Record::pack(order, commodity, keyed, self.gathering), order.user)
     }
 }

@@ -8,6 +8,7 @@ use super::keys::Keys;
 use super::orders::{NONE, Record, number_of};
 use super::{Commodities, EndedKey, Engine, Holds, KnownCommodity, KnownKey, KnownOrder, Orders, Snapshot};
 use crate::domain::{Epoch, OrderId, OrderStatus, PartitionId, Sequence};
+use crate::event::LogVersion;
 
 /// A snapshot that contradicts itself: the tables were tampered with, or we have a bug. The partition must not serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,12 +20,12 @@ pub struct RestoreError {
     pub what: String,
 }
 
-pub(super) fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, with_older_releases: bool) -> Result<Engine, RestoreError> {
+pub(super) fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, log_version: LogVersion) -> Result<Engine, RestoreError> {
     let mut engine = Engine {
         partition,
         epoch,
         next_number: 0,
-        with_older_releases,
+        log_version,
         commodities: Commodities::new(),
         orders: Orders::new(),
         holds: Holds::new(),
@@ -75,10 +76,11 @@ fn add_buyers(engine: &mut Engine, slot: u32, known: &KnownCommodity) -> Result<
     if listing.is_over() {
         return Ok(());
     }
-    listing.buyers = Buyers::with_capacity(known.buyers.len());
+    let own = known.buyers.iter().filter(|buyer| buyer.user.account().is_some()).count();
+    listing.buyers = Buyers::with_capacity(own, known.buyers.len() - own);
     listing.keys = Keys::with_capacity(known.keys.len());
     for buyer in &known.buyers {
-        let too_many = || format!("user {} has too many units of commodity {}", buyer.user, known.commodity.id);
+        let too_many = || format!("{} has too many units of commodity {}", buyer.user, known.commodity.id);
         listing.buyers.add(buyer.user, buyer.units).ok_or_else(too_many)?;
     }
     Ok(())
@@ -95,7 +97,7 @@ fn add_key(engine: &mut Engine, slot: u32, known: &KnownKey, ended: &mut Vec<(i6
     if let Some(other) = listing.keys.slot(known.user, known.key) {
         let (live, other_number) = (known.ended_at.is_none(), listing.keys.number(other));
         if live && listing.keys.is_live(other) || other_number == number {
-            return Err(format!("two orders of user {} and commodity {} have the same key", known.user, listing.commodity.id));
+            return Err(format!("two orders of {} and commodity {} have the same key", known.user, listing.commodity.id));
         }
         if other_number > number {
             return Ok(());
@@ -129,7 +131,7 @@ fn add_order(engine: &mut Engine, slot: u32, known: &KnownOrder) -> Result<u64, 
     }
     let keyed = known.key.and_then(|key| listing.keys.of_order(order.user, key, number_of(id))).unwrap_or(NONE);
     engine.commodities.count_order(slot);
-    let record = engine.orders.insert(Record::pack(order, slot, keyed, Sequence::FENCE));
+    let record = engine.orders.insert(Record::pack(order, slot, keyed, Sequence::FENCE), order.user);
     match Shelf::of(status) {
         Shelf::Held => {
             engine.holds.push(record, &mut engine.orders);

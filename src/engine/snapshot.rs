@@ -1,6 +1,6 @@
 //! What an engine starts from: the state of a partition as the projection has it.
 
-use crate::domain::{Commodity, IdempotencyKey, Order, OrderId, RequestFingerprint, Timestamp, UserId};
+use crate::domain::{Commodity, IdempotencyKey, Order, OrderId, PrincipalKey, RequestFingerprint, Timestamp};
 
 /// Everything an engine must know of its partition's past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct KnownCommodity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BuyerUnits {
     /// Whose.
-    pub user: UserId,
+    pub user: PrincipalKey,
     /// How many, at least one.
     pub units: u32,
 }
@@ -38,7 +38,7 @@ pub struct BuyerUnits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownKey {
     /// Whose key.
-    pub user: UserId,
+    pub user: PrincipalKey,
     /// The key.
     pub key: IdempotencyKey,
     /// What the request asked for.

@@ -8,13 +8,14 @@ mod tests;
 mod v1;
 mod v2;
 mod v3;
+mod v4;
 mod wire;
 
 pub use wire::{DecodeError, LogVersion, Unwritable, decode, decode_up_to, encode};
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Quantity, RequestFingerprint, Sequence,
-    SystemId, Terms, Timestamp, Units, UserId,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Quantity,
+    RequestFingerprint, Sequence, SystemId, Terms, Timestamp, Units,
 };
 
 /// One entry of a partition's log: what one append makes durable, whole or not at all.
@@ -132,6 +133,8 @@ pub enum Event {
     Placed {
         /// The order as it stands after this event.
         order: Order,
+        /// Who placed it, if they are no account of our own: the order has no more than their key.
+        foreign: Option<Foreign>,
         /// The key it was placed under.
         key: Option<IdempotencyKey>,
         /// What the request asked for. Of use together with the key alone: without one it may be 0.
@@ -143,8 +146,8 @@ pub enum Event {
         order: OrderId,
         /// Its commodity.
         commodity: CommodityId,
-        /// Whose order it is; none only in what version 1 wrote.
-        buyer: Option<UserId>,
+        /// Whose order it is; none in what version 1 wrote, and where versions 2 and 3 have no form for them.
+        buyer: Option<PrincipalKey>,
         /// Its units.
         quantity: Quantity,
         /// What it was.

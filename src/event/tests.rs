@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use crate::domain::{Currency, Order, Price, Stock};
+use crate::domain::{Currency, Price, Principal, Stock, UserId};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -60,18 +60,26 @@ fn placed(key: Option<IdempotencyKey>, status: OrderStatus, pay_by: Option<Times
     let order = Order {
         id: order_id(9),
         commodity: commodity(3),
-        user: UserId::new(i64::MAX).unwrap(),
+        user: UserId::new(i64::MAX).unwrap().into(),
         quantity: Quantity::MAX,
         unit_price: Price::MAX,
         currency: euro(),
         status,
         pay_by,
     };
-    Event::Placed { order, key, fingerprint: RequestFingerprint(-2) }
+    Event::Placed { order, foreign: None, key, fingerprint: RequestFingerprint(-2) }
+}
+
+/// The same, by another issuer's account.
+fn placed_by_foreign(principal: &str, key: Option<IdempotencyKey>, fingerprint: i64) -> Event {
+    let Event::Placed { mut order, .. } = placed(key, OrderStatus::Confirmed, None) else { unreachable!("it is placed") };
+    let foreign: Foreign = principal.parse().unwrap();
+    order.user = foreign.key();
+    Event::Placed { order, foreign: Some(foreign), key, fingerprint: RequestFingerprint(fingerprint) }
 }
 
 /// One step into each status, so that the number of every status is pinned.
-fn moves(buyer: Option<UserId>) -> Vec<Event> {
+fn moves(buyer: Option<PrincipalKey>) -> Vec<Event> {
     let moved = |(number, to)| Event::Moved {
         order: order_id(number),
         commodity: commodity(3),
@@ -100,18 +108,23 @@ fn golden_events(version: LogVersion) -> Vec<(&'static str, Vec<Event>)> {
         Event::KeyForgotten { order: order_id(OrderId::NUMBER_MAX) },
     ];
     // Version 2 leaves out what a request without a key asked for.
-    if let (LogVersion::V2 | LogVersion::V3, Event::Placed { fingerprint, .. }) = (version, &mut all[9]) {
+    if let (LogVersion::V2 | LogVersion::V3 | LogVersion::V4, Event::Placed { fingerprint, .. }) = (version, &mut all[9]) {
         *fingerprint = RequestFingerprint(0);
     }
     match version {
         LogVersion::V1 => all.extend(moves(None)),
-        LogVersion::V2 | LogVersion::V3 => {
+        LogVersion::V2 | LogVersion::V3 | LogVersion::V4 => {
             let before = OrderId::new(at(1_795_599_000_000), partition(13), epoch(3), 77);
-            all.extend(moves(UserId::new(4_711).ok()));
+            all.extend(moves(Some(UserId::new(4_711).unwrap().into())));
             all.extend(moves(None).pop());
             all.push(Event::KeyForgotten { order: before });
             all.push(Event::Closed { commodity: commodity(3), at: at(1_798_000_000_000), version: 7 });
         }
+    }
+    if version == LogVersion::V4 {
+        all.push(placed_by_foreign("auth0:auth0|5f7c8e", Some(IdempotencyKey::from_bytes(*b"fedcba9876543210")), 2));
+        all.push(placed_by_foreign(&format!("x:{}", "ö".repeat(127)), None, 0));
+        all.extend(moves(Some("a:42".parse::<Principal>().unwrap().key())).pop());
     }
     let mut files: Vec<(&'static str, Vec<Event>)> = Vec::new();
     for event in all {
@@ -171,6 +184,18 @@ fn golden_bytes(name: &str, version: LogVersion) -> Vec<u8> {
         ("moved", LogVersion::V3) => include_str!("golden/moved.v3.hex"),
         ("key_forgotten", LogVersion::V3) => include_str!("golden/key_forgotten.v3.hex"),
         ("closed", LogVersion::V3) => include_str!("golden/closed.v3.hex"),
+        ("fence", LogVersion::V4) => include_str!("golden/fence.v4.hex"),
+        ("fence_knowing", LogVersion::V4) => include_str!("golden/fence_knowing.v4.hex"),
+        ("listed", LogVersion::V4) => include_str!("golden/listed.v4.hex"),
+        ("changed", LogVersion::V4) => include_str!("golden/changed.v4.hex"),
+        ("restocked", LogVersion::V4) => include_str!("golden/restocked.v4.hex"),
+        ("paused", LogVersion::V4) => include_str!("golden/paused.v4.hex"),
+        ("ended", LogVersion::V4) => include_str!("golden/ended.v4.hex"),
+        ("removed", LogVersion::V4) => include_str!("golden/removed.v4.hex"),
+        ("placed", LogVersion::V4) => include_str!("golden/placed.v4.hex"),
+        ("moved", LogVersion::V4) => include_str!("golden/moved.v4.hex"),
+        ("key_forgotten", LogVersion::V4) => include_str!("golden/key_forgotten.v4.hex"),
+        ("closed", LogVersion::V4) => include_str!("golden/closed.v4.hex"),
         (other, _) => panic!("no golden file for {other} in version {version}"),
     };
     let digits: String = text.split_whitespace().collect();
@@ -181,7 +206,7 @@ fn golden_bytes(name: &str, version: LogVersion) -> Vec<u8> {
 fn in_version(batch: Batch, version: LogVersion) -> Batch {
     match version {
         LogVersion::V1 | LogVersion::V2 => batch,
-        LogVersion::V3 => batch.of_system(SystemId::from_bytes(*b"one of 2^128 ids")),
+        LogVersion::V3 | LogVersion::V4 => batch.of_system(SystemId::from_bytes(*b"one of 2^128 ids")),
     }
 }
 
@@ -189,7 +214,7 @@ fn in_version(batch: Batch, version: LogVersion) -> Batch {
 fn batch_of(events: Vec<Event>, version: LogVersion) -> Batch {
     let (partition, epoch) = match version {
         LogVersion::V1 => (partition(4095), Epoch::MAX),
-        LogVersion::V2 | LogVersion::V3 => (partition(13), epoch(5)),
+        LogVersion::V2 | LogVersion::V3 | LogVersion::V4 => (partition(13), epoch(5)),
     };
     in_version(Batch::new(partition, epoch, Sequence(u64::MAX), events), version)
 }
@@ -200,7 +225,7 @@ fn golden_batches() -> Vec<(&'static str, LogVersion, Batch)> {
     for version in VERSIONS {
         let fence = in_version(Batch::fence(partition(4095), Epoch::MAX), version);
         batches.push(("fence", version, fence.clone()));
-        if version == LogVersion::V3 {
+        if version >= LogVersion::V3 {
             batches.push(("fence_knowing", version, fence.knowing(Some((epoch(300), Sequence(1 << 40))))));
         }
         let of = |(name, events)| (name, version, batch_of(events, version));
@@ -209,7 +234,7 @@ fn golden_batches() -> Vec<(&'static str, LogVersion, Batch)> {
     batches
 }
 
-const VERSIONS: [LogVersion; 3] = [LogVersion::V1, LogVersion::V2, LogVersion::V3];
+const VERSIONS: [LogVersion; 4] = [LogVersion::V1, LogVersion::V2, LogVersion::V3, LogVersion::V4];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.chunks(40).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect()
@@ -234,8 +259,8 @@ fn what_any_version_wrote_is_read_back() {
 fn a_newer_version_is_kept_for_a_newer_release() {
     for (name, version, _) in golden_batches() {
         let mut bytes = golden_bytes(name, version);
-        bytes[2] = 4;
-        assert_eq!(decode(&bytes), Err(DecodeError::Newer { version: 4, newest: LogVersion::V3 }));
+        bytes[2] = 5;
+        assert_eq!(decode(&bytes), Err(DecodeError::Newer { version: 5, newest: LogVersion::V4 }));
     }
     let error = decode(b"DB\xFF").unwrap_err();
     assert_eq!(error, DecodeError::Newer { version: 255, newest: LogVersion::NEWEST });
@@ -297,9 +322,10 @@ fn an_order_takes_less_of_the_log_in_version_2() {
             let status = if hold.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed };
             let Event::Placed { mut order, fingerprint, .. } = placed(key, status, None) else { unreachable!("it is placed") };
             order.id = OrderId::new(at(1_795_600_000_123), partition(13), epoch(5), 70_000 + number);
-            (order.user, order.quantity, order.unit_price) = (UserId::new(500_000).unwrap(), Quantity::ONE, Price::new(1_999).unwrap());
+            (order.user, order.quantity, order.unit_price) =
+                (UserId::new(500_000).unwrap().into(), Quantity::ONE, Price::new(1_999).unwrap());
             order.pay_by = hold.map(|hold_ms| at(1_795_600_000_123 + hold_ms));
-            Event::Placed { order, key, fingerprint: RequestFingerprint(fingerprint.0 << 60) }
+            Event::Placed { order, foreign: None, key, fingerprint: RequestFingerprint(fingerprint.0 << 60) }
         };
         let bytes = |count| encode(&batch_of((0..count).map(order).collect(), version), version).unwrap().len();
         (bytes(101) - bytes(1)) / 100
@@ -307,7 +333,8 @@ fn an_order_takes_less_of_the_log_in_version_2() {
     // Near the longest there are: most keys' 128 bits take 19 bytes in version 1.
     let key = Some(IdempotencyKey::from_bytes([0xFF; 16]));
     let of = |version| [per_order(version, None, None), per_order(version, key, None), per_order(version, key, Some(900_000))];
-    assert_eq!((of(LogVersion::V1), of(LogVersion::V2), of(LogVersion::V3)), ([41, 60, 66], [18, 42, 45], [18, 42, 45]));
+    assert_eq!((of(LogVersion::V1), of(LogVersion::V2)), ([41, 60, 66], [18, 42, 45]));
+    assert_eq!((of(LogVersion::V3), of(LogVersion::V4)), ([18, 42, 45], [18, 42, 45]));
 }
 
 /// A batch of anything postcard can write, with the right mark and that version.
@@ -318,6 +345,45 @@ fn decode_raw(version: LogVersion, body: impl Serialize) -> Result<Batch, Decode
 /// A batch of version 3 without events.
 fn v3_head(partition: u16, epoch: u32, sequence: u64, known: Option<(u32, u64)>) -> Result<Batch, DecodeError> {
     decode_raw(LogVersion::V3, (partition, epoch, sequence, [7u8; 16], known, 0i64, 0u64))
+}
+
+#[test]
+fn an_order_of_another_issuers_account_has_a_form_in_version_4_alone() {
+    let (theirs, key) = (placed_by_foreign("a:42", None, 0), "a:42".parse::<Principal>().unwrap().key());
+    for version in [LogVersion::V1, LogVersion::V2, LogVersion::V3] {
+        let error = encode(&batch_of(vec![theirs.clone()], version), version).unwrap_err();
+        assert_eq!(error.to_string(), format!("version {version} of the log cannot hold an order of another issuer's account"));
+        // What becomes of it is told without saying whose it is.
+        let moved = batch_of(vec![moves(Some(key)).swap_remove(0)], version);
+        let Event::Moved { buyer, .. } = decode(&encode(&moved, version).unwrap()).unwrap().events[0] else { panic!("it is moved") };
+        assert_eq!(buyer, None, "version {version}");
+    }
+    let Event::Placed { order, foreign, .. } = theirs else { unreachable!("it is placed") };
+    for (user, foreign) in
+        [(order.user, None), (UserId::new(42).unwrap().into(), foreign.clone()), ("b:42".parse::<Principal>().unwrap().key(), foreign)]
+    {
+        let placed = Event::Placed { order: Order { user, ..order }, foreign, key: None, fingerprint: RequestFingerprint(0) };
+        let error = encode(&batch_of(vec![placed], LogVersion::V4), LogVersion::V4).unwrap_err();
+        assert_eq!(error.what, "an order whose buyer is another than its principal");
+    }
+}
+
+/// `PlacedByForeign` is variant 7 of version 4, and `Moved` variant 8.
+#[test]
+fn what_is_no_principal_is_broken() {
+    let head = (1u16, 5u32, 1u64, [7u8; 16], None::<(u32, u64)>, 1_000i64);
+    let claim = (0i64, 1u64, 1u64, 1u32, 1u64, *b"EUR", 1u32, None::<i64>, None::<u8>);
+    let by = |buyer: &str| decode_raw(LogVersion::V4, (head, [(7u32, buyer, claim)].as_slice()));
+    assert!(by("a:42").is_ok());
+    for buyer in ["", "42", "a", "a:", ":42", "A:42"] {
+        assert!(is_broken(&by(buyer)), "{buyer:?}");
+    }
+    let own = |user: u64| decode_raw(LogVersion::V4, (head, [(6u32, user, claim)].as_slice()));
+    assert!(own(1).is_ok() && is_broken(&own(0)) && is_broken(&own(1 << 63)));
+    let moved =
+        |buyer: u128| decode_raw(LogVersion::V4, (head, [(8u32, (0i64, 1u64, 0i32), 1u64, buyer, 1u32, 0u32, 2u32, 5i64)].as_slice()));
+    assert!(moved(0).is_ok() && moved(1).is_ok() && moved(u128::MAX).is_ok());
+    assert!(is_broken(&moved(1 << 63)) && is_broken(&moved(1 << 127)));
 }
 
 #[test]
@@ -399,12 +465,14 @@ fn values_outside_their_domain_are_broken_in_version_2_too() {
 
 #[test]
 fn what_a_newer_release_may_have_added_is_kept() {
-    for (version, variants) in [(LogVersion::V1, 9u32), (LogVersion::V2, 10u32), (LogVersion::V3, 10u32)] {
+    for (version, variants) in [(LogVersion::V1, 9u32), (LogVersion::V2, 10u32), (LogVersion::V3, 10u32), (LogVersion::V4, 11u32)] {
         let events = [(variants, 1i64)];
         let decoded = match version {
             LogVersion::V1 => decode_raw(version, (1u16, 1u32, 1u64, events.as_slice())),
             LogVersion::V2 => decode_raw(version, (1u16, 1u32, 1u64, 0i64, events.as_slice())),
-            LogVersion::V3 => decode_raw(version, (1u16, 1u32, 1u64, [7u8; 16], None::<(u32, u64)>, 0i64, events.as_slice())),
+            LogVersion::V3 | LogVersion::V4 => {
+                decode_raw(version, (1u16, 1u32, 1u64, [7u8; 16], None::<(u32, u64)>, 0i64, events.as_slice()))
+            }
         };
         assert_eq!(decoded, Err(DecodeError::Unknown(format!("an event of kind {variants}"))), "{version}");
         let in_currency = |code: &[u8; 3]| {

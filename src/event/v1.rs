@@ -123,9 +123,11 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
             }
             Fact::Ended { commodity, at, version } => Self::Ended(Ended { commodity: commodity.get(), at: at.millis(), version: *version }),
             Fact::Removed { commodity, at } => Self::Removed(Removed { commodity: commodity.get(), at: at.millis() }),
-            Fact::Placed { order, key, fingerprint } => {
+            Fact::Placed { order, foreign: _, key, fingerprint } => {
+                let what = "an order of another issuer's account";
+                let order = Order::of(order).ok_or(Unwritable { version: LogVersion::V1, what })?;
                 let key = key.map(|key| u128::from_be_bytes(key.to_bytes()));
-                Self::Placed(Placed { order: order.into(), key, fingerprint: fingerprint.0 })
+                Self::Placed(Placed { order, key, fingerprint: fingerprint.0 })
             }
             // Whose order it is was not written down.
             Fact::Moved { order, commodity, buyer: _, quantity, from, to, at } => Self::Moved(Moved {
@@ -165,7 +167,7 @@ impl TryFrom<Event<'_>> for Fact {
             }
             Event::Placed(Placed { order, key, fingerprint }) => {
                 let key = key.map(|key| IdempotencyKey::from_bytes(key.to_be_bytes()));
-                Self::Placed { order: order.try_into()?, key, fingerprint: RequestFingerprint(fingerprint) }
+                Self::Placed { order: order.try_into()?, foreign: None, key, fingerprint: RequestFingerprint(fingerprint) }
             }
             Event::Moved(Moved { order, commodity, quantity, from, to, at }) => Self::Moved {
                 order: order.try_into()?,

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
 use super::{Batch, Event as Fact};
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Timestamp, Units,
-    UserId,
+    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence,
+    Timestamp, Units, UserId,
 };
 use crate::form::{Commodity, Terms, code_of, currency_of, status_of};
 
@@ -203,11 +203,12 @@ impl Frame {
                 Event::Ended(Ended { commodity: unsigned(*commodity), after_ms: self.after(*at), version: *version })
             }
             Fact::Removed { commodity, at } => Event::Removed(Removed { commodity: unsigned(*commodity), after_ms: self.after(*at) }),
-            Fact::Placed { order, key, fingerprint } => Event::Placed(self.placed(order, *key, *fingerprint)?),
+            Fact::Placed { order, foreign: _, key, fingerprint } => Event::Placed(self.placed(order, *key, *fingerprint)?),
             Fact::Moved { order, commodity, buyer, quantity, from, to, at } => Event::Moved(Moved {
                 order: self.id(*order)?,
                 commodity: unsigned(*commodity),
-                buyer: buyer.map_or(0, unsigned),
+                // Of another issuer's account it has no form: whose order it is is in its row.
+                buyer: buyer.and_then(PrincipalKey::account).map_or(0, unsigned),
                 quantity: quantity.get(),
                 from: code_of(*from),
                 to: code_of(*to),
@@ -229,7 +230,7 @@ impl Frame {
             placed_after_ms: id.placed_after_ms,
             number: id.number,
             commodity: unsigned(order.commodity),
-            user: unsigned(order.user),
+            user: unsigned(order.user.account().ok_or(unwritable("an order of another issuer's account"))?),
             quantity: order.quantity.get(),
             unit_price: unsigned(order.unit_price),
             currency: *order.currency.letters(),
@@ -272,7 +273,7 @@ impl Frame {
             Event::Moved(moved) => Fact::Moved {
                 order: self.order_of(&moved.order)?,
                 commodity: commodity_of(moved.commodity)?,
-                buyer: (moved.buyer != 0).then(|| UserId::new(signed(moved.buyer))).transpose()?,
+                buyer: (moved.buyer != 0).then(|| UserId::new(signed(moved.buyer)).map(PrincipalKey::own)).transpose()?,
                 quantity: Quantity::new(moved.quantity.into())?,
                 from: status_of(moved.from)?,
                 to: status_of(moved.to)?,
@@ -291,7 +292,7 @@ impl Frame {
         let order = Order {
             id,
             commodity: commodity_of(placed.commodity)?,
-            user: UserId::new(signed(placed.user))?,
+            user: UserId::new(signed(placed.user))?.into(),
             quantity: Quantity::new(placed.quantity.into())?,
             unit_price: Price::new(signed(placed.unit_price))?,
             currency: currency_of(currency)?,
@@ -301,10 +302,11 @@ impl Frame {
         Ok(match placed.keyed {
             Some(Keyed { key, fingerprint }) => Fact::Placed {
                 order,
+                foreign: None,
                 key: Some(IdempotencyKey::from_bytes(key)),
                 fingerprint: RequestFingerprint(i64::from_le_bytes(fingerprint)),
             },
-            None => Fact::Placed { order, key: None, fingerprint: RequestFingerprint(0) },
+            None => Fact::Placed { order, foreign: None, key: None, fingerprint: RequestFingerprint(0) },
         })
     }
 
@@ -322,21 +324,21 @@ const fn unwritable(what: &'static str) -> Unwritable {
     Unwritable { version: LogVersion::V2, what }
 }
 
-fn time(from: i64, after_ms: i64) -> Result<Timestamp, DecodeError> {
+pub(super) fn time(from: i64, after_ms: i64) -> Result<Timestamp, DecodeError> {
     let millis = from.checked_add(after_ms).ok_or_else(|| DecodeError::Broken("an impossible time".to_owned()))?;
     Ok(Timestamp::from_millis(millis)?)
 }
 
-fn commodity_of(id: u64) -> Result<CommodityId, DecodeError> {
+pub(super) fn commodity_of(id: u64) -> Result<CommodityId, DecodeError> {
     Ok(CommodityId::new(signed(id))?)
 }
 
 /// A number that its type keeps from being negative.
-fn unsigned(number: impl Into<i64>) -> u64 {
+pub(super) fn unsigned(number: impl Into<i64>) -> u64 {
     number.into().cast_unsigned()
 }
 
 /// The number back, negative if it never was one of ours.
-const fn signed(number: u64) -> i64 {
+pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()
 }

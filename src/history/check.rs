@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Asked, Call, CommodityRow, History, OrderRow, Rows, Told};
-use crate::domain::{CommodityId, IdempotencyKey, OrderId, OrderStatus, UserId};
+use crate::domain::{CommodityId, IdempotencyKey, OrderId, OrderStatus, Principal};
 
 /// An answer that cannot be true, or rows that cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,13 +109,13 @@ impl<'a> Check<'a> {
     fn placings(&mut self, history: &History) {
         let mut given = BTreeSet::new();
         let mut accepted = BTreeSet::new();
-        let mut uncertain: BTreeMap<(UserId, CommodityId), Vec<Option<IdempotencyKey>>> = BTreeMap::new();
+        let mut uncertain: BTreeMap<(Principal, CommodityId), Vec<Option<IdempotencyKey>>> = BTreeMap::new();
         for call in &history.calls {
             let Asked::Place { commodity, user, quantity, key } = &call.asked else { continue };
             let id = match call.told {
                 Told::Accepted { order, .. } | Told::Order { order, .. } | Told::Pending(Some(order)) => order,
                 Told::Nothing | Told::Pending(None) => {
-                    uncertain.entry((*user, *commodity)).or_default().push(*key);
+                    uncertain.entry((user.clone(), *commodity)).or_default().push(*key);
                     continue;
                 }
                 Told::Done | Told::Refused | Told::NotFound | Told::Busy => continue,
@@ -125,7 +125,7 @@ impl<'a> Check<'a> {
                 self.fault(Violation::AcceptedTwice(id));
             }
             match self.rows.get(&id) {
-                Some(row) if (row.commodity, row.user, row.quantity) != (*commodity, *user, *quantity) => {
+                Some(row) if (row.commodity, &row.user, row.quantity) != (*commodity, user, *quantity) => {
                     self.fault(Violation::NotAsAsked(id));
                 }
                 Some(_) => {}
@@ -188,13 +188,13 @@ impl<'a> Check<'a> {
     /// Who was accepted and asks again under the key is not refused. Held only against what was asked at rest: until then, an owner
     /// that does not know yet that it is one no longer knows nothing of its successor's orders.
     fn repeats(&mut self, history: &History, rest: u64) {
-        let mut accepted: BTreeMap<(UserId, IdempotencyKey), OrderId> = BTreeMap::new();
+        let mut accepted: BTreeMap<(&Principal, IdempotencyKey), OrderId> = BTreeMap::new();
         for call in &history.calls {
             let Asked::Place { commodity, user, quantity, key: Some(key) } = &call.asked else { continue };
             match call.told {
-                Told::Accepted { order, .. } => drop(accepted.insert((*user, *key), order)),
+                Told::Accepted { order, .. } => drop(accepted.insert((user, *key), order)),
                 Told::Refused if call.asked_at >= rest => {
-                    let Some(row) = accepted.get(&(*user, *key)).and_then(|order| self.rows.get(order)) else { continue };
+                    let Some(row) = accepted.get(&(user, *key)).and_then(|order| self.rows.get(order)) else { continue };
                     // A key is forgotten with its order, and refused to another request.
                     let same = (row.commodity, row.quantity, row.key) == (*commodity, *quantity, Some(*key));
                     if same && row.status.is_live() {
@@ -220,10 +220,10 @@ impl<'a> Check<'a> {
 
     /// Rows keep their keys for as long as they live.
     fn keys(&mut self, rows: &Rows) {
-        let mut live: BTreeMap<(UserId, CommodityId, IdempotencyKey), OrderId> = BTreeMap::new();
+        let mut live: BTreeMap<(&Principal, CommodityId, IdempotencyKey), OrderId> = BTreeMap::new();
         for row in rows.orders.iter().filter(|row| row.status.is_live()) {
             let Some(key) = row.key else { continue };
-            if let Some(other) = live.insert((row.user, row.commodity, key), row.id) {
+            if let Some(other) = live.insert((&row.user, row.commodity, key), row.id) {
                 self.fault(Violation::KeyUsedTwice(other, row.id));
             }
         }
@@ -239,8 +239,8 @@ impl<'a> Check<'a> {
 }
 
 /// Uses up one placing of unknown outcome for the row.
-fn explain(uncertain: &mut BTreeMap<(UserId, CommodityId), Vec<Option<IdempotencyKey>>>, row: &OrderRow) -> bool {
-    let Some(keys) = uncertain.get_mut(&(row.user, row.commodity)) else { return false };
+fn explain(uncertain: &mut BTreeMap<(Principal, CommodityId), Vec<Option<IdempotencyKey>>>, row: &OrderRow) -> bool {
+    let Some(keys) = uncertain.get_mut(&(row.user.clone(), row.commodity)) else { return false };
     // A row without a key may have had one that is forgotten.
     let Some(found) = keys.iter().position(|key| row.key.is_none() || *key == row.key) else { return false };
     keys.swap_remove(found);

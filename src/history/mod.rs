@@ -11,7 +11,7 @@ pub use check::{Verdict, Violation, check};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{CommodityId, IdempotencyKey, OrderId, OrderStatus, Quantity, UserId};
+use crate::domain::{CommodityId, IdempotencyKey, OrderId, OrderStatus, Principal, Quantity};
 
 /// A question, as the one who asked it knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub enum Asked {
         /// Of what.
         commodity: CommodityId,
         /// For whom.
-        user: UserId,
+        user: Principal,
         /// How many.
         quantity: Quantity,
         /// Under which key.
@@ -123,7 +123,7 @@ pub struct OrderRow {
     /// What was ordered.
     pub commodity: CommodityId,
     /// By whom.
-    pub user: UserId,
+    pub user: Principal,
     /// How many units.
     pub quantity: Quantity,
     /// The key it was placed under, unless it is forgotten.

@@ -11,8 +11,8 @@ fn commodity() -> CommodityId {
     CommodityId::new(1).unwrap()
 }
 
-fn user() -> UserId {
-    UserId::new(7).unwrap()
+fn user() -> Principal {
+    "7".parse().unwrap()
 }
 
 fn place(key: Option<&str>) -> Asked {

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::schema::problems;
 use super::state::AppState;
 use crate::auth::{HashingError, Password, Username};
-use crate::domain::{Timestamp, UserId};
+use crate::domain::{Principal, Timestamp, UserId};
 use crate::routing::Busy;
 use crate::store::{Account, Role};
 
@@ -81,7 +81,7 @@ pub(crate) struct SessionBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Me)]
 pub(crate) struct MeBody {
-    user_id: UserId,
+    user_id: Principal,
     /// Null for a token whose user has no account here.
     #[schema(required, examples("alice"))]
     username: Option<String>,
@@ -155,7 +155,9 @@ pub(crate) async fn change_password(
     let (current, new) = (password("current_password"), password("new_password"));
     fields.finish()?;
     let (current, new) = current.zip(new).expect("fields without a fault are all there");
-    let account = state.store.account(caller.0.user).await?.ok_or(Problem::UserNotFound)?;
+    // Another issuer's account has its password there.
+    let user = caller.0.principal.account().ok_or(Problem::UserNotFound)?;
+    let account = state.store.account(user).await?.ok_or(Problem::UserNotFound)?;
     // Whoever has a token and not the password may not guess it here either.
     state.limiter.check_account(&account.username)?;
     if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
@@ -175,10 +177,14 @@ problems!(PasswordProblems: InvalidCredentials, UserNotFound, NotFound, Unavaila
 #[utoipa::path(get, path = "/v1/me", operation_id = "me", tag = "accounts",
     responses((status = 200, description = "The token's user", body = MeBody), MeProblems))]
 pub(crate) async fn me(state: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let account = state.store.account(caller.0.user).await?;
+    let caller = caller.0;
+    let account = match caller.principal.account() {
+        Some(user) => state.store.account(user).await?,
+        None => None,
+    };
     let created_at = account.as_ref().map(|account| account.created_at);
     let username = account.map(|account| account.username);
-    Ok(HttpResponse::Ok().json(MeBody { user_id: caller.0.user, username, role: caller.0.role, created_at }))
+    Ok(HttpResponse::Ok().json(MeBody { user_id: caller.principal, username, role: caller.role, created_at }))
 }
 
 problems!(MeProblems: Unavailable);

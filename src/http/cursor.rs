@@ -118,6 +118,13 @@ impl<T> Page<T> {
     }
 }
 
+impl<T, E> Page<Result<T, E>> {
+    /// The same, if every item can be shown.
+    pub(crate) fn transposed(self) -> Result<Page<T>, E> {
+        Ok(Page { items: self.items.into_iter().collect::<Result<_, _>>()?, next_cursor: self.next_cursor })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,8 @@ use super::schema::{PageParameters, problems};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Timestamp, UserId,
+    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint,
+    Timestamp,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};
@@ -39,12 +40,12 @@ const CLOCKS_APART_MAX_MS: u64 = 5 * 60 * 1_000;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// An order.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderBody {
     order_id: OrderId,
     commodity_id: CommodityId,
-    user_id: UserId,
+    user_id: Principal,
     quantity: Quantity,
     /// What one unit cost when the order was placed, in minor units.
     unit_price: Price,
@@ -59,12 +60,13 @@ pub(crate) struct OrderBody {
     pay_by: Option<Timestamp>,
 }
 
-impl From<Order> for OrderBody {
-    fn from(order: Order) -> Self {
+impl OrderBody {
+    /// An order of that buyer's.
+    pub(crate) fn of(order: Order, buyer: Principal) -> Self {
         Self {
             order_id: order.id,
             commodity_id: order.commodity,
-            user_id: order.user,
+            user_id: buyer,
             quantity: order.quantity,
             unit_price: order.unit_price,
             amount: order.amount(),
@@ -73,6 +75,12 @@ impl From<Order> for OrderBody {
             placed_at: order.id.placed_at(),
             pay_by: order.pay_by,
         }
+    }
+
+    /// An order of which it is known who ordered it.
+    pub(crate) fn named(named: NamedOrder) -> Result<Self, Problem> {
+        let buyer = named.buyer().ok_or_else(|| Problem::Internal(format!("nobody says who placed order {}", named.order.id)))?;
+        Ok(Self::of(named.order, buyer))
     }
 }
 
@@ -112,7 +120,7 @@ pub(crate) enum Unsettled {
 }
 
 /// An order, or what is known of an id instead.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum OrderOrUnsettled {
     /// The order.
@@ -170,12 +178,13 @@ pub(crate) async fn place(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let (place, key) = placing(id.0, caller.0.user, &request, body.fields_if_any()?)?;
+    let buyer = caller.0.principal;
+    let (place, key) = placing(id.0, &buyer, &request, body.fields_if_any()?)?;
     if place.key.is_none() {
         // A request with a key may be the repetition of one that was accepted: only the engine knows.
         refused_by_board(&state, id.0)?;
     }
-    let retry_key = RetryKey::of(key);
+    let retry_key = RetryKey::of(&buyer, key);
     if let Some(order) = retry_key.order()
         && let Some(response) = repeated(&state, order, &place, &retry_key).await?
     {
@@ -188,9 +197,9 @@ pub(crate) async fn place(
             note_order(&state.tracer, &request, order.id);
             Meters::get().accepted();
             let location = format!("/v1/orders/{}", order.id);
-            Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(OrderBody::from(order)))
+            Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(OrderBody::of(order, buyer)))
         }
-        Reply::Done(Answer::Replayed(order)) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
+        Reply::Done(Answer::Replayed(order)) => Ok(HttpResponse::Ok().json(OrderBody::of(order, buyer))),
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),
         Reply::Pending(order) => Ok(placed_or_not(order, &retry_key)),
@@ -198,7 +207,8 @@ pub(crate) async fn place(
     }
 }
 
-problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, Ended, Paused, IdempotencyMismatch, Unavailable, Overloaded);
+problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, Ended, Paused, IdempotencyMismatch, UpgradeUnfinished,
+    Unavailable, Overloaded);
 
 /// The caller's orders, newest first.
 #[utoipa::path(get, path = "/v1/orders", operation_id = "list_orders", tag = "orders",
@@ -208,15 +218,17 @@ problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, E
     responses((status = 200, description = "A page of orders", body = OwnOrders), ListProblems))]
 pub(crate) async fn list(state: web::Data<AppState>, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
     let page = PageRequest::<OrderId>::read(&mut query);
-    let mut filter = OrderFilter { user: Some(caller.0.user), commodity: query.parse("commodity_id"), ..OrderFilter::default() };
+    let (buyer, user) = (&caller.0.principal, caller.0.principal.key());
+    let mut filter = OrderFilter { user: Some(user), commodity: query.parse("commodity_id"), ..OrderFilter::default() };
     filter.status = status(&mut query);
     query.finish()?;
     // The owners first: what they do not know any more, the tables have.
-    let (recent, complete) = state.router.recent_orders(caller.0.user, OWNERS_PATIENCE).await;
+    let (recent, complete) = state.router.recent_orders(user, OWNERS_PATIENCE).await;
     let items = page.limit + 1;
     let rows = state.store.orders(&filter, page.after, own_orders::rows_needed(items, &recent)).await?;
+    let rows = rows.into_iter().map(|named| named.order).collect();
     let found = own_orders::lay_over(&recent, rows, &filter, page.after, items);
-    let page = Page::of(found, page.limit, |order| order.id, OrderBody::from);
+    let page = Page::of(found, page.limit, |order| order.id, |order| OrderBody::of(order, buyer.clone()));
     Ok(HttpResponse::Ok().json(OwnOrders { page, complete }))
 }
 
@@ -227,9 +239,10 @@ problems!(ListProblems: Unavailable);
     params(("id" = OrderId, Path, description = "The order")),
     responses((status = 200, description = "The order; or `pending`, `refused` for an id without one", body = OrderOrUnsettled), OrderProblems))]
 pub(crate) async fn read(state: web::Data<AppState>, caller: Caller, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
+    let buyer = &caller.0.principal;
     match state.router.order(id.0).await {
-        OrderLookup::Known(order) if order.user != caller.0.user => Err(Refusal::OrderNotFound.into()),
-        found => lookup(id.0, found),
+        OrderLookup::Known(NamedOrder { order, .. }) if order.user != buyer.key() => Err(Refusal::OrderNotFound.into()),
+        found => lookup(id.0, found, Some(buyer)),
     }
 }
 
@@ -249,16 +262,32 @@ pub(crate) async fn cancel(
     id: Id<OrderId>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let command = Command::Cancel { order: id.0, user: Some(caller.0.user), row: None };
-    cancelled(&state, id.0, traced(&state.tracer, &request, command)).await
+    let buyer = caller.0.principal;
+    let command = Command::Cancel { order: id.0, user: Some(buyer.key()), row: None };
+    cancelled(&state, id.0, traced(&state.tracer, &request, command), Some(buyer)).await
 }
 
 problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
 
-/// Has an order cancelled by that command.
-pub(crate) async fn cancelled(state: &AppState, order: OrderId, command: impl Into<Traced>) -> Result<HttpResponse, Problem> {
+/// Has an order cancelled by that command, of that buyer or of whoever it is.
+pub(crate) async fn cancelled(
+    state: &AppState,
+    order: OrderId,
+    command: impl Into<Traced>,
+    buyer: Option<Principal>,
+) -> Result<HttpResponse, Problem> {
     match state.router.about_order(order, command).await {
-        Reply::Done(Answer::Order(order)) => Ok(HttpResponse::Ok().json(OrderBody::from(order))),
+        Reply::Done(Answer::Order(order)) => {
+            let buyer = match buyer.or_else(|| order.user.account().map(Principal::Own)) {
+                Some(buyer) => Some(buyer),
+                None => match state.router.named_order(order.id).await {
+                    OrderLookup::Known(named) => named.buyer(),
+                    OrderLookup::Refused | OrderLookup::Pending | OrderLookup::NotFound | OrderLookup::Unavailable => None,
+                },
+            };
+            // It is done; whose it was can be read later.
+            Ok(buyer.map_or_else(|| pending(Some(order.id)), |buyer| HttpResponse::Ok().json(OrderBody::of(order, buyer))))
+        }
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),
         Reply::Pending(_) => Ok(pending(Some(order))),
@@ -266,12 +295,18 @@ pub(crate) async fn cancelled(state: &AppState, order: OrderId, command: impl In
     }
 }
 
-/// The answer to what was found of an id.
-pub(crate) fn lookup(id: OrderId, found: OrderLookup) -> Result<HttpResponse, Problem> {
+/// The answer to what was found of an id, of that buyer or of whoever is found with it.
+pub(crate) fn lookup(id: OrderId, found: OrderLookup, buyer: Option<&Principal>) -> Result<HttpResponse, Problem> {
     let mut response = HttpResponse::Ok();
     let unsettled = |status| OrderOrUnsettled::Unsettled(UnsettledOrder { order_id: Some(id), status });
     match found {
-        OrderLookup::Known(order) => Ok(response.json(OrderOrUnsettled::Order(order.into()))),
+        OrderLookup::Known(named) => {
+            let body = match buyer {
+                Some(buyer) => OrderBody::of(named.order, buyer.clone()),
+                None => OrderBody::named(named)?,
+            };
+            Ok(response.json(OrderOrUnsettled::Order(body)))
+        }
         OrderLookup::Refused => Ok(response.json(unsettled(Unsettled::Refused))),
         OrderLookup::Pending => {
             Ok(response.insert_header((header::RETRY_AFTER, PENDING_RETRY_SECONDS)).json(unsettled(Unsettled::Pending)))
@@ -299,9 +334,9 @@ pub(crate) fn unexpected(answer: &Answer) -> Problem {
 /// What became of the order that a retry key names; none if it is no order of this request's: then the request is a new one.
 async fn repeated(state: &AppState, order: OrderId, place: &Place, key: &RetryKey) -> Result<Option<HttpResponse>, Problem> {
     match state.router.order(order).await {
-        OrderLookup::Known(found) if (found.user, found.commodity) == (place.user, place.commodity) => {
+        OrderLookup::Known(NamedOrder { order: found, .. }) if (found.user, found.commodity) == (place.user.key(), place.commodity) => {
             if found.quantity == place.quantity {
-                Ok(Some(HttpResponse::Ok().json(OrderBody::from(found))))
+                Ok(Some(HttpResponse::Ok().json(OrderBody::of(found, place.user.clone()))))
             } else {
                 Err(Refusal::IdempotencyMismatch.into())
             }
@@ -313,17 +348,22 @@ async fn repeated(state: &AppState, order: OrderId, place: &Place, key: &RetryKe
 }
 
 /// What a request is, and its key's text if it has one.
-fn placing(commodity: CommodityId, user: UserId, request: &HttpRequest, mut fields: Fields) -> Result<(Place, Option<String>), Problem> {
+fn placing(
+    commodity: CommodityId,
+    buyer: &Principal,
+    request: &HttpRequest,
+    mut fields: Fields,
+) -> Result<(Place, Option<String>), Problem> {
     let quantity = fields.integer::<Quantity>("quantity").unwrap_or(Quantity::ONE);
     if fields.take("coupon").is_some_and(|coupon| !coupon.is_null()) {
         fields.fault(Fault::new("coupon", "unknown coupon: coupons are not in use yet"));
     }
-    let (key, text) = idempotency_key(request, &mut fields).unzip();
+    let (key, text) = idempotency_key(buyer, request, &mut fields).unzip();
     fields.finish()?;
-    Ok((Place { commodity, user, quantity, key, fingerprint: RequestFingerprint::of(quantity, None) }, text))
+    Ok((Place { commodity, user: buyer.clone(), quantity, key, fingerprint: RequestFingerprint::of(quantity, None) }, text))
 }
 
-fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<(IdempotencyKey, String)> {
+fn idempotency_key(buyer: &Principal, request: &HttpRequest, fields: &mut Fields) -> Option<(IdempotencyKey, String)> {
     const FIELD: &str = "Idempotency-Key";
     let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
     let value = values.next()?;
@@ -332,7 +372,7 @@ fn idempotency_key(request: &HttpRequest, fields: &mut Fields) -> Option<(Idempo
         return None;
     }
     let text = unquoted(value.to_str().unwrap_or_default());
-    let key = IdempotencyKey::from_text(&text);
+    let key = IdempotencyKey::of(buyer, &text);
     key.map(|key| (key, text)).map_err(|why| fields.fault(Fault::new(FIELD, why.0))).ok()
 }
 

@@ -41,7 +41,7 @@ mod tests {
         Order {
             id: OrderId::new(at, PartitionId::new(1).unwrap(), Epoch::new(1).unwrap(), number as u64),
             commodity: CommodityId::new(1 + number % 2).unwrap(),
-            user: UserId::new(9).unwrap(),
+            user: UserId::new(9).unwrap().into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(1).unwrap(),
             currency: "EUR".parse().unwrap(),

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use uuid::Uuid;
 
-use crate::domain::{IdempotencyKey, OrderId};
+use crate::domain::{IdempotencyKey, OrderId, Principal};
 
 /// Before the id of an order: nothing but the id has to be kept of such an order.
 const OF_ORDER: &str = "order-";
@@ -13,14 +13,15 @@ const OF_ORDER: &str = "order-";
 /// The key of one request to place an order.
 #[derive(Debug)]
 pub(super) struct RetryKey {
+    buyer: Principal,
     own: Option<String>,
     made: OnceCell<String>,
 }
 
 impl RetryKey {
-    /// Of a request with this `Idempotency-Key`, or without one.
-    pub(super) const fn of(own: Option<String>) -> Self {
-        Self { own, made: OnceCell::new() }
+    /// Of that buyer's request with this `Idempotency-Key`, or without one.
+    pub(super) fn of(buyer: &Principal, own: Option<String>) -> Self {
+        Self { buyer: buyer.clone(), own, made: OnceCell::new() }
     }
 
     /// The order it names, if it is a key that [`RetryKey::text_for`] made of an order's id.
@@ -30,7 +31,7 @@ impl RetryKey {
 
     /// What the order is placed under where nobody may come back with its id.
     pub(super) fn key(&self) -> IdempotencyKey {
-        IdempotencyKey::from_text(self.text()).expect("visible, and not long")
+        IdempotencyKey::of(&self.buyer, self.text()).expect("visible, and not long")
     }
 
     /// What the buyer is to repeat the request under: their own key; else the order's id, if it is known, because the order may have been
@@ -68,25 +69,29 @@ pub(super) fn unquoted(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn buyer() -> Principal {
+        "42".parse().unwrap()
+    }
+
     const ORDER: &str = "01234567-89ab-8abc-9555-555123456789";
 
     #[test]
     fn a_buyers_own_key_is_what_they_repeat_the_request_under() {
-        let key = RetryKey::of(Some("mine".to_owned()));
+        let key = RetryKey::of(&buyer(), Some("mine".to_owned()));
         assert_eq!((key.text_for(None), key.text_for(Some(ORDER.parse().unwrap()))), ("mine".to_owned(), "mine".to_owned()));
         assert_eq!((key.key(), key.order()), (IdempotencyKey::from_text("mine").unwrap(), None));
     }
 
     #[test]
     fn without_one_it_is_the_orders_id_or_one_that_stays_the_same_and_is_nobody_elses() {
-        let (key, other) = (RetryKey::of(None), RetryKey::of(None));
+        let (key, other) = (RetryKey::of(&buyer(), None), RetryKey::of(&buyer(), None));
         let made = key.text_for(None);
         assert_eq!((key.text_for(None), key.key()), (made.clone(), IdempotencyKey::from_text(&made).unwrap()));
         assert_ne!(made, other.text_for(None));
         let named = key.text_for(Some(ORDER.parse().unwrap()));
-        assert_eq!(RetryKey::of(Some(named)).order(), Some(ORDER.parse().unwrap()));
+        assert_eq!(RetryKey::of(&buyer(), Some(named)).order(), Some(ORDER.parse().unwrap()));
         for other in ["order-", "order-7", "Order-01234567-89ab-8abc-9555-555123456789", ORDER] {
-            assert_eq!(RetryKey::of(Some(other.to_owned())).order(), None, "{other}");
+            assert_eq!(RetryKey::of(&buyer(), Some(other.to_owned())).order(), None, "{other}");
         }
     }
 

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
 use crate::domain::{
-    CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Quantity, Reach, Timestamp, Units, UserId,
+    CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Timestamp, Units, UserId,
 };
 use crate::store::{NodeState, Role};
 
@@ -34,7 +34,9 @@ macro_rules! described {
 
 described! {
     CommodityId, "CommodityId" => integer(1, CommodityId::GIVEN_MAX, 1).description(Some("What is on sale"));
-    UserId, "UserId" => integer(1, i64::MAX, 42).description(Some("A buyer or an operator: the `sub` of the token"));
+    UserId, "UserId" => text().pattern(Some("^[1-9][0-9]{0,18}$")).examples([json!("42")]).description(Some("An account of our own: the `sub` of its tokens"));
+    Principal, "Principal" => text().pattern(Some("^([1-9][0-9]{0,18}|[a-z][a-z0-9_-]{0,31}:.{1,255})$")).examples([json!("42"), json!("auth0:auth0|5f7c8ec7c33c6c004bbafe82")])
+        .description(Some("Who buys or operates: the number of an account of our own, or `<issuer's name>:<subject>` of another issuer's"));
     Quantity, "Quantity" => integer(1, i64::from(Quantity::MAX), 1).description(Some("Units of one order"));
     Units, "Units" => integer(0, i64::from(Units::MAX), 1000).description(Some("Units in stock"));
     Price, "Price" => integer(0, Price::MAX.minor(), 4999).description(Some("Minor units of the currency, such as cents"));

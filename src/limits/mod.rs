@@ -22,7 +22,7 @@ use governor::{Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
-use crate::domain::UserId;
+use crate::domain::PrincipalKey;
 use crate::ring::stable_hash;
 use store::{BoundedStore, WhenFull};
 
@@ -88,8 +88,9 @@ impl<C: Clock + Clone> Limiter<C> {
     ///
     /// # Errors
     /// [`Limited`] above `limits.per_user_per_second`, once `limits.per_user_burst` is used up.
-    pub fn check_user(&self, user: UserId) -> Result<(), Limited> {
-        self.limits.as_ref().map_or(Ok(()), |limits| limits.users.check(user.get().cast_unsigned()))
+    pub fn check_user(&self, user: PrincipalKey) -> Result<(), Limited> {
+        // 64 bits are enough: of two who share them, each has half.
+        self.limits.as_ref().map_or(Ok(()), |limits| limits.users.check(user.halves().1.cast_unsigned()))
     }
 
     /// Counts a login or a registration from this address, before any password is hashed.

@@ -23,8 +23,8 @@ fn limiter(config: &config::Limits) -> (Limiter<FakeRelativeClock>, FakeRelative
     (Limiter::with_clock(config, clock.clone()), clock)
 }
 
-fn user(id: i64) -> UserId {
-    UserId::new(id).expect("the test's id is positive")
+fn user(id: i64) -> PrincipalKey {
+    UserId::new(id).expect("the test's id is positive").into()
 }
 
 fn address(text: &str) -> IpAddr {

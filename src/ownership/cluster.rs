@@ -214,14 +214,7 @@ impl ClusterOwnership {
         let (store, owner, clock, newest) = (&self.store, self.node.as_str(), self.clock, self.newest);
         let who = Claimant { store, owner, clock, newest, confirmed: Some(&self.confirmed) };
         let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
-        Ok(Claim {
-            epoch,
-            snapshot,
-            log,
-            lost: held.lost.clone(),
-            with_older_releases: version < LogVersion::V2,
-            applied: Some(self.positions.of(partition)),
-        })
+        Ok(Claim { epoch, snapshot, log, lost: held.lost.clone(), log_version: version, applied: Some(self.positions.of(partition)) })
     }
 
     fn lost(&self, session: &Session) -> ClaimError {

@@ -60,7 +60,7 @@ impl EmbeddedOwnership {
         let who = Claimant { store: &self.store, owner: &self.owner, clock: self.clock, newest: LogVersion::NEWEST, confirmed: None };
         let Climbed { epoch, version, snapshot, log } = climb(who, partition, log_of).await?;
         // A confirm is the commit of the rows.
-        Ok(Claim { epoch, snapshot, log, lost, with_older_releases: version < LogVersion::V2, applied: None })
+        Ok(Claim { epoch, snapshot, log, lost, log_version: version, applied: None })
     }
 
     /// Ends the claim before, if there is one.

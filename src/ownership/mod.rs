@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Epoch, PartitionId};
 use crate::engine::Snapshot;
+use crate::event::LogVersion;
 use crate::log::Log;
 use crate::partition::Applied;
 
@@ -44,8 +45,9 @@ pub struct Claim {
     pub log: Arc<dyn Log>,
     /// Cancelled when the claim is lost: nothing more will be confirmed.
     pub lost: CancellationToken,
-    /// Whether releases take part that know nothing of the newest form of the log, nor of what came with it.
-    pub with_older_releases: bool,
+    /// The version in which the log is written. Where it is not the newest, releases may take part that know nothing of what came with
+    /// that.
+    pub log_version: LogVersion,
     /// Where the projection is, whenever that changes; none where a confirm says that the batch is in the tables.
     pub applied: Option<Applied>,
 }

@@ -1,7 +1,7 @@
 //! Who waits for which batch, and what they hear when it is confirmed, in doubt, or never sent (R1, R2). Never awaits.
 
 use super::{Busy, Reply};
-use crate::domain::Order;
+use crate::domain::NamedOrder;
 use crate::engine::Answer;
 use crate::event::Event;
 
@@ -15,7 +15,7 @@ pub(crate) trait Hear<T> {
 pub(super) struct Gathered<C> {
     pub(super) events: Vec<Event>,
     /// Orders as they stand after the event that changed them, in the order of the events.
-    pub(super) changed: Vec<Order>,
+    pub(super) changed: Vec<NamedOrder>,
     /// The number that the next order gets.
     pub(super) next_number: u64,
     pub(super) waiting: Vec<Waiter<C>>,

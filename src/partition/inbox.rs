@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::stage::Stage;
 use super::trouble::TroubleNote;
 use super::{RecentOrders, Reply, Trouble};
-use crate::domain::{Epoch, IdempotencyKey, Order, OrderId, PartitionId, UserId};
+use crate::domain::{Epoch, IdempotencyKey, NamedOrder, Order, OrderId, PartitionId, PrincipalKey};
 use crate::engine::Command;
 use crate::trace::{Span, Step, Trace};
 
@@ -36,10 +36,10 @@ impl Busy {
 }
 
 /// What a partition's owner says of an order id. All it rests on is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
     /// The engine knows the order.
-    Known(Order),
+    Known(NamedOrder),
     /// It does not: the order is in the tables, or never was.
     Unknown {
         /// The owner's epoch.
@@ -79,7 +79,7 @@ pub(crate) enum Request {
     /// A question about an order, on its way to another node: a task is never asked, its orders are read.
     Lookup(OrderId, Caller<Result<Sighting, Busy>>),
     /// As above, about a buyer's orders in a partition.
-    OrdersOf((PartitionId, UserId), Caller<Result<Vec<Order>, Busy>>),
+    OrdersOf((PartitionId, PrincipalKey), Caller<Result<Vec<Order>, Busy>>),
 }
 
 impl Request {
@@ -241,7 +241,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Busy`] when nobody serves the partition by the deadline, or its owner is of a release that cannot tell.
-    pub async fn orders_of_by(&self, deadline: Instant, partition: PartitionId, user: UserId) -> Result<Vec<Order>, Busy> {
+    pub async fn orders_of_by(&self, deadline: Instant, partition: PartitionId, user: PrincipalKey) -> Result<Vec<Order>, Busy> {
         if let Some(recent) = &self.recent {
             return self.read(recent, deadline, |recent| recent.of_user(user)).await;
         }

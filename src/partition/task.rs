@@ -187,9 +187,8 @@ impl Task {
     /// Builds the engine from what was loaded, and what the board is to show of it: a long piece of work, and not one for a thread that
     /// others wait for.
     fn begin(&self, claim: Claim) -> impl Future<Output = Result<(Office, Vec<Listing>), RestoreError>> + use<> {
-        let Claim { epoch, snapshot, log, lost, with_older_releases, applied } = claim;
-        let bounds =
-            Bounds { batch_commands_max: self.settings.batch_commands_max, with_older_releases, confirm_is_applied: applied.is_none() };
+        let Claim { epoch, snapshot, log, lost, log_version, applied } = claim;
+        let bounds = Bounds { batch_commands_max: self.settings.batch_commands_max, log_version, confirm_is_applied: applied.is_none() };
         let (partition, recent) = (self.partition, Arc::clone(&self.recent));
         let chores = Chores::new(epoch, applied, self.settings.retention);
         let (board, clock) = (Arc::clone(&self.board), self.clock);

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use super::batch::{Gathered, Hear, Waiter};
 use super::{RecentOrders, Reply, Sighting};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
+use crate::domain::{CommodityId, Epoch, NamedOrder, OrderId, PartitionId, Sequence, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Refusal, RestoreError, Snapshot};
-use crate::event::{Batch, Event};
+use crate::event::{Batch, Event, LogVersion};
 
 /// The bounds a term works within.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Requests in one batch, at most.
     pub(crate) batch_commands_max: usize,
-    /// Whether releases take part that count on what this one would forget.
-    pub(crate) with_older_releases: bool,
+    /// In which version the log is written: where it is an older one, older releases may take part.
+    pub(crate) log_version: LogVersion,
     /// Whether a confirm says that the batch is in the tables: the append is their transaction.
     pub(crate) confirm_is_applied: bool,
 }
@@ -51,8 +51,9 @@ impl<C: Hear<Reply>> Term<C> {
         bounds: Bounds,
         recent: Arc<RecentOrders>,
     ) -> Result<Self, RestoreError> {
-        let engine = Engine::restore(partition, epoch, snapshot, bounds.with_older_releases)?;
-        recent.begin(epoch, bounds.with_older_releases, engine.orders());
+        let engine = Engine::restore(partition, epoch, snapshot, bounds.log_version)?;
+        // They count on what this one would forget.
+        recent.begin(epoch, bounds.log_version < LogVersion::V2, engine.orders());
         Ok(Self {
             partition,
             epoch,
@@ -121,6 +122,12 @@ impl<C: Hear<Reply>> Term<C> {
         {
             command = *asked;
         }
+        if breaks::is_broken(Break::IssuerOfSubject)
+            && let Command::Place(place) = &mut command
+            && let Some((_, subject)) = place.user.foreign().and_then(|foreign| foreign.as_str().split_once(':'))
+        {
+            place.user = format!("a:{subject}").parse().expect("as good a subject of that issuer");
+        }
         let Self { engine, gathered, bounds, .. } = self;
         let first = gathered.events.len();
         let outcome = engine.apply(now, command, &mut gathered.events);
@@ -164,7 +171,7 @@ impl<C: Hear<Reply>> Term<C> {
     pub(crate) fn confirmed(&mut self) {
         let Some(confirmed) = self.in_flight.take() else { return };
         // Before anybody is answered: who reads an order next reads what it was told.
-        self.recent.confirmed(self.sequence, &confirmed.changed, confirmed.next_number);
+        self.recent.confirmed(self.sequence, confirmed.changed, confirmed.next_number);
         if self.bounds.confirm_is_applied {
             self.applied(self.sequence);
             // Of one batch, which is bounded.
@@ -227,7 +234,7 @@ impl<C: Hear<Reply>> Term<C> {
     #[cfg(test)]
     pub(crate) fn carry_on(mut self, epoch: Epoch) -> Self {
         self.end();
-        self.recent.begin(epoch, self.bounds.with_older_releases, self.engine.orders());
+        self.recent.begin(epoch, self.bounds.log_version < LogVersion::V2, self.engine.orders());
         Self { epoch, sequence: Sequence::FENCE, applied: Sequence::FENCE, forgettable: Sequence::FENCE, ..self }
     }
 
@@ -262,10 +269,10 @@ fn commodity_of(event: &Event) -> Option<CommodityId> {
 }
 
 /// The order an event changed, as it stands in the engine that has just decided it.
-fn order_of(event: &Event, engine: &Engine) -> Option<Order> {
+fn order_of(event: &Event, engine: &Engine) -> Option<NamedOrder> {
     match event {
-        Event::Placed { order, .. } => Some(*order),
-        Event::Moved { order, .. } => engine.order(*order),
+        Event::Placed { order, foreign, .. } => Some(NamedOrder { order: *order, foreign: foreign.clone() }),
+        Event::Moved { order, .. } => Some(NamedOrder { order: engine.order(*order)?, foreign: None }),
         Event::Listed(_)
         | Event::Changed { .. }
         | Event::Restocked { .. }

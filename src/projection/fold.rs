@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::domain::{
-    CommodityId, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Quantity, RequestFingerprint, Stock, Timestamp, Units,
-};
+use crate::domain::{CommodityId, OrderId, OrderStatus, PartitionId, Quantity, Stock, Timestamp, Units};
 use crate::event::{Batch, Event};
 use crate::store::{CommodityUpdate, Move, NewCommodity, NewOrder};
 
@@ -129,7 +127,11 @@ impl Fold {
                 (update.closed_at, update.version) = (Some(*at), Some(*version));
             }
             Event::Removed { commodity, at } => self.update(*commodity).removed_at = Some(*at),
-            Event::Placed { order, key, fingerprint } => return self.placed(partition, *order, *key, *fingerprint),
+            Event::Placed { order, foreign, key, fingerprint } => {
+                let changed_at = order.id.placed_at();
+                let new = NewOrder { order: *order, foreign: foreign.clone(), key: *key, fingerprint: *fingerprint, changed_at };
+                return self.placed(partition, new);
+            }
             Event::Moved { order, commodity, buyer: _, quantity, from, to, at } => {
                 self.moved(*order, *from, *to, *at)?;
                 if !from.is_live() && !to.is_live() {
@@ -145,13 +147,11 @@ impl Fold {
         Ok(())
     }
 
-    fn placed(
-        &mut self,
-        partition: PartitionId,
-        order: Order,
-        key: Option<IdempotencyKey>,
-        fingerprint: RequestFingerprint,
-    ) -> Result<(), String> {
+    fn placed(&mut self, partition: PartitionId, new: NewOrder) -> Result<(), String> {
+        let order = &new.order;
+        if new.foreign.as_ref().map_or(order.user.account().is_none(), |foreign| foreign.key() != order.user) {
+            return Err(format!("order {} is of {}, and does not say who that is", order.id, order.user));
+        }
         if order.id.partition() != partition {
             return Err(format!("order {} is of partition {}", order.id, order.id.partition()));
         }
@@ -160,7 +160,7 @@ impl Fold {
             Entry::Vacant(entry) => drop(entry.insert(self.placed.len())),
         }
         self.units(order.commodity, order.quantity, Place::Available, Place::of(order.status));
-        self.placed.push(NewOrder { order, key, fingerprint, changed_at: order.id.placed_at() });
+        self.placed.push(new);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What is to be said of an order id, from what its owner and the projection know. Pure: whoever asks does the reading.
 
-use crate::domain::{Epoch, Order, OrderId};
+use crate::domain::{Epoch, NamedOrder, OrderId};
 use crate::engine::Refusal;
 use crate::partition::{Busy, Reply, Sighting};
 use crate::store::Epochs;
@@ -9,7 +9,7 @@ use crate::store::Epochs;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderLookup {
     /// The order as it stands, on stable storage.
-    Known(Order),
+    Known(NamedOrder),
     /// The id is of an order that never was (its epoch is over), for ever: status `refused`.
     Refused,
     /// Not known yet: status `pending`.
@@ -59,7 +59,7 @@ impl Lookup {
         let step = match sighting {
             // No owner ever was in it.
             _ if id.epoch() == Epoch::default() => Step::Answered(OrderLookup::NotFound),
-            Ok(Sighting::Known(order)) => Step::Answered(OrderLookup::Known(order)),
+            Ok(Sighting::Known(named)) => Step::Answered(OrderLookup::Known(named)),
             Ok(Sighting::InDoubt) => Step::Answered(OrderLookup::Pending),
             // Where the tables have what the owner does not know, they may also have what it has not heard the confirm of yet.
             Ok(Sighting::Unknown { epoch, next_number, in_tables: false }) if id.epoch() == epoch && id.number() >= next_number => {
@@ -93,7 +93,7 @@ impl Lookup {
     }
 
     /// Goes on with the row as it is now, or that there is none.
-    pub(crate) fn with_row(self, row: Option<Order>) -> Self {
+    pub(crate) fn with_row(self, row: Option<NamedOrder>) -> Self {
         let answer = match self.step {
             Step::Answered(answer) => answer,
             Step::ForgottenBy { epoch, in_tables } => forgotten_by_engine(row, self.id.epoch() < epoch, in_tables),
@@ -116,12 +116,12 @@ pub(crate) fn without_row(id: OrderId, known: &OrderLookup) -> Reply {
 
 /// What a row, or its absence, means for an order the engine of a later or the same epoch does not know. Every earlier epoch is
 /// in the projection as a whole (`drained`), or the later one would not serve.
-fn forgotten_by_engine(row: Option<Order>, drained: bool, in_tables: bool) -> OrderLookup {
+fn forgotten_by_engine(row: Option<NamedOrder>, drained: bool, in_tables: bool) -> OrderLookup {
     match row {
-        Some(order) if in_tables => OrderLookup::Known(order),
+        Some(named) if in_tables => OrderLookup::Known(named),
         // An engine of an older release knows every live order: that this one ended is confirmed and still on its way to the projection.
-        Some(order) if order.status.is_live() => OrderLookup::Pending,
-        Some(order) => OrderLookup::Known(order),
+        Some(named) if named.order.status.is_live() => OrderLookup::Pending,
+        Some(named) => OrderLookup::Known(named),
         None if drained => OrderLookup::Refused,
         // Its number is another order's.
         None if in_tables => OrderLookup::NotFound,
@@ -130,10 +130,10 @@ fn forgotten_by_engine(row: Option<Order>, drained: bool, in_tables: bool) -> Or
 }
 
 /// What the projection alone can say: only what can no longer change.
-fn without_owner(row: Option<Order>, drained: bool) -> OrderLookup {
+fn without_owner(row: Option<NamedOrder>, drained: bool) -> OrderLookup {
     match row {
-        Some(order) if order.status.is_live() => OrderLookup::Unavailable,
-        Some(order) => OrderLookup::Known(order),
+        Some(named) if named.order.status.is_live() => OrderLookup::Unavailable,
+        Some(named) => OrderLookup::Known(named),
         None if drained => OrderLookup::Refused,
         None => OrderLookup::Pending,
     }
@@ -152,17 +152,18 @@ mod tests {
         OrderId::new(Timestamp::ZERO, PartitionId::new(1).unwrap(), epoch(of_epoch), number)
     }
 
-    fn order(status: OrderStatus) -> Order {
-        Order {
+    fn order(status: OrderStatus) -> NamedOrder {
+        let order = Order {
             id: id(5, 0),
             commodity: CommodityId::new(1).unwrap(),
-            user: UserId::new(9).unwrap(),
+            user: UserId::new(9).unwrap().into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(1).unwrap(),
             currency: "EUR".parse().unwrap(),
             status,
             pay_by: None,
-        }
+        };
+        NamedOrder { order, foreign: None }
     }
 
     /// What an owner in epoch 5 with three orders leads to.
@@ -191,8 +192,9 @@ mod tests {
     /// The consumer was faster than the confirm.
     #[test]
     fn a_number_the_owner_has_not_reached_may_be_in_the_tables_already() {
-        let early = Order { id: id(5, 3), ..order(OrderStatus::Confirmed) };
-        assert_eq!(answer(&unknown_to_owner(early.id).with_row(Some(early))), OrderLookup::Known(early));
+        let mut early = order(OrderStatus::Confirmed);
+        early.order.id = id(5, 3);
+        assert_eq!(answer(&unknown_to_owner(early.order.id).with_row(Some(early.clone()))), OrderLookup::Known(early));
     }
 
     #[test]
@@ -211,10 +213,10 @@ mod tests {
     #[test]
     fn what_the_owner_has_forgotten_is_as_its_row_says() {
         let live = order(OrderStatus::Confirmed);
-        assert_eq!(answer(&unknown_to_owner(live.id).with_row(Some(live))), OrderLookup::Known(live));
-        assert_eq!(answer(&unknown_to_older_owner(live.id).with_row(Some(live))), OrderLookup::Pending);
+        assert_eq!(answer(&unknown_to_owner(live.order.id).with_row(Some(live.clone()))), OrderLookup::Known(live.clone()));
+        assert_eq!(answer(&unknown_to_older_owner(live.order.id).with_row(Some(live))), OrderLookup::Pending);
         let ended = order(OrderStatus::Cancelled);
-        assert_eq!(answer(&unknown_to_older_owner(ended.id).with_row(Some(ended))), OrderLookup::Known(ended));
+        assert_eq!(answer(&unknown_to_older_owner(ended.order.id).with_row(Some(ended.clone()))), OrderLookup::Known(ended));
     }
 
     /// An owner that was stopped for a while, and superseded, answers before it hears of that.

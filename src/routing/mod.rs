@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 
-use crate::domain::{CommodityId, Order, OrderId, PartitionId, Partitions, UserId};
+use crate::domain::{CommodityId, NamedOrder, Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::engine::{Answer, Command, Recalled, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, Traced};
@@ -130,7 +130,7 @@ impl Router {
                     self.store.closed_commodity(id).await.map(|closed| past::with_commodity(command, refusal, closed))
                 }
                 past::Step::Key(place, key) => {
-                    self.store.order_under_key(place.commodity, place.user, key).await.map(|found| past::with_key(&place, found))
+                    self.store.order_under_key(place.commodity, place.user.key(), key).await.map(|found| past::with_key(&place, found))
                 }
             };
             step = match next {
@@ -146,7 +146,7 @@ impl Router {
     /// An order that the engine knows by its key alone: as it stands now.
     async fn placed_before(&self, id: OrderId) -> Reply {
         match self.order(id).await {
-            OrderLookup::Known(order) => Reply::Done(Answer::Replayed(order)),
+            OrderLookup::Known(named) => Reply::Done(Answer::Replayed(named.order)),
             OrderLookup::Refused | OrderLookup::Pending | OrderLookup::NotFound | OrderLookup::Unavailable => Reply::Pending(Some(id)),
         }
     }
@@ -200,10 +200,26 @@ impl Router {
         }
     }
 
+    /// As [`order`](Self::order), with who ordered it: its owner may know a buyer by their key alone, and then the tables know more.
+    pub async fn named_order(&self, id: OrderId) -> OrderLookup {
+        let order = match self.order(id).await {
+            OrderLookup::Known(named) if named.buyer().is_none() => named.order,
+            found => return found,
+        };
+        match self.store.order(id).await {
+            Ok(Some(NamedOrder { foreign, .. })) => OrderLookup::Known(NamedOrder { order, foreign }),
+            Ok(None) => OrderLookup::Unavailable,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read order {id}");
+                OrderLookup::Unavailable
+            }
+        }
+    }
+
     /// The orders of a buyer that the tables may not have yet, or not as they stand, and whether all owners told theirs: then whoever
     /// looks into the tables after this sees every order that was answered before. An owner does not tell within `patience` if nobody
     /// owns its partition now, or if it is of a release that cannot tell.
-    pub async fn recent_orders(&self, user: UserId, patience: Duration) -> (Vec<Order>, bool) {
+    pub async fn recent_orders(&self, user: PrincipalKey, patience: Duration) -> (Vec<Order>, bool) {
         let asked = self.partitions.iter().map(|partition| self.ways.orders_of(partition, user, patience));
         let told = futures_util::future::join_all(asked).await;
         let complete = told.iter().all(Result::is_ok);

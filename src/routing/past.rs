@@ -37,7 +37,7 @@ pub(crate) fn with_commodity(command: &Command, refusal: Refusal, closed: Option
     match (command, closed) {
         (Command::Expecting { version, .. }, Some(closed)) if closed.version != *version => tell(Refusal::VersionMismatch),
         (Command::Expecting { command, .. }, closed) => with_commodity(command, refusal, closed),
-        (Command::Place(place), Some(_)) => place.key.map_or(tell(Refusal::Ended), |key| Step::Key(*place, key)),
+        (Command::Place(place), Some(_)) => place.key.map_or(tell(Refusal::Ended), |key| Step::Key(place.clone(), key)),
         // The tables do not have it yet that it is closed: until then its owner knows every key.
         (Command::Place(_), None) if refusal == Refusal::Closed => tell(Refusal::Ended),
         (Command::Close(_), Some(closed)) => Step::Tell(Reply::Done(Answer::Commodity(Box::new(closed)))),
@@ -73,7 +73,7 @@ mod tests {
     fn place(of: Option<&str>) -> Command {
         Command::Place(Place {
             commodity: commodity(7),
-            user: user(1),
+            user: user(1).into(),
             quantity: Quantity::ONE,
             key: of.map(key),
             fingerprint: RequestFingerprint(1),

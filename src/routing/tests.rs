@@ -21,7 +21,7 @@ use crate::domain::{
     Units,
 };
 use crate::engine::{Answer, KnownCommodity, Place, Snapshot};
-use crate::event::Batch;
+use crate::event::{Batch, LogVersion};
 use crate::log::{InDoubt, Log};
 use crate::ownership::{Claim, ClaimError, Ownership};
 use crate::partition::{Runner, Settings, Sighting, Trouble, spawn};
@@ -69,7 +69,7 @@ impl Ownership for Claims {
             snapshot: Snapshot { commodities },
             log: Arc::new(YesLog),
             lost: CancellationToken::new(),
-            with_older_releases: false,
+            log_version: LogVersion::NEWEST,
             applied: Some(applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })
@@ -200,13 +200,17 @@ fn place(user: i64) -> Command {
 }
 
 fn with_key(user: i64, key: Option<&str>) -> Command {
-    Command::Place(Place {
+    Command::Place(a_place(user, key))
+}
+
+fn a_place(user: i64, key: Option<&str>) -> Place {
+    Place {
         commodity: lamp(1, 1).id,
-        user: UserId::new(user).unwrap(),
+        user: UserId::new(user).unwrap().into(),
         quantity: Quantity::ONE,
         key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
         fingerprint: RequestFingerprint::of(Quantity::ONE, None),
-    })
+    }
 }
 
 /// Two nodes that know each other; the second has the partition.
@@ -260,8 +264,8 @@ async fn a_command_for_another_node_is_carried_out_there_once_and_answered_here(
     let (a, b) = pair(3).await;
     let Reply::Done(Answer::Placed(order)) = a.buy(1).await else { panic!("a unit is there") };
     assert_eq!(a.buy(1).await, Reply::Done(Answer::Replayed(order)));
-    assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
-    assert_eq!(b.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
+    assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(NamedOrder { order, foreign: None })));
+    assert_eq!(b.ways.lookup(order.id).await, Ok(Sighting::Known(NamedOrder { order, foreign: None })));
     assert_eq!(b.local.board.get(order.commodity).unwrap().stock.available.get(), 2);
 }
 

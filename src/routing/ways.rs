@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Busy, Reply, Roads};
-use crate::domain::{Order, OrderId, PartitionId, Partitions, UserId};
+use crate::domain::{Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::partition::{Board, Inbox, Sighting, Traced, Trouble};
 
 /// How long a request that nobody took up waits before it tries again, if no news comes meanwhile.
@@ -73,7 +73,7 @@ impl Ways {
     }
 
     /// Which orders of a buyer in a partition the tables may not have yet, by its owner's word.
-    pub(super) async fn orders_of(&self, partition: PartitionId, user: UserId, patience: Duration) -> Result<Vec<Order>, Busy> {
+    pub(super) async fn orders_of(&self, partition: PartitionId, user: PrincipalKey, patience: Duration) -> Result<Vec<Order>, Busy> {
         match self {
             Self::Fixed(inboxes) => inboxes[usize::from(partition.get())].orders_of_by(Instant::now() + patience, partition, user).await,
             Self::Shifting { roads, .. } => {

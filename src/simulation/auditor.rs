@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::Memory;
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Sequence, Terms, Timestamp, UserId};
+use crate::domain::{
+    CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Sequence, Terms, Timestamp,
+};
 use crate::event::{Batch, Event};
 use crate::projection::{Outcome, verdict};
 use crate::store::{Gap, Position};
@@ -301,7 +303,12 @@ impl Auditor {
                     return Err(format!("commodity {commodity} is removed with {claimed} units held or sold"));
                 }
             }
-            Event::Placed { order, key, .. } => return self.placed(order, *key),
+            Event::Placed { order, foreign, key, .. } => {
+                if foreign.as_ref().map_or(order.user.account().is_none(), |foreign| foreign.key() != order.user) {
+                    return Err(format!("order {} is of {}, and was placed by {foreign:?}", order.id, order.user));
+                }
+                return self.placed(order, *key);
+            }
             Event::Moved { order, from, to, at, .. } => return self.moved(*order, *from, *to, *at),
             Event::KeyForgotten { order } => {
                 let (order, key) = self.orders.get_mut(order).ok_or("the key of an unknown order is forgotten")?;
@@ -329,7 +336,7 @@ impl Auditor {
             return Err(format!("order {id} was placed at {at}, when commodity {commodity} was not on sale: {ledger:?}"));
         }
         if ledger.terms.limit_per_user.is_some_and(|limit| has + i64::from(quantity) > i64::from(limit)) {
-            return Err(format!("order {id}: user {user} had {has} units, {} more are over the limit", quantity.get()));
+            return Err(format!("order {id}: {user} had {has} units, {} more are over the limit", quantity.get()));
         }
         let expected = if hold.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed };
         if status != expected || pay_by != hold.map(|seconds| at.plus_millis(u64::from(seconds) * 1000)) {
@@ -378,7 +385,7 @@ impl Auditor {
         live.map(|(order, _)| i64::from(order.quantity)).sum()
     }
 
-    fn units_of(&self, commodity: CommodityId, user: UserId) -> i64 {
+    fn units_of(&self, commodity: CommodityId, user: PrincipalKey) -> i64 {
         let live = self.orders.values().filter(|(order, _)| (order.commodity, order.user) == (commodity, user) && order.status.is_live());
         live.map(|(order, _)| i64::from(order.quantity)).sum()
     }

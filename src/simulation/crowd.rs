@@ -5,17 +5,18 @@ use super::network::{Ask, CallId, believed_owner};
 use super::node::Node;
 use super::world::Env;
 use crate::domain::{
-    CommodityId, IdempotencyKey, OrderId, PartitionId, Price, Quantity, RequestFingerprint, Terms, TermsChange, Timestamp, Units, UserId,
+    CommodityId, IdempotencyKey, OrderId, PartitionId, Price, Principal, Quantity, RequestFingerprint, Terms, TermsChange, Timestamp,
+    Units, UserId,
 };
 use crate::engine::{Command, Place};
 use crate::history::Asked;
 use crate::ring::partition_of;
 
 /// A placing somebody may repeat.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Try {
     commodity: CommodityId,
-    user: UserId,
+    user: Principal,
     quantity: i64,
     key: Option<IdempotencyKey>,
 }
@@ -42,13 +43,13 @@ impl Crowd {
         match env.dice.below(100) {
             0..50 => {
                 let attempt = self.attempt(commodity, env);
-                place(attempt, env, nodes);
+                place(attempt.clone(), env, nodes);
                 if env.dice.percent(25) {
                     place(attempt, env, nodes);
                 }
             }
             50..65 => {
-                let Some(mut attempt) = env.dice.pick(&self.tries).copied() else { return };
+                let Some(mut attempt) = env.dice.pick(&self.tries).cloned() else { return };
                 if env.dice.percent(10) {
                     attempt.quantity += 1;
                 }
@@ -56,7 +57,7 @@ impl Crowd {
             }
             65..80 => about_some_order(env, nodes, |order, _| (Ask::Lookup(order), Asked::Look(order))),
             80..90 => about_some_order(env, nodes, |order, user| {
-                (Ask::Command(Command::Cancel { order, user: Some(user), row: None }), Asked::Cancel(order))
+                (Ask::Command(Command::Cancel { order, user: Some(user.key()), row: None }), Asked::Cancel(order))
             }),
             90..97 => {
                 about_some_order(env, nodes, |order, _| (Ask::Command(Command::ConfirmPayment { order, row: None }), Asked::Money(order)));
@@ -68,7 +69,7 @@ impl Crowd {
     /// Everyone who placed under a key asks once more.
     pub(super) fn repeat(&self, env: &mut Env, nodes: &[Node]) {
         for attempt in self.tries.iter().filter(|attempt| attempt.key.is_some()) {
-            place(*attempt, env, nodes);
+            place(attempt.clone(), env, nodes);
         }
     }
 
@@ -115,17 +116,18 @@ impl Crowd {
     }
 
     fn attempt(&mut self, commodity: CommodityId, env: &mut Env) -> Try {
-        let user = UserId::new(1 + env.dice.below(env.weather.users as usize) as i64).expect("counted from one");
+        let user = buyer(env.dice.below(env.weather.users as usize));
         let key = env.dice.percent(70).then(|| {
             self.keys += 1;
-            IdempotencyKey::from_text(&self.keys.to_string()).expect("digits")
+            // Others come upon the same words.
+            IdempotencyKey::of(&user, &(self.keys / 3).to_string()).expect("digits")
         });
         let attempt = Try { commodity, user, quantity: *env.dice.pick(&[1, 1, 1, 2, 3]).unwrap_or(&1), key };
         if self.tries.len() < 12 {
-            self.tries.push(attempt);
+            self.tries.push(attempt.clone());
         } else {
             let oldest = env.dice.below(12);
-            self.tries[oldest] = attempt;
+            self.tries[oldest] = attempt.clone();
         }
         attempt
     }
@@ -152,7 +154,7 @@ pub(super) fn tell(id: CommodityId, command: Command, asked: Asked, env: &mut En
 
 /// A placing, by a user, of so many units.
 pub(super) fn place_units(commodity: CommodityId, user: i64, quantity: i64, env: &mut Env, nodes: &[Node]) -> Option<CallId> {
-    place(Try { commodity, user: UserId::new(user).expect("counted from one"), quantity, key: None }, env, nodes)
+    place(Try { commodity, user: own(user), quantity, key: None }, env, nodes)
 }
 
 /// A question to one node, which passes it on to the owner as it sees it.
@@ -161,20 +163,34 @@ pub(super) fn look_via(via: usize, order: OrderId, env: &mut Env, nodes: &[Node]
     env.network.ask(env.now, via, to, order.partition(), Ask::Lookup(order), Asked::Look(order))
 }
 
+/// Accounts of our own and of two other issuers, which know many of the same subjects.
+fn buyer(index: usize) -> Principal {
+    let number = 1 + (index / 3) as i64;
+    match index % 3 {
+        0 => own(number),
+        1 => format!("a:{number}").parse().expect("a principal"),
+        _ => format!("b:{number}").parse().expect("a principal"),
+    }
+}
+
+fn own(user: i64) -> Principal {
+    UserId::new(user).expect("counted from one").into()
+}
+
 fn place(attempt: Try, env: &mut Env, nodes: &[Node]) -> Option<CallId> {
     let Try { commodity, user, quantity, key } = attempt;
     let quantity = Quantity::new(quantity).expect("a small quantity");
     let fingerprint = RequestFingerprint::of(quantity, None);
-    let command = Command::Place(Place { commodity, user, quantity, key, fingerprint });
+    let command = Command::Place(Place { commodity, user: user.clone(), quantity, key, fingerprint });
     tell(commodity, command, Asked::Place { commodity, user, quantity, key }, env, nodes)
 }
 
-fn about_some_order(env: &mut Env, nodes: &[Node], what: impl FnOnce(OrderId, UserId) -> (Ask, Asked)) {
+fn about_some_order(env: &mut Env, nodes: &[Node], what: impl FnOnce(OrderId, &Principal) -> (Ask, Asked)) {
     // News are talked about most.
     let known = &env.network.known;
     let recent = if env.dice.percent(60) { known.len().saturating_sub(3) } else { 0 };
-    let Some((order, user)) = env.dice.pick(&known[recent..]).copied() else { return };
-    let (sent, asked) = what(order, user);
+    let Some((order, user)) = env.dice.pick(&known[recent..]).cloned() else { return };
+    let (sent, asked) = what(order, &user);
     // Buyers click twice, and so do providers.
     if env.dice.percent(25) {
         ask(order.partition(), sent.clone(), asked.clone(), env, nodes);

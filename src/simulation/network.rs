@@ -8,7 +8,7 @@ use super::dice::Dice;
 use super::node::Node;
 use super::tables::Memory;
 use crate::checkpoint::Position;
-use crate::domain::{CommodityId, OrderId, PartitionId, UserId};
+use crate::domain::{CommodityId, OrderId, PartitionId, Principal};
 use crate::engine::{Answer, Command, Refusal};
 use crate::history::{Asked, History, Told};
 use crate::partition::{Busy, Reply, Sighting};
@@ -69,7 +69,7 @@ pub(super) struct Network {
     moving: Vec<CallId>,
     pub(super) history: History,
     /// Ids that somebody was told, and whose orders they are.
-    pub(super) known: Vec<(OrderId, UserId)>,
+    pub(super) known: Vec<(OrderId, Principal)>,
     /// Commodities that an operator was told are listed.
     pub(super) listed: Vec<CommodityId>,
     /// With how many units they were to be listed.
@@ -289,7 +289,7 @@ impl Network {
             (past::Step::Commodity(commodity), Ask::Command(command)) => {
                 past::with_commodity(command, refusal, tables.closed_commodity(commodity))
             }
-            (past::Step::Key(place, key), _) => past::with_key(&place, tables.order_under_key(place.commodity, place.user, key)),
+            (past::Step::Key(place, key), _) => past::with_key(&place, tables.order_under_key(place.commodity, place.user.key(), key)),
             (past::Step::Commodity(_), Ask::Lookup(_)) => unreachable!("only commands are refused"),
         };
         self.calls[id].stage = Stage::Past(refusal, next);
@@ -334,7 +334,7 @@ impl Network {
             (Asked::Place { user, .. }, Told::Accepted { order, .. } | Told::Order { order, .. } | Told::Pending(Some(order)))
                 if !self.known.iter().any(|(known, _)| *known == order) =>
             {
-                self.known.push((order, *user));
+                self.known.push((order, user.clone()));
             }
             (Asked::Operate, Told::Done) => {
                 if let Ask::Command(Command::List { commodity, .. }) = &call.ask {
@@ -377,7 +377,7 @@ fn told(reply: &Reply) -> Told {
 
 fn found(answer: &OrderLookup) -> Told {
     match answer {
-        OrderLookup::Known(order) => Told::Order { order: order.id, status: order.status },
+        OrderLookup::Known(named) => Told::Order { order: named.order.id, status: named.order.status },
         OrderLookup::Refused => Told::Refused,
         OrderLookup::Pending => Told::Pending(None),
         OrderLookup::NotFound => Told::NotFound,

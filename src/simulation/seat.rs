@@ -188,11 +188,7 @@ impl Seat {
         if let Some(kept) = self.kept.take() {
             return Ok(Box::new(kept.carry_on(epoch)));
         }
-        let bounds = Bounds {
-            batch_commands_max: env.weather.batch_commands_max,
-            with_older_releases: version < LogVersion::V2,
-            confirm_is_applied: false,
-        };
+        let bounds = Bounds { batch_commands_max: env.weather.batch_commands_max, log_version: version, confirm_is_applied: false };
         let recent = Arc::<RecentOrders>::default();
         Term::begin((self.partition, epoch), snapshot, bounds, recent).map(Box::new).map_err(|error| error.to_string())
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Unreadable};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, Stock, SystemId,
-    Timestamp, UserId,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PartitionId, Principal, PrincipalKey,
+    RequestFingerprint, Sequence, Stock, SystemId, Timestamp,
 };
 use crate::engine::{KnownCommodity, KnownOrder, Recalled, Snapshot};
 use crate::event::LogVersion;
@@ -39,9 +39,20 @@ pub(super) enum Mood {
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) order: Order,
+    foreign: Option<Foreign>,
     pub(super) key: Option<IdempotencyKey>,
     fingerprint: RequestFingerprint,
     changed_at: Timestamp,
+}
+
+impl Row {
+    fn named(&self) -> NamedOrder {
+        NamedOrder { order: self.order, foreign: self.foreign.clone() }
+    }
+
+    fn buyer(&self) -> Principal {
+        self.named().buyer().expect("the projection writes it down")
+    }
 }
 
 /// A row of the commodities.
@@ -60,7 +71,7 @@ struct Inner {
     archived: BTreeMap<OrderId, Row>,
     /// Commodities of which an audit has found that nothing is owed.
     sealed: BTreeSet<CommodityId>,
-    keys: BTreeMap<(UserId, CommodityId, IdempotencyKey), OrderId>,
+    keys: BTreeMap<(PrincipalKey, CommodityId, IdempotencyKey), OrderId>,
     commodities: BTreeMap<CommodityId, Listed>,
     /// The claimed epoch and the position, by partition.
     partitions: BTreeMap<PartitionId, (Epoch, Position)>,
@@ -233,8 +244,8 @@ impl Memory {
         Epochs { claimed, applied }
     }
 
-    pub(super) fn order(&self, id: OrderId) -> Option<Order> {
-        self.lock().row(id).map(|row| row.order)
+    pub(super) fn order(&self, id: OrderId) -> Option<NamedOrder> {
+        self.lock().row(id).map(Row::named)
     }
 
     /// The newest form that may be in the log.
@@ -279,7 +290,7 @@ impl Memory {
     pub(super) fn order_under_key(
         &self,
         commodity: CommodityId,
-        user: UserId,
+        user: PrincipalKey,
         key: IdempotencyKey,
     ) -> Option<(OrderId, RequestFingerprint)> {
         let inner = self.lock();
@@ -320,7 +331,7 @@ impl Memory {
         let order = |row: &Row| OrderRow {
             id: row.order.id,
             commodity: row.order.commodity,
-            user: row.order.user,
+            user: row.buyer(),
             quantity: row.order.quantity,
             key: row.key,
             status: row.order.status,

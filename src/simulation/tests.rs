@@ -141,6 +141,13 @@ fn an_engine_that_believes_an_old_row_is_found() {
     assert!(what.contains("moves from"), "{what}");
 }
 
+/// Equal subjects of two issuers would share limits and orders.
+#[test]
+fn an_engine_that_does_not_tell_issuers_apart_is_found() {
+    let what = seen_broken(Break::IssuerOfSubject);
+    assert!(what.contains("is not what was asked for") || what.contains("has a row, and everyone"), "{what}");
+}
+
 #[test]
 fn a_command_that_is_carried_out_whatever_version_it_expects_is_found() {
     let what = seen_broken(Break::ExpectedVersion);

@@ -287,7 +287,7 @@ impl Store {
         let live: Vec<String> = OrderStatus::ALL.iter().filter(|status| status.is_live()).map(|status| status.code().to_string()).collect();
         let rows = tables.iter().map(|table| {
             format!(
-                "SELECT o.commodity_id, o.user_id, o.quantity, o.idempotency_key, c.limit_per_user \
+                "SELECT o.commodity_id, o.user_id, o.user_high, o.quantity, o.idempotency_key, c.limit_per_user \
                  FROM commodities c JOIN {} o {}ON o.commodity_id = c.id WHERE c.id IN ({}) AND o.status IN ({})",
                 table.name,
                 hint(self.backend(), table.of_commodity),
@@ -299,7 +299,7 @@ impl Store {
             "SELECT commodity_id, CAST(SUM(beyond) AS SIGNED), CAST(SUM(twice) AS SIGNED) FROM (\
                SELECT commodity_id, CASE WHEN SUM(quantity) > MIN(limit_per_user) THEN 1 ELSE 0 END AS beyond, \
                       COUNT(idempotency_key) - COUNT(DISTINCT idempotency_key) AS twice \
-               FROM ({}) AS live GROUP BY commodity_id, user_id\
+               FROM ({}) AS live GROUP BY commodity_id, user_id, user_high\
              ) AS buyers WHERE beyond > 0 OR twice > 0 GROUP BY commodity_id",
             rows.collect::<Vec<_>>().join(" UNION ALL ")
         );

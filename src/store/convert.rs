@@ -3,8 +3,8 @@
 use super::entity::{commodity, order, user};
 use super::{Account, Role, StoreError};
 use crate::domain::{
-    Commodity, CommodityId, Currency, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, Price, Quantity, RequestFingerprint, Stock,
-    Terms, Timestamp, Units, UserId,
+    Commodity, CommodityId, Currency, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId, OrderStatus, Price, PrincipalKey,
+    Quantity, RequestFingerprint, Stock, Terms, Timestamp, Units, UserId,
 };
 
 impl order::Model {
@@ -22,13 +22,23 @@ impl order::Model {
         Ok(Order {
             id: OrderId::from_uuid(self.id).map_err(|error| self.corrupt("id", error))?,
             commodity: CommodityId::new(self.commodity_id).map_err(|error| self.corrupt("commodity_id", error))?,
-            user: UserId::new(self.user_id).map_err(|error| self.corrupt("user_id", error))?,
+            user: PrincipalKey::from_halves(self.user_high, self.user_id).map_err(|error| self.corrupt("user_id", error))?,
             quantity: Quantity::new(self.quantity.into()).map_err(|error| self.corrupt("quantity", error))?,
             unit_price: Price::new(self.unit_price).map_err(|error| self.corrupt("unit_price", error))?,
             currency: currency(&self.currency).map_err(|error| self.corrupt("currency", error))?,
             status: OrderStatus::from_code(self.status).ok_or_else(|| self.corrupt("status", Invalid("an unknown code")))?,
             pay_by: self.pay_by.map(Timestamp::from_millis).transpose().map_err(|error| self.corrupt("pay_by", error))?,
         })
+    }
+
+    /// The same, with who ordered it.
+    pub(super) fn named(&self) -> Result<NamedOrder, StoreError> {
+        let (order, foreign) = (self.order()?, self.user_text.as_deref().map(str::parse::<Foreign>).transpose());
+        let foreign = foreign.map_err(|error| self.corrupt("user_text", error))?;
+        if foreign.as_ref().map_or(order.user.account().is_some(), |foreign| foreign.key() == order.user) {
+            return Ok(NamedOrder { order, foreign });
+        }
+        Err(self.corrupt("user_text", Invalid("it is not whose key the order has")))
     }
 
     fn corrupt(&self, column: &str, error: Invalid) -> StoreError {

@@ -13,7 +13,7 @@ pub mod order {
         pub id: Uuid,
         /// What was ordered.
         pub commodity_id: i64,
-        /// Who ordered.
+        /// Who ordered: the lower half of their key, of an account of our own its number.
         pub user_id: i64,
         /// Units.
         pub quantity: i32,
@@ -33,6 +33,10 @@ pub mod order {
         pub changed_at: i64,
         /// Leads the index of buyers' lists, see the migrations.
         pub run: i32,
+        /// The higher half of the buyer's key; 0 for an account of our own.
+        pub user_high: i64,
+        /// Another issuer's account, as `<issuer's name>:<subject>`.
+        pub user_text: Option<String>,
     }
 
     /// None.

@@ -147,7 +147,7 @@ pub struct OrderFilter {
     /// Of this commodity.
     pub commodity: Option<CommodityId>,
     /// Of this buyer.
-    pub user: Option<UserId>,
+    pub user: Option<PrincipalKey>,
     /// In this status.
     pub status: Option<OrderStatus>,
     /// Placed at or after.

@@ -7,7 +7,7 @@ use super::entity::order::{Entity, Model};
 use super::statements::{ORDER_COLUMNS, places};
 use super::walk::{ARCHIVED, Ids, ORDERS, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, RequestFingerprint, Timestamp, UserId};
+use crate::domain::{CommodityId, Epoch, IdempotencyKey, NamedOrder, OrderId, PartitionId, PrincipalKey, RequestFingerprint, Timestamp};
 use crate::engine::Recalled;
 
 /// How many rows the first step of a race takes, how many times as many the next, and how many a step takes at most.
@@ -23,8 +23,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
-    pub async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.order_row(id).await?.map(|row| row.order()).transpose()
+    pub async fn order(&self, id: OrderId) -> Result<Option<NamedOrder>, StoreError> {
+        self.order_row(id).await?.map(|row| row.named()).transpose()
     }
 
     /// An order for an engine that has forgotten it, with its commodity if that is over.
@@ -49,7 +49,7 @@ impl Store {
     pub async fn order_under_key(
         &self,
         commodity: CommodityId,
-        user: UserId,
+        user: PrincipalKey,
         key: IdempotencyKey,
     ) -> Result<Option<(OrderId, RequestFingerprint)>, StoreError> {
         // No index is of keys: it would be as large as the orders, and written in no order. A buyer's orders of one commodity are few.
@@ -61,7 +61,7 @@ impl Store {
                 return Ok(latest);
             }
             let condition = format!("idempotency_key = ? AND id IN ({})", places(page.len()));
-            let values = std::iter::once(Uuid::from_bytes(key.to_bytes())).chain(page.iter().map(|order| order.id.uuid()));
+            let values = std::iter::once(Uuid::from_bytes(key.to_bytes())).chain(page.iter().map(|named| named.order.id.uuid()));
             for row in self.order_rows(&condition, values.map(Value::from).collect()).await? {
                 let (id, fingerprint) = (row.order()?.id, RequestFingerprint(row.fingerprint));
                 // Later by the log, whatever the clocks said.
@@ -70,7 +70,7 @@ impl Store {
                     latest = Some((id, fingerprint));
                 }
             }
-            before = page.last().filter(|_| page.len() as u64 == KEYS_STEP).map(|order| order.id);
+            before = page.last().filter(|_| page.len() as u64 == KEYS_STEP).map(|named| named.order.id);
             if before.is_none() {
                 return Ok(latest);
             }
@@ -93,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
-    pub async fn orders(&self, filter: &OrderFilter, before: Option<OrderId>, limit: u64) -> Result<Vec<Order>, StoreError> {
+    pub async fn orders(&self, filter: &OrderFilter, before: Option<OrderId>, limit: u64) -> Result<Vec<NamedOrder>, StoreError> {
         let until = [filter.placed_until.map(first_id_at), before.map(OrderId::uuid)].into_iter().flatten().min();
         let ids = Ids { from: filter.placed_from.map_or(Uuid::nil(), first_id_at), until: until.unwrap_or(Uuid::max()) };
         if ids.from >= ids.until || limit == 0 {
@@ -107,18 +107,20 @@ impl Store {
         };
         let (reader, whole) = (self.reader(), Sieve::default());
         let Some(user) = filter.user else { return of_anybody.page(reader, ids, whole, limit).await };
-        let of_buyer = Walk::User(user, self.newest_run().await?);
+        let (of_buyer, theirs) = (Walk::User(user, self.newest_run().await?), Sieve { user: Some(user), ..whole });
+        // The index has the lower half of the buyer's key: of an account of our own that is all of it.
+        let sieve = if user.account().is_some() { whole } else { theirs };
         if of_anybody == Walk::All {
-            return of_buyer.page(reader, ids, whole, limit).await;
+            return of_buyer.page(reader, ids, sieve, limit).await;
         }
-        let of_buyer = (of_buyer, Sieve { commodity: filter.commodity, status: filter.status, ..whole });
-        let of_anybody = (of_anybody, Sieve { user: Some(user), ..whole });
+        let of_buyer = (of_buyer, Sieve { commodity: filter.commodity, status: filter.status, ..sieve });
+        let of_anybody = (of_anybody, theirs);
         self.race([of_buyer, of_anybody], ids, limit).await
     }
 
     /// No index is of both. So both lists are walked in turns, each alone, and sifted: whichever has a page together first, or has
     /// ended, has won.
-    async fn race(&self, walks: [(Walk, Sieve); 2], ids: Ids, limit: u64) -> Result<Vec<Order>, StoreError> {
+    async fn race(&self, walks: [(Walk, Sieve); 2], ids: Ids, limit: u64) -> Result<Vec<NamedOrder>, StoreError> {
         let mut racers = walks.map(|(walk, sieve)| (walk, sieve, ids, Vec::new()));
         let mut step = STEP_FIRST;
         loop {

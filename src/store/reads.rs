@@ -89,12 +89,13 @@ async fn orders_that_change_are_found_by_their_ids(backend: Backend) {
     assert_eq!(table.reads("a slice", store.archive_slice(commodity, ABOUT)).await, Slice::Moved(ABOUT));
     let of_it = OrderFilter { commodity: Some(commodity), ..OrderFilter::default() };
     let archived = store.order(id(301)).await.expect("it is there").expect("it is there");
-    assert!(MOVED.contains(&archived.status) && archived.commodity == commodity);
-    assert_eq!(table.reads("an order", store.order(archived.id)).await, Some(archived));
-    table.reads("an order that is recalled", store.recalled(archived.id)).await;
+    assert!(MOVED.contains(&archived.order.status) && archived.order.commodity == commodity);
+    let of_it_alone = archived.order.id;
+    assert_eq!(table.reads("an order", store.order(of_it_alone)).await, Some(archived));
+    table.reads("an order that is recalled", store.recalled(of_it_alone)).await;
     assert_eq!(table.reads("a page of both", store.orders(&of_it, None, ABOUT)).await.len() as u64, ABOUT);
     let key = IdempotencyKey::from_text("no-such-key").expect("a key");
-    let few = UserId::new(77).expect("an id");
+    let few = UserId::new(77).expect("an id").into();
     assert_eq!(table.reads("a key", store.order_under_key(commodity, few, key)).await, None);
     store.close().await.expect("nothing is under way");
 }

@@ -36,14 +36,14 @@ mod tests {
         let order = Order {
             id: OrderId::new(at, PartitionId::new((number % 16) as u16).unwrap(), Epoch::new(1).unwrap(), number / 16),
             commodity: CommodityId::new(7).unwrap(),
-            user: UserId::new(42).unwrap(),
+            user: UserId::new(42).unwrap().into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(4999).unwrap(),
             currency: "EUR".parse().unwrap(),
             status: OrderStatus::Confirmed,
             pay_by: None,
         };
-        NewOrder { order, key: None, fingerprint: RequestFingerprint(1), changed_at: at }
+        NewOrder { order, foreign: None, key: None, fingerprint: RequestFingerprint(1), changed_at: at }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::entity::order;
 use super::pool::Pool;
-use crate::domain::{CommodityId, Order, OrderStatus, UserId};
+use crate::domain::{CommodityId, NamedOrder, OrderStatus, PrincipalKey};
 
 /// Which orders, each kind along an index of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Walk {
     Commodity(CommodityId),
     CommodityStatus(CommodityId, OrderStatus),
     /// A buyer's, in the runs from 0 to this one.
-    User(UserId, i32),
+    User(PrincipalKey, i32),
 }
 
 /// Ids from `from` to before `until`.
@@ -33,7 +33,7 @@ pub(super) struct Ids {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sieve {
     pub(super) commodity: Option<CommodityId>,
-    pub(super) user: Option<UserId>,
+    pub(super) user: Option<PrincipalKey>,
     pub(super) status: Option<OrderStatus>,
 }
 
@@ -45,7 +45,8 @@ const RUNS_MAX: i32 = 32;
 const NO_RUN: i32 = -1;
 
 /// What lists show of an order.
-const COLUMNS: [&str; 8] = ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by"];
+const COLUMNS: [&str; 10] =
+    ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by", "user_high", "user_text"];
 
 /// A table that orders lie in, and its indexes.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,17 +71,17 @@ pub(super) const ARCHIVED: Table = Table {
 
 impl Walk {
     /// The newest orders of it that pass the sieve, at most `limit`.
-    pub(super) async fn page(self, connection: &Pool, ids: Ids, sieve: Sieve, limit: u64) -> Result<Vec<Order>, StoreError> {
-        let (mut found, mut ids): (Vec<Order>, Ids) = (Vec::new(), ids);
+    pub(super) async fn page(self, connection: &Pool, ids: Ids, sieve: Sieve, limit: u64) -> Result<Vec<NamedOrder>, StoreError> {
+        let (mut found, mut ids): (Vec<NamedOrder>, Ids) = (Vec::new(), ids);
         for lanes in self.lanes(connection.get_database_backend()) {
             let rows = connection.query_all_raw(lanes.page(ids, sieve, limit)).await?;
-            found.extend(rows.iter().map(order).collect::<Result<Vec<_>, _>>()?);
-            found.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
+            found.extend(rows.iter().map(named).collect::<Result<Vec<_>, _>>()?);
+            found.sort_unstable_by_key(|named| std::cmp::Reverse(named.order.id));
             found.truncate(limit as usize);
             // Every run may hold any order of its buyer: a partition that lagged has its old ones in a new run. But once there are
             // enough, older runs are asked for what is newer than the last of them only, and hardly ever have it.
             if let Some(last) = found.last().filter(|_| found.len() as u64 == limit) {
-                ids.from = last.id.uuid();
+                ids.from = last.order.id.uuid();
             }
         }
         Ok(found)
@@ -128,13 +129,13 @@ fn tables_of(status: OrderStatus) -> &'static [&'static Table] {
 }
 
 /// The newest runs first, then groups of older ones. An order stays in its run when it is moved: so it is always of one group.
-fn of_runs(user: UserId, newest: i32) -> Vec<Vec<Lane>> {
+fn of_runs(user: PrincipalKey, newest: i32) -> Vec<Vec<Lane>> {
     let (mut groups, mut run, mut count) = (Vec::new(), newest, RUNS_FIRST);
     while run >= 0 {
         let lane = |table: &'static Table, run: i32| Lane {
             table,
             index: table.of_run_user,
-            values: vec![run.max(NO_RUN).into(), user.get().into()],
+            values: vec![run.max(NO_RUN).into(), user.halves().1.into()],
         };
         groups.push((run - count + 1..=run).flat_map(|run| [lane(&ORDERS, run), lane(&ARCHIVED, run)]).collect());
         (run, count) = (run - count, (2 * count).min(RUNS_MAX));
@@ -215,7 +216,9 @@ impl Sieve {
     fn conditions(self) -> (String, Vec<Value>) {
         let columns = [
             ("commodity_id", self.commodity.map(|commodity| Value::from(commodity.get()))),
-            ("user_id", self.user.map(|user| user.get().into())),
+            ("user_id", self.user.map(|user| user.halves().1.into())),
+            // Whoever has another half there than an account of our own is none.
+            ("user_high", self.user.filter(|user| user.account().is_none()).map(|user| user.halves().0.into())),
             ("status", self.status.map(|status| status.code().into())),
         ];
         let wanted = columns.into_iter().filter_map(|(column, value)| Some((format!(" AND {column} = ?"), value?)));
@@ -242,7 +245,7 @@ pub(super) fn hint(backend: DbBackend, index: &str) -> String {
     }
 }
 
-fn order(row: &QueryResult) -> Result<Order, StoreError> {
+fn named(row: &QueryResult) -> Result<NamedOrder, StoreError> {
     order::Model {
         id: row.try_get_by_index(0)?,
         commodity_id: row.try_get_by_index(1)?,
@@ -252,13 +255,15 @@ fn order(row: &QueryResult) -> Result<Order, StoreError> {
         currency: row.try_get_by_index(5)?,
         status: row.try_get_by_index(6)?,
         pay_by: row.try_get_by_index(7)?,
+        user_high: row.try_get_by_index(8)?,
+        user_text: row.try_get_by_index(9)?,
         // No list shows these.
         idempotency_key: None,
         fingerprint: 0,
         changed_at: 0,
         run: 0,
     }
-    .order()
+    .named()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use super::statements::{LIST_MAX, ORDER_COLUMNS, ids, pad, padded, places};
 use super::walk::{ARCHIVED, ORDERS};
 use super::{Store, StoreError, archive, pool, runs};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence, SystemId, Terms,
-    Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence,
+    SystemId, Terms, Timestamp, Units,
 };
 use crate::event::LogVersion;
 
@@ -31,6 +31,8 @@ pub type Position = (Epoch, Sequence);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NewOrder {
     pub(crate) order: Order,
+    /// Who placed it, if they are no account of our own.
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) key: Option<IdempotencyKey>,
     pub(crate) fingerprint: RequestFingerprint,
     pub(crate) changed_at: Timestamp,
@@ -414,10 +416,11 @@ impl Write {
 impl NewOrder {
     fn push_values(&self, run: i32, values: &mut Vec<Value>) {
         let order = &self.order;
+        let (high, low) = order.user.halves();
         values.extend([
             Value::from(order.id.uuid()),
             order.commodity.get().into(),
-            order.user.get().into(),
+            low.into(),
             column_int(order.quantity.get()).into(),
             order.unit_price.minor().into(),
             order.currency.code().into(),
@@ -427,11 +430,13 @@ impl NewOrder {
             self.fingerprint.0.into(),
             self.changed_at.millis().into(),
             run.into(),
+            high.into(),
+            self.foreign.as_ref().map(|foreign| foreign.as_str().to_owned()).into(),
         ]);
     }
 }
 
-const ORDER_COLUMNS_COUNT: usize = 12;
+const ORDER_COLUMNS_COUNT: usize = 14;
 
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.

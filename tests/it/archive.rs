@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster::domain::{IdempotencyKey, Order, OrderId, OrderStatus};
+use doorbuster::domain::{IdempotencyKey, NamedOrder, OrderId, OrderStatus};
 use doorbuster::event::Batch;
 use doorbuster::projection::{self, Outcome};
 use doorbuster::store::{AuditRow, AuditScope, OrderFilter, Store};
@@ -66,9 +66,9 @@ fn over(choices: &[u32], late: &[u32]) -> (Vec<Batch>, Vec<Batch>) {
 /// All that can be read of orders.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    all: Vec<Order>,
-    lists: Vec<Vec<Order>>,
-    each: Vec<Option<Order>>,
+    all: Vec<NamedOrder>,
+    lists: Vec<Vec<NamedOrder>>,
+    each: Vec<Option<NamedOrder>>,
     recalled: Vec<bool>,
     keys: Vec<(OrderId, IdempotencyKey)>,
     under_keys: Vec<Option<OrderId>>,
@@ -81,7 +81,8 @@ impl Seen {
         let (mut lists, mut each, mut recalled, mut keys, mut under_keys) = (vec![], vec![], vec![], vec![], vec![]);
         for status in OrderStatus::ALL.map(Some).into_iter().chain([None]) {
             for (of, by) in [(None, None), (Some(1), None), (Some(2), None), (None, Some(1)), (None, Some(5)), (Some(1), Some(3))] {
-                let filter = OrderFilter { commodity: of.map(commodity), user: by.map(user), status, ..OrderFilter::default() };
+                let filter =
+                    OrderFilter { commodity: of.map(commodity), user: by.map(|by| user(by).into()), status, ..OrderFilter::default() };
                 lists.push(store.orders(&filter, None, 10_000).await.unwrap());
             }
         }
@@ -89,13 +90,13 @@ impl Seen {
             keys.extend(store.keys_of(commodity(id)).await.unwrap());
         }
         keys.sort_unstable_by_key(|(id, _)| *id);
-        for order in &all {
+        for NamedOrder { order, .. } in &all {
             each.push(store.order(order.id).await.unwrap());
             let row = store.recalled(order.id).await.unwrap().expect("it is there");
             recalled.push(row.order == *order && row.key == keys.iter().find(|(id, _)| *id == order.id).map(|(_, key)| *key));
         }
         for (id, key) in &keys {
-            let order = all.iter().find(|order| order.id == *id).expect("it is there");
+            let order = all.iter().map(|named| named.order).find(|order| order.id == *id).expect("it is there");
             under_keys.push(store.order_under_key(order.commodity, order.user, *key).await.unwrap().map(|(id, _)| id));
         }
         let audit = store.audit_of(AuditScope::All).await.unwrap().rows;
@@ -204,7 +205,7 @@ async fn orders_change_while_they_are_archived_and_none_is_missed(#[case] backen
     assert!(moved > 0);
     let orders = store.orders(&OrderFilter::default(), None, 1_000).await.unwrap();
     assert_eq!(orders.len(), ORDERS);
-    assert!(orders.iter().all(|order| order.status == OrderStatus::Refunded));
+    assert!(orders.iter().all(|named| named.order.status == OrderStatus::Refunded));
     assert!(store.audit().await.unwrap().iter().all(|row| row.balanced && row.refunds_due == 0));
     assert_eq!(store.keys_of(commodity(1)).await.unwrap().len(), ORDERS);
 }
@@ -230,14 +231,14 @@ async fn several_archive_at_once_and_every_list_is_whole_meanwhile(#[case] backe
     });
     let archivers: Vec<_> = archivers.collect();
     let all = OrderFilter::default();
-    let buyer = OrderFilter { user: Some(user(7)), ..all.clone() };
+    let buyer = OrderFilter { user: Some(user(7).into()), ..all.clone() };
     let of_commodity = OrderFilter { commodity: Some(commodity(1)), ..all.clone() };
     while !archivers.iter().all(tokio::task::JoinHandle::is_finished) {
         assert_eq!(store.orders(&all, None, 1_000).await.unwrap(), before.all);
-        let of_buyer: Vec<Order> = before.all.iter().filter(|order| order.user == user(7)).copied().collect();
+        let of_buyer: Vec<NamedOrder> = before.all.iter().filter(|named| named.order.user == user(7).into()).cloned().collect();
         assert_eq!(store.orders(&buyer, None, 1_000).await.unwrap(), of_buyer);
         assert_eq!(store.orders(&of_commodity, None, 1_000).await.unwrap(), before.all);
-        assert!(store.order(before.all[ORDERS / 2].id).await.unwrap().is_some());
+        assert!(store.order(before.all[ORDERS / 2].order.id).await.unwrap().is_some());
     }
     let mut moved = 0;
     for archiver in archivers {
@@ -361,7 +362,7 @@ async fn while_a_process_of_the_release_before_may_run_nothing_is_archived(#[cas
     assert_eq!((status.code(), refusals), (Some(2), 1), "{text}");
     assert!(text.contains("not archived: processes of an older release may still run") && text.contains("--finish"), "{text}");
 
-    database.execute("UPDATE meta SET log_version = 3").await;
+    database.execute("UPDATE meta SET log_version = 4").await;
     let columns = "id, instance, internal_address, state, started_at, heartbeat_at, broker";
     database.execute(&format!("INSERT INTO nodes ({columns}) VALUES ('old', 1, '127.0.0.1:1', 1, 1, 1, 0)")).await;
     let is_over = Arc::new(AtomicBool::new(false));

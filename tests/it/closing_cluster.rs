@@ -24,14 +24,15 @@ fn placed(reply: Reply) -> Order {
 
 async fn buy_without_key(router: &Router, id: i64) -> Reply {
     let (quantity, fingerprint) = (Quantity::ONE, RequestFingerprint::of(Quantity::ONE, None));
-    let place = Place { commodity: commodity(id), user: user(99), quantity, key: None, fingerprint };
+    let place = Place { commodity: commodity(id), user: user(99).into(), quantity, key: None, fingerprint };
     router.about_commodity(commodity(id), Command::Place(place)).await
 }
 
 async fn buy_two(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
     let quantity = Quantity::new(2).expect("two");
     let key = Some(IdempotencyKey::from_text(key).expect("a key"));
-    let place = Place { commodity: commodity(id), user: user(buyer), quantity, key, fingerprint: RequestFingerprint::of(quantity, None) };
+    let place =
+        Place { commodity: commodity(id), user: user(buyer).into(), quantity, key, fingerprint: RequestFingerprint::of(quantity, None) };
     router.about_commodity(commodity(id), Command::Place(place)).await
 }
 
@@ -48,7 +49,7 @@ async fn is_history(router: &Router, id: i64, order: Order) {
     assert_eq!(operate(router, id, Command::Resume(commodity(id))).await, Reply::Refused(Refusal::Closed));
     let again = operate(router, id, Command::Close(commodity(id))).await;
     assert!(matches!(&again, Reply::Done(Answer::Commodity(closed)) if closed.closed_at.is_some()), "{again:?}");
-    let cancel = Command::Cancel { order: order.id, user: Some(user(7)), row: None };
+    let cancel = Command::Cancel { order: order.id, user: Some(user(7).into()), row: None };
     assert_eq!(router.about_order(order.id, cancel).await, Reply::Refused(Refusal::Closed));
 }
 

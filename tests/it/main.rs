@@ -29,6 +29,7 @@ mod order_lists;
 mod own_list;
 mod ownership_cluster;
 mod partition_faults;
+mod principals;
 mod projection;
 mod sale;
 mod spikes;

@@ -10,21 +10,21 @@ use doorbuster::auth::Authenticator;
 use doorbuster::clock;
 use doorbuster::cluster::{AdminNode, SpikeNode};
 use doorbuster::config::{Config, Release};
-use doorbuster::domain::{CommodityId, Order, OrderStatus, PartitionId};
+use doorbuster::domain::{CommodityId, NamedOrder, Order, OrderStatus, PartitionId};
 use doorbuster::engine::{Answer, Command, Refusal};
 use doorbuster::ring::partition_of;
-use doorbuster::routing::{OrderLookup, Reply, Router};
+use doorbuster::routing::{Busy, OrderLookup, Reply, Router};
 use doorbuster::store::Role;
 use doorbuster::tools::upgrade;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::spikes::{SECRET, Spikes, buy};
+use crate::spikes::{SECRET, Spikes, buy, place};
 use crate::support::cluster::{TestConsumer, eventually};
 use crate::support::{commodity, user};
 
 const BEFORE: Release = Release { log_version_max: 1, peer_version_max: 3 };
-const NOW: Release = Release { log_version_max: 3, peer_version_max: 5 };
+const NOW: Release = Release { log_version_max: 4, peer_version_max: 6 };
 
 /// What buyers buy; the next one is the operator's.
 const BOUGHT: i64 = 7;
@@ -139,6 +139,12 @@ impl Shop {
         entrance.0.about_commodity(commodity(OPERATED), Command::Close(commodity(OPERATED))).await
     }
 
+    /// Buys as an account of another issuer, by way of a node that need not own the commodity.
+    async fn buy_as_foreign(&self, id: i64) -> Reply {
+        let buyer = "auth0:auth0|5f7c8e".parse().expect("a principal");
+        self.entrance().0.about_commodity(commodity(id), place(id, buyer, "k")).await
+    }
+
     /// Ends everything, and holds the rows against what was answered.
     async fn audit(mut self, bought: Bought) {
         self.entrances.lock().unwrap().clear();
@@ -237,7 +243,7 @@ impl Buyer {
         loop {
             match self.enter().0.order(order.id).await {
                 OrderLookup::Pending | OrderLookup::Unavailable => tries.another().await,
-                found => return assert_eq!(found, OrderLookup::Known(order)),
+                found => return assert_eq!(found, OrderLookup::Known(NamedOrder { order, foreign: None })),
             }
         }
     }
@@ -308,6 +314,8 @@ async fn upgrade_in_order(order: [What; 3]) {
                 shop.change_node(0, release).await;
                 let refused = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.unwrap_err().to_string();
                 assert_eq!(refused, "not finished: nodes still run an older release: b; upgrade them, then run this again");
+                let refused = shop.buy_as_foreign(BOUGHT).await;
+                assert!(matches!(refused, Reply::Refused(Refusal::UpgradeUnfinished) | Reply::Busy(Busy::Unavailable)), "{refused:?}");
                 crowd.served().await;
                 shop.change_node(1, release).await;
             } else {
@@ -318,15 +326,19 @@ async fn upgrade_in_order(order: [What; 3]) {
     }
     // All are of this release, and nothing is written yet that the one before could not read.
     assert_eq!(shop.close().await, Reply::Refused(Refusal::UpgradeUnfinished));
+    assert_eq!(shop.buy_as_foreign(BOUGHT).await, Reply::Refused(Refusal::UpgradeUnfinished));
     let before = epochs(&shop).await;
     let finished = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.expect("all of them are of this release");
-    assert!(finished.starts_with("the log is written in version 3"), "{finished}");
+    assert!(finished.starts_with("the log is written in version 4"), "{finished}");
     eventually("every partition is claimed again", async || epochs(&shop).await.iter().zip(&before).all(|(now, before)| now > before))
         .await;
     crowd.served().await;
     assert_eq!(shop.operate("end").await["state"], "ended");
     assert!(matches!(shop.close().await, Reply::Done(Answer::Commodity(closed)) if closed.closed_at.is_some()));
-    let bought = crowd.end().await;
+    let Reply::Done(Answer::Placed(order)) = shop.buy_as_foreign(BOUGHT).await else { panic!("every process knows what that is") };
+    assert_eq!(shop.buy_as_foreign(BOUGHT).await, Reply::Done(Answer::Replayed(order)));
+    let mut bought = crowd.end().await;
+    bought.placed += 1;
     shop.audit(bought).await;
 }
 
@@ -363,7 +375,7 @@ async fn a_consumer_of_the_release_before_leaves_what_it_cannot_read_to_one_of_t
         }
     }
     let sold_from: BTreeSet<PartitionId> = (1..=BOUGHT).map(|id| home(commodity(id), &spikes)).collect();
-    let why = "event batch of version 3; this process reads up to 1";
+    let why = "event batch of version 4; this process reads up to 1";
     let has_stopped = |health: &doorbuster::consumer::Health| {
         sold_from.iter().all(|partition| health.stopped.get(&partition.get()).is_some_and(|reason| reason.contains(why))) && !health.ready
     };

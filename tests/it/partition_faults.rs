@@ -105,7 +105,13 @@ async fn list(inbox: &Inbox, id: CommodityId) {
 
 fn placing(commodity: CommodityId, key: &str) -> Command {
     let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
-    Command::Place(Place { commodity, user: user(9), quantity: Quantity::ONE, key: IdempotencyKey::from_text(key).ok(), fingerprint })
+    Command::Place(Place {
+        commodity,
+        user: user(9).into(),
+        quantity: Quantity::ONE,
+        key: IdempotencyKey::from_text(key).ok(),
+        fingerprint,
+    })
 }
 
 /// Orders one.
@@ -183,7 +189,11 @@ async fn an_order_whose_task_panicked_behind_the_confirm_is_there_when_the_task_
     let trapped = office.place_into_the_trap(AFTER_IT_IS_DONE).await;
     assert_eq!(office.place("trapped").await, Reply::Done(Answer::PlacedBefore(trapped)), "it was confirmed");
     assert!(matches!(office.inbox().lookup(before.id).await, Ok(Sighting::Unknown { in_tables: true, .. })));
-    assert_eq!(office.store.order(before.id).await.unwrap(), Some(before), "what was confirmed is never doubted");
+    assert_eq!(
+        office.store.order(before.id).await.unwrap(),
+        Some(NamedOrder { order: before, foreign: None }),
+        "what was confirmed is never doubted"
+    );
     assert_eq!(office.inbox().epoch().map(|epoch| epoch.get()), Some(2));
     assert_eq!(office.inbox().trouble(), None);
     office.close().await;

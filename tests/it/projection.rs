@@ -70,16 +70,16 @@ async fn a_gap_stops_its_partition_and_no_other(#[case] backend: Backend) {
 /// Batches that contradict the tables, each in its way.
 fn faults() -> Vec<Vec<Event>> {
     let [fence, list, place, confirm] = <[Batch; 4]>::try_from(sale(3, 1)).expect("four batches");
-    let Event::Placed { mut order, key, fingerprint } = place.events[0] else { unreachable!("it places") };
+    let Event::Placed { mut order, key, fingerprint, .. } = place.events[0] else { unreachable!("it places") };
     let (id, now) = (order.id, order.id.placed_at());
     assert!(fence.is_fence());
     let placed_again = place.events;
-    order.user = crate::support::user(7);
-    let same_id = vec![Event::Placed { order, key: None, fingerprint }];
+    order.user = crate::support::user(7).into();
+    let same_id = vec![Event::Placed { order, foreign: None, key: None, fingerprint }];
     order.id = doorbuster::domain::OrderId::new(now, partition(3), position(1, 0).0, 99);
-    order.user = crate::support::user(1);
-    let same_key = vec![Event::Placed { order, key, fingerprint }];
-    let oversold = vec![Event::Placed { order, key: None, fingerprint }];
+    order.user = crate::support::user(1).into();
+    let same_key = vec![Event::Placed { order, foreign: None, key, fingerprint }];
+    let oversold = vec![Event::Placed { order, foreign: None, key: None, fingerprint }];
     let wrong_status = vec![Event::Moved {
         order: id,
         commodity: order.commodity,
@@ -125,12 +125,12 @@ async fn a_key_can_be_used_again_in_the_transaction_that_forgets_it(#[case] back
     let database = TestDatabase::migrated(backend).await;
     let store = database.store().await;
     let mut batches = sale(3, 1);
-    let Event::Placed { mut order, key, fingerprint } = batches[2].events[0] else { unreachable!("it places") };
+    let Event::Placed { mut order, key, fingerprint, .. } = batches[2].events[0] else { unreachable!("it places") };
     batches.truncate(3);
     apply(&store, &batches).await;
     let forgotten = Event::KeyForgotten { order: order.id };
     order.id = doorbuster::domain::OrderId::new(order.id.placed_at(), partition(3), position(1, 0).0, 99);
-    let again = Event::Placed { order, key, fingerprint };
+    let again = Event::Placed { order, foreign: None, key, fingerprint };
     let (epoch, sequence) = position(1, 3);
     let report = apply(&store, &[Batch::new(partition(3), epoch, sequence, vec![forgotten, again])]).await;
     assert_eq!(report.count(Outcome::Applied), 1, "{report:?}");

@@ -132,14 +132,14 @@ impl Spikes {
 }
 
 pub async fn buy(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
-    let place = Place {
-        commodity: commodity(id),
-        user: user(buyer),
-        quantity: Quantity::ONE,
-        key: Some(IdempotencyKey::from_text(key).expect("a key")),
-        fingerprint: RequestFingerprint::of(Quantity::ONE, None),
-    };
-    router.about_commodity(commodity(id), Command::Place(place)).await
+    router.about_commodity(commodity(id), place(id, user(buyer).into(), key)).await
+}
+
+/// A claim for one unit.
+pub fn place(id: i64, user: Principal, key: &str) -> Command {
+    let key = Some(IdempotencyKey::of(&user, key).expect("a key"));
+    let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
+    Command::Place(Place { commodity: commodity(id), user, quantity: Quantity::ONE, key, fingerprint })
 }
 
 /// Buyers that never stop, at all nodes in turn. Every answer must be an order.
@@ -194,7 +194,11 @@ async fn three_nodes_share_the_partitions_and_sell_exactly_the_stock_through_any
                 Reply::Done(Answer::Placed(order)) => {
                     accepted += 1;
                     let everywhere = futures_util::future::join_all(nodes.iter().map(|node| node.router().order(order.id))).await;
-                    assert!(everywhere.iter().all(|found| *found == doorbuster::routing::OrderLookup::Known(order)), "{everywhere:?}");
+                    assert!(
+                        everywhere.iter().all(|found| *found
+                            == doorbuster::routing::OrderLookup::Known(doorbuster::domain::NamedOrder { order, foreign: None })),
+                        "{everywhere:?}"
+                    );
                 }
                 Reply::Refused(Refusal::SoldOut) => {}
                 other => panic!("{other:?}"),

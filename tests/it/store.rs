@@ -14,7 +14,7 @@ use sha1::{Digest, Sha1};
 
 use crate::support::database::settings;
 use crate::support::history::History;
-use crate::support::{Backend, TestDatabase, at, commodity, load, partition, position, sorted, user};
+use crate::support::{Backend, TestDatabase, at, commodity, load, named, partition, position, sorted, user};
 
 async fn connect_error(url: &str) -> String {
     let error = Store::connect(url, &settings()).await.expect_err("it cannot be connected to").to_string();
@@ -163,17 +163,19 @@ async fn orders_are_listed_newest_first_by_any_filter(#[case] backend: Backend) 
 
     let of =
         |wanted: &dyn Fn(usize) -> bool| orders.iter().enumerate().rev().filter(|(n, _)| wanted(*n)).map(|(_, o)| *o).collect::<Vec<_>>();
-    let find = async |filter: OrderFilter, before, limit| store.orders(&filter, before, limit).await.unwrap();
+    let find = async |filter: OrderFilter, before, limit| {
+        store.orders(&filter, before, limit).await.unwrap().iter().map(|named| named.order).collect::<Vec<_>>()
+    };
     assert_eq!(find(OrderFilter::default(), None, 100).await, of(&|_| true));
     assert_eq!(find(OrderFilter::default(), Some(orders[4].id), 2).await, of(&|n| n == 3 || n == 2));
     assert_eq!(find(OrderFilter { commodity: Some(commodity(1)), ..Default::default() }, None, 100).await, of(&|n| n % 2 == 0));
-    assert_eq!(find(OrderFilter { user: Some(user(2)), ..Default::default() }, None, 100).await, of(&|n| n % 3 == 1));
+    assert_eq!(find(OrderFilter { user: Some(user(2).into()), ..Default::default() }, None, 100).await, of(&|n| n % 3 == 1));
     assert_eq!(find(OrderFilter { status: Some(OrderStatus::Cancelled), ..Default::default() }, None, 100).await, of(&|n| n == 4));
     let window =
         OrderFilter { placed_from: Some(orders[2].id.placed_at()), placed_until: Some(orders[5].id.placed_at()), ..Default::default() };
     assert_eq!(find(window.clone(), None, 100).await, of(&|n| (2..5).contains(&n)));
     assert_eq!(find(window, Some(orders[4].id), 100).await, of(&|n| (2..4).contains(&n)));
-    assert_eq!(store.order(orders[4].id).await.unwrap(), Some(orders[4]));
+    assert_eq!(store.order(orders[4].id).await.unwrap(), Some(named(orders[4])));
 }
 
 #[rstest]
@@ -205,7 +207,7 @@ async fn a_snapshot_has_what_the_engine_must_know_and_no_more(#[case] backend: B
     let stock = |known: &KnownCommodity| (known.commodity.id.get(), known.commodity.stock.held.get(), known.commodity.stock.sold.get());
     assert_eq!((stock(lamp), stock(other)), ((1, 1, 2), (2, 0, 0)));
     assert_eq!(lamp.orders.iter().map(|known| known.order).collect::<Vec<_>>(), [orders[0], orders[4]]);
-    assert_eq!(lamp.buyers.iter().map(|buyer| (buyer.user.get(), buyer.units)).collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+    assert_eq!(lamp.buyers.iter().map(|buyer| (buyer.user, buyer.units)).collect::<Vec<_>>(), [(user(1).into(), 1), (user(2).into(), 2)]);
     let keys: Vec<_> = lamp.keys.iter().map(|key| (key.order, key.ended_at.is_some())).collect();
     assert_eq!(keys, [(orders[1].id, false), (orders[2].id, true)]);
     assert!(other.buyers.is_empty() && other.orders.is_empty());

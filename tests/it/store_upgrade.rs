@@ -8,7 +8,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database, Statement};
 use sea_orm_migration::MigratorTrait;
 
 use crate::support::database::settings;
-use crate::support::{Backend, TestDatabase};
+use crate::support::{Backend, TestDatabase, principal};
 
 /// As the release before writes an order: a list of columns of its own.
 const INSERT_ORDER: &str = "INSERT INTO orders (id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, \
@@ -53,7 +53,7 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
     let database = of_the_release_before(backend).await;
     let error = Store::connect(database.url(), &settings()).await.expect_err("steps are missing").to_string();
     assert!(error.contains("older release: run `doorbuster migrate`"), "{error}");
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 6);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 7);
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
 
     // What the release before looks at when it starts.
@@ -68,8 +68,11 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
 
     let store = database.store().await;
     let orders = store.orders(&OrderFilter::default(), None, 10).await.unwrap();
-    assert_eq!(orders.iter().map(|order| order.status).collect::<Vec<_>>(), [OrderStatus::Confirmed; 3]);
-    assert!(orders.is_sorted_by_key(|order| std::cmp::Reverse(order.id)));
+    // What that release wrote, before the step and after it, is of accounts of our own.
+    assert!(orders.iter().all(|named| (named.order.status, named.buyer()) == (OrderStatus::Confirmed, Some(principal(7)))));
+    assert!(orders.len() == 3 && orders.is_sorted_by_key(|named| std::cmp::Reverse(named.order.id)));
+    let of_7 = OrderFilter { user: Some(principal(7).key()), ..OrderFilter::default() };
+    assert_eq!(store.orders(&of_7, None, 10).await.unwrap(), orders);
     assert_eq!(store.commodities(None, 10, true).await.unwrap().len(), 1);
     assert_eq!(store.epochs(store.partition_rows().await.unwrap()[0].id).await.unwrap().claimed.get(), 3);
 }
@@ -81,12 +84,12 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
 async fn a_widening_that_was_cut_short_is_finished_by_the_next(#[case] backend: Backend) {
     let database = of_the_release_before(backend).await;
     // As far as a server that lost its power may have come: changed, and not recorded.
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 6);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 7);
     database.execute("DELETE FROM schema_steps").await;
     database
         .execute(if backend == Backend::Sqlite { "DROP INDEX ix_commodities_sealed" } else { "DROP INDEX ix_orders_status ON orders" })
         .await;
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 6);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 7);
     let store = database.store().await;
     store.check_schema().await.unwrap();
     assert_eq!(store.orders(&OrderFilter::default(), None, 10).await.unwrap().len(), 2);
@@ -101,9 +104,9 @@ async fn a_schema_that_the_next_release_has_widened_is_worked_on_until_its_log_h
     database.execute("INSERT INTO schema_steps (version, applied_at) VALUES ('m29990101_000001_beyond', 0)").await;
     database.store().await.check_schema().await.unwrap();
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
-    database.execute("UPDATE meta SET log_version = 4").await;
+    database.execute("UPDATE meta SET log_version = 5").await;
     let error = Store::connect(database.url(), &settings()).await.expect_err("it cannot read that").to_string();
-    assert!(error.contains("version 4, which this release does not know"), "{error}");
+    assert!(error.contains("version 5, which this release does not know"), "{error}");
 }
 
 #[rstest]
@@ -112,6 +115,6 @@ async fn a_schema_that_the_next_release_has_widened_is_worked_on_until_its_log_h
 #[tokio::test]
 async fn a_fresh_schema_begins_with_the_form_of_this_release(#[case] backend: Backend) {
     let database = TestDatabase::migrated(backend).await;
-    assert_eq!(number(&database, "SELECT CAST(log_version AS SIGNED) FROM meta").await, 3);
+    assert_eq!(number(&database, "SELECT CAST(log_version AS SIGNED) FROM meta").await, 4);
     assert_eq!(number(&database, "SELECT CAST(order_run AS SIGNED) FROM meta").await, 1);
 }

@@ -76,7 +76,7 @@ impl Record {
         for attempt in attempts {
             let buyer = &buyers[attempt.buyer];
             let key = buyer.key.as_ref().map(|key| IdempotencyKey::from_text(key.to_str()?).context("a key")).transpose()?;
-            let asked = Asked::Place { commodity, user: buyer.user, quantity: Quantity::ONE, key };
+            let asked = Asked::Place { commodity, user: buyer.user.into(), quantity: Quantity::ONE, key };
             let (answer, told) = match &attempt.result {
                 Ok(answer) => (format!("{} {}", answer.status, answer.code), told(answer)),
                 // Nobody was there to hear it.

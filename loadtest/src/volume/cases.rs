@@ -81,7 +81,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 impl Rows {
     pub(super) fn of(filled: &Filled) -> Self {
-        let regular = Filled::regular();
+        let regular = Filled::regular().into();
         let row = |made: super::Made| {
             let order = made.order;
             Row { id: order.id, commodity: order.commodity, is_regular: order.user == regular, status: order.status }

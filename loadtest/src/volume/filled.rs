@@ -148,7 +148,7 @@ impl Filled {
         let order = Order {
             id,
             commodity: place.id,
-            user: UserId::new(FIRST_BUYER + (dice / 100 / 100 % count) as i64).expect("a positive number"),
+            user: UserId::new(FIRST_BUYER + (dice / 100 / 100 % count) as i64).expect("a positive number").into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(1_999).expect("a price"),
             currency: "EUR".parse().expect("a currency"),
@@ -162,7 +162,7 @@ impl Filled {
     fn of_regular(&self, index: u64, mut made: Made) -> Made {
         let every = (self.fill.live / self.fill.regular.max(1)).max(1);
         if index.is_multiple_of(every) && index / every < self.fill.regular {
-            made.order.user = Self::regular();
+            made.order.user = Self::regular().into();
         }
         made
     }
@@ -173,7 +173,7 @@ impl Made {
     pub(super) fn events(&self) -> impl Iterator<Item = Event> {
         let Order { id, commodity, quantity, .. } = self.order;
         let placed = Order { status: OrderStatus::Confirmed, ..self.order };
-        let placed = Event::Placed { order: placed, key: self.key, fingerprint: RequestFingerprint::of(quantity, None) };
+        let placed = Event::Placed { order: placed, foreign: None, key: self.key, fingerprint: RequestFingerprint::of(quantity, None) };
         let moved = (self.order.status != OrderStatus::Confirmed).then(|| Event::Moved {
             order: id,
             commodity,
@@ -247,7 +247,7 @@ mod tests {
         let count = |is: fn(&Made) -> bool| filled.orders().filter(is).count();
         assert!((600..900).contains(&count(|made| made.key.is_some())));
         assert!((100..200).contains(&count(|made| made.order.status == OrderStatus::Cancelled)));
-        assert_eq!(count(|made| made.order.user == Filled::regular()), 100);
+        assert_eq!(count(|made| made.order.user == Filled::regular().into()), 100);
         assert_eq!(count(|made| made.order.commodity.get() == 3), 500);
     }
 

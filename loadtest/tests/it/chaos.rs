@@ -242,7 +242,7 @@ async fn a_real_history_that_is_tampered_with_is_found_out() {
     let doubled = with_rows(&honest, |rows| rows.push(row.clone()));
     assert!(doubled.contains(&Violation::TwoRows(order)), "{doubled:?}");
     let given_away =
-        with_rows(&honest, |rows| rows.iter_mut().filter(|row| row.id == order).for_each(|row| row.user = UserId::new(1).unwrap()));
+        with_rows(&honest, |rows| rows.iter_mut().filter(|row| row.id == order).for_each(|row| row.user = UserId::new(1).unwrap().into()));
     assert!(given_away.contains(&Violation::NotAsAsked(order)), "{given_away:?}");
 
     // Who was only ever refused has an order: under an id that nobody was given.

@@ -13,7 +13,7 @@ fn a_placed_order_without_a_hold_is_confirmed_and_sold() {
     assert_eq!((order.id.number(), order.id.epoch(), order.id.partition(), order.id.placed_at()), (0, epoch(5), partition(), at(1_000)));
     assert_eq!(sale.stock(), (7, 0, 3));
     assert_eq!(sale.engine.order(order.id), Some(order));
-    assert_eq!(sale.events, [Event::Placed { order, key: None, fingerprint: a_place(7, 3).fingerprint }]);
+    assert_eq!(sale.events, [Event::Placed { order, foreign: None, key: None, fingerprint: a_place(7, 3).fingerprint }]);
     assert_eq!((sale.engine.next_number(), sale.engine.next_expiry()), (1, None));
 }
 

@@ -67,9 +67,10 @@ fn at_most_so_many_are_forgotten_at_a_time_oldest_first() {
     let mut sale = Sale::of(terms(), 10);
     let orders: Vec<Order> = (1..=5).map(|id| sale.placed(a_place(id, 1))).collect();
     sale.apply();
-    let known = |sale: &Sale| orders.iter().filter(|order| sale.engine.order(order.id).is_some()).map(|o| o.user.get()).collect::<Vec<_>>();
+    let known =
+        |sale: &Sale| orders.iter().filter(|order| sale.engine.order(order.id).is_some()).map(|o| o.id.number()).collect::<Vec<_>>();
     assert!(sale.engine.forget(Sequence(1), 2));
-    assert_eq!(known(&sale), [3, 4, 5]);
+    assert_eq!(known(&sale), [2, 3, 4]);
     assert!(sale.engine.has_unsettled() && !sale.engine.forget(Sequence(1), 9));
     assert_eq!(known(&sale), [0; 0]);
 }
@@ -95,7 +96,7 @@ fn a_forgotten_order_without_its_row_is_not_found_and_with_it_is_as_it_was() {
     let row = sale.row(order);
     assert_eq!(sale.refused(with_row(payment(order), row.clone())), Refusal::NotPayable);
     assert_eq!(sale.refused(with_row(refund(order), row.clone())), Refusal::NotRefundable);
-    let by_another = Command::Cancel { order, user: Some(user(8)), row: Some(row.clone()) };
+    let by_another = Command::Cancel { order, user: Some(buyer(8)), row: Some(row.clone()) };
     assert_eq!(sale.refused(by_another), Refusal::OrderNotFound, "to another buyer it does not exist");
     assert_eq!(sale.engine.orders_len(), 0, "what changes nothing is not taken up");
     let cancelled = sale.moved(with_row(cancellation(order), row));
@@ -167,7 +168,7 @@ fn a_row_that_cannot_be_of_this_past_is_refused() {
     for status in [OrderStatus::Reserved, OrderStatus::RefundDue] {
         assert_eq!(sale.refused(with_row(payment(order), with(Order { status, ..row.order }))), Refusal::StaleRow);
     }
-    let of_a_stranger = with(Order { user: user(8), ..row.order });
+    let of_a_stranger = with(Order { user: buyer(8), ..row.order });
     assert_eq!(sale.refused(with_row(cancellation(order), of_a_stranger)), Refusal::StaleRow, "who has no units");
     let another = sale.placed(a_place(8, 1));
     let of_another = with(another);

@@ -3,7 +3,7 @@
 
 use super::projection::Row;
 use super::support::partition;
-use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, Stock, Timestamp, Units, UserId};
+use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Timestamp, Units};
 use crate::engine::{Answer, Command, Outcome, Place, Refusal};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -186,7 +186,7 @@ impl Model {
     }
 
     /// Live units of a buyer.
-    pub(super) fn units_of_buyer(&self, id: CommodityId, user: UserId) -> i64 {
+    pub(super) fn units_of_buyer(&self, id: CommodityId, user: PrincipalKey) -> i64 {
         let rows = self.orders.iter().map(|known| &known.row.order);
         rows.filter(|order| order.commodity == id && order.user == user && order.status.is_live()).map(|o| i64::from(o.quantity)).sum()
     }
@@ -207,7 +207,7 @@ impl Model {
                 Err(Refusal::IdempotencyMismatch)
             };
         }
-        let has = self.units_of_buyer(place.commodity, place.user);
+        let has = self.units_of_buyer(place.commodity, place.user.key());
         let wants = i64::from(place.quantity);
         let available = i64::from(commodity.stock.available);
         let terms = &commodity.terms;
@@ -219,6 +219,8 @@ impl Model {
             Err(Refusal::NotStarted)
         } else if available == 0 {
             Err(Refusal::SoldOut)
+        } else if self.with_older_releases && place.user.account().is_none() {
+            Err(Refusal::UpgradeUnfinished)
         } else if terms.limit_per_user.is_some_and(|limit| has + wants > i64::from(limit)) {
             Err(Refusal::LimitReached)
         } else if available < wants {
@@ -227,7 +229,7 @@ impl Model {
             let order = Order {
                 id: OrderId::new(now, partition(), self.epoch, self.next_number),
                 commodity: place.commodity,
-                user: place.user,
+                user: place.user.key(),
                 quantity: place.quantity,
                 unit_price: terms.price,
                 currency: terms.currency,
@@ -246,7 +248,7 @@ impl Model {
     fn used(&self, now: Timestamp, place: &Place, seen: &Outcome) -> Option<&Known> {
         let of_key = |known: &&Known| {
             let Row { order, key, .. } = &known.row;
-            order.commodity == place.commodity && order.user == place.user && place.key.is_some() && *key == place.key
+            order.commodity == place.commodity && order.user == place.user.key() && place.key.is_some() && *key == place.key
         };
         // The last that was placed under it counts.
         // Of what is closed the tables have every key there was.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::support::{epoch, partition};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, RequestFingerprint, Sequence, Stock, Timestamp, Units,
-    UserId,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PrincipalKey, RequestFingerprint, Sequence, Stock,
+    Timestamp, Units,
 };
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Place, Recalled, Snapshot};
 use crate::event::Event;
@@ -79,7 +79,8 @@ impl Projection {
                 self.row(commodity);
                 self.commodities.get_mut(&commodity).unwrap().removed = true;
             }
-            Event::Placed { order, key, fingerprint } => {
+            Event::Placed { order, foreign, key, fingerprint } => {
+                assert_eq!(foreign.as_ref().map(Foreign::key), Some(order.user).filter(|user| user.account().is_none()));
                 assert_eq!(order.id.partition(), partition());
                 self.row(order.commodity);
                 let before = self.orders.insert(order.id, Row { order, key, fingerprint, changed_at: order.id.placed_at() });
@@ -117,7 +118,7 @@ impl Projection {
 
     /// The last order under a key.
     pub(crate) fn under_key(&self, place: &Place) -> Option<&Row> {
-        let rows = self.of(place.commodity).filter(|row| row.order.user == place.user && place.key.is_some() && row.key == place.key);
+        let rows = self.of(place.commodity).filter(|row| row.order.user == place.user.key() && place.key.is_some() && row.key == place.key);
         rows.max_by_key(|row| (row.order.id.epoch(), row.order.id.number()))
     }
 
@@ -155,7 +156,7 @@ impl Projection {
     }
 
     fn buyers(&self, id: CommodityId) -> Vec<BuyerUnits> {
-        let mut units: BTreeMap<UserId, u32> = BTreeMap::new();
+        let mut units: BTreeMap<PrincipalKey, u32> = BTreeMap::new();
         for row in self.of(id).filter(|row| row.order.status.is_live()) {
             *units.entry(row.order.user).or_default() += row.order.quantity.get();
         }
@@ -164,7 +165,7 @@ impl Projection {
 
     fn keys(&self, id: CommodityId, now: Timestamp) -> Vec<KnownKey> {
         // The last one under a key stays: ids of one partition rise by epoch and number.
-        let mut keys: BTreeMap<(UserId, IdempotencyKey), KnownKey> = BTreeMap::new();
+        let mut keys: BTreeMap<(PrincipalKey, IdempotencyKey), KnownKey> = BTreeMap::new();
         let mut rows: Vec<&Row> = self.of(id).collect();
         rows.sort_by_key(|row| (row.order.id.epoch(), row.order.id.number()));
         for row in rows {

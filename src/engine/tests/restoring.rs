@@ -19,7 +19,7 @@ fn known(number: u64, status: OrderStatus) -> KnownOrder {
     let order = Order {
         id: order_id(number),
         commodity: commodity(1),
-        user: user(7),
+        user: buyer(7),
         quantity: quantity(2),
         unit_price: terms().price,
         currency: terms().currency,
@@ -30,18 +30,18 @@ fn known(number: u64, status: OrderStatus) -> KnownOrder {
 }
 
 fn keyed(number: u64, ended_at: Option<Timestamp>) -> KnownKey {
-    KnownKey { user: user(7), key: key("a"), fingerprint: RequestFingerprint(1), order: order_id(number), ended_at }
+    KnownKey { user: buyer(7), key: key("a"), fingerprint: RequestFingerprint(1), order: order_id(number), ended_at }
 }
 
 /// Commodity 1 of which user 7 has all that is held and sold.
 fn of_user_7(commodity: Commodity, orders: Vec<KnownOrder>) -> KnownCommodity {
     let taken = commodity.stock.held.get() + commodity.stock.sold.get();
-    let buyers = if taken > 0 { vec![BuyerUnits { user: user(7), units: taken }] } else { Vec::new() };
+    let buyers = if taken > 0 { vec![BuyerUnits { user: buyer(7), units: taken }] } else { Vec::new() };
     KnownCommodity { buyers, orders, ..KnownCommodity::fresh(commodity) }
 }
 
 fn restored(commodities: Vec<KnownCommodity>) -> Result<Engine, String> {
-    Engine::restore(partition(), epoch(5), Snapshot { commodities }, false).map_err(|error| error.to_string())
+    Engine::restore(partition(), epoch(5), Snapshot { commodities }, log_version(false)).map_err(|error| error.to_string())
 }
 
 fn complaint(commodity: KnownCommodity) -> String {
@@ -74,7 +74,7 @@ fn stock_that_buyers_and_orders_do_not_claim_is_refused() {
     let said = "partition 3: commodity 1 has 3 units held and 0 sold, but its orders hold 2 and its buyers have 3 in all";
     assert_eq!(complaint(of_user_7(listed(3, 0), reserved())), said);
     assert!(complaint(of_user_7(listed(0, 2), reserved())).contains("0 units held and 2 sold, but its orders hold 2"));
-    let with_buyer = |units| KnownCommodity { buyers: vec![BuyerUnits { user: user(7), units }], ..KnownCommodity::fresh(listed(0, 4)) };
+    let with_buyer = |units| KnownCommodity { buyers: vec![BuyerUnits { user: buyer(7), units }], ..KnownCommodity::fresh(listed(0, 4)) };
     restored(vec![with_buyer(4)]).unwrap();
     for units in [3, 5] {
         assert!(complaint(with_buyer(units)).contains(&format!("its buyers have {units} in all")));
@@ -98,7 +98,7 @@ fn what_comes_twice_is_refused() {
 
 #[test]
 fn units_of_a_buyer_that_nobody_can_count_are_refused() {
-    let buyers = vec![BuyerUnits { user: user(7), units: u32::MAX }, BuyerUnits { user: user(7), units: 1 }];
+    let buyers = vec![BuyerUnits { user: buyer(7), units: u32::MAX }, BuyerUnits { user: buyer(7), units: 1 }];
     let commodity = KnownCommodity { buyers, ..KnownCommodity::fresh(listed(0, 4)) };
     assert!(complaint(commodity).contains("user 7 has too many units of commodity 1"));
 }

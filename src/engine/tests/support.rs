@@ -2,11 +2,11 @@
 
 use super::projection::Projection;
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Stock, Terms,
-    Timestamp, Units, UserId,
+    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
+    Sequence, Stock, Terms, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
-use crate::event::Event;
+use crate::event::{Event, LogVersion};
 
 /// A little more than a key is kept after its order has ended.
 pub(crate) const A_DAY_AND_MORE_MS: u64 = 24 * 60 * 60 * 1_000 + 1;
@@ -19,8 +19,23 @@ pub(crate) fn commodity(id: i64) -> CommodityId {
     CommodityId::new(id).unwrap()
 }
 
-pub(crate) fn user(id: i64) -> UserId {
-    UserId::new(id).unwrap()
+/// An account of our own; but the second and the third, which are two issuers' with the subject of the first.
+pub(crate) fn user(id: i64) -> Principal {
+    match id {
+        2 => "a:1".parse().unwrap(),
+        3 => "b:1".parse().unwrap(),
+        id => UserId::new(id).unwrap().into(),
+    }
+}
+
+/// What the engine knows them by.
+pub(crate) fn buyer(id: i64) -> PrincipalKey {
+    user(id).key()
+}
+
+/// The version that a log is written in while older releases take part, or when they don't.
+pub(super) fn log_version(with_older_releases: bool) -> LogVersion {
+    if with_older_releases { LogVersion::V1 } else { LogVersion::NEWEST }
 }
 
 pub(crate) fn quantity(count: i64) -> Quantity {
@@ -113,7 +128,7 @@ impl Sale {
     }
 
     fn begun(terms: Terms, total: i64, with_older_releases: bool) -> Self {
-        let engine = Engine::restore(partition(), epoch(5), Snapshot::default(), with_older_releases).unwrap();
+        let engine = Engine::restore(partition(), epoch(5), Snapshot::default(), log_version(with_older_releases)).unwrap();
         let mut tables = Projection::new();
         tables.position = (epoch(5), Sequence::FENCE);
         let mut sale = Self { engine, now: at(1_000), events: Vec::new(), tables, sequence: Sequence(1), gathered: Vec::new() };
@@ -185,7 +200,7 @@ impl Sale {
         self.apply();
         let next = epoch(self.engine.epoch().get() + 1);
         let snapshot = self.tables.snapshot(self.now, with_older_releases);
-        self.engine = Engine::restore(partition(), next, snapshot, with_older_releases).unwrap();
+        self.engine = Engine::restore(partition(), next, snapshot, log_version(with_older_releases)).unwrap();
         (self.sequence, self.tables.position) = (Sequence(1), (next, Sequence::FENCE));
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct World {
 impl World {
     /// Something to sell from the first step on, so that most steps do something.
     pub(crate) fn opened() -> Self {
-        let engine = Engine::restore(partition(), epoch(1), Snapshot::default(), false).unwrap();
+        let engine = Engine::restore(partition(), epoch(1), Snapshot::default(), log_version(false)).unwrap();
         let now = at(5_000);
         let model = Model { epoch: epoch(1), next_number: 0, with_older_releases: false, latest: now, commodities: vec![], orders: vec![] };
         // One id of this engine's first epoch that is never given: the number is right and the time is not.
@@ -97,7 +97,7 @@ impl World {
             Step::ConfirmPayment(pick) => self.run(payment(self.order(pick)), pick.with_row_in_hand),
             Step::ConfirmRefund(pick) => self.run(refund(self.order(pick)), pick.with_row_in_hand),
             Step::Cancel { order: pick, user: by } => {
-                let command = Command::Cancel { order: self.order(pick), user: by.map(user), row: None };
+                let command = Command::Cancel { order: self.order(pick), user: by.map(buyer), row: None };
                 self.run(command, pick.with_row_in_hand);
             }
             Step::Expire(at_most) => self.run(Command::Expire { at_most }, false),
@@ -256,7 +256,7 @@ impl World {
         self.tables.apply((next, fence.sequence), &fence.events);
         self.applied.push(fence);
         let snapshot = self.tables.snapshot(self.now, with_older_releases);
-        self.engine = Engine::restore(partition(), next, snapshot, with_older_releases).unwrap();
+        self.engine = Engine::restore(partition(), next, snapshot, log_version(with_older_releases)).unwrap();
         (self.model.epoch, self.model.next_number, self.model.with_older_releases) = (next, 0, with_older_releases);
         self.sequence = Sequence(1);
     }
@@ -293,8 +293,8 @@ impl World {
             };
             let buyers = &self.engine.commodities.listing(slot).buyers;
             for by in 1..=3 {
-                let expected = if listed.is_over() { 0 } else { self.model.units_of_buyer(id, user(by)) };
-                assert_eq!(i64::from(buyers.units(user(by))), expected, "user {by} of commodity {id}");
+                let expected = if listed.is_over() { 0 } else { self.model.units_of_buyer(id, buyer(by)) };
+                assert_eq!(i64::from(buyers.units(buyer(by))), expected, "user {by} of commodity {id}");
             }
         }
     }

@@ -29,6 +29,9 @@ const LEAVING: &str = "This node is leaving: try again after `Retry-After` secon
 /// When to try again while a part is away.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
+/// When to try again what a cluster can't do before its upgrade is finished.
+const RETRY_AFTER_UPGRADE: Duration = Duration::from_secs(60);
+
 /// One field at fault: a body's or a query's field, or a header, and the sentence to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
@@ -160,6 +163,7 @@ impl Problem {
             Self::RateLimited(limited) => Some(limited.retry_after),
             Self::Busy(busy) => Some(busy.retry_after()),
             Self::Unavailable { .. } | Self::NotReady(_) | Self::Refused(Refusal::EpochExhausted) => Some(RETRY_SOON),
+            Self::Refused(Refusal::UpgradeUnfinished) => Some(RETRY_AFTER_UPGRADE),
             _ => None,
         }
     }

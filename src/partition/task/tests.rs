@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::domain::{CommodityId, IdempotencyKey, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId};
+use crate::domain::{
+    CommodityId, IdempotencyKey, NamedOrder, Partitions, Quantity, RequestFingerprint, Sequence, Stock, Terms, Units, UserId,
+};
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
-use crate::event::Event;
+use crate::event::{Event, LogVersion};
 use crate::partition::{Busy, Sighting};
 
 /// An append that waits for the test's word.
@@ -44,7 +46,7 @@ impl Ownership for HandOwnership {
             snapshot: self.snapshot.clone(),
             log: Arc::new(HandLog(self.sent.clone())),
             lost: CancellationToken::new(),
-            with_older_releases: false,
+            log_version: LogVersion::NEWEST,
             applied: Some(self.applied.subscribe()),
         };
         Box::pin(async move { Ok(claim) })
@@ -137,7 +139,7 @@ impl World {
         let inbox = self.runner.inbox.clone();
         let place = Place {
             commodity: CommodityId::new(COMMODITY).unwrap(),
-            user: UserId::new(user).unwrap(),
+            user: UserId::new(user).unwrap().into(),
             quantity: Quantity::ONE,
             key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
             fingerprint: RequestFingerprint::of(Quantity::ONE, None),
@@ -300,7 +302,7 @@ async fn an_order_is_shown_from_its_confirm_on_and_its_buyer_finds_it() {
     sent.confirm.send(Ok(())).unwrap();
     assert_eq!(placed(&first.await.unwrap()), order);
     let deadline = Instant::now() + Duration::from_secs(60);
-    assert_eq!(inbox.lookup(order.id).await, Ok(Sighting::Known(order)));
+    assert_eq!(inbox.lookup(order.id).await, Ok(Sighting::Known(NamedOrder { order, foreign: None })));
     assert_eq!(inbox.orders_of_by(deadline, order.id.partition(), order.user).await, Ok(vec![order]));
 
     world.ownership.applied.send_replace((order.id.epoch(), Sequence(1)));

@@ -25,14 +25,14 @@ fn placed(number: u64, quantity: i64, status: OrderStatus) -> Event {
     let order = Order {
         id: id(number),
         commodity: lamp(),
-        user: UserId::new(1).unwrap(),
+        user: UserId::new(1).unwrap().into(),
         quantity: Quantity::new(quantity).unwrap(),
         unit_price: Price::new(5).unwrap(),
         currency: "EUR".parse().unwrap(),
         status,
         pay_by: None,
     };
-    Event::Placed { order, key: Some(IdempotencyKey::from_bytes([number as u8; 16])), fingerprint: RequestFingerprint(1) }
+    Event::Placed { order, foreign: None, key: Some(IdempotencyKey::from_bytes([number as u8; 16])), fingerprint: RequestFingerprint(1) }
 }
 
 fn moved(number: u64, quantity: i64, from: OrderStatus, to: OrderStatus, millis: i64) -> Event {

@@ -113,7 +113,7 @@ impl Reporter {
 
     fn say(&mut self, bulletin: Bulletin) {
         match (self.version, bulletin) {
-            (PeerVersion::V5, bulletin) => self.frames.push_back(frame(|out| bulletin.write(out))),
+            (PeerVersion::V5 | PeerVersion::V6, bulletin) => self.frames.push_back(frame(|out| bulletin.write(out))),
             (version, Bulletin::Standing(standing)) => {
                 let together = self.older.standing(standing);
                 self.frames.push_back(frame(|out| together.write(version, out)));
@@ -171,7 +171,7 @@ mod tests {
         const ALL: i64 = 18_000;
         let (board, partition) = (Board::new(Partitions::new(1).unwrap()), PartitionId::new(0).unwrap());
         board.turn(partition, Edition { epoch: EPOCH, version: 0 }, (1..=ALL).map(lamp).collect());
-        for version in [PeerVersion::V4, PeerVersion::V5] {
+        for version in [PeerVersion::V4, PeerVersion::V6] {
             let mut teller = Teller::new(piece_bytes(version));
             let mut older = older::Teller::default();
             let confirmed = Sequence::FENCE;
@@ -181,7 +181,7 @@ mod tests {
             let (mut frames, mut longest, mut sum) = (0, 0, 0);
             while let Some(piece) = teller.next(&board) {
                 let bytes = match version {
-                    PeerVersion::V5 => Bulletin::Piece(piece).write(Vec::new()),
+                    PeerVersion::V5 | PeerVersion::V6 => Bulletin::Piece(piece).write(Vec::new()),
                     version => older.piece(piece).iter().flat_map(|said: &Together| said.write(version, Vec::new())).collect(),
                 };
                 (frames, longest, sum) = (frames + 1, bytes.len().max(longest), sum + bytes.len());

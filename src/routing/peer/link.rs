@@ -20,6 +20,7 @@ use super::meters::Meters;
 use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Garbage, Item, PeerVersion, Speech, Told, read_answers};
 use super::{Credential, Peer, is_refused};
 use crate::domain::{NodeId, Order};
+use crate::engine::{Command, Refusal};
 use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
 use crate::trace::{Context, Span, Step};
 
@@ -282,6 +283,14 @@ impl Waiting {
         }
     }
 
+    /// The owner is of an older release, which knows nothing of such a buyer.
+    fn too_new(self) {
+        match self {
+            Self::Command(sender, _) => drop(sender.send(Reply::Refused(Refusal::UpgradeUnfinished))),
+            waiting @ (Self::Lookup(_) | Self::OrdersOf(_)) => waiting.busy(),
+        }
+    }
+
     /// Nobody here knows. A question changes nothing: it can be asked again.
     fn in_doubt(self) {
         match self {
@@ -318,7 +327,11 @@ impl Batch {
             let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
             if item.write(version, &mut batch.bytes).is_err() {
                 // Its release has no word for it: it would take up nothing of it.
-                waiting.busy();
+                match item.ask {
+                    // Below that version nothing may have been heard of it yet.
+                    Ask::Command(Command::Place(_)) if version >= PeerVersion::V4 => waiting.too_new(),
+                    Ask::Command(_) | Ask::Lookup(_) | Ask::OrdersOf(..) => waiting.busy(),
+                }
                 continue;
             }
             batch.waiting.push(Some(waiting));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const VERSIONS: [PeerVersion; 3] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5];
+const VERSIONS: [PeerVersion; 4] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
 
 /// Two nodes that speak versions up to these; the second has the partition.
 async fn mixed_pair(speaks: [PeerVersion; 2]) -> (Node, Node) {
@@ -33,7 +33,7 @@ async fn nodes_of_two_releases_sell_together() {
         let (a, b) = mixed_pair([asks, owns]).await;
         let Reply::Done(Answer::Placed(order)) = a.buy(1).await else { panic!("a unit is there") };
         assert_eq!(a.buy(1).await, Reply::Done(Answer::Replayed(order)));
-        assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(order)));
+        assert_eq!(a.ways.lookup(order.id).await, Ok(Sighting::Known(NamedOrder { order, foreign: None })));
         assert!(matches!(b.buy(2).await, Reply::Done(Answer::Placed(_))));
         assert!(matches!(b.buy(3).await, Reply::Done(Answer::Placed(_))));
         a.shows(Some(CommodityState::SoldOut)).await;
@@ -58,14 +58,42 @@ async fn what_a_node_of_the_release_before_has_no_words_for_is_not_sent_to_it() 
     }
 }
 
+/// Equal subjects of two issuers are two buyers, and a node that could not tell them apart is not asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_issuers_account_buys_where_both_nodes_know_what_that_is() {
+    let place = |principal: &str| Command::Place(Place { user: principal.parse().unwrap(), ..a_place(1, Some("k")) });
+    for (asks, owns) in VERSIONS.into_iter().flat_map(|asks| VERSIONS.map(|owns| (asks, owns))) {
+        let (a, b) = mixed_pair([asks, owns]).await;
+        let [first, second] = ["a:1", "b:1"].map(|principal| a.ways.command(home(), place(principal)));
+        match asks.min(owns) {
+            PeerVersion::V3 => assert_eq!(first.await, Reply::Busy(Busy::Unavailable)),
+            PeerVersion::V4 | PeerVersion::V5 => assert_eq!(first.await, Reply::Refused(Refusal::UpgradeUnfinished)),
+            PeerVersion::V6 => {
+                let (Reply::Done(Answer::Placed(first)), Reply::Done(Answer::Placed(second))) = (first.await, second.await) else {
+                    panic!("units are there")
+                };
+                assert_eq!(a.ways.command(home(), place("a:1")).await, Reply::Done(Answer::Replayed(first)));
+                let (known, foreign) = (a.ways.lookup(second.id).await, Some("b:1".parse().unwrap()));
+                assert_eq!(known, Ok(Sighting::Known(NamedOrder { order: second, foreign })));
+                let orders = |key| a.ways.orders_of(home(), key, Duration::from_secs(5));
+                assert_eq!((orders(first.user).await, orders(second.user).await), (Ok(vec![first]), Ok(vec![second])));
+                let cancel = |user| Command::Cancel { order: first.id, user: Some(user), row: None };
+                assert_eq!(a.ways.command(home(), cancel(second.user)).await, Reply::Refused(Refusal::OrderNotFound));
+                assert!(matches!(a.ways.command(home(), cancel(first.user)).await, Reply::Done(Answer::Order(_))));
+            }
+        }
+        assert!(matches!(b.buy(2).await, Reply::Done(Answer::Placed(_))), "accounts of our own buy as before");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_the_release_before_is_answered_in_version_3() {
-    let (_a, b) = mixed_pair([PeerVersion::V5, PeerVersion::V5]).await;
+    let (_a, b) = mixed_pair([PeerVersion::V6, PeerVersion::V6]).await;
     for what in ["hello", "board"] {
         let response = ask_as_before(&b, what, "3").await;
         assert_eq!((response.status().as_u16(), response.headers()["x-doorbuster-wire"].as_bytes()), (200, &b"3"[..]), "{what}");
     }
-    for version in ["2", "6", "3.0", ""] {
+    for version in ["2", "7", "3.0", ""] {
         assert_eq!(ask_as_before(&b, "hello", version).await.status().as_u16(), 426, "{version}");
     }
 }
@@ -82,7 +110,7 @@ async fn a_node_that_was_rolled_back_is_spoken_to_in_its_version_after_one_refus
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_process_spoke_is_forgotten_with_it() {
-    let (a, b) = mixed_pair([PeerVersion::V5, PeerVersion::V5]).await;
+    let (a, b) = mixed_pair([PeerVersion::V6, PeerVersion::V6]).await;
     let (me, speech) = (a.local.id.clone(), speech());
     let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
     let tell = move |told| {
@@ -92,7 +120,7 @@ async fn what_a_process_spoke_is_forgotten_with_it() {
     let feed = peer::follow(me, (b.peer.clone(), PARTITIONS), credential(SECRET), Arc::clone(&speech), tell);
     let feed = tokio::spawn(feed);
     assert!(matches!(news.recv().await, Some(peer::News::Heard(_))));
-    assert_eq!(speech.version(), PeerVersion::V5);
+    assert_eq!(speech.version(), PeerVersion::V6);
     b.local.closed.cancel();
     b.server.stop(false).await;
     while !matches!(news.recv().await, Some(peer::News::Lost(_))) {}

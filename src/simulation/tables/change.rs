@@ -55,7 +55,7 @@ impl Transaction for Change {
 
     async fn insert_orders(&self, orders: &[NewOrder]) -> Result<(), StoreError> {
         let mut inner = self.memory.lock();
-        for NewOrder { order, key, fingerprint, changed_at } in orders {
+        for NewOrder { order, foreign, key, fingerprint, changed_at } in orders {
             if inner.row(order.id).is_some() {
                 return Err(StoreError::Refused(format!("order {} is there already", order.id)));
             }
@@ -68,7 +68,8 @@ impl Transaction for Change {
                 inner.keys.insert((order.user, order.commodity, *key), other);
                 return Err(StoreError::Refused(format!("orders {other} and {} have one key", order.id)));
             }
-            inner.orders.insert(order.id, Row { order: *order, key: *key, fingerprint: *fingerprint, changed_at: *changed_at });
+            let (foreign, key, fingerprint, changed_at) = (foreign.clone(), *key, *fingerprint, *changed_at);
+            inner.orders.insert(order.id, Row { order: *order, foreign, key, fingerprint, changed_at });
             self.noted(Undo::Order(order.id, None));
         }
         Ok(())

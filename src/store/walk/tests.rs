@@ -36,7 +36,7 @@ fn row(number: u64) -> String {
         1..300 => 4,
         _ => 1,
     };
-    format!("(X'{}', {commodity}, {user}, 1, 100, 'EUR', {status}, NULL, NULL, 1, 1, {run})", id(number).uuid().simple())
+    format!("(X'{}', {commodity}, {user}, 1, 100, 'EUR', {status}, NULL, NULL, 1, 1, {run}, 0, NULL)", id(number).uuid().simple())
 }
 
 /// Rows on one connection for readers, so that what it counts is of one page.
@@ -75,8 +75,8 @@ fn walks() -> [Walk; 8] {
         Walk::Commodity(commodity),
         Walk::CommodityStatus(commodity, OrderStatus::Confirmed),
         Walk::CommodityStatus(commodity, OrderStatus::Refunded),
-        Walk::User(UserId::new(HEAVY).expect("an id"), NEWEST_RUN),
-        Walk::User(UserId::new(77).expect("an id"), NEWEST_RUN),
+        Walk::User(UserId::new(HEAVY).expect("an id").into(), NEWEST_RUN),
+        Walk::User(UserId::new(77).expect("an id").into(), NEWEST_RUN),
     ]
 }
 
@@ -150,7 +150,7 @@ async fn no_page_reads_more_than_it_has((_database, store): (TestDatabase, Store
     }
     // A race ends with the shorter list, whichever that is.
     for (user, status, shorter) in [(HEAVY, OrderStatus::Refunded, ROWS / 1_000), (77, OrderStatus::Confirmed, ROWS / 500)] {
-        let filter = OrderFilter { user: Some(UserId::new(user).expect("an id")), status: Some(status), ..OrderFilter::default() };
+        let filter = OrderFilter { user: Some(UserId::new(user).expect("an id").into()), status: Some(status), ..OrderFilter::default() };
         meter.reset(&store).await;
         store.orders(&filter, None, 1_000).await.expect("it is there");
         let (read, bound) = (meter.read(&store).await, 30 * (256 + shorter));

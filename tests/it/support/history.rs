@@ -6,7 +6,7 @@ use doorbuster::domain::{
 };
 use doorbuster::event::{Batch, Event};
 
-use super::{at, commodity, user};
+use super::{at, commodity, principal};
 
 /// The terms of a commodity that sells in the fixed time of the tests.
 pub fn terms(name: &str) -> Terms {
@@ -107,16 +107,16 @@ impl History {
         self
     }
 
-    /// Places an order of the commodity listed as number `index`; nothing if it is sold out.
+    /// Places an order of the commodity listed as number `index`, by that [`principal`]; nothing if it is sold out.
     pub fn place(&mut self, index: usize, buyer: i64, quantity: i64, status: OrderStatus, key: Option<&str>) -> Option<OrderId> {
-        let listed = &mut self.commodities[index];
+        let (listed, buyer) = (&mut self.commodities[index], principal(buyer));
         let (commodity, quantity) = (listed.id, Quantity::new(quantity).expect("a quantity"));
         listed.stock.available = Units::new(i64::from(listed.stock.available) - i64::from(quantity)).ok()?;
         self.number += 1;
         let order = Order {
             id: OrderId::new(at(self.now), self.partition, self.epoch, self.number),
             commodity,
-            user: user(buyer),
+            user: buyer.key(),
             quantity,
             unit_price: listed.terms.price,
             currency: listed.terms.currency,
@@ -124,8 +124,9 @@ impl History {
             pay_by: (status == OrderStatus::Reserved).then(|| at(self.now + 600_000)),
         };
         self.orders.push(order);
-        let key = key.map(|key| IdempotencyKey::from_text(key).expect("a key"));
-        self.events.push(Event::Placed { order, key, fingerprint: RequestFingerprint::of(quantity, None) });
+        let key = key.map(|key| IdempotencyKey::of(&buyer, key).expect("a key"));
+        let (foreign, fingerprint) = (buyer.foreign().cloned(), RequestFingerprint::of(quantity, None));
+        self.events.push(Event::Placed { order, foreign, key, fingerprint });
         Some(order.id)
     }
 

@@ -16,7 +16,7 @@ pub use database::{Backend, TestDatabase};
 
 use std::task::Poll;
 
-use doorbuster::domain::{CommodityId, Epoch, PartitionId, Sequence, Timestamp, UserId};
+use doorbuster::domain::{CommodityId, Epoch, NamedOrder, Order, PartitionId, Principal, Sequence, Timestamp, UserId};
 use doorbuster::engine::Snapshot;
 use doorbuster::event::{self, Batch, LogVersion};
 use doorbuster::store::Load;
@@ -38,6 +38,19 @@ pub async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<
 /// A commodity id.
 pub fn commodity(id: i64) -> CommodityId {
     CommodityId::new(id).expect("a positive id")
+}
+
+/// An account of our own; below zero, of one of two other issuers, which know the same subjects: -2 is `a:1`, and -3 is `b:1`.
+pub fn principal(id: i64) -> Principal {
+    match id {
+        1.. => user(id).into(),
+        id => format!("{}:{}", if id % 2 == 0 { "a" } else { "b" }, -id / 2).parse().expect("a principal"),
+    }
+}
+
+/// As lists show an order of an account of our own.
+pub fn named(order: Order) -> NamedOrder {
+    NamedOrder { order, foreign: None }
 }
 
 /// A user id.

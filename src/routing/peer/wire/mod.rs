@@ -11,6 +11,7 @@ mod tests;
 mod v3;
 mod v4;
 mod v5;
+mod v6;
 mod version;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub use bulletin::{Bulletin, Content, Piece, Served, Standing};
 pub use version::PeerVersion;
 pub(crate) use version::Speech;
 
-use crate::domain::{CommodityId, Invalid, Order, OrderId, PartitionId, Partitions, UserId};
+use crate::domain::{CommodityId, Invalid, Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::engine::Command;
 use crate::form::FormError;
 use crate::partition::{Busy, Reply, Sighting};
@@ -44,7 +45,7 @@ pub(super) const fn piece_bytes(version: PeerVersion) -> usize {
     match version {
         // A partition ought to come in one of them: what comes in several is shown in part meanwhile.
         PeerVersion::V3 | PeerVersion::V4 => 16 * 1_024 * 1_024,
-        PeerVersion::V5 => 256 * 1_024,
+        PeerVersion::V5 | PeerVersion::V6 => 256 * 1_024,
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) enum Ask {
     /// What is known of an order.
     Lookup(OrderId),
     /// Which orders of a buyer in a partition the tables may not have yet.
-    OrdersOf(PartitionId, UserId),
+    OrdersOf(PartitionId, PrincipalKey),
 }
 
 impl Ask {
@@ -139,6 +140,7 @@ impl Item {
             PeerVersion::V3 => v3::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
             PeerVersion::V4 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
             PeerVersion::V5 => v5::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V6 => v6::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
         };
         Ok(())
     }
@@ -149,6 +151,7 @@ impl Item {
             PeerVersion::V3 => take::<v3::Item<'_>>(bytes)?.try_into(),
             PeerVersion::V4 => take::<v4::Item<'_>>(bytes)?.try_into(),
             PeerVersion::V5 => take::<v5::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V6 => take::<v6::Item<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -159,6 +162,7 @@ pub(super) fn write_answers(answers: &Answers, version: PeerVersion, out: Vec<u8
     answers.iter().fold(out, |out, (index, told)| match version {
         PeerVersion::V3 => put(out, &(index, v3::Told::from(told))),
         PeerVersion::V4 | PeerVersion::V5 => put(out, &(index, v4::Told::from(told))),
+        PeerVersion::V6 => put(out, &(index, v6::Told::from(told))),
     })
 }
 
@@ -172,18 +176,19 @@ pub(super) fn read_answers(version: PeerVersion, mut bytes: &[u8]) -> Result<Ans
             PeerVersion::V4 | PeerVersion::V5 => {
                 take::<(u16, v4::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?
             }
+            PeerVersion::V6 => take::<(u16, v6::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
         });
     }
     if bytes.is_empty() { Ok(answers) } else { Err(Garbage) }
 }
 
 impl Bulletin {
-    /// Appends a bulletin of version 5.
+    /// Appends a bulletin of version 5 or 6.
     pub(super) fn write(&self, out: Vec<u8>) -> Vec<u8> {
         put(out, &v5::Bulletin::from(self))
     }
 
-    /// Reads a bulletin of version 5.
+    /// Reads a bulletin of version 5 or 6.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Garbage> {
         whole::<v5::Bulletin<'_>>(bytes)?.try_into()
     }
@@ -194,7 +199,7 @@ impl Together {
     pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
         match version {
             PeerVersion::V3 => put(out, &v3::Bulletin::from(self)),
-            PeerVersion::V4 | PeerVersion::V5 => put(out, &v4::Bulletin::from(self)),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => put(out, &v4::Bulletin::from(self)),
         }
     }
 
@@ -202,7 +207,7 @@ impl Together {
     pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
         match version {
             PeerVersion::V3 => whole::<v3::Bulletin<'_>>(bytes)?.try_into(),
-            PeerVersion::V4 | PeerVersion::V5 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -211,14 +216,14 @@ impl Introduction {
     /// The bytes of an introduction: the same in all versions there are.
     pub(super) fn write(self, version: PeerVersion) -> Vec<u8> {
         match version {
-            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => put(Vec::new(), &v3::Introduction::from(self)),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => put(Vec::new(), &v3::Introduction::from(self)),
         }
     }
 
     /// Reads an introduction.
     pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
         match version {
-            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => Ok(whole::<v3::Introduction>(bytes)?.into()),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => Ok(whole::<v3::Introduction>(bytes)?.into()),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Commodity, CommodityId, Currency, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Quantity, Reach,
-    RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
+    Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PartitionId, Price,
+    Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -37,7 +37,7 @@ fn order(status: OrderStatus) -> Order {
     Order {
         id: order_id(),
         commodity: lamp(),
-        user: UserId::new(4_711).unwrap(),
+        user: UserId::new(4_711).unwrap().into(),
         quantity: Quantity::new(2).unwrap(),
         unit_price: Price::new(1_999).unwrap(),
         currency: euro(),
@@ -84,9 +84,13 @@ fn changes() -> [TermsChange; 3] {
 }
 
 fn place(key: Option<&[u8; 16]>) -> Command {
+    place_of(UserId::new(i64::MAX).unwrap().into(), key)
+}
+
+fn place_of(user: Principal, key: Option<&[u8; 16]>) -> Command {
     Command::Place(Place {
         commodity: lamp(),
-        user: UserId::new(i64::MAX).unwrap(),
+        user,
         quantity: Quantity::MAX,
         key: key.map(|key| IdempotencyKey::from_bytes(*key)),
         fingerprint: RequestFingerprint(-2),
@@ -95,8 +99,12 @@ fn place(key: Option<&[u8; 16]>) -> Command {
 
 /// A row, of an order of a commodity that is closed or of one that is not.
 fn row(closed: bool) -> Option<Box<Recalled>> {
+    row_of(order(OrderStatus::Expired).user, closed)
+}
+
+fn row_of(user: PrincipalKey, closed: bool) -> Option<Box<Recalled>> {
     Some(Box::new(Recalled {
-        order: order(OrderStatus::Expired),
+        order: Order { user, ..order(OrderStatus::Expired) },
         key: closed.then(|| IdempotencyKey::from_bytes(*b"0123456789abcdef")),
         applied: (Epoch::MAX, Sequence(300)),
         commodity: closed.then(|| Box::new(commodity(Some(at(5)), Some(at(6))))),
@@ -104,7 +112,7 @@ fn row(closed: bool) -> Option<Box<Recalled>> {
 }
 
 fn commands(version: PeerVersion) -> Vec<Command> {
-    let (order, user) = (order_id(), UserId::new(4_711).ok());
+    let (order, user) = (order_id(), Some(UserId::new(4_711).unwrap().into()));
     let mut commands = vec![
         Command::List { commodity: lamp(), terms: Box::new(terms()), total: Units::MAX },
         Command::Restock { commodity: lamp(), units: units(7) },
@@ -121,7 +129,7 @@ fn commands(version: PeerVersion) -> Vec<Command> {
     ];
     match version {
         PeerVersion::V3 => commands.push(Command::Expire { at_most: 1_000 }),
-        PeerVersion::V4 | PeerVersion::V5 => commands.extend([
+        PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => commands.extend([
             Command::ConfirmPayment { order, row: row(false) },
             Command::ConfirmRefund { order, row: row(true) },
             Command::Cancel { order, user, row: row(true) },
@@ -131,12 +139,22 @@ fn commands(version: PeerVersion) -> Vec<Command> {
     let expecting = |command| Command::Expecting { version: 300, command: Box::new(command) };
     commands.extend(changes().map(|change| expecting(Command::Change { commodity: lamp(), change: Box::new(change) })));
     commands.push(Command::Change { commodity: lamp(), change: Box::default() });
-    if version == PeerVersion::V5 {
+    if version >= PeerVersion::V5 {
         commands.extend(
             [Command::Restock { commodity: lamp(), units: units(7) }, Command::Pause(lamp()), Command::Close(lamp())].map(expecting),
         );
     }
+    if version == PeerVersion::V6 {
+        commands.extend([
+            place_of(foreign().into(), None),
+            Command::Cancel { order, user: Some(foreign().key()), row: row_of(foreign().key(), false) },
+        ]);
+    }
     commands
+}
+
+fn foreign() -> Foreign {
+    "auth0:auth0|5f7c8e".parse().unwrap()
 }
 
 /// A variant that is added does not compile until it has a name, and needs a sample above.
@@ -177,7 +195,10 @@ pub(super) fn items(version: PeerVersion) -> Vec<(String, Item)> {
     items.push(("look up".into(), item(Ask::Lookup(order_id()), None)));
     items.push(("look up, traced".into(), item(Ask::Lookup(order_id()), Some(context))));
     if version >= PeerVersion::V4 {
-        items.push(("orders of".into(), item(Ask::OrdersOf(partition(4095), UserId::new(4_711).unwrap()), None)));
+        items.push(("orders of".into(), item(Ask::OrdersOf(partition(4095), UserId::new(4_711).unwrap().into()), None)));
+    }
+    if version == PeerVersion::V6 {
+        items.push(("orders of, foreign".into(), item(Ask::OrdersOf(partition(4095), foreign().key()), None)));
     }
     items
 }
@@ -225,12 +246,12 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
         done("removed", Answer::Removed),
         match version {
             PeerVersion::V3 => done("expired", Answer::Expired(256)),
-            PeerVersion::V4 | PeerVersion::V5 => done("placed before", Answer::PlacedBefore(order_id())),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => done("placed before", Answer::PlacedBefore(order_id())),
         },
         ("pending".to_owned(), Told::Reply(Reply::Pending(Some(order_id())))),
         ("pending, no id".to_owned(), Told::Reply(Reply::Pending(None))),
         ("misdirected".to_owned(), Told::Misdirected),
-        ("known".to_owned(), Told::Sighting(Ok(Sighting::Known(order(OrderStatus::Paid))))),
+        ("known".to_owned(), Told::Sighting(Ok(Sighting::Known(NamedOrder { order: order(OrderStatus::Paid), foreign: None })))),
         ("unknown".to_owned(), Told::Sighting(Ok(unknown(false)))),
         ("in doubt".to_owned(), Told::Sighting(Ok(Sighting::InDoubt))),
     ];
@@ -247,6 +268,16 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
             ("orders".to_owned(), Told::Orders(Ok(orders))),
             ("orders, none".to_owned(), Told::Orders(Ok(Vec::new()))),
             ("orders, busy".to_owned(), Told::Orders(Err(Busy::LogAway))),
+        ]);
+    }
+    if version == PeerVersion::V6 {
+        let theirs = Order { user: foreign().key(), ..order(OrderStatus::Reserved) };
+        let known = |foreign| Told::Sighting(Ok(Sighting::Known(NamedOrder { order: theirs, foreign })));
+        told.extend([
+            done("placed, foreign", Answer::Placed(theirs)),
+            ("known, foreign".to_owned(), known(Some(foreign()))),
+            ("known, foreign, without a name".to_owned(), known(None)),
+            ("orders, foreign".to_owned(), Told::Orders(Ok(vec![theirs]))),
         ]);
     }
     let mut answers: Vec<(String, Answers)> = (900u16..).zip(told).map(|(index, (name, told))| (name, vec![(index, told)])).collect();
@@ -281,7 +312,7 @@ pub(super) fn together() -> Vec<(String, Together)> {
     bulletins
 }
 
-/// Everything a node says of itself in version 5.
+/// Everything a node says of itself in version 5 or 6.
 pub(super) fn bulletins() -> Vec<(String, Bulletin)> {
     let standing = |(name, standing)| (name, Bulletin::Standing(standing));
     let mut bulletins: Vec<(String, Bulletin)> = standings().into_iter().map(standing).collect();

@@ -4,16 +4,17 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::Commodity;
+use crate::domain::{Commodity, Foreign};
 use crate::engine::{Answer, Refusal};
 
-const VERSIONS: [PeerVersion; 3] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5];
+const VERSIONS: [PeerVersion; 4] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
 
 fn golden(version: PeerVersion) -> &'static str {
     match version {
         PeerVersion::V3 => include_str!("golden/v3.txt"),
         PeerVersion::V4 => include_str!("golden/v4.txt"),
         PeerVersion::V5 => include_str!("golden/v5.txt"),
+        PeerVersion::V6 => include_str!("golden/v6.txt"),
     }
 }
 
@@ -26,7 +27,9 @@ fn said(version: PeerVersion) -> Vec<(String, Vec<u8>)> {
         PeerVersion::V3 | PeerVersion::V4 => {
             samples::together().into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new()))).collect()
         }
-        PeerVersion::V5 => samples::bulletins().into_iter().map(|(name, bulletin)| named(name, bulletin.write(Vec::new()))).collect(),
+        PeerVersion::V5 | PeerVersion::V6 => {
+            samples::bulletins().into_iter().map(|(name, bulletin)| named(name, bulletin.write(Vec::new()))).collect()
+        }
     };
     let introduction = [("introduction".to_owned(), samples::INTRODUCTION.write(version))];
     items.chain(answers).chain(bulletins).chain(introduction).collect()
@@ -119,6 +122,62 @@ fn a_node_of_version_3_hears_what_it_can_understand() {
                 (_, Told::Reply(Reply::Refused(_))) => {}
                 (heard, told) => assert_eq!(heard, told, "{name}"),
             }
+        }
+    }
+}
+
+/// What a newer node asks or tells of another issuer's order has no words there, or none but "ask again".
+#[test]
+fn nodes_of_older_versions_are_told_nothing_of_other_issuers_orders() {
+    let known: Vec<String> = samples::items(PeerVersion::V5).into_iter().map(|(name, _)| name).collect();
+    let of_foreign = samples::items(PeerVersion::V6).into_iter().skip_while(|(name, _)| known.contains(name));
+    let theirs: Foreign = "auth0:auth0|5f7c8e".parse().unwrap();
+    let place = Command::Place(crate::engine::Place {
+        commodity: crate::domain::CommodityId::new(1).unwrap(),
+        user: theirs.clone().into(),
+        quantity: crate::domain::Quantity::ONE,
+        key: None,
+        fingerprint: crate::domain::RequestFingerprint(1),
+    });
+    let asked =
+        of_foreign.map(|(_, item)| item.ask).chain([Ask::Command(place), Ask::OrdersOf(PartitionId::new(1).unwrap(), theirs.key())]);
+    for ask in asked {
+        let item = Item { budget_ms: 1, ask, trace: None };
+        for version in [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5] {
+            assert_eq!(item.write(version, &mut Vec::new()), Err(Unsayable), "{item:?} in version {version}");
+        }
+    }
+    for version in [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5] {
+        let heard = |told: Told| {
+            let answers = read_answers(version, &write_answers(&vec![(0, told)], version, Vec::new())).unwrap();
+            answers.into_iter().next().unwrap().1
+        };
+        for (name, answers) in samples::answers(PeerVersion::V6).into_iter().filter(|(name, _)| name.contains("foreign")) {
+            for (_, told) in answers {
+                match (heard(told.clone()), told) {
+                    (heard, Told::Reply(Reply::Done(Answer::Placed(order)))) => {
+                        assert_eq!(heard, Told::Reply(Reply::Pending(Some(order.id))), "{name}");
+                    }
+                    (heard, Told::Sighting(_)) => assert_eq!(heard, Told::Sighting(Err(Busy::Unavailable)), "{name}"),
+                    (heard, Told::Orders(_)) if version == PeerVersion::V3 => assert_eq!(heard, Told::Misdirected, "{name}"),
+                    (heard, Told::Orders(_)) => assert_eq!(heard, Told::Orders(Ok(Vec::new())), "{name}"),
+                    (_, told) => panic!("{name}: {told:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// A name that is another principal's than the order's would be shown to operators.
+#[test]
+fn an_order_with_somebody_elses_name_is_garbage() {
+    let theirs: Foreign = "a:42".parse().unwrap();
+    for (name, answers) in samples::answers(PeerVersion::V6) {
+        for (index, told) in answers {
+            let Told::Sighting(Ok(Sighting::Known(mut named))) = told else { continue };
+            named.foreign = Some(theirs.clone());
+            let answers = vec![(index, Told::Sighting(Ok(Sighting::Known(named))))];
+            assert_eq!(read_answers(PeerVersion::V6, &write_answers(&answers, PeerVersion::V6, Vec::new())), Err(Garbage), "{name}");
         }
     }
 }

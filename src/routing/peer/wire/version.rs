@@ -10,17 +10,19 @@ use crate::domain::Invalid;
 pub enum PeerVersion {
     /// The first.
     V3 = 3,
-    /// Of the release before this one.
+    /// Knows what is closed.
     V4 = 4,
-    /// Of this release.
+    /// Of the release before this one.
     V5 = 5,
+    /// Of this release: knows other issuers' accounts.
+    V6 = 6,
 }
 
 impl PeerVersion {
     /// The oldest that this release speaks: what it begins with.
     pub const OLDEST: Self = Self::V3;
     /// The newest that this release speaks.
-    pub const NEWEST: Self = Self::V5;
+    pub const NEWEST: Self = Self::V6;
 
     /// The version with that number.
     ///
@@ -31,7 +33,8 @@ impl PeerVersion {
             3 => Ok(Self::V3),
             4 => Ok(Self::V4),
             5 => Ok(Self::V5),
-            _ => Err(Invalid("a version of the peer link must be 3, 4 or 5")),
+            6 => Ok(Self::V6),
+            _ => Err(Invalid("a version of the peer link must be 3, 4, 5 or 6")),
         }
     }
 
@@ -95,10 +98,10 @@ mod tests {
 
     #[test]
     fn two_nodes_use_the_newest_version_that_both_know() {
-        let speech = Speech::new(PeerVersion::V5);
+        let speech = Speech::new(PeerVersion::V6);
         assert_eq!(speech.version(), PeerVersion::V3);
-        let (v3, v4, v5) = (PeerVersion::V3, PeerVersion::V4, PeerVersion::V5);
-        for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v5), (Some(3), v3), (None, v3)] {
+        let [v3, v4, v5, v6] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
+        for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v6), (Some(7), v6), (Some(3), v3), (None, v3)] {
             speech.heard(theirs);
             assert_eq!(speech.version(), agreed, "{theirs:?}");
         }

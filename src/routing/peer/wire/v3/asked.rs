@@ -1,7 +1,9 @@
 //! What is asked, to and from version 3.
 
 use super::{Ask, Cancel, Change, Command, Context, Item, List, Place, Restock};
-use crate::domain::{self, CommodityId, IdempotencyKey, Price, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId};
+use crate::domain::{
+    self, CommodityId, IdempotencyKey, Price, PrincipalKey, Quantity, RequestFingerprint, TermsChange, Timestamp, Units, UserId,
+};
 use crate::engine;
 use crate::form::currency_of;
 use crate::routing::peer::wire::{self, Garbage, Unsayable};
@@ -49,11 +51,11 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
             engine::Command::End(commodity) => Self::End(commodity.get()),
             engine::Command::Remove(commodity) => Self::Remove(commodity.get()),
-            engine::Command::Place(place) => Self::Place(place.into()),
+            engine::Command::Place(place) => Self::Place(place.try_into()?),
             engine::Command::ConfirmPayment { order, row: None } => Self::ConfirmPayment((*order).into()),
             engine::Command::ConfirmRefund { order, row: None } => Self::ConfirmRefund((*order).into()),
             engine::Command::Cancel { order, user, row: None } => {
-                Self::Cancel(Cancel { order: (*order).into(), user: user.map(UserId::get) })
+                Self::Cancel(Cancel { order: (*order).into(), user: user.map(account_of).transpose()? })
             }
             engine::Command::Expire { at_most } => Self::Expire(*at_most as u64),
             // Its engine takes up no order again that it has forgotten, and closes nothing.
@@ -82,7 +84,7 @@ impl TryFrom<Command<'_>> for engine::Command {
             Command::ConfirmPayment(order) => Self::ConfirmPayment { order: order.try_into()?, row: None },
             Command::ConfirmRefund(order) => Self::ConfirmRefund { order: order.try_into()?, row: None },
             Command::Cancel(Cancel { order, user }) => {
-                Self::Cancel { order: order.try_into()?, user: user.map(UserId::new).transpose()?, row: None }
+                Self::Cancel { order: order.try_into()?, user: user.map(key_of).transpose()?, row: None }
             }
             Command::Expire(at_most) => Self::Expire { at_most: usize::try_from(at_most).map_err(|_| Garbage)? },
         })
@@ -164,15 +166,27 @@ impl TryFrom<Restock> for engine::Command {
     }
 }
 
-impl From<&engine::Place> for Place {
-    fn from(place: &engine::Place) -> Self {
-        Self {
+/// An account of our own, which is all that these versions know.
+pub(in crate::routing::peer::wire) fn account_of(user: PrincipalKey) -> Result<i64, Unsayable> {
+    user.account().map(UserId::get).ok_or(Unsayable)
+}
+
+/// The key of an account.
+pub(in crate::routing::peer::wire) fn key_of(user: i64) -> Result<PrincipalKey, Garbage> {
+    Ok(UserId::new(user)?.into())
+}
+
+impl TryFrom<&engine::Place> for Place {
+    type Error = Unsayable;
+
+    fn try_from(place: &engine::Place) -> Result<Self, Unsayable> {
+        Ok(Self {
             commodity: place.commodity.get(),
-            user: place.user.get(),
+            user: account_of(place.user.key())?,
             quantity: place.quantity.into(),
             key: place.key.map(|key| u128::from_be_bytes(key.to_bytes())),
             fingerprint: place.fingerprint.0,
-        }
+        })
     }
 }
 
@@ -182,7 +196,7 @@ impl TryFrom<Place> for engine::Place {
     fn try_from(place: Place) -> Result<Self, Garbage> {
         Ok(Self {
             commodity: CommodityId::new(place.commodity)?,
-            user: UserId::new(place.user)?,
+            user: UserId::new(place.user)?.into(),
             quantity: Quantity::new(place.quantity)?,
             key: place.key.map(|key| IdempotencyKey::from_bytes(key.to_be_bytes())),
             fingerprint: RequestFingerprint(place.fingerprint),

@@ -8,6 +8,7 @@ use std::num::{NonZeroU64, NonZeroU128};
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::asked::{account_of, key_of};
 use crate::form::{Commodity, Id, Order, Terms};
 
 /// A request in a batch.

@@ -1,8 +1,9 @@
 //! What is asked, to and from version 4.
 
-use super::{Ask, Change, Command, Commodity, Item, List, Recalled, Restock};
-use crate::domain::{self, CommodityId, Epoch, IdempotencyKey, PartitionId, Sequence, Timestamp, UserId};
+use super::{Ask, Change, Command, Commodity, Item, List, Order, Recalled, Restock};
+use crate::domain::{self, CommodityId, Epoch, IdempotencyKey, PartitionId, Sequence, Timestamp};
 use crate::engine;
+use crate::routing::peer::wire::v3::{account_of, key_of};
 use crate::routing::peer::wire::{self, Garbage, Unsayable};
 
 impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
@@ -12,7 +13,7 @@ impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
         let ask = match &item.ask {
             wire::Ask::Command(command) => Ask::Command(command.try_into()?),
             wire::Ask::Lookup(order) => Ask::Lookup((*order).into()),
-            wire::Ask::OrdersOf(partition, user) => Ask::OrdersOf(partition.get(), user.get()),
+            wire::Ask::OrdersOf(partition, user) => Ask::OrdersOf(partition.get(), account_of(*user)?),
         };
         Ok(Self { budget_ms: item.budget_ms, ask, trace: item.trace.map(Into::into) })
     }
@@ -36,7 +37,7 @@ impl TryFrom<Item<'_>> for wire::Item {
         let ask = match item.ask {
             Ask::Command(command) => wire::Ask::Command(command.try_into()?),
             Ask::Lookup(order) => wire::Ask::Lookup(order.try_into()?),
-            Ask::OrdersOf(partition, user) => wire::Ask::OrdersOf(PartitionId::new(partition)?, UserId::new(user)?),
+            Ask::OrdersOf(partition, user) => wire::Ask::OrdersOf(PartitionId::new(partition)?, key_of(user)?),
         };
         Ok(Self { budget_ms: item.budget_ms, ask, trace: item.trace.map(Into::into) })
     }
@@ -46,7 +47,7 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     type Error = Unsayable;
 
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
-        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Box::new(row.into()));
+        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| row.try_into().map(Box::new)).transpose();
         Ok(match command {
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
             engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
@@ -61,10 +62,10 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::End(commodity) => Self::End(commodity.get()),
             engine::Command::Close(commodity) => Self::Close(commodity.get()),
             engine::Command::Remove(commodity) => Self::Remove(commodity.get()),
-            engine::Command::Place(place) => Self::Place(place.into()),
-            engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment((*order).into(), form(row)),
-            engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund((*order).into(), form(row)),
-            engine::Command::Cancel { order, user, row } => Self::Cancel((*order).into(), user.map(UserId::get), form(row)),
+            engine::Command::Place(place) => Self::Place(place.try_into()?),
+            engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment((*order).into(), form(row)?),
+            engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund((*order).into(), form(row)?),
+            engine::Command::Cancel { order, user, row } => Self::Cancel((*order).into(), user.map(account_of).transpose()?, form(row)?),
             // An owner asks these of itself.
             engine::Command::Expire { .. } | engine::Command::CloseEnded { .. } => return Err(Unsayable),
         })
@@ -89,22 +90,24 @@ impl TryFrom<Command<'_>> for engine::Command {
             Command::ConfirmPayment(order, row) => Self::ConfirmPayment { order: order.try_into()?, row: read(row)? },
             Command::ConfirmRefund(order, row) => Self::ConfirmRefund { order: order.try_into()?, row: read(row)? },
             Command::Cancel(order, user, row) => {
-                Self::Cancel { order: order.try_into()?, user: user.map(UserId::new).transpose()?, row: read(row)? }
+                Self::Cancel { order: order.try_into()?, user: user.map(key_of).transpose()?, row: read(row)? }
             }
         })
     }
 }
 
-impl<'a> From<&'a engine::Recalled> for Recalled<'a> {
-    fn from(recalled: &'a engine::Recalled) -> Self {
+impl<'a> TryFrom<&'a engine::Recalled> for Recalled<'a> {
+    type Error = Unsayable;
+
+    fn try_from(recalled: &'a engine::Recalled) -> Result<Self, Unsayable> {
         let (epoch, sequence) = recalled.applied;
-        Self {
-            order: (&recalled.order).into(),
+        Ok(Self {
+            order: Order::of(&recalled.order).ok_or(Unsayable)?,
             key: recalled.key.map(|key| u128::from_be_bytes(key.to_bytes())),
             applied_epoch: epoch.get(),
             applied_sequence: sequence.0,
             commodity: recalled.commodity.as_deref().map(Into::into),
-        }
+        })
     }
 }
 

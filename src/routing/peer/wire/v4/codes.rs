@@ -4,7 +4,7 @@ use crate::engine::Refusal;
 use crate::routing::peer::wire::Garbage;
 
 /// The number of a refusal.
-pub(super) const fn code_of_refusal(refusal: Refusal) -> u32 {
+pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) -> u32 {
     match refusal {
         Refusal::CommodityNotFound => 0,
         Refusal::OrderNotFound => 1,
@@ -33,7 +33,7 @@ pub(super) const fn code_of_refusal(refusal: Refusal) -> u32 {
 }
 
 /// The refusal with that number.
-pub(super) const fn refusal_of(code: u32) -> Result<Refusal, Garbage> {
+pub(in crate::routing::peer::wire) const fn refusal_of(code: u32) -> Result<Refusal, Garbage> {
     Ok(match code {
         0 => Refusal::CommodityNotFound,
         1 => Refusal::OrderNotFound,

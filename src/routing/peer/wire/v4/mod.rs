@@ -1,7 +1,7 @@
 //! Version 4 of the peer link, frozen: what version 3 says, and what this release adds. What it did not change is version 3's.
 
 mod asked;
-mod codes;
+pub(super) mod codes;
 mod told;
 
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,9 @@
 
 use super::codes::{code_of_refusal, refusal_of};
 use super::{Answer, Bulletin, Reply, Sighting, Told};
-use crate::domain::{Commodity, CommodityId, Epoch, OrderId, PartitionId};
-use crate::partition::Listing;
+use crate::domain::{self, Commodity, CommodityId, Epoch, NamedOrder, OrderId, PartitionId};
+use crate::form::Order;
+use crate::partition::{Busy, Listing};
 use crate::routing::peer::wire::bulletin::{Standing, Together, served};
 use crate::routing::peer::wire::v3::codes::{busy_of, code_of_busy, code_of_reach, code_of_trouble, reach_of, trouble_of};
 use crate::routing::peer::wire::{self, Garbage, all};
@@ -13,9 +14,10 @@ impl<'a> From<&'a wire::Told> for Told<'a> {
     fn from(told: &'a wire::Told) -> Self {
         match told {
             wire::Told::Reply(reply) => Self::Reply(reply.into()),
-            wire::Told::Sighting(Ok(sighting)) => Self::Sighting(Ok(sighting.into())),
+            wire::Told::Sighting(Ok(sighting)) => Self::Sighting(sighting.try_into().map_err(code_of_busy)),
             wire::Told::Sighting(Err(busy)) => Self::Sighting(Err(code_of_busy(*busy))),
-            wire::Told::Orders(Ok(orders)) => Self::Orders(Ok(orders.iter().map(Into::into).collect())),
+            // Whose buyer has a form here has no other orders.
+            wire::Told::Orders(Ok(orders)) => Self::Orders(Ok(orders.iter().filter_map(Order::of).collect())),
             wire::Told::Orders(Err(busy)) => Self::Orders(Err(code_of_busy(*busy))),
             wire::Told::Misdirected => Self::Misdirected,
         }
@@ -44,10 +46,10 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
     fn from(reply: &'a partition::Reply) -> Self {
         match reply {
             partition::Reply::Done(answer) => match answer {
-                engine::Answer::Placed(order) => Self::Done(Answer::Placed(order.into())),
-                engine::Answer::Replayed(order) => Self::Done(Answer::Replayed(order.into())),
+                engine::Answer::Placed(order) => Self::of(order, Answer::Placed),
+                engine::Answer::Replayed(order) => Self::of(order, Answer::Replayed),
                 engine::Answer::PlacedBefore(order) => Self::Done(Answer::PlacedBefore((*order).into())),
-                engine::Answer::Order(order) => Self::Done(Answer::Order(order.into())),
+                engine::Answer::Order(order) => Self::of(order, Answer::Order),
                 engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
                 engine::Answer::Removed => Self::Done(Answer::Removed),
                 // No node asks another for these.
@@ -57,6 +59,13 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
             partition::Reply::Pending(order) => Self::Pending(order.map(Into::into)),
             partition::Reply::Busy(busy) => Self::Busy(code_of_busy(*busy)),
         }
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Another issuer's order has no form here: whoever asks a newer node for it by its id learns how it stands.
+    fn of(order: &'a domain::Order, answer: impl FnOnce(Order<'a>) -> Answer<'a>) -> Self {
+        Order::of(order).map_or_else(|| Self::Pending(Some(order.id.into())), |order| Self::Done(answer(order)))
     }
 }
 
@@ -88,15 +97,18 @@ impl TryFrom<Answer<'_>> for engine::Answer {
     }
 }
 
-impl<'a> From<&'a partition::Sighting> for Sighting<'a> {
-    fn from(sighting: &'a partition::Sighting) -> Self {
-        match sighting {
-            partition::Sighting::Known(order) => Self::Known(order.into()),
+impl<'a> TryFrom<&'a partition::Sighting> for Sighting<'a> {
+    /// Of an order that has no form here.
+    type Error = Busy;
+
+    fn try_from(sighting: &'a partition::Sighting) -> Result<Self, Busy> {
+        Ok(match sighting {
+            partition::Sighting::Known(named) => Self::Known(Order::of(&named.order).ok_or(Busy::Unavailable)?),
             partition::Sighting::Unknown { epoch, next_number, in_tables } => {
                 Self::Unknown { epoch: epoch.get(), next_number: *next_number, in_tables: *in_tables }
             }
             partition::Sighting::InDoubt => Self::InDoubt,
-        }
+        })
     }
 }
 
@@ -105,7 +117,7 @@ impl TryFrom<Sighting<'_>> for partition::Sighting {
 
     fn try_from(sighting: Sighting<'_>) -> Result<Self, Garbage> {
         Ok(match sighting {
-            Sighting::Known(order) => Self::Known(order.try_into()?),
+            Sighting::Known(order) => Self::Known(NamedOrder { order: order.try_into()?, foreign: None }),
             Sighting::Unknown { epoch, next_number, in_tables } => Self::Unknown { epoch: Epoch::new(epoch)?, next_number, in_tables },
             Sighting::InDoubt => Self::InDoubt,
         })

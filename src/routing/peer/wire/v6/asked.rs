@@ -1,0 +1,216 @@
+//! What is asked, to and from version 6.
+
+use uuid::Uuid;
+
+use super::{Ask, Buyer, Change, Command, Commodity, Item, List, Order, Place, Recalled, Restock};
+use crate::domain::{
+    self, CommodityId, Epoch, Foreign, IdempotencyKey, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
+    Sequence, Timestamp, Units, UserId,
+};
+use crate::engine;
+use crate::form::{code_of, currency_of, status_of};
+use crate::routing::peer::wire::{self, Garbage, Unsayable};
+
+impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
+    type Error = Unsayable;
+
+    fn try_from(item: &'a wire::Item) -> Result<Self, Unsayable> {
+        let (expecting, ask) = match &item.ask {
+            wire::Ask::Command(engine::Command::Expecting { version, command }) => {
+                (Some(*version), Ask::Command(command.as_ref().try_into()?))
+            }
+            wire::Ask::Command(command) => (None, Ask::Command(command.try_into()?)),
+            wire::Ask::Lookup(order) => (None, Ask::Lookup(bytes_of(*order))),
+            wire::Ask::OrdersOf(partition, user) => (None, Ask::OrdersOf(partition.get(), user.get())),
+        };
+        Ok(Self { budget_ms: item.budget_ms, expecting, ask, trace: item.trace.map(Into::into) })
+    }
+}
+
+impl TryFrom<Item<'_>> for wire::Item {
+    type Error = Garbage;
+
+    fn try_from(item: Item<'_>) -> Result<Self, Garbage> {
+        let ask = match (item.ask, item.expecting) {
+            (Ask::Command(command), None) => wire::Ask::Command(command.try_into()?),
+            (Ask::Command(command), Some(version)) => {
+                wire::Ask::Command(engine::Command::Expecting { version, command: Box::new(command.try_into()?) })
+            }
+            (Ask::Lookup(order), None) => wire::Ask::Lookup(id_of(order)?),
+            (Ask::OrdersOf(partition, user), None) => wire::Ask::OrdersOf(PartitionId::new(partition)?, PrincipalKey::new(user)?),
+            (Ask::Lookup(_) | Ask::OrdersOf(..), Some(_)) => return Err(Garbage),
+        };
+        Ok(Self { budget_ms: item.budget_ms, ask, trace: item.trace.map(Into::into) })
+    }
+}
+
+impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
+    type Error = Unsayable;
+
+    fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
+        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Box::new(row.into()));
+        Ok(match command {
+            engine::Command::List { commodity, terms, total } => {
+                Self::List(List { commodity: commodity.get(), terms: (&**terms).into(), total: (*total).into() })
+            }
+            engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
+            engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
+            engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
+            engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
+            engine::Command::End(commodity) => Self::End(commodity.get()),
+            engine::Command::Close(commodity) => Self::Close(commodity.get()),
+            engine::Command::Remove(commodity) => Self::Remove(commodity.get()),
+            engine::Command::Place(place) => Self::Place(place.into()),
+            engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment(bytes_of(*order), form(row)),
+            engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund(bytes_of(*order), form(row)),
+            engine::Command::Cancel { order, user, row } => Self::Cancel(bytes_of(*order), user.map(PrincipalKey::get), form(row)),
+            // What expects a version holds no other such; and an owner asks the rest of itself.
+            engine::Command::Expecting { .. } | engine::Command::Expire { .. } | engine::Command::CloseEnded { .. } => {
+                return Err(Unsayable);
+            }
+        })
+    }
+}
+
+impl TryFrom<Command<'_>> for engine::Command {
+    type Error = Garbage;
+
+    fn try_from(command: Command<'_>) -> Result<Self, Garbage> {
+        let read = |row: Option<Box<Recalled<'_>>>| row.map(|row| Ok::<_, Garbage>(Box::new((*row).try_into()?))).transpose();
+        Ok(match command {
+            Command::List(List { commodity, terms, total }) => {
+                Self::List { commodity: CommodityId::new(commodity)?, terms: Box::new(terms.try_into()?), total: Units::new(total)? }
+            }
+            Command::Change(change) => match change.try_into()? {
+                // In this version the request says it.
+                Self::Expecting { .. } => return Err(Garbage),
+                change => change,
+            },
+            Command::Restock(restock) => restock.try_into()?,
+            Command::Pause(commodity) => Self::Pause(CommodityId::new(commodity)?),
+            Command::Resume(commodity) => Self::Resume(CommodityId::new(commodity)?),
+            Command::End(commodity) => Self::End(CommodityId::new(commodity)?),
+            Command::Close(commodity) => Self::Close(CommodityId::new(commodity)?),
+            Command::Remove(commodity) => Self::Remove(CommodityId::new(commodity)?),
+            Command::Place(place) => Self::Place(place.try_into()?),
+            Command::ConfirmPayment(order, row) => Self::ConfirmPayment { order: id_of(order)?, row: read(row)? },
+            Command::ConfirmRefund(order, row) => Self::ConfirmRefund { order: id_of(order)?, row: read(row)? },
+            Command::Cancel(order, user, row) => {
+                Self::Cancel { order: id_of(order)?, user: user.map(PrincipalKey::new).transpose()?, row: read(row)? }
+            }
+        })
+    }
+}
+
+impl<'a> From<&'a engine::Place> for Place<'a> {
+    fn from(place: &'a engine::Place) -> Self {
+        Self {
+            commodity: place.commodity.get(),
+            buyer: match &place.user {
+                Principal::Own(user) => Buyer::Own(user.get()),
+                Principal::Foreign(foreign) => Buyer::Foreign(foreign.as_str()),
+            },
+            quantity: place.quantity.into(),
+            key: place.key.map(IdempotencyKey::to_bytes),
+            fingerprint: place.fingerprint.0,
+        }
+    }
+}
+
+impl TryFrom<Place<'_>> for engine::Place {
+    type Error = Garbage;
+
+    fn try_from(place: Place<'_>) -> Result<Self, Garbage> {
+        Ok(Self {
+            commodity: CommodityId::new(place.commodity)?,
+            user: match place.buyer {
+                Buyer::Own(user) => UserId::new(user)?.into(),
+                Buyer::Foreign(text) => text.parse::<Foreign>()?.into(),
+            },
+            quantity: Quantity::new(place.quantity)?,
+            key: place.key.map(IdempotencyKey::from_bytes),
+            fingerprint: RequestFingerprint(place.fingerprint),
+        })
+    }
+}
+
+impl<'a> From<&'a engine::Recalled> for Recalled<'a> {
+    fn from(recalled: &'a engine::Recalled) -> Self {
+        let (epoch, sequence) = recalled.applied;
+        Self {
+            order: recalled.order.into(),
+            key: recalled.key.map(IdempotencyKey::to_bytes),
+            applied_epoch: epoch.get(),
+            applied_sequence: sequence.0,
+            commodity: recalled.commodity.as_deref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<Recalled<'_>> for engine::Recalled {
+    type Error = Garbage;
+
+    fn try_from(recalled: Recalled<'_>) -> Result<Self, Garbage> {
+        Ok(Self {
+            order: recalled.order.try_into()?,
+            key: recalled.key.map(IdempotencyKey::from_bytes),
+            applied: (Epoch::new(recalled.applied_epoch)?, Sequence(recalled.applied_sequence)),
+            commodity: recalled.commodity.map(|commodity| Ok::<_, Garbage>(Box::new(commodity.try_into()?))).transpose()?,
+        })
+    }
+}
+
+impl From<domain::Order> for Order {
+    fn from(order: domain::Order) -> Self {
+        Self {
+            id: bytes_of(order.id),
+            commodity: order.commodity.get(),
+            buyer: order.user.get(),
+            quantity: order.quantity.into(),
+            unit_price: order.unit_price.minor(),
+            currency: *order.currency.letters(),
+            status: code_of(order.status),
+            pay_by: order.pay_by.map(Timestamp::millis),
+        }
+    }
+}
+
+impl TryFrom<Order> for domain::Order {
+    type Error = Garbage;
+
+    fn try_from(order: Order) -> Result<Self, Garbage> {
+        Ok(Self {
+            id: id_of(order.id)?,
+            commodity: CommodityId::new(order.commodity)?,
+            user: PrincipalKey::new(order.buyer)?,
+            quantity: Quantity::new(order.quantity)?,
+            unit_price: Price::new(order.unit_price)?,
+            currency: currency_of(std::str::from_utf8(&order.currency).map_err(|_| Garbage)?)?,
+            status: status_of(order.status)?,
+            pay_by: order.pay_by.map(Timestamp::from_millis).transpose()?,
+        })
+    }
+}
+
+impl<'a> From<&'a domain::Commodity> for Commodity<'a> {
+    fn from(commodity: &'a domain::Commodity) -> Self {
+        Self { listed: commodity.into(), closed_at: commodity.closed_at.map(Timestamp::millis) }
+    }
+}
+
+impl TryFrom<Commodity<'_>> for domain::Commodity {
+    type Error = Garbage;
+
+    fn try_from(commodity: Commodity<'_>) -> Result<Self, Garbage> {
+        let closed_at = commodity.closed_at.map(Timestamp::from_millis).transpose()?;
+        Ok(Self { closed_at, ..commodity.listed.try_into()? })
+    }
+}
+
+pub(super) fn bytes_of(order: OrderId) -> [u8; 16] {
+    order.uuid().into_bytes()
+}
+
+pub(super) fn id_of(bytes: [u8; 16]) -> Result<OrderId, Garbage> {
+    Ok(OrderId::from_uuid(Uuid::from_bytes(bytes))?)
+}
