@@ -1,7 +1,6 @@
 //! Who is asking: bearer tokens and passwords. Never looks at HTTP, never touches the database, never logs a token,
 //! a secret or a password.
 
-mod claims;
 mod issuers;
 mod jws;
 mod keys;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use doorbuster::clock;
 use doorbuster::config::{Config, Issuer};
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::Backend;
@@ -77,6 +78,109 @@ async fn a_token_is_verified_with_the_keys_that_its_issuer_publishes() {
     let answer = me(&app, &ed.sign(&for_another)).await;
     assert_eq!(answer.refusal(), (401, "unauthenticated"));
     assert!(answer.headers["www-authenticate"].to_str().is_ok_and(|value| value.contains("invalid_token")));
+}
+
+async fn order(app: &TestApp, token: &str, commodity: i64, key: &str) -> Answer {
+    let request = app.request(Method::POST, &format!("/v1/commodities/{commodity}/orders"));
+    app.send(request.bearer_auth(token).header("Idempotency-Key", key).json(&json!({}))).await
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_of_keycloak_auth0_cognito_and_firebase_buy(#[case] backend: Backend) {
+    let (rsa, ec, ed) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
+    let endpoint = IssuerEndpoint::start(&[&rsa, &ec, &ed]).await;
+    let cognito = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Ab12Cd34E";
+    let providers = [
+        (
+            json!({"name": "keycloak", "role_claim": ROLE, "admin_values": ["shop-admin"]}),
+            json!({"iss": ISSUER, "aud": ["doorbuster", "account"], "sub": "3b241101-e2bb-4255-8caf-4136c566a962", "typ": "Bearer",
+                "realm_access": {"roles": ["default-roles-shop"]}, "resource_access": {"account": {"roles": ["manage-account"]}}}),
+        ),
+        (
+            json!({"name": "auth0", "issuer": "https://shop.eu.auth0.com/", "audience": "https://api.shop.example",
+                "role_claim": "https://shop.example/roles", "admin_values": ["operator"]}),
+            json!({"iss": "https://shop.eu.auth0.com/", "aud": ["https://api.shop.example", "https://shop.eu.auth0.com/userinfo"],
+                "sub": "auth0|5f7c8ec7c33c6c004bbafe82", "https://shop.example/roles": ["reader"], "scope": "openid"}),
+        ),
+        (
+            json!({"name": "cognito", "issuer": cognito, "audience": "6q2aexample", "audience_claim": "client_id",
+                "role_claim": "cognito:groups", "admin_values": ["operators"]}),
+            json!({"iss": cognito, "client_id": "6q2aexample", "token_use": "access", "sub": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+                "cognito:groups": ["buyers"], "username": "alice"}),
+        ),
+        (
+            json!({"name": "firebase", "issuer": "https://securetoken.google.com/shop-4711", "audience": "shop-4711"}),
+            json!({"iss": "https://securetoken.google.com/shop-4711", "aud": "shop-4711", "sub": "tQxJ3Kb2", "user_id": "tQxJ3Kb2",
+                "firebase": {"identities": {"email": ["alice@example.org"]}, "sign_in_provider": "password"}}),
+        ),
+    ];
+    let issuers: Vec<Issuer> = providers.iter().map(|(settings, _)| issuer(&endpoint.url(), settings.clone())).collect();
+    let app = TestApp::start_with(backend, |config| config.auth.issuers = issuers).await;
+    let lamp = app.list(100, json!({"limit_per_user": 3})).await;
+    let mut sold = 0;
+    for (settings, said) in &providers {
+        let mut said = said.clone();
+        said["exp"] = json!(now() + 600);
+        let id = format!("{}:{}", settings["name"].as_str().expect("a name"), said["sub"].as_str().expect("a subject"));
+        for (number, key) in [&rsa, &ec, &ed].into_iter().enumerate() {
+            let placed = order(&app, &key.sign(&said), lamp, &format!("k-{number}")).await;
+            assert_eq!((placed.status.as_u16(), &placed.body["user_id"]), (201, &json!(id)), "{:?}", placed.body);
+            sold += 1;
+        }
+        assert_eq!(order(&app, &ed.sign(&said), lamp, "k-3").await.refusal(), (409, "limit_reached"));
+        let mine = app.get_as(&rsa.sign(&said), "/v1/orders").await;
+        assert_eq!(mine.body["items"].as_array().map(Vec::len), Some(3), "{:?}", mine.body);
+    }
+    assert_eq!(app.books(lamp).await, [100, 100 - sold, 0, sold]);
+    app.assert_balanced().await;
+}
+
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_subjects_of_two_issuers_and_an_account_are_three_people(#[case] backend: Backend) {
+    let (one, other) = (IssuerKey::eddsa("k"), IssuerKey::es256("k"));
+    let (first, second) = (IssuerEndpoint::start(&[&one]).await, IssuerEndpoint::start(&[&other]).await);
+    let issuers = vec![
+        issuer(&first.url(), json!({"name": "one", "issuer": "https://one.example"})),
+        issuer(&second.url(), json!({"name": "other", "issuer": "https://other.example"})),
+    ];
+    let app = TestApp::start_with(backend, |config| config.auth.issuers = issuers).await;
+    let lamp = app.list(10, json!({"limit_per_user": 1})).await;
+    let of = |key: &IssuerKey, issuer: &str| {
+        let mut said = claims("42");
+        said["iss"] = json!(issuer);
+        key.sign(&said)
+    };
+    let tokens = [app.buyer(42), of(&one, "https://one.example"), of(&other, "https://other.example")];
+    let mut orders = Vec::new();
+    for token in &tokens {
+        let placed = order(&app, token, lamp, "the same key").await;
+        assert_eq!(placed.status.as_u16(), 201, "a limit and a key of their own: {:?}", placed.body);
+        orders.push(placed.body);
+    }
+    for (who, token) in tokens.iter().enumerate() {
+        let list = app.get_as(token, "/v1/orders").await;
+        let listed: Vec<&Value> = list.body["items"].as_array().expect("a list").iter().map(|order| &order["order_id"]).collect();
+        assert_eq!(listed, [&orders[who]["order_id"]]);
+        for (whose, order) in orders.iter().enumerate() {
+            let path = format!("/v1/orders/{}", order["order_id"].as_str().expect("an id"));
+            let read = app.get_as(token, &path).await.status.as_u16();
+            assert_eq!(read, if who == whose { 200 } else { 404 }, "{who} reads the order of {whose}");
+            if who != whose {
+                let cancelled = app.post_as(token, &format!("{path}/cancel"), &Value::Null).await;
+                assert_eq!(cancelled.refusal(), (404, "order_not_found"), "{who} cancels the order of {whose}");
+            }
+        }
+    }
+    assert_eq!(app.books(lamp).await, [10, 7, 0, 3]);
+    let found = app.get_as(&app.operator(), "/admin/v1/orders?user_id=one:42").await;
+    assert_eq!(found.body["items"].as_array().map(Vec::len), Some(1), "{:?}", found.body);
+    app.assert_balanced().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

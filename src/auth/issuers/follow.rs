@@ -123,7 +123,7 @@ impl Issuer {
                 }
                 match (is_same, count) {
                     (false, 0) => tracing::warn!(issuer = name, "issuer {name} has no key that can be used: its tokens are refused"),
-                    (false, _) => tracing::info!(issuer = name, keys = count, "issuer {name} has other keys: {count} from now on"),
+                    (false, _) => tracing::info!(issuer = name, keys = count, "issuer {name}: {count} keys are in force from now on"),
                     (true, _) if was_in_trouble => tracing::info!(issuer = name, "the keys of issuer {name} can be had again, and are the same"),
                     (true, _) => {}
                 }

@@ -32,10 +32,10 @@ impl Subject {
 
 /// Seconds since 1970, whole or with a fraction, kept as milliseconds. One beyond all time is the end of time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NumericDate(i64);
+pub(in crate::auth) struct NumericDate(i64);
 
 impl NumericDate {
-    pub(super) fn millis(self) -> i64 {
+    pub(in crate::auth) fn millis(self) -> i64 {
         self.0
     }
 }
