@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::auth::TOKEN_BYTES_MAX;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NOW_MS: i64 = 1_795_000_000_500;

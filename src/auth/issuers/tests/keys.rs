@@ -184,7 +184,7 @@ fn a_key_that_is_withdrawn_ends_and_one_that_is_added_begins() {
     let (file, auth) = with_keys(&[&old], json!({}));
     let issuer = auth.issuers().all().next().expect("there is one");
     let (by_old, by_new) = (old.sign(&claims(json!({}))), new.sign(&claims(json!({}))));
-    let mut look = |keys: Option<&str>| {
+    let look = |keys: Option<&str>| {
         match keys {
             Some(text) => std::fs::write(file.path(), text).expect("it is ours"),
             None => std::fs::remove_file(file.path()).expect("it is there"),
