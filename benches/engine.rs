@@ -8,7 +8,7 @@ use doorbuster::domain::{
     CommodityId, Epoch, IdempotencyKey, PartitionId, Price, Quantity, RequestFingerprint, Sequence, Terms, Timestamp, Units, UserId,
 };
 use doorbuster::engine::{Answer, BuyerUnits, Command, Engine, KnownCommodity, Place, Refusal, Snapshot};
-use doorbuster::event::Event;
+use doorbuster::event::{Event, LogVersion};
 
 const BUYERS: i64 = 1_000_000;
 
@@ -49,7 +49,7 @@ fn engine(total: i64, hold_seconds: Option<u32>) -> Engine {
 fn places(first: i64, keyed: bool) -> Vec<Place> {
     let place = |index: i64| {
         let scattered = (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1;
-        let user = UserId::new(scattered.max(1) as i64).unwrap();
+        let user = UserId::new(scattered.max(1) as i64).unwrap().into();
         let key = keyed.then(|| IdempotencyKey::from_text(&format!("order-{index}")).unwrap());
         Place { commodity: commodity(), user, quantity: Quantity::ONE, key, fingerprint: RequestFingerprint::of(Quantity::ONE, None) }
     };
@@ -68,7 +68,7 @@ fn place_all(engine: &mut Engine, places: &[Place], tables: Tables, events: &mut
         events.clear();
         engine.gather_into(Sequence(sequence));
         for place in batch {
-            let outcome = engine.apply(NOW, Command::Place(*place), events);
+            let outcome = engine.apply(NOW, Command::Place(place.clone()), events);
             assert!(matches!(black_box(outcome), Ok(Answer::Placed(_))));
         }
         if tables == Tables::AtOnce {
@@ -79,7 +79,7 @@ fn place_all(engine: &mut Engine, places: &[Place], tables: Tables, events: &mut
 
 fn refuse_all(engine: &mut Engine, places: &[Place], events: &mut Vec<Event>) {
     for place in places {
-        let outcome = engine.apply(NOW, Command::Place(*place), events);
+        let outcome = engine.apply(NOW, Command::Place(place.clone()), events);
         assert_eq!(black_box(outcome), Err(Refusal::SoldOut));
     }
 }
@@ -150,7 +150,7 @@ fn sold_to_all() -> Snapshot {
     let mut lister = engine(BUYERS, None);
     place_all(&mut lister, &places(1, false), Tables::AtOnce, &mut Vec::new());
     let commodity = lister.commodity(commodity()).unwrap().clone();
-    let buyers = places(1, false).iter().map(|place| BuyerUnits { user: place.user, units: 1 }).collect();
+    let buyers = places(1, false).iter().map(|place| BuyerUnits { user: place.user.key(), units: 1 }).collect();
     Snapshot { commodities: vec![KnownCommodity { buyers, ..KnownCommodity::fresh(commodity) }] }
 }
 

@@ -89,8 +89,8 @@ async fn fill(database: TestDatabase, rows: usize, buyers: u64) -> (TestDatabase
 async fn lists(name: &str, backend: Backend, arguments: &Arguments) {
     let (_database, store, year) = filled(backend, arguments.rows, arguments.buyers).await;
     let all = OrderFilter::default();
-    let buyer = Some(year.a_buyer());
-    let heavy = Some(year::HEAVY_BUYER);
+    let buyer = Some(year.a_buyer().into());
+    let heavy = Some(year::HEAVY_BUYER.into());
     let commodity = Some(CommodityId::new(3).expect("an id"));
     let newest = Some(year.newest_commodity());
     let paid = Some(OrderStatus::Paid);

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use doorbuster::auth::Authenticator;
 use doorbuster::broker::Broker;
 use doorbuster::config::Config;
-use doorbuster::domain::{PartitionId, UserId};
+use doorbuster::domain::{PartitionId, Principal, UserId};
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{AuditScope, Role, Store};
 use doorbuster::tools::{archive, audit, dead, log, nodes, simulate, token, upgrade};
@@ -107,6 +107,14 @@ enum LogCommand {
     Losses,
 }
 
+fn parse_account(text: &str) -> Result<UserId, String> {
+    match text.parse() {
+        Ok(Principal::Own(user)) => Ok(user),
+        Ok(Principal::Foreign(_)) => Err("tokens of another issuer's accounts are that issuer's to give".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn parse_partition(text: &str) -> Result<PartitionId, String> {
     let index = text.parse().map_err(|_| "a partition is a whole number".to_owned())?;
     PartitionId::new(index).map_err(|error| error.to_string())
@@ -114,8 +122,8 @@ fn parse_partition(text: &str) -> Result<PartitionId, String> {
 
 #[derive(Args)]
 struct TokenArguments {
-    /// The user the token is for; the first one with --count.
-    #[arg(long)]
+    /// The account the token is for, one of our own; the first one with --count.
+    #[arg(long, value_parser = parse_account)]
     user: UserId,
     /// The role in the token.
     #[arg(long, value_enum, default_value = "buyer")]

@@ -89,7 +89,7 @@ impl World {
         Order {
             id: OrderId::new(at, partition(index), epoch, self.number),
             commodity: commodity(index),
-            user: UserId::new((self.dice % 1_000_000) as i64 + 1).expect("an id"),
+            user: UserId::new((self.dice % 1_000_000) as i64 + 1).expect("an id").into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(1999).expect("a price"),
             currency: "EUR".parse().expect("a currency"),

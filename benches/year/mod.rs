@@ -154,7 +154,7 @@ impl Year {
         Order {
             id: OrderId::new(at, partition(index), epoch(), self.number),
             commodity,
-            user,
+            user: user.into(),
             quantity: Quantity::ONE,
             unit_price: Price::new(1999).expect("a price"),
             currency: "EUR".parse().expect("a currency"),

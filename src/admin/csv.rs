@@ -52,7 +52,7 @@ impl Lines {
             order.id.to_string().into(),
             order.commodity.to_string().into(),
             defused(commodity_name),
-            Cow::Owned(defused(&buyer).into_owned()),
+            defused(&buyer),
             order.quantity.get().to_string().into(),
             order.unit_price.minor().to_string().into(),
             order.amount().to_string().into(),

@@ -164,7 +164,9 @@ impl Issuer {
             Some("https") => Ok(()),
             Some("http") if self.ca_file.is_some() => Err("ca_file goes with an https jwks_url".to_owned()),
             Some("http") if self.allow_plain_http || uri.host().is_some_and(is_loopback) => Ok(()),
-            Some("http") => Err("whoever is between us and a jwks_url of plain HTTP can make tokens: use https, or set allow_plain_http".to_owned()),
+            Some("http") => {
+                Err("whoever is between us and a jwks_url of plain HTTP can make tokens: use https, or set allow_plain_http".to_owned())
+            }
             _ => Err("jwks_url is no URL like https://issuer.example/jwks.json".to_owned()),
         }
     }
@@ -235,7 +237,9 @@ impl<'de> Visitor<'de> for Issuers {
         }
         // Without what was found there: that may be a secret.
         serde_json::from_str::<Vec<Issuer>>(text).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data if !error.to_string().starts_with("invalid type") => E::custom(format!("auth.issuers: {error}")),
+            serde_json::error::Category::Data if !error.to_string().starts_with("invalid type") => {
+                E::custom(format!("auth.issuers: {error}"))
+            }
             _ => E::custom(format!("auth.issuers: no JSON array of issuers at line {} column {}", error.line(), error.column())),
         })
     }
@@ -330,7 +334,8 @@ mod tests {
 
     #[test]
     fn the_environment_has_all_in_one_text_or_a_variable_for_each_setting() {
-        let text = r#"[{"name":"a","issuer":"A","audience":["x","y"],"jwks_file":"/a"},{"name":"b","issuer":"B","audience":"x,y","secret":"s"}]"#;
+        let text =
+            r#"[{"name":"a","issuer":"A","audience":["x","y"],"jwks_file":"/a"},{"name":"b","issuer":"B","audience":"x,y","secret":"s"}]"#;
         let at_once = read(&[("DOORBUSTER__AUTH__ISSUERS", text)]).unwrap();
         let one_by_one = read(&[
             ("DOORBUSTER__AUTH__ISSUERS__1__SECRET", " s\n"),
@@ -397,7 +402,9 @@ mod tests {
             let told = with(&more).unwrap_err();
             assert!(told.contains(words) && !told.contains('\n') && !told.contains("sesame"), "{more}: {told}");
         }
-        for more in [r#","jwks_url":"http://127.0.0.1:1/jwks""#, r#","jwks_url":"http://[::1]/jwks""#, r#","jwks_url":"http://localhost/jwks""#] {
+        for more in
+            [r#","jwks_url":"http://127.0.0.1:1/jwks""#, r#","jwks_url":"http://[::1]/jwks""#, r#","jwks_url":"http://localhost/jwks""#]
+        {
             assert!(with(more).is_ok(), "{more}");
         }
         assert!(with(r#","jwks_url":"http://issuer.example/jwks","allow_plain_http":true"#).is_ok());
@@ -405,8 +412,12 @@ mod tests {
 
     #[test]
     fn issuers_are_told_apart() {
-        let issuer = |name: &str, issuer: &str, audience: &str| format!(r#"{{"name":"{name}","issuer":"{issuer}","audience":"{audience}","jwks_file":"/k"}}"#);
-        let both = |one: String, other: String| read(&[("DOORBUSTER__AUTH__ISSUER", "ours"), ("DOORBUSTER__AUTH__ISSUERS", &format!("[{one},{other}]"))]);
+        let issuer = |name: &str, issuer: &str, audience: &str| {
+            format!(r#"{{"name":"{name}","issuer":"{issuer}","audience":"{audience}","jwks_file":"/k"}}"#)
+        };
+        let both = |one: String, other: String| {
+            read(&[("DOORBUSTER__AUTH__ISSUER", "ours"), ("DOORBUSTER__AUTH__ISSUERS", &format!("[{one},{other}]"))])
+        };
         assert!(both(issuer("a", "A", "x"), issuer("b", "A", "y")).is_ok());
         assert!(both(issuer("a", "A", ""), issuer("b", "A", "y")).is_ok());
         for (one, other, words) in [
@@ -426,7 +437,13 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_list_of_issuers_shows_nothing_of_itself() {
-        for text in ["sesame", r#"{"secret":"sesame"}"#, r#"["sesame"]"#, r#"[{"name":"a","issuer":"A","secret":["sesame"]}]"#, r#"[{"secret":"sesame"#] {
+        for text in [
+            "sesame",
+            r#"{"secret":"sesame"}"#,
+            r#"["sesame"]"#,
+            r#"[{"name":"a","issuer":"A","secret":["sesame"]}]"#,
+            r#"[{"secret":"sesame"#,
+        ] {
             let told = read(&[("DOORBUSTER__AUTH__ISSUERS", text)]).unwrap_err();
             assert!(!told.contains("sesame") && !told.contains('\n') && told.contains("issuers"), "{told}");
         }
@@ -435,7 +452,10 @@ mod tests {
     #[test]
     fn the_setting_that_is_gone_says_what_to_write() {
         let told = read(&[("DOORBUSTER__AUTH__JWT_PUBLIC_KEY_FILE", "/etc/keys.pem")]).unwrap_err();
-        assert!(told.contains("[[auth.issuers]]") && told.contains("public_key_file = \"/etc/keys.pem\"") && !told.contains('\n'), "{told}");
+        assert!(
+            told.contains("[[auth.issuers]]") && told.contains("public_key_file = \"/etc/keys.pem\"") && !told.contains('\n'),
+            "{told}"
+        );
         let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(file.path(), "[auth]\njwt_public_key_file = \"/etc/keys.pem\"\n").unwrap();
         let told = Config::read(Some(file.path()), std::collections::HashMap::new()).unwrap_err().to_string();

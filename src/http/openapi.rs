@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(codes("409"), ["ended", "limit_reached", "not_started", "paused", "sold_out"]);
         assert_eq!(codes("404"), ["commodity_not_found", "not_found"]);
         assert_eq!(codes("422"), ["idempotency_mismatch", "invalid_request"]);
-        assert_eq!(codes("503"), ["overloaded", "unavailable"]);
+        assert_eq!(codes("503"), ["overloaded", "unavailable", "upgrade_unfinished"]);
         assert!(responses["429"]["headers"]["Retry-After"].is_object());
     }
 

@@ -3,6 +3,7 @@
 use governor::clock::FakeRelativeClock;
 
 use super::*;
+use crate::domain::UserId;
 
 fn config() -> config::Limits {
     config::Limits {

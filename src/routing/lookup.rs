@@ -142,7 +142,7 @@ fn without_owner(row: Option<NamedOrder>, drained: bool) -> OrderLookup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CommodityId, OrderStatus, PartitionId, Price, Quantity, Timestamp, UserId};
+    use crate::domain::{CommodityId, Order, OrderStatus, PartitionId, Price, Quantity, Timestamp, UserId};
 
     fn epoch(value: u32) -> Epoch {
         Epoch::new(value).unwrap()

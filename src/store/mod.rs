@@ -39,7 +39,7 @@ pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tab
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::domain::{CommodityId, OrderStatus, Partitions, SystemId, Timestamp, UserId};
+use crate::domain::{CommodityId, OrderStatus, Partitions, PrincipalKey, SystemId, Timestamp, UserId};
 use connect::{Connections, Missing};
 use pool::Pool;
 

@@ -17,7 +17,7 @@ async fn an_accepted_order_is_told_in_full_and_found_again() {
     names.sort_unstable();
     let expected = ["amount", "commodity_id", "currency", "order_id", "pay_by", "placed_at", "quantity", "status", "unit_price", "user_id"];
     assert_eq!(names, expected);
-    assert_eq!((&body["commodity_id"], &body["user_id"], &body["quantity"]), (&json!(id), &json!(42), &json!(2)));
+    assert_eq!((&body["commodity_id"], &body["user_id"], &body["quantity"]), (&json!(id), &json!("42"), &json!(2)));
     assert_eq!((&body["unit_price"], &body["amount"], &body["currency"]), (&json!(4_999), &json!(9_998), &json!("EUR")));
     assert_eq!(body["status"], json!("reserved"));
     assert!(body["pay_by"].as_str() > body["placed_at"].as_str(), "{body:?}");

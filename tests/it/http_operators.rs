@@ -101,7 +101,7 @@ async fn roles_are_changed_but_never_ones_own() {
     let credentials = json!({"username": "alice", "password": "correct horse battery"});
     let registered = app.send(app.request(Method::POST, "/v1/auth/register").json(&credentials)).await;
     assert_eq!(registered.status.as_u16(), 201, "{:?}", registered.body);
-    let id = registered.body["user_id"].as_i64().expect("an id");
+    let id = registered.body["user_id"].as_str().expect("an id").to_owned();
     let (operator, path) = (app.operator(), format!("/admin/v1/users/{id}"));
     let listed = app.get_as(&operator, "/admin/v1/users").await;
     assert_eq!(listed.body["items"], json!([registered.body]));

@@ -232,7 +232,9 @@ async fn an_endpoint_that_is_away_changes_nothing_and_is_said_in_readyz() {
     assert_eq!(app.get("/readyz").await.body, json!({"status": "ok"}));
     let warned = async || {
         let warnings = app.get("/readyz").await.body["warnings"].clone();
-        warnings.as_array().is_some_and(|warnings| warnings.iter().any(|warning| warning.as_str().is_some_and(|text| text.contains("issuer shop"))))
+        warnings
+            .as_array()
+            .is_some_and(|warnings| warnings.iter().any(|warning| warning.as_str().is_some_and(|text| text.contains("issuer shop"))))
     };
     endpoint.go_away().await;
     while !warned().await {
@@ -276,10 +278,8 @@ async fn a_node_starts_without_its_issuer_and_goes_on_asking() {
     let mut endpoint = IssuerEndpoint::start(&[&key]).await;
     endpoint.go_away().await;
     let other = IssuerEndpoint::start(&[&here]).await;
-    let issuers = vec![
-        issuer(&endpoint.url(), json!({})),
-        issuer(&other.url(), json!({"name": "other", "issuer": "https://other.example"})),
-    ];
+    let issuers =
+        vec![issuer(&endpoint.url(), json!({})), issuer(&other.url(), json!({"name": "other", "issuer": "https://other.example"}))];
     let app = app(issuers).await;
     let token = key.sign(&claims("alice"));
     let answer = me(&app, &token).await;

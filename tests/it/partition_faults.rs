@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use doorbuster::clock::{self, Clock};
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, IdempotencyKey, OrderId, Partitions, Quantity, RequestFingerprint, Timestamp, Units};
+use doorbuster::domain::{CommodityId, IdempotencyKey, NamedOrder, OrderId, Partitions, Quantity, RequestFingerprint, Timestamp, Units};
 use doorbuster::engine::{Answer, Command, Place};
 use doorbuster::event::Batch;
 use doorbuster::log::{InDoubt, Log};

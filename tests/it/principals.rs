@@ -52,9 +52,9 @@ fn ids(orders: &[NamedOrder]) -> Vec<OrderId> {
 async fn equal_subjects_of_two_issuers_have_lists_keys_and_limits_of_their_own(#[case] backend: Backend) {
     let database = TestDatabase::migrated(backend).await;
     let store = database.store().await;
-    let mut history = sale();
-    apply(&store, &history.batches()).await;
+    let history = sale();
     let orders = history.orders().to_vec();
+    apply(&store, &history.batches()).await;
     for (place, buyer) in THREE.into_iter().enumerate() {
         let (ended, held) = (orders[place], orders[3 + place]);
         let listed = store.orders(&of(buyer), None, 10).await.unwrap();
@@ -92,8 +92,7 @@ async fn equal_subjects_of_two_issuers_have_lists_keys_and_limits_of_their_own(#
 async fn a_claim_loads_them_from_the_rows_and_from_a_checkpoint_alike(#[case] backend: Backend) {
     let database = TestDatabase::migrated(backend).await;
     let store = database.store().await;
-    let mut history = sale();
-    let mut batches = history.batches();
+    let mut batches = sale().batches();
     let late = batches.split_off(2);
     apply(&store, &batches).await;
     assert!(matches!(store.write_checkpoint(partition(3), load().now).await.unwrap(), CheckpointReport::Written { .. }));
@@ -120,19 +119,18 @@ async fn they_keep_their_names_in_the_archive_and_when_they_come_back(#[case] ba
     let store = database.store().await;
     let mut history = sale();
     history.close(0);
-    history.cut();
-    apply(&store, &history.batches()).await;
+    let before_it_is_late = history.batches_so_far();
+    apply(&store, &history.clone().batches()).await;
     let before = store.orders(&OrderFilter::default(), None, 10).await.unwrap();
-    let due = history.orders()[1];
+    let (due, held) = (history.orders()[1], history.orders()[4]);
     assert_eq!(store.audit_of(AuditScope::All).await.unwrap().rows.len(), 2);
     database.execute("UPDATE commodities SET sealed_at = 1 WHERE id = 1").await;
     assert_eq!(store.archive_slice(commodity(1), 10).await.unwrap(), Slice::Last(3));
     assert_eq!(store.orders(&OrderFilter::default(), None, 10).await.unwrap(), before);
-    assert_eq!(ids(&store.orders(&of(-2), None, 10).await.unwrap()), [history.orders()[4].id, due.id]);
+    assert_eq!(ids(&store.orders(&of(-2), None, 10).await.unwrap()), [held.id, due.id]);
     // Somebody paid too late.
     history.move_to(1, OrderStatus::RefundDue);
-    history.cut();
-    apply(&store, &history.batches().split_off(4)).await;
+    apply(&store, &history.batches().split_off(before_it_is_late)).await;
     let back = store.order(due.id).await.unwrap().expect("it is there");
     assert_eq!((back.order, back.buyer()), (Order { status: OrderStatus::RefundDue, ..due }, Some(principal(-2))));
     assert_eq!(database.number("SELECT COUNT(*) FROM archived_orders").await, 2);

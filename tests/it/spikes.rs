@@ -9,7 +9,7 @@ use doorbuster::auth::Authenticator;
 use doorbuster::clock;
 use doorbuster::cluster::{AdminNode, SpikeNode, StartError};
 use doorbuster::config::Config;
-use doorbuster::domain::{IdempotencyKey, PartitionId, Partitions, Quantity, Reach, RequestFingerprint, Units};
+use doorbuster::domain::{IdempotencyKey, PartitionId, Partitions, Principal, Quantity, Reach, RequestFingerprint, Units};
 use doorbuster::engine::{Answer, Command, Place, Refusal};
 use doorbuster::membership::JoinError;
 use doorbuster::routing::{Reply, Router};

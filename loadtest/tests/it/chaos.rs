@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use doorbuster::domain::{OrderId, Timestamp, UserId};
+use doorbuster::domain::{OrderId, Principal, Timestamp, UserId};
 use doorbuster::history::{Asked, OrderRow, Told, Violation};
 use loadtest::chaos::record::{self, Noted, Record};
 use loadtest::chaos::{Chaos, ChaosReport, Scenario, TurnReport, chaos};
@@ -246,14 +246,14 @@ async fn a_real_history_that_is_tampered_with_is_found_out() {
     assert!(given_away.contains(&Violation::NotAsAsked(order)), "{given_away:?}");
 
     // Who was only ever refused has an order: under an id that nobody was given.
-    let served = |user| honest.rows.orders.iter().any(|row| row.user == user);
+    let served = |user: &Principal| honest.rows.orders.iter().any(|row| row.user == *user);
     let refused = honest.calls.iter().find_map(|noted| match &noted.call.asked {
-        Asked::Place { user, key, .. } if !served(*user) => Some((*user, *key)),
+        Asked::Place { user, key, .. } if !served(user) => Some((user.clone(), *key)),
         _ => None,
     });
     let (user, key) = refused.expect("there are more buyers than units");
     let id = OrderId::new(Timestamp::ZERO, order.partition(), order.epoch(), OrderId::NUMBER_MAX);
-    let certain = Record { calls: honest.calls.iter().filter(|noted| !is_in_doubt(noted, user)).cloned().collect(), ..honest.clone() };
+    let certain = Record { calls: honest.calls.iter().filter(|noted| !is_in_doubt(noted, &user)).cloned().collect(), ..honest.clone() };
     let invented = with_rows(&certain, |rows| rows.push(OrderRow { id, user, key, ..row.clone() }));
     assert!(invented.contains(&Violation::Unexplained(id)), "{invented:?}");
 
@@ -265,8 +265,8 @@ async fn a_real_history_that_is_tampered_with_is_found_out() {
 }
 
 /// Whether it is a request of that buyer whose outcome the buyer does not know.
-fn is_in_doubt(noted: &Noted, buyer: UserId) -> bool {
-    matches!(noted.call.asked, Asked::Place { user, .. } if user == buyer) && matches!(noted.call.told, Told::Nothing | Told::Pending(_))
+fn is_in_doubt(noted: &Noted, buyer: &Principal) -> bool {
+    matches!(&noted.call.asked, Asked::Place { user, .. } if user == buyer) && matches!(noted.call.told, Told::Nothing | Told::Pending(_))
 }
 
 /// What is found when the rows are others.

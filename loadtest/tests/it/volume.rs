@@ -57,8 +57,9 @@ async fn a_filled_file_balances_and_holds_the_orders_that_were_made() {
     let store = embedded::open_existing(&config(), folder.path()).await.unwrap();
     let mut made: Vec<_> = filled.orders().map(|made| made.order).collect();
     made.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
-    assert_eq!(store.orders(&OrderFilter::default(), None, 1_000).await.unwrap(), made);
-    let regular = OrderFilter { user: Some(Filled::regular()), ..OrderFilter::default() };
+    let listed = store.orders(&OrderFilter::default(), None, 1_000).await.unwrap();
+    assert_eq!(listed.into_iter().map(|named| named.order).collect::<Vec<_>>(), made);
+    let regular = OrderFilter { user: Some(Filled::regular().into()), ..OrderFilter::default() };
     assert_eq!((made.len(), store.orders(&regular, None, 1_000).await.unwrap().len()), (260, 20));
     store.close().await.unwrap();
 }

@@ -266,10 +266,13 @@ impl Heard {
 /// None: those of this machine.
 fn tls(roots: Option<RootCertStore>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let trusting = match roots {
         Some(roots) => versions.with_root_certificates(roots),
-        None => versions.with_native_roots().map_err(|_| "this machine has no certificates of authorities: install ca-certificates, or set ca_file")?,
+        None => versions
+            .with_native_roots()
+            .map_err(|_| "this machine has no certificates of authorities: install ca-certificates, or set ca_file")?,
     };
     Ok(trusting.with_no_client_auth())
 }

@@ -92,7 +92,8 @@ impl Issuer {
             let begun = Instant::now();
             let mut absent = endpoint.begin();
             let Some(fetched) = stop.run_until_cancelled(endpoint.fetch()).await else { return };
-            let read = fetched.and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")));
+            let read = fetched
+                .and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")));
             let is_good = read.is_ok();
             failures = if is_good { 0 } else { failures + 1 };
             if let Ok(keys) = &read {
@@ -124,7 +125,9 @@ impl Issuer {
                 match (is_same, count) {
                     (false, 0) => tracing::warn!(issuer = name, "issuer {name} has no key that can be used: its tokens are refused"),
                     (false, _) => tracing::info!(issuer = name, keys = count, "issuer {name}: {count} keys are in force from now on"),
-                    (true, _) if was_in_trouble => tracing::info!(issuer = name, "the keys of issuer {name} can be had again, and are the same"),
+                    (true, _) if was_in_trouble => {
+                        tracing::info!(issuer = name, "the keys of issuer {name} can be had again, and are the same")
+                    }
                     (true, _) => {}
                 }
             }

@@ -126,12 +126,7 @@ impl Issuers {
         }
     }
 
-    fn verify(
-        &self,
-        jws: &Jws<'_>,
-        verified: Option<(&VerifiedTokens, TokenDigest)>,
-        now: Timestamp,
-    ) -> Result<Caller, NotTheirs> {
+    fn verify(&self, jws: &Jws<'_>, verified: Option<(&VerifiedTokens, TokenDigest)>, now: Timestamp) -> Result<Caller, NotTheirs> {
         let payload = jws.payload()?;
         let claims = self.names.read(&payload).map_err(|_| Unauthenticated::Incomplete)?;
         let (place, issuer) = self.whose(&claims)?;
@@ -139,7 +134,9 @@ impl Issuers {
         let Some(keys) = &*keys else { return Err(NotTheirs::Awaits(Arc::clone(issuer))) };
         match keys.verify(jws) {
             Ok(()) => {}
-            Err(NotVerified::UnknownKey) if issuer.may_have_newer(jws.key_id.as_deref()) => return Err(NotTheirs::Awaits(Arc::clone(issuer))),
+            Err(NotVerified::UnknownKey) if issuer.may_have_newer(jws.key_id.as_deref()) => {
+                return Err(NotTheirs::Awaits(Arc::clone(issuer)));
+            }
             Err(why) => return Err(Unauthenticated::from(why).into()),
         }
         let (caller, good) = issuer.caller(&claims, now)?;
@@ -187,10 +184,10 @@ impl Issuer {
         } else {
             (Source::Secret, Some(KeySet::of_secret(secret(config, own)?.expose_secret().as_bytes(), allowed)?))
         };
-        let roles = config.role_claim.as_deref().map(|claim| Roles {
-            claim: ClaimPath::new(claim),
-            values: vec![(Role::Admin, config.admin_values.clone())],
-        });
+        let roles = config
+            .role_claim
+            .as_deref()
+            .map(|claim| Roles { claim: ClaimPath::new(claim), values: vec![(Role::Admin, config.admin_values.clone())] });
         Ok(Self {
             name: config.name.clone(),
             issuer: config.issuer.clone(),

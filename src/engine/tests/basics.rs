@@ -47,12 +47,12 @@ fn the_window_includes_its_start_and_excludes_its_end() {
 fn a_key_gives_the_same_order_again_even_when_the_sale_has_ended() {
     let mut sale = Sale::of(terms(), 1);
     let place = Place { key: Some(key("a")), ..a_place(7, 1) };
-    let order = sale.placed(place);
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
+    let order = sale.placed(place.clone());
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(order)));
     sale.run(Command::End(commodity(1))).unwrap();
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(order)));
     let cancelled = sale.cancel(order.id);
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(cancelled)), "as it stands now");
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(cancelled)), "as it stands now");
     assert_eq!(sale.refused(Command::Place(Place { user: user(8), ..place })), Refusal::Ended, "another buyer's key is another key");
     let other = Place { key: Some(key("a")), ..a_place(7, 2) };
     assert_eq!(sale.refused(Command::Place(other)), Refusal::IdempotencyMismatch);

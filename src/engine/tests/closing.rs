@@ -32,7 +32,7 @@ fn is_forgotten(sale: &Sale) -> bool {
 fn closing_is_an_event_with_a_version_and_forgets_buyers_at_once_and_keys_when_the_tables_have_them() {
     let mut sale = Sale::of(terms(), 10);
     let place = Place { key: Some(key("a")), ..a_place(7, 2) };
-    let order = sale.placed(place);
+    let order = sale.placed(place.clone());
     let slot = sale.engine.commodities.find(commodity(1)).unwrap();
     assert!(
         sale.engine.commodities.listing(slot).buyers.memory_bytes() > 0 && sale.engine.commodities.listing(slot).keys.memory_bytes() > 0
@@ -48,11 +48,11 @@ fn closing_is_an_event_with_a_version_and_forgets_buyers_at_once_and_keys_when_t
     // Until the tables have that, it is known what it was, and under which keys.
     assert_eq!(sale.engine.shown(commodity(1)), Some(&closed));
     assert_eq!(close(&mut sale), closed, "and closing it again changes nothing");
-    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)));
-    let another = Place { quantity: quantity(1), fingerprint: crate::domain::RequestFingerprint(9), ..place };
+    assert_eq!(sale.run(Command::Place(place.clone())), Ok(Answer::Replayed(order)));
+    let another = Place { quantity: quantity(1), fingerprint: crate::domain::RequestFingerprint(9), ..place.clone() };
     assert_eq!(sale.refused(Command::Place(another)), Refusal::IdempotencyMismatch);
     assert_eq!(sale.events.len(), 1);
-    assert_eq!(sale.refused(Command::Place(Place { key: Some(key("b")), ..place })), Refusal::Closed);
+    assert_eq!(sale.refused(Command::Place(Place { key: Some(key("b")), ..place.clone() })), Refusal::Closed);
     assert_eq!(sale.refused(Command::Place(a_place(7, 2))), Refusal::Closed);
     for command in [Command::Pause(commodity(1)), Command::End(commodity(1)), Command::Remove(commodity(1))] {
         assert_eq!(sale.refused(command), Refusal::Closed);

@@ -52,7 +52,7 @@ fn what_is_held_or_due_is_never_forgotten() {
 #[test]
 fn with_older_releases_only_what_has_ended_is_forgotten() {
     let mut sale = Sale::with_older_releases(terms(), 10);
-    let (live, ended) = (sale.placed(a_place(1, 1)), sale.placed(a_place(2, 1)));
+    let (live, ended) = (sale.placed(a_place(1, 1)), sale.placed(a_place(4, 1)));
     sale.cancel(ended.id);
     sale.forget();
     assert_eq!((sale.engine.order(live.id), sale.engine.order(ended.id)), (Some(live), None));
@@ -230,7 +230,7 @@ fn an_order_taken_up_and_changed_in_the_batch_that_is_gathered_is_forgotten_with
 fn a_key_whose_order_is_forgotten_leads_to_its_id() {
     let (mut sale, _) = sold();
     let place = Place { key: Some(key("a")), ..a_place(9, 1) };
-    let order = sale.placed(place);
+    let order = sale.placed(place.clone());
     sale.forget();
     assert_eq!(sale.run(Command::Place(place)), Ok(Answer::PlacedBefore(order.id)));
     let other = Place { key: Some(key("a")), ..a_place(9, 2) };

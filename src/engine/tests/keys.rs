@@ -33,13 +33,13 @@ fn a_key_is_kept_for_24_hours_after_its_order_ended_and_then_free_known_forgotte
         let expected = if forgotten { Answer::PlacedBefore(order.id) } else { Answer::Replayed(cancelled) };
         assert_eq!(sale.run(Command::Place(keyed(7))), Ok(expected));
         let other = Place { fingerprint: RequestFingerprint(0), ..keyed(7) };
-        assert_eq!(sale.refused(Command::Place(other)), Refusal::IdempotencyMismatch);
+        assert_eq!(sale.refused(Command::Place(other.clone())), Refusal::IdempotencyMismatch);
         sale.now = sale.now.plus_millis(1);
-        let again = sale.placed(other);
+        let again = sale.placed(other.clone());
         assert_ne!(again.id, order.id);
-        assert_eq!(sale.run(Command::Place(other)), Ok(Answer::Replayed(again)), "the key is the later order's");
+        assert_eq!(sale.run(Command::Place(other.clone())), Ok(Answer::Replayed(again)), "the key is the later order's");
         sale.restart(false);
-        assert_eq!(sale.run(Command::Place(other)), Ok(Answer::PlacedBefore(again.id)));
+        assert_eq!(sale.run(Command::Place(other.clone())), Ok(Answer::PlacedBefore(again.id)));
     }
 }
 

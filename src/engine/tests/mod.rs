@@ -5,6 +5,7 @@ mod closing;
 mod forgetting;
 mod keys;
 mod model;
+mod principals;
 pub(crate) mod projection;
 mod properties;
 mod refusals;

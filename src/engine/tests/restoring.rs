@@ -117,7 +117,7 @@ fn of_two_orders_under_one_key_the_later_counts_in_whatever_order_they_come() {
     for keys in [[keyed(0, Some(at(2_000))), keyed(1, None)], [keyed(1, None), keyed(0, Some(at(2_000)))]] {
         let commodity = KnownCommodity { keys: keys.to_vec(), ..of_user_7(listed(0, 2), vec![]) };
         let mut engine = restored(vec![commodity]).unwrap();
-        let replay = engine.apply(at(4_000), Command::Place(place), &mut Vec::new());
+        let replay = engine.apply(at(4_000), Command::Place(place.clone()), &mut Vec::new());
         assert_eq!(replay, Ok(Answer::PlacedBefore(order_id(1))));
     }
 }

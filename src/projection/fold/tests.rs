@@ -1,7 +1,7 @@
 //! What events fold to.
 
 use super::*;
-use crate::domain::{Commodity, Epoch, Price, Sequence, Terms, UserId};
+use crate::domain::{Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
 
 const PARTITION: u16 = 3;
 

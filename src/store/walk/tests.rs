@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::config;
-use crate::domain::{Epoch, OrderId, PartitionId, Timestamp};
+use crate::domain::{Epoch, OrderId, PartitionId, Timestamp, UserId};
 use crate::store::statements::ORDER_COLUMNS;
 use crate::store::{OrderFilter, Store};
 

@@ -45,6 +45,7 @@ pub fn listed(id: CommodityId, total: i64) -> Commodity {
 }
 
 /// The log of one partition in one epoch, growing.
+#[derive(Clone)]
 pub struct History {
     partition: PartitionId,
     epoch: Epoch,

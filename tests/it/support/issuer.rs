@@ -171,7 +171,10 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared
     shared.fetches.fetch_add(1, Ordering::SeqCst);
     let text = match says {
         Says::Body(body) => {
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
         }
         Says::Head(head) => format!("HTTP/1.1 {head}content-length: 0\r\nconnection: close\r\n\r\n"),
         Says::Nothing => return std::future::pending().await,

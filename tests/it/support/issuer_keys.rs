@@ -92,7 +92,8 @@ impl IssuerKey {
         let random = SystemRandom::new();
         let signature = match &self.pair {
             Pair::Rsa(pair) => {
-                let padding: &dyn ring::signature::RsaEncoding = if self.algorithm == "PS256" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
+                let padding: &dyn ring::signature::RsaEncoding =
+                    if self.algorithm == "PS256" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(padding, &random, message.as_bytes(), &mut signature).expect("RSA signs anything");
                 signature

@@ -63,13 +63,25 @@ fn no_token_chooses_how_it_is_verified() {
         ("none, with a signature", with_alg(&stage.ed, "none"), Err(Unauthenticated::Algorithm)),
         ("no signature", unsigned("EdDSA"), Err(Unauthenticated::Signature)),
         ("the public key as a secret: its modulus", hmac(Algorithm::HS256, &good, modulus.as_bytes()), Err(Unauthenticated::Algorithm)),
-        ("the public key as a secret: all of it", hmac(Algorithm::HS512, &good, jwk.to_string().as_bytes()), Err(Unauthenticated::Algorithm)),
+        (
+            "the public key as a secret: all of it",
+            hmac(Algorithm::HS512, &good, jwk.to_string().as_bytes()),
+            Err(Unauthenticated::Algorithm),
+        ),
         ("another algorithm of RSA than its key's", with_alg(&stage.rsa, "RS512"), Err(Unauthenticated::Algorithm)),
         ("another padding than its key's", with_alg(&IssuerKey::ps256("r", 0), "PS256"), Err(Unauthenticated::Algorithm)),
-        ("the kid of another kind of key", stage.ec.sign_texts(&header(&stage.ec, json!({"kid": "r"})), &text), Err(Unauthenticated::Algorithm)),
+        (
+            "the kid of another kind of key",
+            stage.ec.sign_texts(&header(&stage.ec, json!({"kid": "r"})), &text),
+            Err(Unauthenticated::Algorithm),
+        ),
         ("the kid of a key that is not the one", IssuerKey::es256("e").sign(&good), Err(Unauthenticated::Signature)),
         ("a kid that nobody has", IssuerKey::es256("x").sign(&good), Err(Unauthenticated::UnknownKey)),
-        ("a kid that is a path", stage.ed.sign_texts(&header(&stage.ed, json!({"kid": "../../dev/null"})), &text), Err(Unauthenticated::UnknownKey)),
+        (
+            "a kid that is a path",
+            stage.ed.sign_texts(&header(&stage.ed, json!({"kid": "../../dev/null"})), &text),
+            Err(Unauthenticated::UnknownKey),
+        ),
         ("a kid that is no text", stage.ed.sign_texts(&header(&stage.ed, json!({"kid": 1})), &text), Err(Unauthenticated::Malformed)),
         ("an algorithm nobody knows", with_alg(&stage.ec, "ES256K"), Err(Unauthenticated::Algorithm)),
         ("the newer name of Ed25519", with_alg(&stage.ed, "Ed25519"), buyer("shop:alice")),
@@ -100,7 +112,11 @@ fn no_token_brings_its_own_key() {
         assert_eq!(stage.verify(&stage.rsa.sign_texts(&header(&stage.rsa, more.clone()), &good)), buyer("shop:alice"), "{more}");
     }
     for more in [json!({"crit": ["b64"], "b64": false}), json!({"crit": ["exp"]}), json!({"crit": []})] {
-        assert_eq!(stage.verify(&stage.rsa.sign_texts(&header(&stage.rsa, more.clone()), &good)), Err(Unauthenticated::Malformed), "{more}");
+        assert_eq!(
+            stage.verify(&stage.rsa.sign_texts(&header(&stage.rsa, more.clone()), &good)),
+            Err(Unauthenticated::Malformed),
+            "{more}"
+        );
     }
     for header in [r#"{"alg":"EdDSA","alg":"none","kid":"d"}"#, r#"{"alg":"EdDSA","kid":"d","kid":"r"}"#, "{}", "[]", "", "{\"alg\":7}"] {
         assert_eq!(stage.verify(&stage.ed.sign_texts(header, &good)), Err(Unauthenticated::Malformed), "{header}");
@@ -204,7 +220,11 @@ fn a_secret_is_one_issuers_and_opens_nothing_else() {
         ("our own secret", hmac(Algorithm::HS256, &partner(json!({})), OWN_SECRET.as_bytes()), Err(Unauthenticated::Signature)),
         ("another issuer's name", hmac(Algorithm::HS256, &claims(json!({})), shared), Err(Unauthenticated::Algorithm)),
         ("as if it were of us", hmac(Algorithm::HS256, &claims(json!({"iss": null, "sub": "1"})), shared), Err(Unauthenticated::Signature)),
-        ("as if it were of nobody", hmac(Algorithm::HS256, &claims(json!({"iss": "x", "sub": "1"})), shared), Err(Unauthenticated::Signature)),
+        (
+            "as if it were of nobody",
+            hmac(Algorithm::HS256, &claims(json!({"iss": "x", "sub": "1"})), shared),
+            Err(Unauthenticated::Signature),
+        ),
         ("a public key for a secret", stage.ed.sign(&partner(json!({}))), Err(Unauthenticated::Algorithm)),
         ("for another audience", hmac(Algorithm::HS256, &partner(json!({"aud": "x"})), shared), Err(Unauthenticated::Audience)),
     ] {

@@ -47,7 +47,7 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     type Error = Unsayable;
 
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
-        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| row.try_into().map(Box::new)).transpose();
+        let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Recalled::try_from(row).map(Box::new)).transpose();
         Ok(match command {
             engine::Command::List { commodity, terms, total } => Self::List(List::of(*commodity, terms, *total)),
             engine::Command::Change { commodity, change } => Self::Change(Change::of(*commodity, change, None)),
