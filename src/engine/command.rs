@@ -136,6 +136,7 @@ impl Command {
             Self::ConfirmPayment { order, .. } | Self::ConfirmRefund { order, .. } | Self::Cancel { order, .. } => Some(*order),
             Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.order(),
             Self::List { .. }
+            | Self::ListOnce { .. }
             | Self::Change { .. }
             | Self::Restock { .. }
             | Self::Pause(_)

@@ -140,6 +140,7 @@ impl Engine {
 fn subject_of(command: &Command) -> Option<Subject> {
     match command {
         Command::List { .. }
+        | Command::ListOnce { .. }
         | Command::Change { .. }
         | Command::Restock { .. }
         | Command::Pause(_)

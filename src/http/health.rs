@@ -58,5 +58,6 @@ pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Pr
 }
 
 fn warnings(state: &AppState) -> Vec<String> {
-    [state.drift.warning(), state.authenticator.endings().warning()].into_iter().flatten().collect()
+    let own = [state.drift.warning(), state.authenticator.endings().warning()];
+    own.into_iter().flatten().chain(state.authenticator.warnings()).collect()
 }

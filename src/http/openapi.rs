@@ -70,7 +70,10 @@ impl Modify for Common {
     fn modify(&self, document: &mut openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         components.schemas.insert("Problem".to_owned(), problem().into());
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(
+            "A token of `POST /v1/auth/login`, or of an issuer that the configuration names; `503 unavailable` while the keys of that issuer are not here",
+        ));
+        let bearer = bearer.build();
         components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
         for (path, item) in &mut document.paths.paths {
             for operation in operations(item) {
@@ -100,7 +103,8 @@ fn complete(path: &str, operation: &mut Operation) {
     can_answer(!is_probe || path == "/metrics", &[Code::RateLimited]);
     can_answer(path == "/metrics" || path == "/admin/v1/audit", &[Code::Overloaded]);
     can_answer(path == "/readyz", &[Code::Unavailable]);
-    can_answer(!is_public, &[Code::Unauthenticated]);
+    // The keys of another issuer may be away.
+    can_answer(!is_public, &[Code::Unauthenticated, Code::Unavailable]);
     let is_for_some_roles =
         path.starts_with("/admin/") || matches!(operation.operation_id.as_deref(), Some("place_order" | "cancel_order"));
     can_answer(is_for_some_roles, &[Code::Forbidden]);

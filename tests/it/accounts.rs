@@ -184,7 +184,7 @@ async fn a_token_that_does_not_convince_buys_nothing() {
         ("not yet", token(Algorithm::HS256, &json!({"sub": "42", "exp": now + 60, "nbf": now + 30}), SECRET)),
         ("user 0", token(Algorithm::HS256, &json!({"sub": "0", "exp": now + 60}), SECRET)),
         ("user in words", token(Algorithm::HS256, &json!({"sub": "alice", "exp": now + 60}), SECRET)),
-        ("too long", token(Algorithm::HS256, &json!({"sub": "42", "exp": now + 60, "x": "x".repeat(4096)}), SECRET)),
+        ("too long", token(Algorithm::HS256, &json!({"sub": "42", "exp": now + 60, "x": "x".repeat(8192)}), SECRET)),
         ("no token", "words".to_owned()),
     ];
     for (what, token) in &bad {
@@ -333,18 +333,4 @@ async fn an_address_is_limited_and_a_forged_header_does_not_help() {
         }
     }
     assert!(limited >= 10, "only {limited} of 20 were limited");
-}
-
-#[rstest]
-#[case("rsa2048_public.pem", "rs256.jwt", "eddsa.jwt")]
-#[case("ed25519_public.pem", "eddsa.jwt", "rs256.jwt")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_of_another_issuer_are_believed_by_its_public_key(#[case] key: &str, #[case] good: &str, #[case] bad: &str) {
-    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let token = |name: &str| std::fs::read_to_string(data.join(name)).expect("it is there").trim().to_owned();
-    let app = TestApp::start_with(Backend::Sqlite, |config| config.auth.jwt_public_key_file = Some(data.join(key))).await;
-    let me = app.get_as(&token(good), "/v1/me").await;
-    assert_eq!((me.status.as_u16(), &me.body["user_id"], &me.body["role"]), (200, &json!("42"), &json!("admin")));
-    assert_eq!(app.get_as(&token(bad), "/v1/me").await.refusal(), (401, "unauthenticated"));
-    assert_eq!(app.get_as(&app.buyer(7), "/v1/me").await.body["user_id"], json!("7"), "tokens of our own are good as before");
 }

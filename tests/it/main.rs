@@ -21,6 +21,7 @@ mod http_keys;
 mod http_operators;
 mod http_preconditions;
 mod http_protocol;
+mod issuers;
 mod keys_cluster;
 mod log_conformance;
 mod log_losses;

@@ -1,10 +1,9 @@
 //! What every change of a commodity comes with, and what becomes of the command it leads to. Never decides: the commodity's owner does.
 
-use std::future::{Ready, ready};
-
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 
 use super::bodies::{OperatorCommodityBody, PendingChange};
@@ -36,23 +35,27 @@ pub(crate) struct ChangeRequest {
 
 impl FromRequest for ChangeRequest {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        ready(Self::read(request, payload))
+        let operator = Operator::from_request(request, payload);
+        let rest = Self::read(request, payload);
+        Box::pin(async move {
+            let operator = operator.await?;
+            rest.map(|rest| rest(operator))
+        })
     }
 }
 
 impl ChangeRequest {
-    fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Self, Problem> {
-        Ok(Self {
-            state: request.app_data::<web::Data<AppState>>().expect("the state is part of the app").clone(),
-            operator: Operator::from_request(request, payload).into_inner()?,
-            id: Id::<CommodityId>::from_request(request, payload).into_inner()?.0,
-            expected: Expected::from_request(request, payload).into_inner()?,
-            key: GivenKey::from_request(request, payload).into_inner()?,
-            request: RequestId::from_request(request, payload).into_inner()?,
-        })
+    /// All of it but for who asks.
+    fn read(request: &HttpRequest, payload: &mut Payload) -> Result<impl FnOnce(Operator) -> Self + use<>, Problem> {
+        let state = request.app_data::<web::Data<AppState>>().expect("the state is part of the app").clone();
+        let Id(id) = Id::<CommodityId>::from_request(request, payload).into_inner()?;
+        let expected = Expected::from_request(request, payload).into_inner()?;
+        let key = GivenKey::from_request(request, payload).into_inner()?;
+        let request = RequestId::from_request(request, payload).into_inner()?;
+        Ok(move |operator| Self { state, operator, id, expected, key, request })
     }
 
     /// Writes down who asks for what, and has it done.

@@ -1,4 +1,4 @@
-//! The claims of a token, parsed into what they mean. Never checks them against a clock or a configuration.
+//! The claims of a token of our own, parsed into what they mean. Never checks them against a clock or a configuration.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::Value;
@@ -64,12 +64,12 @@ impl Subject {
     }
 }
 
-/// Seconds since 1970, whole or with a fraction, kept as milliseconds.
-#[derive(Clone, Copy)]
-pub(super) struct NumericDate(i64);
+/// Seconds since 1970, whole or with a fraction, kept as milliseconds. One beyond all time is the end of time.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::auth) struct NumericDate(i64);
 
 impl NumericDate {
-    pub(super) fn millis(self) -> i64 {
+    pub(in crate::auth) fn millis(self) -> i64 {
         self.0
     }
 }

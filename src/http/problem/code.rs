@@ -72,7 +72,7 @@ codes! {
     IdempotencyMismatch "idempotency_mismatch" UNPROCESSABLE_ENTITY "Idempotency key used for another request"
         "The caller used the Idempotency-Key before, for this commodity or path, with another request. Nothing changed."
     Unauthenticated "unauthenticated" UNAUTHORIZED "Not authenticated"
-        "The bearer token is missing, malformed, expired, not signed with a key this server trusts, or was given before the password or the role of its account was changed."
+        "The bearer token is missing, malformed, expired, for another audience, not signed with a key this server trusts, or was given before the password or the role of its account was changed."
     InvalidCredentials "invalid_credentials" UNAUTHORIZED "Wrong name or password"
         "No account has this name and this password."
     Forbidden "forbidden" FORBIDDEN "Forbidden"

@@ -100,7 +100,7 @@ pub enum Problem {
     NoToken,
     /// There is one and it does not convince.
     #[error("{0}")]
-    BadToken(#[from] Unauthenticated),
+    BadToken(Unauthenticated),
     /// No account has this name and this password.
     #[error("wrong name or password")]
     InvalidCredentials,
@@ -297,6 +297,16 @@ impl ResponseError for Problem {
     /// The status alone: the middleware, which knows the request id, makes the answer with [`Problem::respond`].
     fn error_response(&self) -> HttpResponse<BoxBody> {
         HttpResponse::new(self.status_code())
+    }
+}
+
+impl From<Unauthenticated> for Problem {
+    fn from(why: Unauthenticated) -> Self {
+        match why {
+            // Nothing is said against the token; the log has why the keys cannot be had.
+            Unauthenticated::KeysAway => Self::Unavailable { what: "What the token is to be checked with", cause: None },
+            why => Self::BadToken(why),
+        }
     }
 }
 

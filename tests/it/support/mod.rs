@@ -6,6 +6,8 @@ pub mod broker;
 pub mod cluster;
 pub mod database;
 pub mod history;
+pub mod issuer;
+pub mod issuer_keys;
 pub mod otlp;
 pub mod past;
 pub mod program;
