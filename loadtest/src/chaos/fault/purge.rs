@@ -10,7 +10,6 @@ use doorbuster::domain::{Epoch, OrderId, PartitionId, Sequence, UserId};
 use doorbuster::event::{Batch, Event};
 use doorbuster::store::Store;
 use hyper::StatusCode;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use serde::Deserialize;
 
 use super::log::{RawLog, partition};
@@ -29,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// In which order things go and come back, and who is left that knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Way {
-    /// All nodes are killed: only the tables know. Otherwise the owner is, and only what its peer has heard is left.
+    /// All nodes are killed: only the tables know. Otherwise the owner is, and its peer knows too.
     all_killed: bool,
     /// Before the log is emptied, not after it.
     killed_first: bool,
@@ -112,42 +111,29 @@ async fn until_behind(victims: &Victims<'_>) -> anyhow::Result<()> {
     ledger.close().await
 }
 
-/// Waits until those know of that batch who are to, and has nobody else know.
+/// Waits until the tables know of that batch, and the owner's peer, if that is to live.
 async fn until_known(way: Way, victims: &Victims<'_>, store: &Store, last: (Epoch, Sequence)) -> anyhow::Result<()> {
     let of = partition(victims);
+    until("the tables know what is confirmed", async || Ok(store.confirmed(of).await? >= last)).await?;
     if way.all_killed {
-        return until("the tables know what is confirmed", async || Ok(store.confirmed(of).await? >= last)).await;
+        return Ok(());
     }
     let left = victims.stock - victims.progress.accepted();
-    let peer = (victims.owner + 1) % victims.cluster.spikes.len();
-    let mut client = Client::new(victims.cluster.spikes[peer].target().clone());
+    let peer = victims.cluster.spikes[(victims.owner + 1) % victims.cluster.spikes.len()].target();
     let shape = Shape::get(&format!("/v1/commodities/{}", victims.commodity));
-    let began = Instant::now();
-    loop {
-        if available(&mut client, &shape).await? <= left {
-            break;
-        }
-        ensure!(began.elapsed() < BOUND, "the owner's peer has not heard of all orders within {} s", BOUND.as_secs());
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    // An owner tells the tables once what it told them.
-    until("the tables were told", async || Ok(store.confirmed(of).await? >= last)).await?;
-    let url = victims.cluster.database_url().to_owned();
-    let connection = Database::connect(ConnectOptions::new(url).max_connections(1).to_owned()).await?;
-    connection.execute_unprepared(&format!("UPDATE log_confirmed SET epoch = 0, sequence = 0 WHERE partition_id = {of}")).await?;
-    Ok(connection.close().await?)
-}
-
-#[derive(Deserialize)]
-struct Available {
-    available: u64,
+    until("the owner's peer shows all orders", async || {
+        let answer = Client::new(peer.clone()).send(&shape, None, None, BOUND).await;
+        let answer = answer.map_err(|error| anyhow::anyhow!("the commodity: {}", error.words()))?;
+        ensure!(answer.status == StatusCode::OK, "the commodity: {}", answer.status);
+        Ok(serde_json::from_slice::<Available>(&answer.body)?.available <= left)
+    })
+    .await
 }
 
 /// How many units a node shows as available.
-async fn available(client: &mut Client, shape: &Shape) -> anyhow::Result<u64> {
-    let answer = client.send(shape, None, None, BOUND).await.map_err(|error| anyhow::anyhow!("the commodity: {}", error.words()))?;
-    ensure!(answer.status == StatusCode::OK, "the commodity: {}", answer.status);
-    Ok(serde_json::from_slice::<Available>(&answer.body)?.available)
+#[derive(Deserialize)]
+struct Available {
+    available: u64,
 }
 
 async fn kill(way: Way, victims: &mut Victims<'_>) -> anyhow::Result<()> {
@@ -221,7 +207,7 @@ impl Loss {
     async fn is_pending_everywhere(&self, victims: &Victims<'_>) -> anyhow::Result<()> {
         for desk in &mut desks(victims)? {
             for acceptance in &self.accepted {
-                let known = desk.order(acceptance.order, &buyer(victims, acceptance.user)?).await?;
+                let known = known(desk, victims, acceptance).await?;
                 let is_lost = self.orders.contains(&acceptance.order);
                 let is_right = known == Known::Pending || !is_lost && matches!(known, Known::Order(_));
                 let words = if is_lost { "lost" } else { "not lost" };
@@ -238,7 +224,7 @@ impl Loss {
                 let (id, is_lost) = (acceptance.order, self.orders.contains(&acceptance.order));
                 let began = Instant::now();
                 loop {
-                    match desk.order(id, &buyer(victims, acceptance.user)?).await? {
+                    match known(desk, victims, acceptance).await? {
                         Known::Refused if is_lost => break,
                         Known::Order(_) if !is_lost => break,
                         Known::Pending => ensure!(began.elapsed() < BOUND, "order {id} is pending for {} s", BOUND.as_secs()),
@@ -251,6 +237,17 @@ impl Loss {
             }
         }
         Ok(())
+    }
+}
+
+/// What a node says of an order, once it can say something: a database that is slow is no matter of the log.
+async fn known(desk: &mut Desk, victims: &Victims<'_>, acceptance: &Acceptance) -> anyhow::Result<Known> {
+    let (buyer, began) = (buyer(victims, acceptance.user)?, Instant::now());
+    loop {
+        match desk.order(acceptance.order, &buyer).await {
+            Err(_) if began.elapsed() < BOUND => tokio::time::sleep(LOOK_INTERVAL).await,
+            known => return known,
+        }
     }
 }
 
