@@ -79,6 +79,12 @@ pub struct Issuer {
     /// The roles there that are `admin` here.
     #[serde(default, deserialize_with = "texts")]
     pub admin_values: Vec<String>,
+    /// Those that are `operator`.
+    #[serde(default, deserialize_with = "texts")]
+    pub operator_values: Vec<String>,
+    /// Those that are `service`.
+    #[serde(default, deserialize_with = "texts")]
+    pub service_values: Vec<String>,
     /// How far the issuer's clock may be off, in seconds.
     #[serde(default)]
     pub leeway_seconds: u64,
@@ -135,12 +141,15 @@ impl Issuer {
                 return Err(format!("{setting} must be 1 to {CLAIM_BYTES_MAX} bytes with at most {CLAIM_DOTS_MAX} dots"));
             }
         }
-        let lists = [("audience", &self.audience), ("admin_values", &self.admin_values)];
-        if let Some((setting, _)) = lists.iter().find(|(_, list)| list.len() > ITEMS_MAX) {
+        let roles =
+            [("admin_values", &self.admin_values), ("operator_values", &self.operator_values), ("service_values", &self.service_values)];
+        if let Some((setting, _)) = roles.iter().chain(&[("audience", &self.audience)]).find(|(_, list)| list.len() > ITEMS_MAX) {
             return Err(format!("{setting} has more than {ITEMS_MAX} items"));
         }
-        if self.role_claim.is_none() && !self.admin_values.is_empty() {
-            return Err("admin_values is set and role_claim is not: where does a token say its roles?".to_owned());
+        if self.role_claim.is_none()
+            && let Some((setting, _)) = roles.iter().find(|(_, values)| !values.is_empty())
+        {
+            return Err(format!("{setting} is set and role_claim is not: where does a token say its roles?"));
         }
         if self.leeway_seconds > LEEWAY_SECONDS_MAX {
             return Err(format!("leeway_seconds must be at most {LEEWAY_SECONDS_MAX}"));

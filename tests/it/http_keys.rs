@@ -105,7 +105,8 @@ async fn a_change_repeated_under_its_key_gets_its_outcome_whatever_the_version_i
 async fn a_commodity_is_created_once(backend: Backend) {
     let app = TestApp::start(backend).await;
     let (path, body) = ("/admin/v1/commodities", commodity_body(5, json!({})));
-    let all = futures_util::future::join_all((0..6).map(|_| post(&app, &app.operator(), path, "mine", &body))).await;
+    let operator = app.operator();
+    let all = futures_util::future::join_all((0..6).map(|_| post(&app, &operator, path, "mine", &body))).await;
     let first = all.iter().find(|answer| answer.status.as_u16() == 201).expect("one is new");
     assert_eq!(all.iter().filter(|answer| answer.status.as_u16() == 200).count(), 5, "{all:?}");
     assert!(all.iter().all(|answer| answer.body["id"] == first.body["id"]));
