@@ -184,11 +184,8 @@ impl Issuer {
         } else {
             (Source::Secret, Some(KeySet::of_secret(secret(config, own)?.expose_secret().as_bytes(), allowed)?))
         };
-        let values = [
-            (Role::Admin, &config.admin_values),
-            (Role::Operator, &config.operator_values),
-            (Role::Service, &config.service_values),
-        ];
+        let values =
+            [(Role::Admin, &config.admin_values), (Role::Operator, &config.operator_values), (Role::Service, &config.service_values)];
         let values = values.map(|(role, values)| (role, values.clone()));
         let roles = config.role_claim.as_deref().map(|claim| Roles { claim: ClaimPath::new(claim), values: values.into() });
         Ok(Self {

@@ -66,8 +66,7 @@ async fn another_issuers_account_buys_where_both_nodes_know_what_that_is() {
         let (a, b) = mixed_pair([asks, owns]).await;
         let [first, second] = ["a:1", "b:1"].map(|principal| a.ways.command(home(), place(principal)));
         match asks.min(owns) {
-            PeerVersion::V3 => assert_eq!(first.await, Reply::Busy(Busy::Unavailable)),
-            PeerVersion::V4 | PeerVersion::V5 => assert_eq!(first.await, Reply::Refused(Refusal::UpgradeUnfinished)),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => assert_eq!(first.await, Reply::Refused(Refusal::UpgradeUnfinished)),
             PeerVersion::V6 => {
                 let (Reply::Done(Answer::Placed(first)), Reply::Done(Answer::Placed(second))) = (first.await, second.await) else {
                     panic!("units are there")
