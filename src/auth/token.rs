@@ -155,15 +155,28 @@ impl Authenticator {
         self.issuers.judge(&jws, now).unwrap_or_else(|| Verdict::Known(self.verify_own(&jws, now)))
     }
 
+    /// Whom a token of our own speaks for that is good but for a later change of its account.
+    ///
+    /// # Errors
+    /// As [`Self::verify`], but for [`Unauthenticated::Ended`].
+    pub fn verify_ended(&self, bearer: &str) -> Result<Caller, Unauthenticated> {
+        self.read_own(&Jws::parse(bearer)?, clock::system()).map(|(_, caller)| caller)
+    }
+
     fn verify_own(&self, jws: &Jws<'_>, now: Timestamp) -> Result<Caller, Unauthenticated> {
+        let (claims, caller) = self.read_own(jws, now)?;
+        let has_ended = caller.principal.account().is_some_and(|account| self.endings.ends(account, claims.standing()));
+        if has_ended { Err(Unauthenticated::Ended) } else { Ok(caller) }
+    }
+
+    fn read_own(&self, jws: &Jws<'_>, now: Timestamp) -> Result<(Claims, Caller), Unauthenticated> {
         // Our key has one algorithm, so that nobody's public key is ever taken for a secret.
         if jws.algorithm != self.own.algorithm() {
             return Err(Unauthenticated::Algorithm);
         }
         let claims = claims(jws.token, &self.own)?;
         let caller = self.check(&claims, now)?;
-        let has_ended = caller.principal.account().is_some_and(|account| self.endings.ends(account, claims.standing()));
-        if has_ended { Err(Unauthenticated::Ended) } else { Ok(caller) }
+        Ok((claims, caller))
     }
 
     /// Keeps the keys of other issuers up to date until `stop`.

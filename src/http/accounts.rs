@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 
 use super::body::Body;
 use super::client_address::ClientAddress;
-use super::extract::Caller;
+use super::extract::{Caller, Changer};
 use super::key::{GivenKey, KeyHeader};
 use super::problem::Problem;
 use super::schema::problems;
 use super::state::AppState;
-use crate::auth::{HashingError, Password, Username};
+use crate::auth::{HashingError, Password, Unauthenticated, Username};
 use crate::domain::{Operation, Principal, Timestamp, UserId};
 use crate::engine::Refusal;
 use crate::logins::NotNow;
@@ -180,7 +180,7 @@ problems!(LoginProblems: InvalidCredentials, NotFound, Unavailable, Overloaded);
     responses((status = 200, description = "Changed; or changed before, under the same key", body = SessionBody), PasswordProblems))]
 pub(crate) async fn change_password(
     state: web::Data<AppState>,
-    caller: Caller,
+    Changer { caller, has_ended }: Changer,
     address: ClientAddress,
     key: GivenKey,
     body: Body,
@@ -195,15 +195,19 @@ pub(crate) async fn change_password(
     fields.finish()?;
     let (current, new) = current.zip(new).expect("fields without a fault are all there");
     // Another issuer's account has its password there.
-    let user = caller.0.principal.account().ok_or(Problem::UserNotFound)?;
+    let user = caller.principal.account().ok_or(Problem::UserNotFound)?;
     let account = state.store.account(user).await?.ok_or(Problem::UserNotFound)?;
     // Whoever has a token and not the password may not guess it here either.
     let attempt = state.logins.admit(address.0, &account.username, (state.clock)()).await?;
-    let operation = key.operation(&caller.0.principal, &"password");
+    let operation = key.operation(&caller.principal, &"password");
     let is_repeated = is_remembered(&state, operation).await?;
     if is_repeated && state.hasher.verify(new.clone(), Some(account.password_hash.clone())).await? {
         state.logins.succeeded(attempt, (state.clock)()).await;
         return Ok(session(&state, &account));
+    }
+    if has_ended {
+        // It is good for asking again, and for nothing else.
+        return Err(Unauthenticated::Ended.into());
     }
     if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
         return Err(if is_repeated { Refusal::IdempotencyMismatch.into() } else { Problem::InvalidCredentials });

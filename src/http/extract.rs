@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::request_id::RequestId;
 use super::state::AppState;
-use crate::auth::{self, Verdict};
+use crate::auth::{self, Unauthenticated, Verdict};
 use crate::domain::{CommodityId, NodeId, OrderId, UserId};
 use crate::store::Role;
 
@@ -32,6 +32,15 @@ pub struct Operator(pub auth::Caller);
 /// Whoever has a valid token with the role `admin`: also changes who may do what, and the nodes.
 #[derive(Clone, Debug)]
 pub struct Admin(pub auth::Caller);
+
+/// As [`Caller`], or whose token has ended since: who has changed their password may ask again what came of it.
+#[derive(Clone, Debug)]
+pub struct Changer {
+    /// Who asks.
+    pub caller: auth::Caller,
+    /// Whether the token has ended.
+    pub has_ended: bool,
+}
 
 /// The id in the path, under the name `id`.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +96,20 @@ impl FromRequest for Admin {
             Role::Admin => Ok(Self(caller)),
             Role::Buyer | Role::Operator | Role::Service => Err(Problem::Forbidden),
         })
+    }
+}
+
+impl FromRequest for Changer {
+    type Error = Problem;
+    type Future = Authenticating<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let authenticator = &state_of(request).authenticator;
+        let ended = bearer(request).ok().filter(|token| matches!(authenticator.judge(token), Verdict::Known(Err(Unauthenticated::Ended))));
+        match ended.map(|token| authenticator.verify_ended(token)) {
+            Some(read) => Either::Left(ready(read.map(|caller| Self { caller, has_ended: true }).map_err(Problem::from))),
+            None => authenticate(request, |_, caller| Ok(Self { caller, has_ended: false })),
+        }
     }
 }
 

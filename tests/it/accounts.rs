@@ -91,16 +91,21 @@ async fn what_is_asked_of_an_account_again_under_its_key_gets_its_outcome(#[case
 
     let token = login(&app, "gina", PASSWORD).await.body["access_token"].as_str().expect("a token").to_owned();
     let (new, newer) = ("a new horse, as good", "a newer horse, as good");
-    let change = async |key: &str, current: &str, new: &str| {
+    let change = async |token: &str, key: &str, current: &str, new: &str| {
         let body = json!({"current_password": current, "new_password": new});
-        under_key(&app, "/v1/auth/password", key, Some(&token), body).await
+        under_key(&app, "/v1/auth/password", key, Some(token), body).await
     };
+    // The change ends the token: it is good for asking again what came of it, and for nothing else.
     for _ in 0..2 {
-        assert_eq!(change("p", PASSWORD, new).await.status.as_u16(), 200);
+        assert_eq!(change(&token, "p", PASSWORD, new).await.status.as_u16(), 200);
     }
-    assert_eq!(change("p", PASSWORD, newer).await.refusal(), (422, "idempotency_mismatch"));
-    assert_eq!(change("q", PASSWORD, new).await.refusal(), (401, "invalid_credentials"));
-    assert_eq!(change("q", new, newer).await.status.as_u16(), 200);
+    for (key, current) in [("p", PASSWORD), ("q", new)] {
+        assert_eq!(change(&token, key, current, newer).await.refusal(), (401, "unauthenticated"));
+    }
+    let token = login(&app, "gina", new).await.body["access_token"].as_str().expect("a token").to_owned();
+    assert_eq!(change(&token, "p", PASSWORD, newer).await.refusal(), (422, "idempotency_mismatch"));
+    assert_eq!(change(&token, "q", PASSWORD, new).await.refusal(), (401, "invalid_credentials"));
+    assert_eq!(change(&token, "q", new, newer).await.status.as_u16(), 200);
     assert_eq!(login(&app, "gina", newer).await.status.as_u16(), 200);
     for key in ["l", "l"] {
         let body = json!({"username": "gina", "password": newer});

@@ -85,7 +85,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Row>, Faults), Problem> {
     }
     let columns = columns(&record)?;
     let (mut rows, mut faults, mut lines) = (Vec::new(), Faults::default(), BTreeMap::new());
-    let mut count = 0;
+    let (mut count, mut numbers) = (0, LineNumbers { bytes, at: 0, line: 1 });
     while next(&mut record)? {
         count += 1;
         if count > ROWS_MAX {
@@ -94,7 +94,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Row>, Faults), Problem> {
         if faults.are_told() {
             continue;
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = numbers.line_of(record.position().map_or(0, csv::Position::byte));
         match row(&columns, &record, line) {
             Ok(row) => match row.terms.sku.as_ref().and_then(|sku| lines.insert(sku.clone(), line)) {
                 Some(first) => faults.add(Fault::new("sku", format!("the same as in line {first}")).in_line(line)),
@@ -107,6 +107,25 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Row>, Faults), Problem> {
         return Err(Problem::field("body", "a commodity is needed"));
     }
     Ok((rows, faults))
+}
+
+/// Counts lines of a file, from 1. (The reader's own count takes a line for the one before it where lines end with CRLF.)
+struct LineNumbers<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl LineNumbers<'_> {
+    /// The line of the first letter from that byte on. Bytes come in their order.
+    fn line_of(&mut self, byte: u64) -> u64 {
+        let from = usize::try_from(byte).unwrap_or(usize::MAX).clamp(self.at, self.bytes.len());
+        let ends = self.bytes[from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let to = from + ends;
+        self.line += self.bytes[self.at..to].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.at = to;
+        self.line
+    }
 }
 
 /// Which column each cell of a line is of.
