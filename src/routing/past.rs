@@ -73,7 +73,7 @@ mod tests {
     fn place(of: Option<&str>) -> Command {
         Command::Place(Place {
             commodity: commodity(7),
-            user: user(1).into(),
+            user: user(1),
             quantity: Quantity::ONE,
             key: of.map(key),
             fingerprint: RequestFingerprint(1),

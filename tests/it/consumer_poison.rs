@@ -86,7 +86,7 @@ async fn a_message_of_a_newer_version_stays_in_the_log_and_stops_its_partition()
     let mut bodies = encoded(&log(BAD));
     bodies[3][2] = LogVersion::NEWEST.get() + 1;
     let (cluster, consumer) = consuming(bodies).await;
-    stopped(&consumer, partition(BAD), "event batch of version 4; this process reads up to 3").await;
+    stopped(&consumer, partition(BAD), "event batch of version 5; this process reads up to 4").await;
     consumer.stop().await;
     assert_eq!(left(&cluster, BAD).await, 2);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));
