@@ -54,7 +54,14 @@ fn places(first: i64, keyed: bool) -> Vec<Place> {
         let scattered = (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1;
         let user = UserId::new(scattered.max(1) as i64).unwrap().into();
         let key = keyed.then(|| IdempotencyKey::from_text(&format!("order-{index}")).unwrap());
-        Place { commodity: commodity(), user, quantity: Quantity::ONE, key, fingerprint: RequestFingerprint::of(Quantity::ONE, None) }
+        Place {
+            commodity: commodity(),
+            user,
+            quantity: Quantity::ONE,
+            key,
+            fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+            unit_price: None,
+        }
     };
     (first..first + BUYERS).map(place).collect()
 }
@@ -154,7 +161,7 @@ fn sold_to_all() -> Snapshot {
     place_all(&mut lister, &places(1, false), Tables::AtOnce, &mut Vec::new());
     let commodity = lister.commodity(commodity()).unwrap().clone();
     let buyers = places(1, false).iter().map(|place| BuyerUnits { user: place.user.key(), units: 1 }).collect();
-    Snapshot { commodities: vec![KnownCommodity { buyers, ..KnownCommodity::fresh(commodity) }] }
+    Snapshot { commodities: vec![KnownCommodity { buyers, ..KnownCommodity::fresh(commodity) }], ..Snapshot::default() }
 }
 
 fn restores(criterion: &mut Criterion) {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use doorbuster::auth::Authenticator;
 use doorbuster::broker::Broker;
 use doorbuster::config::Config;
@@ -126,8 +127,8 @@ struct TokenArguments {
     #[arg(long, value_parser = parse_account)]
     user: UserId,
     /// The role in the token.
-    #[arg(long, value_enum, default_value = "buyer")]
-    role: RoleArgument,
+    #[arg(long, default_value = "buyer", value_parser = PossibleValuesParser::new(Role::ALL.map(Role::word)).try_map(|word| word.parse::<Role>()))]
+    role: Role,
     /// Tokens for so many users, counted up from --user.
     #[arg(long, default_value_t = 1)]
     count: u32,
@@ -160,12 +161,6 @@ struct SimulateArguments {
     /// Steps of each world before it heals.
     #[arg(long, default_value_t = simulation::STEPS)]
     steps: u32,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum RoleArgument {
-    Buyer,
-    Admin,
 }
 
 fn main() -> ExitCode {
@@ -261,11 +256,7 @@ fn mint(config: &Config, data: &Path, arguments: TokenArguments) -> anyhow::Resu
         Some(secret) => secret.clone(),
         None => datadir::read_secret(data)?,
     };
-    let role = match arguments.role {
-        RoleArgument::Buyer => Role::Buyer,
-        RoleArgument::Admin => Role::Admin,
-    };
-    let request = token::Request { user: arguments.user, role, count: arguments.count, out: arguments.out };
+    let request = token::Request { user: arguments.user, role: arguments.role, count: arguments.count, out: arguments.out };
     token::run(&request, &Authenticator::new(&config.auth, &secret)?, clock::system(), &mut std::io::stdout().lock())?;
     Ok(())
 }

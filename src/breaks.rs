@@ -37,6 +37,8 @@ pub(crate) enum Break {
     ExpectedVersion,
     /// Subjects of all other issuers are taken for those of one.
     IssuerOfSubject,
+    /// What was changed under a key is not loaded with the partition.
+    KeysThroughClaim,
     /// A row that came along with a command is taken for one that was read just now.
     StaleRow,
     /// A checkpoint's delta is taken whether or not it follows the one before.

@@ -3,17 +3,19 @@
 
 mod address;
 mod environment;
+mod issuers;
 mod list;
 mod origin;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 pub use address::{Address, NoAddress};
+pub use issuers::Issuer;
 pub use origin::Origin;
 
 use crate::event::LogVersion;
@@ -97,12 +99,13 @@ pub struct Auth {
     /// What the nodes of a cluster know each other by, at least 32 bytes, the same on all. None: a cluster role refuses to
     /// start.
     pub internal_secret: Option<SecretString>,
-    /// PEM public keys (RSA: RS256, Ed25519: EdDSA) of another issuer whose tokens are accepted too; read anew when the file changes.
-    pub jwt_public_key_file: Option<PathBuf>,
-    /// The `iss` that tokens must carry; none = not looked at.
+    /// The `iss` that tokens of our own must carry; none = not looked at.
     pub issuer: Option<String>,
-    /// The `aud` that tokens must carry; none = not looked at.
+    /// The `aud` that tokens of our own must carry; none = not looked at.
     pub audience: Option<String>,
+    /// Other issuers whose tokens are taken.
+    #[serde(default, deserialize_with = "issuers::issuers")]
+    pub issuers: Vec<Issuer>,
     /// How long a minted token is good, in seconds.
     pub token_ttl_seconds: u64,
     /// Passwords hashed at the same time, at most.
@@ -137,8 +140,10 @@ pub struct Limits {
     pub per_address_burst: u32,
     /// Logins, registrations and changes of a password a minute of one address.
     pub logins_per_minute: u32,
-    /// Logins and changes of a password a minute of one account, from wherever they come.
+    /// Logins and changes of a password a minute of one account, from all addresses together that it was not logged in from lately.
     pub logins_per_account_per_minute: u32,
+    /// Logins and changes of a password a minute of one account from one address.
+    pub logins_per_account_and_address_per_minute: u32,
     /// Connections of one address at the same time; those of trusted proxies are not counted.
     pub connections_per_address_max: usize,
     /// Keys remembered at most, per limit.
@@ -290,6 +295,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// A setting of releases before this one.
+const GONE: &str = "auth.jwt_public_key_file";
+
 /// The most of anything that room is made for at the start.
 const COUNT_MAX: usize = 1_000_000;
 
@@ -325,9 +333,17 @@ impl Config {
             .add_source(config::File::from_str(include_str!("config.default.toml"), config::FileFormat::Toml))
             .add_source(file)
             .add_source(config::Environment::with_prefix("DOORBUSTER").separator("__").source(Some(settings.into_iter().collect())));
-        let mut config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(wrong)?;
+        let read = builder.build().map_err(wrong)?;
+        if let Ok(file) = read.get_string(GONE) {
+            return Err(ConfigError(format!(
+                "{GONE} is gone, since it made another issuer's users our accounts: write [[auth.issuers]] with name, issuer (the iss of its \
+                 tokens), audience and public_key_file = {file:?} instead (docs/identity.md)"
+            )));
+        }
+        let mut config: Self = read.try_deserialize().map_err(wrong)?;
         config.tidy();
         config.check()?;
+        issuers::check(&mut config.auth.issuers, config.auth.issuer.as_deref())?;
         Ok(config)
     }
 
@@ -344,7 +360,6 @@ impl Config {
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
         }
-        auth.jwt_public_key_file.take_if(|path| path.as_os_str().is_empty());
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -363,6 +378,7 @@ impl Config {
             ("limits.per_address_burst", self.limits.per_address_burst as usize),
             ("limits.logins_per_minute", self.limits.logins_per_minute as usize),
             ("limits.logins_per_account_per_minute", self.limits.logins_per_account_per_minute as usize),
+            ("limits.logins_per_account_and_address_per_minute", self.limits.logins_per_account_and_address_per_minute as usize),
             ("limits.connections_per_address_max", self.limits.connections_per_address_max),
             ("database.connections_max", self.database.connections_max as usize),
             ("broker.heartbeat_seconds", self.broker.heartbeat_seconds.into()),
@@ -457,7 +473,7 @@ mod tests {
             std::fs::write(file.path(), text).unwrap();
             let told = Config::read(Some(file.path()), HashMap::new()).unwrap_err().to_string();
             assert!(!told.contains('\n') && !told.contains("sesame"), "{told}");
-            assert!(told.contains("line 2") && told.contains(file.path().to_str().unwrap()), "{told}");
+            assert!(told.contains("line 2") && told.contains(file.path().file_name().unwrap().to_str().unwrap()), "{told}");
         }
     }
 

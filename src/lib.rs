@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as doorbuster;
 
+pub mod account_changes;
 pub mod admin;
 pub mod auth;
 mod breaks;
@@ -24,6 +25,7 @@ pub mod history;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod logins;
 pub mod membership;
 pub mod ownership;
 mod panics;
@@ -34,6 +36,7 @@ pub mod role;
 pub mod routing;
 pub mod shutdown;
 pub mod simulation;
+pub mod single_flight;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Acceptance {
 pub enum Verdict {
     /// `201`, or `200` for a repeated key: sold.
     Accepted(Acceptance),
-    /// `202`: ask again with this id, or, where there is none, with the same idempotency key.
+    /// `202`: ask again with this id, or under the answer's `retry_key`.
     Pending(Option<OrderId>),
     /// A problem document, whose code is in the answer.
     Refused,
@@ -41,6 +41,8 @@ pub struct Answer {
     pub code: String,
     /// What it means.
     pub verdict: Verdict,
+    /// Of a `202`: what the request is repeated under.
+    pub retry_key: Option<String>,
     /// Whole seconds of `Retry-After`, where it was given.
     pub retry_after_seconds: Option<u64>,
 }
@@ -56,6 +58,7 @@ struct OrderBody {
 #[derive(Deserialize)]
 struct PendingBody {
     order_id: Option<OrderId>,
+    retry_key: String,
 }
 
 #[derive(Deserialize)]
@@ -67,18 +70,22 @@ impl Answer {
     /// Reads a response to `POST .../orders`.
     #[must_use]
     pub fn to_order(response: &Response) -> Self {
+        let mut retry_key = None;
         let (code, verdict) = match response.status {
             StatusCode::CREATED => accepted(response, "accepted"),
             StatusCode::OK => accepted(response, "replayed"),
             StatusCode::ACCEPTED => match serde_json::from_slice::<PendingBody>(&response.body) {
-                Ok(body) => ("pending".to_owned(), Verdict::Pending(body.order_id)),
+                Ok(body) => {
+                    retry_key = Some(body.retry_key);
+                    ("pending".to_owned(), Verdict::Pending(body.order_id))
+                }
                 Err(error) => ("pending".to_owned(), Verdict::Malformed(format!("202 with another body: {error}"))),
             },
             status => problem(response, status),
         };
         let retry_after_seconds =
             response.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-        Self { status: response.status.as_u16(), code, verdict, retry_after_seconds }
+        Self { status: response.status.as_u16(), code, verdict, retry_key, retry_after_seconds }
     }
 
     /// Whether the server asks to come again later: nothing happened.
@@ -142,6 +149,15 @@ mod tests {
     fn a_success_without_a_valid_order_id_is_malformed() {
         let body = r#"{"order_id":"0190163d-8694-739b-aea5-966c26f8ad91","user_id":"7","quantity":1}"#.to_owned();
         let answer = Answer::to_order(&response(201, "application/json", body));
+        assert!(matches!(answer.verdict, Verdict::Malformed(_)));
+    }
+
+    #[test]
+    fn a_pending_answer_without_a_key_to_repeat_it_under_is_malformed() {
+        let answer =
+            Answer::to_order(&response(202, "application/json", r#"{"order_id":null,"status":"pending","retry_key":"k"}"#.to_owned()));
+        assert_eq!((answer.verdict, answer.retry_key.as_deref()), (Verdict::Pending(None), Some("k")));
+        let answer = Answer::to_order(&response(202, "application/json", r#"{"order_id":null,"status":"pending"}"#.to_owned()));
         assert!(matches!(answer.verdict, Verdict::Malformed(_)));
     }
 

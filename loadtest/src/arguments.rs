@@ -44,6 +44,20 @@ pub enum Command {
         /// What their names begin with.
         prefix: String,
     },
+    /// `doorbuster log accept-loss`, with the environment's settings.
+    #[command(hide = true)]
+    AcceptLoss {
+        /// Which partition.
+        partition: u16,
+        /// Why.
+        reason: String,
+    },
+    /// `doorbuster dead put-back`, with the environment's settings.
+    #[command(hide = true)]
+    PutBack {
+        /// Which letters.
+        names: Vec<String>,
+    },
     /// A node that sells, with the environment's settings.
     #[command(hide = true)]
     ServeSpike,
@@ -202,6 +216,10 @@ pub struct ChaosArguments {
     /// on a machine that is so busy that owners change slowly.
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=60_000))]
     pub patience_ms: u32,
+    /// Buyers have no `Idempotency-Key`, and ask nodes that are not the owner (with owner-killed or owner-paused): each `202` must have a
+    /// `retry_key`, and each gets its outcome by it.
+    #[arg(long)]
+    pub keyless: bool,
     /// Orders of commodities on sale that the database is filled with before the cluster starts.
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=100_000_000))]
     pub live: u64,

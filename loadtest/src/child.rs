@@ -5,11 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context;
+use doorbuster::broker::Broker;
 use doorbuster::cluster::{AdminNode, SpikeNode};
 use doorbuster::config::Config;
-use doorbuster::embedded::App;
+use doorbuster::domain::PartitionId;
+use doorbuster::embedded::{self, App};
 use doorbuster::shutdown::StopSignals;
-use doorbuster::{consumer, telemetry};
+use doorbuster::tools::{dead, log};
+use doorbuster::{clock, consumer, telemetry};
 
 use crate::bare;
 use crate::server::{LISTENING, SECRET_VARIABLE};
@@ -91,6 +94,35 @@ pub fn serve_consumer() -> anyhow::Result<()> {
         let listener = consumer::listen(&config.consumer).await?;
         println!("{LISTENING}{}", listener.local_addr()?);
         Ok(consumer::run_until(&config, listener, told_to_stop(signals)).await?)
+    })
+}
+
+/// Accepts the loss of what the log of a partition has lost, as `doorbuster log accept-loss` does, with the environment's configuration.
+///
+/// # Errors
+/// If nothing is lost, or a node owns the partition.
+pub fn accept_loss(partition: u16, reason: &str) -> anyhow::Result<()> {
+    let config = configured()?;
+    runtime()?.block_on(async {
+        let store = embedded::open_existing(&config, Path::new("")).await?;
+        let (broker, partition) = (Broker::new(&config.broker)?, PartitionId::new(partition)?);
+        println!("{}", log::accept_loss(&broker, &store, partition, (reason, "loadtest"), clock::system()).await?);
+        Ok(())
+    })
+}
+
+/// Puts dead letters back, as `doorbuster dead put-back` does, with the environment's configuration.
+///
+/// # Errors
+/// If one of them cannot be, or a node owns its partition.
+pub fn put_back(names: &[String]) -> anyhow::Result<()> {
+    let config = configured()?;
+    runtime()?.block_on(async {
+        let store = embedded::open_existing(&config, Path::new("")).await?;
+        for line in dead::put_back(&Broker::new(&config.broker)?, &store, names).await? {
+            println!("{line}");
+        }
+        Ok(())
     })
 }
 

@@ -188,6 +188,7 @@ pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {
         rate: arguments.rate,
         connections: arguments.connections as usize,
         patience_ms: arguments.patience_ms,
+        keyless: arguments.keyless,
         live: arguments.live,
         history: arguments.history,
     };

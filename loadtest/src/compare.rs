@@ -134,6 +134,7 @@ pub(crate) async fn one_round(round: usize, contender: &Contender<'_>, settings:
         buyers: Arc::clone(&settings.buyers),
         amount: Amount::For(duration),
         pace: None,
+        sparing: None,
         retries_max: 0,
         request_timeout: Duration::from_secs(10),
         time_limit: duration,

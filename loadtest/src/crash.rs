@@ -274,6 +274,7 @@ impl Scene<'_> {
             buyers,
             amount: Amount::EachBuyerOnce,
             pace: None,
+            sparing: None,
             retries_max: 0,
             request_timeout: Duration::from_secs(10),
             time_limit: Duration::from_secs(60),

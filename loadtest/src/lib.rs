@@ -21,6 +21,7 @@ pub mod machine;
 pub mod meters;
 pub mod outcome;
 pub mod plan;
+pub mod ports;
 pub mod race;
 pub mod report;
 pub mod sale;

@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Chaos(arguments) => run(commands::chaos(arguments)),
         Command::Volume(command) => run(commands::volume(command)),
         Command::RemoveQueues { amqp, prefix } => loadtest::cluster::remove_queues(&amqp, &prefix).map(|()| ExitCode::SUCCESS),
+        Command::AcceptLoss { partition, reason } => loadtest::child::accept_loss(partition, &reason).map(|()| ExitCode::SUCCESS),
+        Command::PutBack { names } => loadtest::child::put_back(&names).map(|()| ExitCode::SUCCESS),
         Command::ServeBare => loadtest::child::serve_bare().map(|()| ExitCode::SUCCESS),
         Command::ServeSpike => loadtest::child::serve_spike().map(|()| ExitCode::SUCCESS),
         Command::ServeConsumer => loadtest::child::serve_consumer().map(|()| ExitCode::SUCCESS),

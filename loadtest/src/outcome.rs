@@ -3,8 +3,6 @@
 //! The mark is for what comes before anybody is asked to buy, and for a run whose every other check held. Once buyers have asked,
 //! whatever fails is taken for a promise that was broken, except a private server or a cable that could not be damaged or mended.
 
-use crate::cluster::Unable;
-
 /// The mark of an error that says nothing about the promises: a server that is not there, a program that is not installed,
 /// arguments that do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +27,24 @@ impl NoOutcome {
         error.is::<Self>() || error.is::<Unable>()
     }
 }
+
+/// Why there can be no namespace, in one line.
+#[derive(Clone, Debug)]
+pub struct Unable(String);
+
+impl Unable {
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
+impl std::fmt::Display for Unable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no network namespace can be made, which takes root and iproute2: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unable {}
 
 /// What a run ends with in which a promise was broken.
 pub const VIOLATION: u8 = 1;

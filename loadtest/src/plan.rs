@@ -59,10 +59,10 @@ impl Pace {
         start + Duration::from_secs_f64(index as f64 / self.per_second)
     }
 
-    /// How many requests are due by `now`.
+    /// From one request to the next.
     #[must_use]
-    pub fn due_by(&self, start: Instant, now: Instant) -> usize {
-        (now.saturating_duration_since(start).as_secs_f64() * self.per_second) as usize + 1
+    pub fn gap(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.per_second)
     }
 }
 
@@ -83,11 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_agrees_with_when_it_is_due() {
+    fn requests_are_due_evenly() {
         let (pace, start) = (Pace::new(1000), Instant::now());
         assert_eq!(pace.due(start, 0), start);
         assert_eq!(pace.due(start, 500), start + Duration::from_millis(500));
-        assert_eq!(pace.due_by(start, start), 1);
-        assert_eq!(pace.due_by(start, start + Duration::from_micros(500_500)), 501);
+        assert_eq!(pace.gap(), Duration::from_millis(1));
     }
 }

@@ -149,6 +149,7 @@ pub async fn race(race: &Race, track: Track) -> anyhow::Result<RaceReport> {
         buyers: Arc::clone(&buyers),
         amount: Amount::EachBuyerOnce,
         pace: race.rate.map(Pace::new),
+        sparing: None,
         retries_max: race.retries_max,
         request_timeout: REQUEST_TIMEOUT,
         time_limit: Duration::from_secs(race.time_limit_seconds),
@@ -380,8 +381,13 @@ mod tests {
     fn ended(results: &[Result<(u16, &str), TransportError>]) -> Tally {
         let mut tally = Tally::default();
         for result in results.iter().copied() {
-            let answer =
-                |(status, code): (u16, &str)| Answer { status, code: code.into(), verdict: Verdict::Refused, retry_after_seconds: None };
+            let answer = |(status, code): (u16, &str)| Answer {
+                status,
+                code: code.into(),
+                verdict: Verdict::Refused,
+                retry_key: None,
+                retry_after_seconds: None,
+            };
             let now = Instant::now();
             tally.add(Shot { buyer: 0, result: result.map(answer), in_doubt: false, target: 0, ended: now }, now, now, false);
         }

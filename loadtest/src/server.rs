@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::{Client, Shape};
-use crate::cluster::spare_port;
 use crate::loopback::Target;
+use crate::ports::spare_port;
 
 /// How long a server may take from its start to its first `200` on `/readyz`.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -159,20 +159,22 @@ impl Launcher {
     /// # Errors
     /// If it ends early or is not ready within a minute; the end of its log is part of the error.
     pub async fn start(&self, kind: &Kind, log: &Path) -> anyhow::Result<ServerProcess> {
+        self.launch(kind, log, true).await
+    }
+
+    /// The same, and only waits until it listens.
+    ///
+    /// # Errors
+    /// If it ends early or does not listen within a minute; the end of its log is part of the error.
+    pub async fn begin(&self, kind: &Kind, log: &Path) -> anyhow::Result<ServerProcess> {
+        self.launch(kind, log, false).await
+    }
+
+    async fn launch(&self, kind: &Kind, log: &Path, until_ready: bool) -> anyhow::Result<ServerProcess> {
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(log).context("cannot open the server's log")?;
         let Prepared { program, mut command, address } = self.prepared(kind)?;
-        // A server of our own lives in its own folder: no database, broker or issuer of the caller's environment.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            let foreign = ["DATABASE_URL", "AMQP_URL", "DOORBUSTER__DATABASE__URL"].contains(&&*name);
-            if foreign || name.starts_with("DOORBUSTER__AUTH__") {
-                command.env_remove(&*name);
-            }
-        }
-        command.env(SECRET_VARIABLE, &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
-        if let Kind::Member { environment, .. } = kind {
-            command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
-        }
+        let environment: &[_] = if let Kind::Member { environment, .. } = kind { environment } else { &[] };
+        self.settle(&mut command, environment);
         if let Some(folder) = log.parent() {
             command.current_dir(folder);
         }
@@ -182,11 +184,50 @@ impl Launcher {
         command.process_group(0);
         let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let mut server = Starting { child, log: log.to_owned(), address };
-        let ready = tokio::time::timeout(READY_TIMEOUT, server.ready()).await;
+        let ready = tokio::time::timeout(READY_TIMEOUT, server.ready(until_ready)).await;
         match ready.unwrap_or_else(|_| bail!("the server was not ready within {} s", READY_TIMEOUT.as_secs())) {
             Ok(target) => Ok(ServerProcess { child: server.child, target, log: server.log }),
             Err(error) => Err(error.context(tail(log))),
         }
+    }
+
+    /// A server of our own lives in its own folder: no database, broker or issuer of the caller's environment.
+    fn settle(&self, command: &mut Command, environment: &[(&'static str, String)]) {
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            let foreign = ["DATABASE_URL", "AMQP_URL", "DOORBUSTER__DATABASE__URL"].contains(&&*name);
+            if foreign || name.starts_with("DOORBUSTER__AUTH__") {
+                command.env_remove(&*name);
+            }
+        }
+        command.env(SECRET_VARIABLE, &self.secret).env("DOORBUSTER__LIMITS__ENABLED", "false");
+        command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
+    }
+
+    /// Begins to run one of the hidden subcommands that do one thing and end. What it prints is kept.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn begin_tool(&self, environment: &[(&'static str, String)], arguments: &[&str]) -> anyhow::Result<Child> {
+        let mut command = Command::new(&self.program);
+        self.settle(&mut command, environment);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+        command.spawn().with_context(|| format!("cannot run {}", self.program.display()))
+    }
+
+    /// Runs one of them to its end. What it printed.
+    ///
+    /// # Errors
+    /// If it ends with a failure, or not within a minute.
+    pub async fn tool(&self, environment: &[(&'static str, String)], arguments: &[&str]) -> anyhow::Result<String> {
+        let child = self.begin_tool(environment, arguments)?;
+        let ended = tokio::time::timeout(READY_TIMEOUT, child.wait_with_output()).await;
+        let output = ended.with_context(|| format!("{} did not end within {} s", arguments[0], READY_TIMEOUT.as_secs()))??;
+        let [said, complaint] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        if !output.status.success() {
+            bail!("{}: {}: {said}{complaint}", arguments[0], output.status);
+        }
+        Ok(said)
     }
 }
 
@@ -197,12 +238,15 @@ struct Starting {
 }
 
 impl Starting {
-    async fn ready(&mut self) -> anyhow::Result<Target> {
+    async fn ready(&mut self, until_ready: bool) -> anyhow::Result<Target> {
         let stdout = self.child.stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines();
         if let Some(address) = self.address {
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             let target = Target::of_our_own(address);
+            if !until_ready {
+                return Ok(target);
+            }
             return tokio::select! {
                 ready = wait_ready(&target, READY_TIMEOUT) => ready.map(|()| target.clone()),
                 status = self.child.wait() => bail!("the server ended before it was ready: {}", status?),
@@ -217,7 +261,9 @@ impl Starting {
         // Whatever else it prints is of no interest, but the pipe must not fill up.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let target = Target::of_our_own(address);
-        wait_ready(&target, READY_TIMEOUT).await?;
+        if until_ready {
+            wait_ready(&target, READY_TIMEOUT).await?;
+        }
         Ok(target)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use doorbuster::domain::OrderId;
 use hdrhistogram::Histogram;
 
 use crate::answer::{Answer, Verdict};
@@ -30,7 +31,16 @@ impl Shot {
     /// Whether its order was accepted.
     #[must_use]
     pub const fn is_accepted(&self) -> bool {
-        matches!(&self.result, Ok(Answer { verdict: Verdict::Accepted(_), .. }))
+        self.order().is_some()
+    }
+
+    /// The order that was accepted.
+    #[must_use]
+    pub const fn order(&self) -> Option<OrderId> {
+        match &self.result {
+            Ok(Answer { verdict: Verdict::Accepted(acceptance), .. }) => Some(acceptance.order),
+            _ => None,
+        }
     }
 }
 
@@ -248,7 +258,7 @@ mod tests {
     use super::*;
 
     fn refusal(status: u16, code: &str) -> Shot {
-        let answer = Answer { status, code: code.into(), verdict: Verdict::Refused, retry_after_seconds: None };
+        let answer = Answer { status, code: code.into(), verdict: Verdict::Refused, retry_key: None, retry_after_seconds: None };
         Shot { buyer: 0, result: Ok(answer), in_doubt: false, target: 0, ended: Instant::now() }
     }
 
@@ -265,7 +275,8 @@ mod tests {
         assert_eq!((one.answered(), one.unanswered(), one.with_code("sold_out"), one.server_errors()), (3, 1, 2, 1));
         assert_eq!((one.elapsed(), one.shots.len()), (Duration::from_millis(25), 4));
         assert_eq!(one.undecided(), 1);
-        let pending = Answer { status: 202, code: "pending".into(), verdict: Verdict::Pending(None), retry_after_seconds: None };
+        let pending =
+            Answer { status: 202, code: "pending".into(), verdict: Verdict::Pending(None), retry_key: None, retry_after_seconds: None };
         one.add(Shot { result: Ok(pending), ..refusal(202, "") }, at(5), at(20), true);
         assert_eq!(one.undecided(), 2);
         let figures = one.refused.percentiles().unwrap();

@@ -39,9 +39,9 @@ impl Mint {
         let auth = config::Auth {
             internal_secret: None,
             jwt_secret: None,
-            jwt_public_key_file: None,
             issuer: None,
             audience: None,
+            issuers: Vec::new(),
             token_ttl_seconds: 86_400,
             hashing_concurrency_max: 1,
         };

@@ -17,6 +17,8 @@ mod m20261127_000006_archive;
 mod m20261127_000007_closed_by_id;
 mod m20261127_000008_log_losses;
 mod m20261127_000009_principals;
+mod m20261127_000010_keys;
+mod m20261127_000011_accounts;
 mod m20261127_000012_skus;
 mod parts;
 
@@ -47,6 +49,8 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000007_closed_by_id::Migration),
             Box::new(m20261127_000008_log_losses::Migration),
             Box::new(m20261127_000009_principals::Migration),
+            Box::new(m20261127_000010_keys::Migration),
+            Box::new(m20261127_000011_accounts::Migration),
             Box::new(m20261127_000012_skus::Migration),
         ]
     }

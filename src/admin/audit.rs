@@ -1,16 +1,20 @@
 //! Whether the books balance: the equation of every commodity against its order rows, read in one snapshot. Never repairs
 //! anything; what is over and right is sealed, and not read again unless somebody asks for it.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock::Clock;
 use crate::domain::{CommodityId, PartitionId, Timestamp};
 use crate::http::problem::{Fault, Problem};
 use crate::http::schema::problems;
 use crate::http::{AppState, Operator, Query};
 use crate::projection::{Position, span};
-use crate::store::{AuditRow, AuditScope, Loss};
+use crate::store::{AuditRow, AuditScope, Loss, Store, StoreError};
 
 /// Losses that are shown, at most.
 const LOSSES_MAX: u32 = 100;
@@ -95,7 +99,8 @@ impl From<AuditRow> for AuditItem {
 /// Check the equation of every commodity.
 ///
 /// A closed or removed commodity is checked once and sealed, until an order of it changes all the same (a late payment that is
-/// given back).
+/// given back). One audit runs at a time, for all who wait for it, and never more than a fifth of the time: what is answered was read
+/// after it was asked for.
 #[utoipa::path(get, path = "/admin/v1/audit", operation_id = "audit", tag = "operators: audit",
     params(("all" = Option<bool>, Query, description = "`true`: what is sealed is checked too, order by order")),
     responses((status = 200, description = "What was found", body = Audit), AuditProblems))]
@@ -109,14 +114,32 @@ pub(crate) async fn show(state: web::Data<AppState>, _operator: Operator, mut qu
         }
     };
     query.finish()?;
-    let audit = state.store.audit_of(scope).await?;
-    // What was found stands, sealed or not: only the next audit has more to read.
-    if let Err(error) = state.store.seal(&audit, (state.clock)()).await {
-        tracing::warn!(%error, "an audit could not seal what is over");
-    }
-    let (balanced, sealed) = (audit.is_balanced(), audit.sealed);
-    let losses = state.store.losses(LOSSES_MAX).await?.into_iter().map(AuditLoss::from).collect();
-    Ok(HttpResponse::Ok().json(Audit { balanced, sealed, items: audit.rows.into_iter().map(AuditItem::from).collect(), losses }))
+    let (store, clock) = (state.store.clone(), state.clock);
+    let books = state.costly.audits.run(scope == AuditScope::All, move || books(store, scope, clock)).await?;
+    let body = books.map_err(|error| match *error {
+        // The log has the cause, once for all who waited.
+        StoreError::Database(_) | StoreError::Connect(_) => Problem::Unavailable { what: "The database", cause: None },
+        StoreError::Schema(_) | StoreError::Corrupt(_) | StoreError::Refused(_) => Problem::Internal(error.to_string()),
+    })?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 problems!(AuditProblems: Unavailable);
+
+async fn books(store: Store, scope: AuditScope, clock: Clock) -> Result<Bytes, Arc<StoreError>> {
+    let read = async {
+        let audit = store.audit_of(scope).await?;
+        // What was found stands, sealed or not: only the next audit has more to read.
+        if let Err(error) = store.seal(&audit, clock()).await {
+            tracing::warn!(%error, "an audit could not seal what is over");
+        }
+        let (balanced, sealed) = (audit.is_balanced(), audit.sealed);
+        let losses = store.losses(LOSSES_MAX).await?.into_iter().map(AuditLoss::from).collect();
+        Ok(Audit { balanced, sealed, items: audit.rows.into_iter().map(AuditItem::from).collect(), losses })
+    };
+    let audit: Audit = read.await.map_err(|error: StoreError| {
+        tracing::error!(%error, "an audit could not be made: {error}");
+        Arc::new(error)
+    })?;
+    Ok(serde_json::to_vec(&audit).expect("an audit has no type that JSON cannot write").into())
+}

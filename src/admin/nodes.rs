@@ -10,12 +10,14 @@ use utoipa::ToSchema;
 
 use super::note;
 use crate::domain::{Epoch, NodeId, PartitionId, Reach, Sequence, Timestamp};
+use crate::engine::Refusal;
+use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
-use crate::http::{AppState, Id, Operator, RequestId};
+use crate::http::{Admin, AppState, Id, Operator, RequestId};
 use crate::partition::Trouble;
 use crate::routing::peer::Contact;
-use crate::store::{NodeRow, NodeState, PartitionRow};
+use crate::store::{NodeRow, NodeState, PartitionRow, Remembered};
 
 /// All nodes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -93,26 +95,41 @@ problems!(NodesProblems: Unavailable);
 ///
 /// It goes on answering buyers, by way of the nodes that take over, until it is stopped. Starting it again undoes it.
 #[utoipa::path(post, path = "/admin/v1/nodes/{id}/drain", operation_id = "drain_node", tag = "operators: nodes",
-    params(("id" = NodeId, Path, description = "The node")),
-    responses((status = 200, description = "It is draining now, or was before", body = NodeBody), DrainProblems))]
+    params(("id" = NodeId, Path, description = "The node"), KeyHeader),
+    responses((status = 200, description = "It is draining now, or was before; or was asked to under the same key", body = NodeBody), DrainProblems))]
 pub(crate) async fn drain(
     state: web::Data<AppState>,
-    operator: Operator,
+    admin: Admin,
+    key: GivenKey,
     request: RequestId,
     id: Id<NodeId>,
 ) -> Result<HttpResponse, Problem> {
     let find = async || Ok::<_, Problem>(state.store.nodes().await?.into_iter().find(|row| row.id == id.0).ok_or(Problem::NodeNotFound)?);
-    let row = find().await?;
-    if row.state == NodeState::Gone {
+    let (row, now) = (find().await?, (state.clock)());
+    let operation = key.operation(&admin.0.principal, &"drain");
+    let before = match operation {
+        Some(operation) => state.store.remembered(operation, now).await?,
+        None => None,
+    };
+    if before.is_none() && row.state == NodeState::Gone {
         return Err(Problem::NodeGone);
     }
-    note(&operator.0, &request, "drain node", &id.0);
-    state.store.move_node(&row.id, row.instance, &[NodeState::Joining, NodeState::Active], NodeState::Draining).await?;
+    note(&admin.0, &request, "drain node", &id.0);
+    // Whoever asks again means the process that was there: one that was started since goes on.
+    let instance = match operation {
+        None => row.instance,
+        Some(operation) => match state.store.remember(operation, row.instance.cast_signed(), now).await? {
+            Remembered::New => row.instance,
+            Remembered::Before(instance) => instance.cast_unsigned(),
+            Remembered::Mismatch => return Err(Refusal::IdempotencyMismatch.into()),
+        },
+    };
+    state.store.move_node(&row.id, instance, &[NodeState::Joining, NodeState::Active], NodeState::Draining).await?;
     let row = find().await?;
     Ok(HttpResponse::Ok().json(shown(&state, row)))
 }
 
-problems!(DrainProblems: NodeNotFound, NodeGone, Unavailable);
+problems!(DrainProblems: NodeNotFound, NodeGone, IdempotencyMismatch, Unavailable);
 
 /// The partitions and who owns them.
 #[utoipa::path(get, path = "/admin/v1/partitions", operation_id = "list_partitions", tag = "operators: nodes",

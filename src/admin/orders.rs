@@ -10,6 +10,7 @@ use super::csv::Lines;
 use super::note;
 use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Sku, Timestamp};
 use crate::engine::Command;
+use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
@@ -89,9 +90,9 @@ problems!(ReadProblems: OrderNotFound, Unavailable);
 
 /// Call an order off for its buyer. Its units are on sale again at once.
 #[utoipa::path(post, path = "/admin/v1/orders/{id}/cancel", operation_id = "operator_cancel_order", tag = "operators: orders",
-    params(("id" = OrderId, Path, description = "The order")),
+    params(("id" = OrderId, Path, description = "The order"), KeyHeader),
     responses(
-        (status = 200, description = "Cancelled", body = OrderBody),
+        (status = 200, description = "Cancelled; or cancelled before, under the same key", body = OrderBody),
         (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
             headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = String, description = "The order"))),
         CancelProblems))]
@@ -99,13 +100,15 @@ pub(crate) async fn cancel(
     state: web::Data<AppState>,
     operator: Operator,
     id: Id<OrderId>,
+    key: GivenKey,
     request: RequestId,
 ) -> Result<HttpResponse, Problem> {
     note(&operator.0, &request, "cancel order", id.0);
-    cancelled(&state, id.0, Command::Cancel { order: id.0, user: None, row: None }, None).await
+    let command = Command::Cancel { order: id.0, user: None, row: None };
+    cancelled(&state, id.0, key.command(&operator.0.principal, &"cancel", command), None).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, Unavailable, Overloaded);
 
 fn filter(query: &mut Query) -> OrderFilter {
     OrderFilter {

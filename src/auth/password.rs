@@ -54,7 +54,7 @@ impl FromStr for Username {
 ///
 /// Two keyboards may send different characters for what looks the same to whoever types it: `é` is one or two, a blank is one of many. So it
 /// is brought into one form first (RFC 8265, OpaqueString), and only that is hashed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Password {
     normal: SecretString,
     /// As it was typed, if that is something else: releases before this one hashed that.

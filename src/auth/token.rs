@@ -1,78 +1,64 @@
-//! Bearer tokens: JWTs that are verified with a pinned algorithm and minted with the configured secret. Never trusts a
+//! Bearer tokens: JWTs that are verified with a pinned algorithm, and minted with the configured secret. Never trusts a
 //! claim before the signature, never lets a token choose how it is verified.
 //!
-//! Claims: `sub` is the user (a positive whole number, as text or as a number), `exp` is needed and exact (no leeway: a
-//! token is refused from that instant on), `nbf` counts if it is there, `role` is `admin`, `buyer` or absent (a buyer).
-//! With an issuer or an audience configured, `iss` and `aud` must match for tokens of either key. Whoever holds the other
-//! issuer's private key may hand out the role `admin` too: configure only a key whose owner may.
+//! A token is another issuer's if its `iss` is one of theirs ([`super::issuers`]); every other one is our own, or nobody's.
+//! Claims of our own: `sub` is the user (a positive whole number, as text or as a number), `exp` is needed and exact (no
+//! leeway: a token is refused from that instant on), `nbf` counts if it is there, `role` is a word of [`Role`] or absent (a
+//! buyer). A token that an account was given also carries its generation, `gen`: see [`Endings`]. One that was given for a number, by
+//! whoever has the secret, says `"account": false`. With an issuer or an audience configured, `iss` and `aud` must match.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{self, PublicKeys, VerifyingKey};
+use super::endings::Endings;
+use super::issuers::{AwaitedKeys, Issuers, Verdict};
+use super::jws::Jws;
+use super::keys::{self, VerifyingKey};
 use super::{Caller, KeyError, Unauthenticated};
 use crate::domain::{Timestamp, UserId};
-use crate::store::Role;
+use crate::store::{Account, Role};
 use crate::{clock, config};
 
-mod claims;
+pub(super) mod claims;
 use claims::Claims;
-
-/// The longest token that is looked at, in bytes.
-pub const TOKEN_BYTES_MAX: usize = 4096;
-
-/// How often the file of the other issuer's keys is looked at.
-const KEYS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Verifies and mints tokens. Made once at the start, shared by all workers.
 pub struct Authenticator {
     signing_key: EncodingKey,
     own: VerifyingKey,
-    other_issuer: Option<OtherIssuer>,
+    issuers: Issuers,
     issuer: Option<String>,
     audience: Option<String>,
     ttl_seconds: u64,
-}
-
-/// The keys of another issuer, as their file has them.
-struct OtherIssuer {
-    file: PathBuf,
-    keys: ArcSwap<PublicKeys>,
+    endings: Arc<Endings>,
 }
 
 impl Authenticator {
-    /// Takes the secret (from the configuration or the data folder) and reads the other issuer's public keys, if a file is
-    /// configured.
+    /// Takes the secret (from the configuration or the data folder) and reads the keys of other issuers, but for those that are to be
+    /// fetched.
     ///
     /// # Errors
     /// [`KeyError`] for a short secret, and for a key file that cannot be read or holds no usable key.
     pub fn new(config: &config::Auth, secret: &SecretString) -> Result<Self, KeyError> {
         let (signing_key, own) = keys::from_secret(secret)?;
-        let other_issuer = config.jwt_public_key_file.as_deref().map(|file| {
-            let keys = ArcSwap::from_pointee(PublicKeys::read(file)?);
-            Ok::<_, KeyError>(OtherIssuer { file: file.to_owned(), keys })
-        });
-        let other_issuer = other_issuer.transpose()?;
         Ok(Self {
             signing_key,
             own,
-            other_issuer,
+            issuers: Issuers::new(&config.issuers, secret)?,
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             ttl_seconds: config.token_ttl_seconds,
+            endings: Arc::default(),
         })
     }
 
-    /// Who this token speaks for, by the system's clock. Fit for a worker thread: one core verifies 650,000 tokens a second
-    /// that were signed with the secret, 30,000 with EdDSA, 7,000 with RS256.
+    /// Who this token speaks for, by the system's clock and the keys that are here. Fit for a worker thread: one core verifies 650,000
+    /// tokens a second that were signed with a secret; of those it sees for the first time 30,000 with EdDSA, 7,000 with RS256.
     ///
     /// # Errors
     /// [`Unauthenticated`] says why the token was not believed.
@@ -80,22 +66,67 @@ impl Authenticator {
         self.verify_at(bearer, clock::system())
     }
 
-    /// A token for this user, good from `now` for the configured time, signed with the secret.
+    /// As [`Self::verify`], for whoever can wait for a key that its issuer has changed to by now.
+    #[must_use]
+    pub fn judge(&self, bearer: &str) -> Verdict {
+        self.judge_at(bearer, clock::system())
+    }
+
+    /// Waits for the token's key, together with all others that wait for keys of its issuer: a few seconds at most.
+    ///
+    /// # Errors
+    /// [`Unauthenticated::KeysAway`] if the issuer does not answer; as [`Self::verify`] if it does.
+    pub async fn verify_with_newer(&self, bearer: &str, keys: AwaitedKeys) -> Result<Caller, Unauthenticated> {
+        let jws = Jws::parse(bearer)?;
+        let mut waiting = keys.ask(jws.key_id.as_deref())?;
+        loop {
+            let heard = waiting.hear().await;
+            if let Verdict::Known(known) = self.judge(bearer) {
+                return known;
+            }
+            if let Some(why) = heard.refusal() {
+                return Err(why);
+            }
+        }
+    }
+
+    /// What an operator should know of: issuers whose keys cannot be had.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.issuers.warnings().collect()
+    }
+
+    /// A token for this user, good from `now` for the configured time, signed with the secret. It is no account's: nothing ends it before.
     #[must_use]
     pub fn mint(&self, user: UserId, role: Role, now: Timestamp) -> String {
+        self.sign(user, role, (None, Some(false)), now)
+    }
+
+    /// The same for an account that proved itself, which has been changed so often: the next change ends it.
+    #[must_use]
+    pub fn mint_for_account(&self, account: &Account, now: Timestamp) -> String {
+        self.sign(account.id, account.role, (Some(account.generation), None), now)
+    }
+
+    fn sign(&self, user: UserId, role: Role, (generation, account): (Option<i64>, Option<bool>), now: Timestamp) -> String {
         let issued_at = now.millis() / 1000;
         let claims = Minted {
             sub: user.to_string(),
             iat: issued_at,
             exp: issued_at.saturating_add_unsigned(self.ttl_seconds),
-            role: match role {
-                Role::Buyer => None,
-                Role::Admin => Some("admin"),
-            },
+            role: (role != Role::Buyer).then(|| role.word()),
+            r#gen: generation,
+            account,
             iss: self.issuer.as_deref(),
             aud: self.audience.as_deref(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).expect("HS256 signs any claims with any key")
+    }
+
+    /// Which tokens are over before they expire: for whoever brings the news.
+    #[must_use]
+    pub fn endings(&self) -> &Arc<Endings> {
+        &self.endings
     }
 
     /// How long a minted token is good, in seconds.
@@ -104,48 +135,45 @@ impl Authenticator {
         self.ttl_seconds
     }
 
-    fn verify_at(&self, bearer: &str, now: Timestamp) -> Result<Caller, Unauthenticated> {
-        if bearer.len() > TOKEN_BYTES_MAX {
-            return Err(Unauthenticated::TooLong);
-        }
-        let header = jsonwebtoken::decode_header(bearer).map_err(|error| match error.kind() {
-            // A header that is JSON but not ours names an algorithm nobody knows, such as "none".
-            ErrorKind::Json(_) => Unauthenticated::Algorithm,
-            _ => Unauthenticated::Malformed,
-        })?;
-        if header.crit.is_some() {
-            // RFC 7515: an extension that must be understood and is not makes the token invalid.
-            return Err(Unauthenticated::Malformed);
-        }
-        if header.alg == self.own.algorithm() {
-            return self.check(&claims(bearer, &self.own)?, now);
-        }
-        // Each key has one algorithm, so a public key is never used as a shared secret.
-        let others = self.other_issuer.as_ref().map(|issuer| issuer.keys.load());
-        let mut outcome = Err(Unauthenticated::Algorithm);
-        for key in others.iter().flat_map(|others| &others.keys).filter(|key| key.algorithm() == header.alg) {
-            outcome = claims(bearer, key);
-            if !matches!(outcome, Err(Unauthenticated::Signature)) {
-                break;
-            }
-        }
-        self.check(&outcome?, now)
+    #[cfg(test)]
+    pub(super) fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
-    /// Reads the other issuer's keys anew whenever their file changes, until `stop`. A file that holds none leaves the old ones in force,
-    /// and is said once.
-    pub async fn follow_keys(self: Arc<Self>, stop: CancellationToken) {
-        let Some(issuer) = &self.other_issuer else { return };
-        let mut said = None;
-        let mut ticks = tokio::time::interval(KEYS_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let file = issuer.file.clone();
-            let read = tokio::task::spawn_blocking(move || PublicKeys::read(&file)).await;
-            // A panic in it has been reported by the runtime.
-            let Ok(read) = read else { continue };
-            issuer.take(read, &mut said);
+    pub(super) fn verify_at(&self, bearer: &str, now: Timestamp) -> Result<Caller, Unauthenticated> {
+        match self.judge_at(bearer, now) {
+            Verdict::Known(known) => known,
+            Verdict::Awaits(keys) => Err(keys.refusal()),
         }
+    }
+
+    pub(super) fn judge_at(&self, bearer: &str, now: Timestamp) -> Verdict {
+        let jws = match Jws::parse(bearer) {
+            Ok(jws) => jws,
+            Err(why) => return Verdict::Known(Err(why)),
+        };
+        self.issuers.judge(&jws, now).unwrap_or_else(|| Verdict::Known(self.verify_own(&jws, now)))
+    }
+
+    fn verify_own(&self, jws: &Jws<'_>, now: Timestamp) -> Result<Caller, Unauthenticated> {
+        // Our key has one algorithm, so that nobody's public key is ever taken for a secret.
+        if jws.algorithm != self.own.algorithm() {
+            return Err(Unauthenticated::Algorithm);
+        }
+        let claims = claims(jws.token, &self.own)?;
+        let caller = self.check(&claims, now)?;
+        let has_ended = caller.principal.account().is_some_and(|account| self.endings.ends(account, claims.standing()));
+        if has_ended { Err(Unauthenticated::Ended) } else { Ok(caller) }
+    }
+
+    /// Keeps the keys of other issuers up to date until `stop`.
+    pub async fn follow_keys(self: Arc<Self>, stop: CancellationToken) {
+        let mut following = tokio::task::JoinSet::new();
+        for issuer in self.issuers.all() {
+            // Each on its own: one that hangs or fails is nobody else's matter.
+            following.spawn(Arc::clone(issuer).follow(stop.clone()));
+        }
+        while following.join_next().await.is_some() {}
     }
 
     fn check(&self, claims: &Claims, now: Timestamp) -> Result<Caller, Unauthenticated> {
@@ -177,35 +205,9 @@ fn claims(bearer: &str, key: &VerifyingKey) -> Result<Claims, Unauthenticated> {
     Ok(token.claims)
 }
 
-impl OtherIssuer {
-    /// Goes on with what was read, if it is news. `said` is the last trouble that the log has heard of.
-    fn take(&self, read: Result<PublicKeys, KeyError>, said: &mut Option<String>) {
-        match read {
-            Ok(read) => {
-                if read.pem != self.keys.load().pem {
-                    let (file, keys) = (self.file.display(), read.keys.len());
-                    tracing::info!(%file, keys, "the keys in {file} have changed: {keys} from now on");
-                    self.keys.store(Arc::new(read));
-                } else if said.is_some() {
-                    tracing::info!("the JWT public keys can be read again, and are the same");
-                }
-                *said = None;
-            }
-            Err(error) => {
-                let trouble = error.to_string();
-                if said.as_ref() != Some(&trouble) {
-                    tracing::warn!(%error, "the keys that were read last stay in force: {error}");
-                    *said = Some(trouble);
-                }
-            }
-        }
-    }
-}
-
 impl std::fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let other = self.other_issuer.as_ref().map(|issuer| &issuer.file);
-        f.debug_struct("Authenticator").field("other_issuer", &other).finish_non_exhaustive()
+        f.debug_struct("Authenticator").field("issuers", &self.issuers.all().count()).finish_non_exhaustive()
     }
 }
 
@@ -217,6 +219,10 @@ struct Minted<'a> {
     exp: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#gen: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,7 @@ fn is_of_a_foreigner(event: &Event) -> bool {
         Event::Listed(_)
         | Event::Changed { .. }
         | Event::Restocked { .. }
+        | Event::Operated { .. }
         | Event::Paused { .. }
         | Event::Ended { .. }
         | Event::Closed { .. }
@@ -55,6 +56,8 @@ const fn is_needed(event: &Event) -> bool {
     match event {
         Event::Placed { .. } | Event::Moved { .. } | Event::KeyForgotten { .. } | Event::Closed { .. } | Event::Removed { .. } => true,
         Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => false,
+        // It has a row of its own.
+        Event::Operated { .. } => false,
     }
 }
 
@@ -151,7 +154,7 @@ impl Checkpoint {
         }
         match known.into_iter().find(|(_, known)| !known.orders.is_empty() || !known.buyers.is_empty()) {
             Some((commodity, _)) => Err(Unreadable(format!("orders of commodity {commodity}, which has no row here"))),
-            None => Ok(Snapshot { commodities }),
+            None => Ok(Snapshot { commodities, ..Snapshot::default() }),
         }
     }
 
@@ -186,6 +189,7 @@ impl Checkpoint {
                 self.since.insert(commodity, Since { is_over: true, recalled: before.recalled, ..Since::default() });
             }
             Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
+            Event::Operated { .. } => {}
         }
         Ok(())
     }

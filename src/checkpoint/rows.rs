@@ -64,6 +64,6 @@ impl FromRows {
                 commodities.push(KnownCommodity { orders, removed, ..KnownCommodity::fresh(commodity) });
             }
         }
-        Snapshot { commodities }
+        Snapshot { commodities, ..Snapshot::default() }
     }
 }

@@ -303,6 +303,7 @@ fn golden_snapshot() -> Snapshot {
             KnownCommodity { buyers, keys, orders, ..KnownCommodity::fresh(commodity(3)) },
             KnownCommodity { buyers: bare, ..KnownCommodity::fresh(commodity(i64::MAX)) },
         ],
+        ..Snapshot::default()
     }
 }
 
@@ -389,7 +390,7 @@ fn an_order_of_any_status_is_read_back() {
         let known = vec![KnownOrder { order: order(1, status, None), key: None }];
         let commodities = vec![KnownCommodity { orders: known.clone(), ..KnownCommodity::fresh(commodity(3)) }];
         let mut read = KnownByCommodity::new();
-        form::decode(&parts_of(&Snapshot { commodities })[0], &mut read).unwrap();
+        form::decode(&parts_of(&Snapshot { commodities, ..Snapshot::default() })[0], &mut read).unwrap();
         assert_eq!(read[&commodity(3).id].orders, known);
     }
 }
@@ -397,7 +398,10 @@ fn an_order_of_any_status_is_read_back() {
 #[test]
 fn nothing_is_no_parts() {
     assert_eq!(parts_of(&Snapshot::default()), Vec::<Vec<u8>>::new());
-    assert_eq!(parts_of(&Snapshot { commodities: vec![KnownCommodity::fresh(commodity(3))] }), Vec::<Vec<u8>>::new());
+    assert_eq!(
+        parts_of(&Snapshot { commodities: vec![KnownCommodity::fresh(commodity(3))], ..Snapshot::default() }),
+        Vec::<Vec<u8>>::new()
+    );
 }
 
 #[test]
@@ -407,7 +411,7 @@ fn a_large_commodity_stands_in_several_parts_of_bounded_size_and_is_read_back() 
     let orders = (1..=20_000).map(|number| KnownOrder { order: order(number, OrderStatus::Reserved, Some(at(9))), key: None }).collect();
     let large = KnownCommodity { buyers, keys, orders, ..KnownCommodity::fresh(commodity(3)) };
     let small = |id| KnownCommodity { buyers: vec![BuyerUnits { user: user(id), units: 2 }], ..KnownCommodity::fresh(commodity(id)) };
-    let snapshot = Snapshot { commodities: vec![small(2), large, small(4)] };
+    let snapshot = Snapshot { commodities: vec![small(2), large, small(4)], ..Snapshot::default() };
     let parts = parts_of(&snapshot);
     assert!(parts.len() > 4, "{} parts", parts.len());
     assert!(parts.iter().all(|part| part.len() <= 1_100_000), "a part fits a packet of any server");

@@ -10,14 +10,16 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::account_changes::AccountChanges;
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::broker::BrokerError;
 use crate::clock;
 use crate::config::{Address, Config};
 use crate::domain::NodeId;
 use crate::drift::Drift;
-use crate::http::{self, AppState, Connections, Surface};
+use crate::http::{self, AppState, Connections, Costly, Surface};
 use crate::limits::Limiter;
+use crate::logins::Logins;
 use crate::membership::{JoinError, Me, Membership, Pace, View};
 use crate::partition::Board;
 use crate::routing::peer::{Credential, LinkSettings, Local};
@@ -120,6 +122,7 @@ pub(super) struct Parts {
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) roads: Arc<Roads>,
     authenticator: Arc<Authenticator>,
+    account_changes: AccountChanges,
     pub(super) tracer: Tracer,
     pub(super) stop: CancellationToken,
 }
@@ -140,6 +143,8 @@ impl Parts {
         if schema != configured {
             return Err(StartError::Partitions { schema, configured });
         }
+        let endings = Arc::clone(authenticator.endings());
+        let account_changes = AccountChanges::load(store.clone(), endings, config.auth.token_ttl_seconds, clock::system()).await?;
         let me = Me { id, instance: rand::random(), address, log_version: config.release.log_version() };
         let board = Arc::new(Board::new(store.partitions()));
         let tracer = Tracer::start(&config.telemetry, role, me.id.as_str())?;
@@ -156,7 +161,7 @@ impl Parts {
         };
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), settings);
         let router = Arc::new(Router::shifting(board, store.clone(), store.partitions(), Arc::clone(&roads), patience));
-        Ok(Self { store, me, local, router, neighbours, roads, authenticator, tracer, stop: CancellationToken::new() })
+        Ok(Self { store, me, local, router, neighbours, roads, authenticator, account_changes, tracer, stop: CancellationToken::new() })
     }
 
     /// Begins to follow the other nodes.
@@ -182,6 +187,8 @@ impl Parts {
             async move { limiter.run_upkeep(stop).await }
         });
         tokio::spawn(Arc::clone(&self.authenticator).follow_keys(self.stop.clone()));
+        tokio::spawn(self.account_changes.clone().follow(clock::system, self.stop.clone()));
+        tokio::spawn(Logins::run_upkeep(self.store.clone(), clock::system, self.stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), self.stop.clone()));
         let connections = Arc::new(Connections::new(config));
         let drift = Arc::<Drift>::default();
@@ -194,6 +201,8 @@ impl Parts {
             store: self.store.clone(),
             authenticator: Arc::clone(&self.authenticator),
             hasher: Arc::new(Hasher::new(config.auth.hashing_concurrency_max)),
+            logins: Logins::new(&config.limits, Arc::clone(&limiter), self.store.clone(), true),
+            costly: Costly::default(),
             limiter,
             clock: clock::system,
             prometheus: metrics,

@@ -16,8 +16,14 @@ const USUAL: [(&str, &str); 2] = [("DATABASE_URL", "DOORBUSTER__DATABASE__URL"),
 /// What a name ends with that leads to a file with the value.
 const FILE: &str = "_FILE";
 
-/// The settings that end so by themselves: their value is a file's name.
+/// The settings that end so by themselves: their value is a file's name. (The first is gone, and says so.)
 const NAMES_OF_FILES: [&str; 1] = ["DOORBUSTER__AUTH__JWT_PUBLIC_KEY_FILE"];
+
+/// What the settings of other issuers begin with, one by one; without the number, all of them in one text.
+const ISSUERS: &str = "DOORBUSTER__AUTH__ISSUERS";
+
+/// Those of an issuer that are a file's name. Its secret is none of them: `SECRET_FILE` holds the value, as everywhere.
+const NAMES_OF_FILES_OF_ISSUERS: [&str; 3] = ["__CA_FILE", "__JWKS_FILE", "__PUBLIC_KEY_FILE"];
 
 /// The one setting that can be set to nothing: so a usual variable of its own is overruled.
 const NOTHING_COUNTS: &str = "DOORBUSTER__TELEMETRY__TRACES_ENDPOINT";
@@ -52,13 +58,17 @@ pub(super) fn settings(environment: &HashMap<String, String>) -> Result<HashMap<
             settings.insert(setting, text);
         }
     }
+    let is_one_by_one = |setting: &String| setting.strip_prefix(ISSUERS).is_some_and(|rest| rest.starts_with("__"));
+    if settings.contains_key(ISSUERS) && settings.keys().any(is_one_by_one) {
+        return Err(ConfigError(format!("{ISSUERS} has all issuers, and {ISSUERS}__0__NAME and the like are set too: leave out either")));
+    }
     Ok(settings)
 }
 
 impl<'a> Given<'a> {
     fn of(variable: &'a str, text: &'a str) -> Option<Self> {
         let (name, in_file) = match variable.strip_suffix(FILE) {
-            Some(name) if !NAMES_OF_FILES.contains(&variable) => (name, true),
+            Some(name) if !is_name_of_file(variable) => (name, true),
             _ => (variable, false),
         };
         let usual = USUAL.iter().find(|(usual, _)| *usual == name).map(|(_, setting)| (*setting).to_owned());
@@ -71,6 +81,11 @@ impl<'a> Given<'a> {
     fn is_usual(&self) -> bool {
         !self.variable.starts_with(PREFIX)
     }
+}
+
+fn is_name_of_file(variable: &str) -> bool {
+    let is_an_issuers = variable.starts_with(ISSUERS) && NAMES_OF_FILES_OF_ISSUERS.iter().any(|name| variable.ends_with(name));
+    is_an_issuers || NAMES_OF_FILES.contains(&variable)
 }
 
 /// The one value among what is given for a setting, at least once.

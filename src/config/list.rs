@@ -61,6 +61,6 @@ impl<'de> Visitor<'de> for Texts {
 }
 
 /// Line ends count as commas: a file may have one item on each line.
-fn items(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn items(text: &str) -> impl Iterator<Item = String> {
     text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned)
 }

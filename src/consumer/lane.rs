@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::search::{Search, Step, wider};
+use super::search::{Search, Share, Step, wider};
 use super::tags::{Acknowledgement, Tags};
 use crate::broker::{BrokerError, Messages, Session, Subscription, Topology};
 use crate::domain::{PartitionId, Timestamp};
@@ -43,6 +43,8 @@ pub(super) struct Lane {
     pub(super) retry_at: Option<Instant>,
     /// A batch could not be applied, and none has been since.
     pub(super) suspect: bool,
+    /// It is stopped: when to look whether somebody has put it right.
+    pub(super) look_at: Option<Instant>,
     /// Messages under way, at most: more than is configured while something is looked for.
     prefetch: u16,
 }
@@ -81,7 +83,7 @@ pub(super) enum Need {
 
 impl Lane {
     pub(super) fn new(partition: PartitionId, prefetch: u16, now: Instant) -> Self {
-        Self { partition, generation: 0, open: None, retry_at: Some(now), suspect: false, prefetch }
+        Self { partition, generation: 0, open: None, retry_at: Some(now), suspect: false, look_at: None, prefetch }
     }
 
     /// Subscribes; what comes goes to the pump.
@@ -110,6 +112,11 @@ impl Lane {
     /// The prefetch of the next subscription.
     pub(super) fn set_prefetch(&mut self, prefetch: u16) {
         self.prefetch = prefetch;
+    }
+
+    /// How it takes part in what all lanes may hold together.
+    pub(super) fn share(&self) -> Share {
+        Share { prefetch: self.prefetch, has_begun: self.has_begun() }
     }
 
     /// Whether something came in this subscription.
@@ -158,7 +165,7 @@ impl Lane {
     /// When it is to be looked at, if nothing happens before.
     pub(super) fn due(&self) -> Option<Instant> {
         let search = self.open.as_ref().and_then(|open| open.search.as_ref());
-        self.retry_at.or(search.map(Search::until))
+        self.retry_at.or(search.map(Search::until)).into_iter().chain(self.look_at).min()
     }
 
     /// What it needs.
@@ -176,8 +183,8 @@ impl Lane {
             return match wider(self.prefetch, configured, *bytes / sorter.taken().max(1), all_given_back) {
                 Some(prefetch) => Need::Prefetch(prefetch),
                 None => Need::Stop(format!(
-                    "partition {partition}: expected batch {}, found {}: {missing} may be in the log, and not among the {} messages that were \
-                     looked at: see `doorbuster log repair {partition}`",
+                    "partition {partition}: expected batch {}, found {}: {missing} may lie further back in the log than the {} messages that \
+                     were looked at: stop its node and run `doorbuster log repair {partition}`, which looks through all of it",
                     missing.expected,
                     missing.found,
                     sorter.taken()

@@ -16,6 +16,7 @@ use super::Consumer;
 use super::lane::{Arrival, Lane, Need, Taken, Terms};
 use super::meters::Meters;
 use super::round::{Halt, Round};
+use super::search::turn;
 use super::traces;
 use crate::broker::{BrokerError, Publisher, Session};
 use crate::domain::{PartitionId, Timestamp};
@@ -30,6 +31,8 @@ const ARRIVALS_MAX: usize = 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one transaction may take before it is given up and done again (which is safe: see the projection).
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the database may take to say how far a partition is that is stopped. Nothing is applied meanwhile.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Pump<'a> {
     consumer: &'a Consumer,
@@ -66,6 +69,7 @@ impl<'a> Pump<'a> {
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), BrokerError> {
         loop {
             self.open_due().await?;
+            self.look_again().await;
             let due = self.lanes.values().filter_map(Lane::due).min();
             let is_ready = self.lanes.values().any(Lane::is_ready);
             let arrival = tokio::select! {
@@ -91,19 +95,23 @@ impl<'a> Pump<'a> {
     }
 
     async fn open_due(&mut self) -> Result<(), BrokerError> {
-        let now = Instant::now();
+        let (now, mut readable) = (Instant::now(), Vec::new());
         for lane in self.lanes.values_mut().filter(|lane| lane.retry_at.is_some_and(|at| at <= now)) {
             match lane.open(&self.terms).await {
+                Ok(()) if self.consumer.status.was_refused(lane.partition) => readable.push(lane.partition),
+                // It may be another consumer that reads it now, and puts right what was the matter.
+                Ok(()) if self.consumer.status.is_stopped(lane.partition) => lane.look_at = Some(now),
                 Ok(()) => {}
                 Err(error @ (BrokerError::Refused(_) | BrokerError::Missing(_) | BrokerError::Locked)) => {
                     // Of this queue alone: somebody deleted it, or took the right to read it.
-                    self.consumer.status.stopped(lane.partition, error.to_string());
+                    self.consumer.status.refused(lane.partition, error.to_string());
                     tracing::error!(partition = %lane.partition, %error, "partition {} cannot be consumed: {error}", lane.partition);
                     lane.retry_at = Some(now + self.consumer.stopped_retry());
                 }
                 Err(error) => return Err(error),
             }
         }
+        readable.into_iter().for_each(|partition| self.going_on(partition));
         Ok(())
     }
 
@@ -210,6 +218,7 @@ impl<'a> Pump<'a> {
         for (partition, need) in needs.filter(|(_, need)| *need != Need::Nothing).collect::<Vec<_>>() {
             match need {
                 Need::Nothing => {}
+                Need::Prefetch(prefetch) if prefetch > configured => self.widen(partition, prefetch).await,
                 Need::Prefetch(prefetch) => self.subscribe_with(partition, prefetch).await,
                 Need::Marker => self.mark(partition).await,
                 // It may be among what came while others were seen to.
@@ -218,6 +227,41 @@ impl<'a> Pump<'a> {
                 Need::Stop(why) => self.stop(partition, why).await,
             }
         }
+    }
+
+    /// Looks whether partitions that are stopped here have been put right elsewhere.
+    async fn look_again(&mut self) {
+        let now = Instant::now();
+        let due = self.lanes.values().filter(|lane| lane.look_at.is_some_and(|at| at <= now));
+        for partition in due.map(|lane| lane.partition).collect::<Vec<_>>() {
+            let is_well = self.has_moved(partition).await;
+            if let Some(lane) = self.lanes.get_mut(&partition) {
+                lane.look_at = Some(Instant::now() + self.consumer.stopped_retry());
+            }
+            if is_well {
+                self.going_on(partition);
+            }
+        }
+    }
+
+    /// Whether the tables are further than they were when a partition stopped; notes where they are, if that is not known.
+    async fn has_moved(&self, partition: PartitionId) -> bool {
+        match timeout(LOOK_TIMEOUT, self.consumer.store.applied(partition)).await {
+            Ok(Ok((epoch, sequence))) => self.consumer.status.has_moved(partition, Position { epoch, sequence }),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Another subscription, with a larger prefetch if no other partition has one: what all of them hold together is bounded.
+    async fn widen(&mut self, partition: PartitionId, prefetch: u16) {
+        let configured = self.consumer.settings.prefetch;
+        let others = self.lanes.values().filter(|lane| lane.partition != partition).map(|lane| (lane.partition, lane.share()));
+        // It takes nothing more until then.
+        let Some(standing_by) = turn(configured, others) else { return };
+        for other in standing_by {
+            self.subscribe_with(other, configured).await;
+        }
+        self.subscribe_with(partition, prefetch).await;
     }
 
     async fn subscribe_with(&mut self, partition: PartitionId, prefetch: u16) {
@@ -331,6 +375,8 @@ impl<'a> Pump<'a> {
         if self.consumer.status.stopped(partition, why.clone()) {
             tracing::error!(%partition, why, "PARTITION {partition} IS STOPPED, its log is kept and the others go on: {why}");
         }
+        // Where it stands is noted while nobody else reads the log.
+        self.has_moved(partition).await;
         if let Some(lane) = self.lanes.get_mut(&partition) {
             lane.set_prefetch(self.consumer.settings.prefetch);
             lane.close(self.session, Some(retry_at)).await;
@@ -339,7 +385,7 @@ impl<'a> Pump<'a> {
 
     fn going_on(&mut self, partition: PartitionId) {
         if let Some(lane) = self.lanes.get_mut(&partition) {
-            lane.suspect = false;
+            (lane.suspect, lane.look_at) = (false, None);
         }
         if self.consumer.status.going_on(partition) {
             tracing::info!(%partition, "partition {partition} goes on");

@@ -1,4 +1,4 @@
-//! How far a subscription looks for a batch that is missing where it should be. Pure: clock and counts are arguments.
+//! How far a subscription looks for a batch that is missing where it should be, and which of several may. Pure: clock and counts are arguments.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Messages of one log that are looked through for a batch, at most, where the configured prefetch isn't more: all of them are held
 /// meanwhile. Of messages that were given back more are taken, as many as a subscription can have: nobody can have given back more.
 const MESSAGES_MAX: u16 = 16_384;
-/// About how many bytes of them, at most.
+/// About how many bytes of them, at most: in all logs together, because one is looked through at a time.
 const BYTES_MAX: u64 = 256 << 20;
 /// By how much the prefetch grows at a step.
 const GROWTH: u16 = 4;
@@ -73,9 +73,38 @@ pub(super) fn wider(prefetch: u16, configured: u16, message_bytes: u64, all_give
     (next > prefetch).then_some(next)
 }
 
+/// One of the subscriptions that look through their logs, or might.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) prefetch: u16,
+    /// Whether it was sent something. One that was not stands by while another consumer reads the log, for as long as that takes.
+    pub(super) has_begun: bool,
+}
+
+impl Share {
+    fn is_wide(&self, configured: u16) -> bool {
+        self.prefetch > configured
+    }
+}
+
+/// Whether one more may be widened, beside these others: which of them are to go back to the configured prefetch first, or none if it has to
+/// wait. It waits for one that is sent messages and waits for nobody, so all have their turn.
+pub(super) fn turn<T>(configured: u16, others: impl Iterator<Item = (T, Share)>) -> Option<Vec<T>> {
+    others.filter(|(_, share)| share.is_wide(configured)).map(|(which, share)| (!share.has_begun).then_some(which)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_log_is_looked_through_at_a_time_and_who_only_stands_by_makes_way() {
+        let share = |prefetch, has_begun| Share { prefetch, has_begun };
+        let turn = |others: &[Share]| turn(128, others.iter().copied().enumerate());
+        assert_eq!(turn(&[share(128, true), share(128, false)]), Some(vec![]));
+        assert_eq!(turn(&[share(128, true), share(512, false), share(16_384, false)]), Some(vec![1, 2]));
+        assert_eq!(turn(&[share(512, false), share(512, true)]), None);
+    }
 
     #[test]
     fn the_prefetch_grows_up_to_a_number_of_messages_or_of_bytes() {

@@ -6,6 +6,7 @@
 mod ids;
 mod money;
 mod node;
+mod operation;
 mod order;
 mod principal;
 mod quantity;
@@ -18,6 +19,7 @@ mod time;
 pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, SystemId, UserId};
 pub use money::{Currency, Price};
 pub use node::NodeId;
+pub use operation::{Operation, OperationKey, Subject};
 pub use order::{IdempotencyKey, NamedOrder, Order, OrderStatus, RequestFingerprint};
 pub use principal::{Foreign, IssuerName, Principal, PrincipalKey};
 pub use quantity::{Quantity, Units};

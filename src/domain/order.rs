@@ -171,6 +171,40 @@ impl RequestFingerprint {
             bytes.push(1);
             bytes.extend_from_slice(coupon.as_bytes());
         }
-        Self(xxhash_rust::xxh3::xxh3_64(&bytes) as i64)
+        Self::of_bytes(&bytes)
+    }
+
+    /// The same of a request that names the price its buyer saw, where it does: XXH3-64 over the fingerprint and the price, both as
+    /// little-endian i64.
+    #[must_use]
+    pub fn at_price(self, unit_price: Option<Price>) -> Self {
+        let Some(unit_price) = unit_price else { return self };
+        let [this, price] = [self.0, unit_price.minor()].map(i64::to_le_bytes);
+        Self::of_bytes(&[this, price].concat())
+    }
+
+    /// XXH3-64 of what a request asked for.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(bytes) as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_was_seen_is_part_of_what_was_asked_for() {
+        let price = |minor| Price::new(minor).ok();
+        let plain = RequestFingerprint::of(Quantity::ONE, None);
+        let all = [
+            plain,
+            plain.at_price(price(0)),
+            plain.at_price(price(1)),
+            RequestFingerprint::of(Quantity::ONE, Some("x")).at_price(price(1)),
+        ];
+        assert_eq!(plain.at_price(None), plain, "as in releases that knew of none");
+        assert!((0..all.len()).all(|one| !all[..one].contains(&all[one])));
     }
 }

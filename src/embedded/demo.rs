@@ -50,7 +50,7 @@ pub(super) async fn prepare(
     for (name, _) in accounts {
         if let Some(account) = store.account_by_name(name).await? {
             // The account's role, not the demo's: an operator may have changed it, or somebody else have the name.
-            let token = authenticator.mint(account.id, account.role, clock::system());
+            let token = authenticator.mint_for_account(&account, clock::system());
             data.write_private(&format!("{name}.token"), &token)?;
             has_accounts = true;
         }

@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::account_changes::AccountChanges;
 use crate::admin;
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::clock;
@@ -22,8 +23,9 @@ use crate::config::{Address, Config};
 use crate::datadir::{DataDir, DataDirError};
 use crate::domain::Partitions;
 use crate::event::LogVersion;
-use crate::http::{self, AppState};
+use crate::http::{self, AppState, Costly};
 use crate::limits::Limiter;
+use crate::logins::Logins;
 use crate::ownership::embedded::EmbeddedOwnership;
 use crate::partition::{self, Board, Runner};
 use crate::projection;
@@ -123,6 +125,9 @@ impl App {
         // This process is all there is: none of an older release runs beside it.
         store.raise_log_version().await?;
 
+        let endings = Arc::clone(authenticator.endings());
+        let account_changes = AccountChanges::load(store.clone(), endings, config.auth.token_ttl_seconds, clock::system()).await?;
+
         let stop = CancellationToken::new();
         // Whatever ends this start early also ends the tasks it has begun.
         let began = stop.clone().drop_guard();
@@ -151,6 +156,8 @@ impl App {
             async move { limiter.run_upkeep(stop).await }
         });
         tokio::spawn(Arc::clone(&authenticator).follow_keys(stop.clone()));
+        tokio::spawn(account_changes.follow(clock::system, stop.clone()));
+        tokio::spawn(Logins::run_upkeep(store.clone(), clock::system, stop.clone()));
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
         tokio::spawn(admin::list_what_was_left(Arc::clone(&router), store.clone(), stop.clone()));
         tokio::spawn(projection::keep_checkpoints((store.clone(), LogVersion::NEWEST), clock::system, stop.clone()));
@@ -159,6 +166,9 @@ impl App {
             store: store.clone(),
             authenticator,
             hasher,
+            // No other node answers logins.
+            logins: Logins::new(&config.limits, Arc::clone(&limiter), store.clone(), false),
+            costly: Costly::default(),
             limiter,
             clock: clock::system,
             prometheus: metrics,

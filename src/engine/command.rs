@@ -1,8 +1,8 @@
 //! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Order, OrderId, Principal, PrincipalKey, Quantity, RequestFingerprint, Sequence, Terms,
-    TermsChange, Timestamp, Units,
+    Commodity, CommodityId, Epoch, IdempotencyKey, Operation, Order, OrderId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
+    Sequence, Terms, TermsChange, Timestamp, Units,
 };
 
 /// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
@@ -41,6 +41,14 @@ pub enum Command {
         /// The version.
         version: u32,
         /// What is asked then.
+        command: Box<Command>,
+    },
+    /// Another command, unless it was carried out under this key before: then that is the answer. Beside older releases a cancellation
+    /// is carried out and its key not kept, and everything else refused.
+    Keyed {
+        /// Whose key, and what the request asked for.
+        operation: Operation,
+        /// What is asked. Of an order that is placed the key is in the placing.
         command: Box<Command>,
     },
     /// Add units.
@@ -112,11 +120,32 @@ impl Command {
             | Self::Restock { commodity, .. } => Some(*commodity),
             Self::Pause(id) | Self::Resume(id) | Self::End(id) | Self::Close(id) | Self::Remove(id) => Some(*id),
             Self::Place(place) => Some(place.commodity),
-            Self::Expecting { command, .. } => command.commodity(),
+            Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.commodity(),
             Self::CloseEnded { .. }
             | Self::ConfirmPayment { .. }
             | Self::ConfirmRefund { .. }
             | Self::Cancel { .. }
+            | Self::Expire { .. } => None,
+        }
+    }
+
+    /// The order it is about; none for a command about a commodity or about many orders.
+    #[must_use]
+    pub fn order(&self) -> Option<OrderId> {
+        match self {
+            Self::ConfirmPayment { order, .. } | Self::ConfirmRefund { order, .. } | Self::Cancel { order, .. } => Some(*order),
+            Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.order(),
+            Self::List { .. }
+            | Self::ListOnce { .. }
+            | Self::Change { .. }
+            | Self::Restock { .. }
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::End(_)
+            | Self::Close(_)
+            | Self::CloseEnded { .. }
+            | Self::Remove(_)
+            | Self::Place(_)
             | Self::Expire { .. } => None,
         }
     }
@@ -148,6 +177,8 @@ pub struct Place {
     pub key: Option<IdempotencyKey>,
     /// What a retry under that key must ask for.
     pub fingerprint: RequestFingerprint,
+    /// What the buyer saw that one unit costs: at any other price nothing is claimed. None = at any.
+    pub unit_price: Option<Price>,
 }
 
 /// What a command led to.
@@ -160,12 +191,15 @@ pub enum Answer {
     Placed(Order),
     /// The order that was placed under this key before, as it stands now.
     Replayed(Order),
-    /// The id of the order that was placed under this key before: the tables have it, as it stands now.
+    /// The id of the order that was placed, or changed, under this key before: the tables have it, as it stands now.
     PlacedBefore(OrderId),
     /// An order after it was paid, cancelled, refunded; or as it was, where that had happened before.
     Order(Order),
     /// A commodity after the change.
     Commodity(Box<Commodity>),
+    /// What was asked was done to that commodity before, under this key: the commodity as it stands now; none if it is closed or removed
+    /// and forgotten here: the tables have it.
+    DoneBefore(CommodityId, Option<Box<Commodity>>),
     /// The commodity is off the list.
     Removed,
     /// So many holds ended.
@@ -223,4 +257,8 @@ pub enum Refusal {
     StaleRow,
     /// Older releases still take part, which would not understand what this leads to.
     UpgradeUnfinished,
+    /// One unit costs something else than the buyer saw.
+    PriceChanged,
+    /// So many keys of operators are remembered that there is no room for another.
+    TooManyKeys,
 }

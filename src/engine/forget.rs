@@ -20,7 +20,9 @@ impl Engine {
     /// to be over in one; at most so many of each, oldest first. Returns whether there may be more.
     pub fn forget(&mut self, applied: Sequence, at_most: usize) -> bool {
         let (orders, commodities) = (self.forget_orders(applied, at_most), self.forget_commodities(applied, at_most));
-        orders || commodities
+        // After the orders: whose key is asked for, its order is here too or in the tables.
+        let operations = self.operations.forget(applied, at_most);
+        orders || commodities || operations
     }
 
     fn forget_commodities(&mut self, applied: Sequence, at_most: usize) -> bool {

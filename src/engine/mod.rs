@@ -3,7 +3,7 @@
 //! It never reads a clock, draws a random number, awaits, logs or does I/O; time arrives as an argument.
 //!
 //! What it knows: every commodity that the tables do not have as closed or removed, how many live units each buyer has, the idempotency
-//! keys, every reserved order and every one whose refund is due; and of all others those whose last change is not in the tables yet.
+//! keys, what was changed under a key in the last 25 hours, every reserved order and every one whose refund is due; and of all others those whose last change is not in the tables yet.
 //! What else there is of an order lies in the tables, and its row comes along with a command that is about it (R10).
 //!
 //! What that costs, with a million buyers of one order each: `cargo bench --bench engine` prints it.
@@ -17,6 +17,7 @@ mod holds;
 mod keys;
 mod moves;
 mod operate;
+mod operations;
 mod orders;
 mod packed;
 mod place;
@@ -29,11 +30,13 @@ pub(crate) mod tests;
 use std::collections::VecDeque;
 
 pub use command::{Answer, Command, Outcome, Place, Recalled, Refusal};
+pub use operations::OPERATIONS_KEPT_MS;
 pub use restore::RestoreError;
-pub use snapshot::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
+pub use snapshot::{BuyerUnits, KnownCommodity, KnownKey, KnownOperation, KnownOrder, Snapshot};
 
 use self::commodities::Commodities;
 use self::holds::Holds;
+use self::operations::Operations;
 use self::orders::{Orders, number_of};
 use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
 use crate::event::{Event, LogVersion};
@@ -57,6 +60,8 @@ pub struct Engine {
     forgotten_up_to: Sequence,
     /// Keys of ended orders, those that ended first before the others.
     ended_keys: VecDeque<EndedKey>,
+    /// Changes that were made under a key.
+    operations: Operations,
 }
 
 /// Where the key of an ended order is.
@@ -70,7 +75,7 @@ struct EndedKey {
 impl Engine {
     /// Builds the engine of an epoch from what the projection has; its events are written in that version of the log. Where that is of an
     /// older release, others of it may take part, and it does nothing that they would not understand: below version 2 it forgets no live
-    /// order and closes nothing, below version 4 nobody buys but accounts of our own.
+    /// order and closes nothing, below version 4 nobody buys but accounts of our own and no key of a change is kept.
     ///
     /// # Errors
     /// [`RestoreError`] when the snapshot contradicts itself, its partition or its epoch.
@@ -95,6 +100,7 @@ impl Engine {
                 self.check_version(&command, version)?;
                 self.apply(now, *command, events)
             }
+            Command::Keyed { operation, command } => self.operate(now, operation, *command, events),
             Command::Restock { commodity, units } => self.restock(commodity, units, events),
             Command::Pause(commodity) => self.set_paused(commodity, true, events),
             Command::Resume(commodity) => self.set_paused(commodity, false, events),
@@ -176,7 +182,8 @@ impl Engine {
     pub fn memory_bytes(&self) -> usize {
         let waiting = self.unsettled.capacity() + self.ending.capacity();
         let queues = waiting * size_of::<(Sequence, u32)>() + self.ended_keys.capacity() * size_of::<EndedKey>();
-        self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues
+        let keys = self.operations.memory_bytes();
+        self.commodities.memory_bytes() + self.orders.memory_bytes() + self.holds.memory_bytes() + queues + keys
     }
 
     /// Whether releases take part that know every live order, and nothing that is closed.

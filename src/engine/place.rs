@@ -64,6 +64,9 @@ impl Engine {
         if commodity.stock.available.get() < place.quantity.get() {
             return Err(Refusal::SoldOut);
         }
+        if place.unit_price.is_some_and(|seen| seen != commodity.terms.price) {
+            return Err(Refusal::PriceChanged);
+        }
         if self.next_number > OrderId::NUMBER_MAX {
             return Err(Refusal::EpochExhausted);
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::buyers::Buyers;
 use super::commodities::Shelf;
 use super::keys::Keys;
+use super::operations::Operations;
 use super::orders::{NONE, Record, number_of};
 use super::{Commodities, EndedKey, Engine, Holds, KnownCommodity, KnownKey, KnownOrder, Orders, Snapshot};
 use crate::domain::{Epoch, OrderId, OrderStatus, PartitionId, Sequence};
@@ -34,12 +35,14 @@ pub(super) fn restore(partition: PartitionId, epoch: Epoch, snapshot: Snapshot, 
         ending: VecDeque::new(),
         forgotten_up_to: Sequence::FENCE,
         ended_keys: VecDeque::new(),
+        operations: Operations::default(),
     };
     fill(&mut engine, snapshot).map_err(|what| RestoreError { partition, what })?;
     Ok(engine)
 }
 
 fn fill(engine: &mut Engine, snapshot: Snapshot) -> Result<(), String> {
+    engine.operations = Operations::of(snapshot.operations);
     engine.orders.reserve(snapshot.commodities.iter().map(|known| known.orders.len()).sum());
     let mut ended = Vec::new();
     for known in snapshot.commodities {

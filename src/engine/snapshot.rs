@@ -1,12 +1,25 @@
 //! What an engine starts from: the state of a partition as the projection has it.
 
-use crate::domain::{Commodity, IdempotencyKey, Order, OrderId, PrincipalKey, RequestFingerprint, Timestamp};
+use crate::domain::{Commodity, CommodityId, IdempotencyKey, Operation, Order, OrderId, PrincipalKey, RequestFingerprint, Timestamp};
 
 /// Everything an engine must know of its partition's past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Every commodity that is neither removed nor closed; and each other one of which a refund is due. In any order.
     pub commodities: Vec<KnownCommodity>,
+    /// Changes of commodities that were made under a key in the last 25 hours. In any order.
+    pub operations: Vec<KnownOperation>,
+}
+
+/// A change of a commodity that was made under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownOperation {
+    /// Whose key, and what the request asked for.
+    pub operation: Operation,
+    /// What was changed.
+    pub commodity: CommodityId,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A commodity with what an engine must know of its orders. What was sold is known by its buyers' units: the orders themselves lie

@@ -14,8 +14,8 @@ mod wire;
 pub use wire::{DecodeError, LogVersion, Unwritable, decode, decode_up_to, encode};
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Quantity,
-    RequestFingerprint, Sequence, SystemId, Terms, Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Quantity,
+    RequestFingerprint, Sequence, Subject, SystemId, Terms, Timestamp, Units,
 };
 
 /// One entry of a partition's log: what one append makes durable, whole or not at all.
@@ -161,6 +161,15 @@ pub enum Event {
     KeyForgotten {
         /// Which order.
         order: OrderId,
+    },
+    /// What was decided right before this was asked for under a key. It may be nothing, where what was asked for was so already.
+    Operated {
+        /// Whose key, and what the request asked for.
+        operation: Operation,
+        /// What was changed.
+        subject: Subject,
+        /// When.
+        at: Timestamp,
     },
     /// A commodity became history: the engine forgot it, its buyers, orders and keys.
     Closed {

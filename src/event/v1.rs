@@ -141,6 +141,7 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
                 at: at.millis(),
             }),
             Fact::KeyForgotten { order } => Self::KeyForgotten((*order).into()),
+            Fact::Operated { .. } => return Err(unwritable("the key of a change")),
             Fact::Closed { .. } => return Err(unwritable("that a commodity is closed")),
         })
     }

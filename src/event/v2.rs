@@ -174,7 +174,11 @@ pub(super) fn read_events(
 fn time_of(fact: &Fact) -> Option<Timestamp> {
     match fact {
         Fact::Placed { order, .. } => Some(order.id.placed_at()),
-        Fact::Moved { at, .. } | Fact::Ended { at, .. } | Fact::Removed { at, .. } | Fact::Closed { at, .. } => Some(*at),
+        Fact::Moved { at, .. }
+        | Fact::Ended { at, .. }
+        | Fact::Removed { at, .. }
+        | Fact::Closed { at, .. }
+        | Fact::Operated { at, .. } => Some(*at),
         Fact::Listed(_) | Fact::Changed { .. } | Fact::Restocked { .. } | Fact::Paused { .. } | Fact::KeyForgotten { .. } => None,
     }
 }
@@ -217,6 +221,7 @@ impl Frame {
                 after_ms: self.after(*at),
             }),
             Fact::KeyForgotten { order } => Event::KeyForgotten(self.id(*order)?),
+            Fact::Operated { .. } => return Err(unwritable("the key of a change")),
             Fact::Closed { commodity, at, version } => {
                 Event::Closed(Closed { commodity: unsigned(*commodity), after_ms: self.after(*at), version: *version })
             }

@@ -1,4 +1,5 @@
 //! Version 4 of the wire form, frozen. An order may be of another issuer's account: its whole name is in the placing, its key in what follows.
+//! Behind what was asked for under a key stands that key.
 //!
 //! What a batch says once it doesn't say again: its orders are of its partition, an epoch is told as how far back it lies, and times are
 //! told as how long after the batch's own they are. A key and the fingerprint of its request travel together, or neither does. Its events
@@ -11,14 +12,14 @@ use super::v2::{commodity_of, counted_from, signed, time, unsigned};
 use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
 use super::{Batch, Event as Fact};
 use crate::domain::{
-    Epoch, Foreign, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence, SystemId,
-    Timestamp, Units,
+    self, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity,
+    RequestFingerprint, Sequence, SystemId, Timestamp, Units,
 };
 use crate::form::offer::{Commodity, Terms};
 use crate::form::{code_of, currency_of, status_of};
 
 /// How many kinds of events there are.
-const EVENTS: u32 = 11;
+const EVENTS: u32 = 12;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -57,6 +58,7 @@ enum Event<'a> {
     Moved(Moved),
     KeyForgotten(Id),
     Closed(Closed),
+    Operated(Operated),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,6 +150,20 @@ struct Moved {
     after_ms: i64,
 }
 
+/// What came before it was asked for under a key.
+#[derive(Serialize, Deserialize)]
+struct Operated {
+    asked: Keyed,
+    subject: Subject,
+    after_ms: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Subject {
+    Commodity(u64),
+    Order(Id),
+}
+
 /// An order of the batch's partition.
 #[derive(Serialize, Deserialize)]
 struct Id {
@@ -232,6 +248,14 @@ impl Frame {
                 after_ms: self.after(*at),
             }),
             Fact::KeyForgotten { order } => Event::KeyForgotten(self.id(*order)?),
+            Fact::Operated { operation, subject, at } => Event::Operated(Operated {
+                asked: Keyed { key: operation.key.to_bytes(), fingerprint: operation.fingerprint.0.to_le_bytes() },
+                subject: match subject {
+                    domain::Subject::Commodity(commodity) => Subject::Commodity(unsigned(*commodity)),
+                    domain::Subject::Order(order) => Subject::Order(self.id(*order)?),
+                },
+                after_ms: self.after(*at),
+            }),
             Fact::Closed { commodity, at, version } => {
                 Event::Closed(Closed { commodity: unsigned(*commodity), after_ms: self.after(*at), version: *version })
             }
@@ -316,6 +340,17 @@ impl Frame {
                 at: time(self.at, moved.after_ms)?,
             },
             Event::KeyForgotten(order) => Fact::KeyForgotten { order: self.order_of(&order)? },
+            Event::Operated(Operated { asked: Keyed { key, fingerprint }, subject, after_ms }) => Fact::Operated {
+                operation: Operation {
+                    key: OperationKey::from_bytes(key),
+                    fingerprint: RequestFingerprint(i64::from_le_bytes(fingerprint)),
+                },
+                subject: match subject {
+                    Subject::Commodity(commodity) => domain::Subject::Commodity(commodity_of(commodity)?),
+                    Subject::Order(order) => domain::Subject::Order(self.order_of(&order)?),
+                },
+                at: time(self.at, after_ms)?,
+            },
             Event::Closed(Closed { commodity, after_ms, version }) => {
                 Fact::Closed { commodity: commodity_of(commodity)?, at: time(self.at, after_ms)?, version }
             }

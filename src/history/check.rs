@@ -295,13 +295,20 @@ fn faults(commodity: &CommodityRow, rows: &Rows) -> Vec<String> {
     faults
 }
 
-/// Units are added once for each time an operator was told so, and at most once more for each time the outcome was open.
+/// Units are added once for each time an operator was told so, and at most once more for each time the outcome was open; once for each
+/// key, however often it was asked for under that.
 fn restocks(commodity: &CommodityRow, history: &History) -> Option<String> {
     let (mut least, mut most) = (commodity.listed, commodity.listed);
+    let mut under_key: BTreeMap<IdempotencyKey, (i64, bool)> = BTreeMap::new();
     for call in &history.calls {
         match (&call.asked, call.told) {
             (Asked::SetTotal(id), _) if *id == commodity.id => return None,
-            (Asked::Restock { commodity: id, units }, told) if *id == commodity.id => match told {
+            (Asked::Restock { commodity: id, units, key: Some(key) }, told) if *id == commodity.id => match told {
+                Told::Done => drop(under_key.insert(*key, (i64::from(*units), true))),
+                Told::Nothing | Told::Pending(_) => drop(under_key.entry(*key).or_insert((i64::from(*units), false))),
+                Told::Accepted { .. } | Told::Order { .. } | Told::Refused | Told::NotFound | Told::Busy => {}
+            },
+            (Asked::Restock { commodity: id, units, key: None }, told) if *id == commodity.id => match told {
                 Told::Done => {
                     least += i64::from(*units);
                     most += i64::from(*units);
@@ -311,6 +318,10 @@ fn restocks(commodity: &CommodityRow, history: &History) -> Option<String> {
             },
             _ => {}
         }
+    }
+    for (units, is_done) in under_key.into_values() {
+        least += if is_done { units } else { 0 };
+        most += units;
     }
     let total = commodity.total;
     (total < least || total > most).then(|| format!("the total is {total}, and the restocks come to {least} to {most}"))

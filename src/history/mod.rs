@@ -40,6 +40,9 @@ pub enum Asked {
         commodity: CommodityId,
         /// How many.
         units: u32,
+        /// Under which key.
+        #[serde(default)]
+        key: Option<IdempotencyKey>,
     },
     /// Set the total of a commodity.
     SetTotal(CommodityId),

@@ -164,7 +164,7 @@ fn stock_that_does_not_add_up_is_seen() {
 
 #[test]
 fn a_restock_that_is_missing_or_counted_twice_is_seen() {
-    let restock = || Asked::Restock { commodity: commodity(), units: 2 };
+    let restock = || Asked::Restock { commodity: commodity(), units: 2, key: None };
     let with_total = |total| Rows {
         orders: vec![],
         commodities: vec![CommodityRow { id: commodity(), listed: 3, total, available: total, held: 0, sold: 0 }],
@@ -172,6 +172,25 @@ fn a_restock_that_is_missing_or_counted_twice_is_seen() {
     for (told, right) in [(Told::Done, vec![5]), (Told::Nothing, vec![3, 5]), (Told::Busy, vec![3])] {
         let fine: Vec<i64> = (2..=8).filter(|total| violations(&[(restock(), told)], &with_total(*total)).is_empty()).collect();
         assert!(right.iter().all(|total| fine.contains(total)) && !fine.contains(&2) && !fine.contains(&7), "{told:?}: {fine:?}");
+    }
+}
+
+#[test]
+fn a_restock_under_a_key_counts_once_however_often_it_is_asked_for() {
+    let key = IdempotencyKey::from_text("a").ok();
+    let restock = || Asked::Restock { commodity: commodity(), units: 2, key };
+    let with_total = |total| Rows {
+        orders: vec![],
+        commodities: vec![CommodityRow { id: commodity(), listed: 3, total, available: total, held: 0, sold: 0 }],
+    };
+    for (told, right) in [
+        (vec![Told::Done, Told::Done, Told::Nothing], vec![5]),
+        (vec![Told::Nothing, Told::Pending(None), Told::Busy], vec![3, 4, 5]),
+        (vec![Told::Busy, Told::Refused], vec![3]),
+    ] {
+        let calls: Vec<_> = told.iter().map(|told| (restock(), *told)).collect();
+        let fine: Vec<i64> = (2..=8).filter(|total| violations(&calls, &with_total(*total)).is_empty()).collect();
+        assert_eq!(fine, right, "{told:?}");
     }
 }
 

@@ -9,13 +9,16 @@ use utoipa::ToSchema;
 use super::body::Body;
 use super::client_address::ClientAddress;
 use super::extract::Caller;
+use super::key::{GivenKey, KeyHeader};
 use super::problem::Problem;
 use super::schema::problems;
 use super::state::AppState;
 use crate::auth::{HashingError, Password, Username};
-use crate::domain::{Principal, Timestamp, UserId};
+use crate::domain::{Operation, Principal, Timestamp, UserId};
+use crate::engine::Refusal;
+use crate::logins::NotNow;
 use crate::routing::Busy;
-use crate::store::{Account, Role};
+use crate::store::{Account, Remembered, Role};
 
 /// A name and a password.
 #[derive(Debug, ToSchema)]
@@ -97,56 +100,92 @@ pub(crate) struct MeBody {
 /// Where registration is switched off, there is no such call.
 #[utoipa::path(post, path = "/v1/auth/register", operation_id = "register", tag = "accounts", security(()),
     request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
-    responses((status = 201, description = "The new account", body = AccountBody), RegisterProblems))]
-pub(crate) async fn register(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
-    state.limiter.check_login(address.0)?;
+    params(KeyHeader),
+    responses((status = 201, description = "The new account", body = AccountBody),
+        (status = 200, description = "Made before, under the same key, with the same name and password", body = AccountBody), RegisterProblems))]
+pub(crate) async fn register(
+    state: web::Data<AppState>,
+    address: ClientAddress,
+    key: GivenKey,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    state.logins.begin(address.0)?;
     let (username, password) = credentials(body)?;
-    if state.store.account_by_name(username.as_str()).await?.is_some() {
-        // Spares a hash; whoever takes the name in between is found by the store.
-        return Err(Problem::UsernameTaken);
+    state.logins.admit_address(address.0).await?;
+    // Of a password nothing is remembered: the account itself says whether it is the same.
+    let operation = key.operation(format_args!("name {}", username.as_str().to_lowercase()), &"register");
+    if let Some(account) = state.store.account_by_name(username.as_str()).await? {
+        // Spares a hash; whoever takes the name in between is found by the store. Who made it under a key has remembered that before.
+        return if is_remembered(&state, operation).await? {
+            registered(&state, address, account, password).await
+        } else {
+            Err(Problem::UsernameTaken)
+        };
     }
-    let hash = state.hasher.hash(password).await?;
-    let account = state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await?;
-    let account = account.ok_or(Problem::UsernameTaken)?;
-    Ok(HttpResponse::Created().json(AccountBody::from(account)))
+    let hash = state.hasher.hash(password.clone()).await?;
+    let is_repeated = remember(&state, operation).await?;
+    match state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await? {
+        Some(account) => Ok(HttpResponse::Created().json(AccountBody::from(account))),
+        // The same request has come twice at once.
+        None if is_repeated => {
+            let account = state.store.account_by_name(username.as_str()).await?.ok_or(Problem::UsernameTaken)?;
+            registered(&state, address, account, password).await
+        }
+        None => Err(Problem::UsernameTaken),
+    }
 }
 
-problems!(RegisterProblems: UsernameTaken, NotFound, Unavailable, Overloaded);
+/// The answer to a registration that is repeated under its key.
+async fn registered(state: &AppState, address: ClientAddress, account: Account, password: Password) -> Result<HttpResponse, Problem> {
+    // Nobody may guess at a password here either.
+    let attempt = state.logins.admit(address.0, &account.username, (state.clock)()).await?;
+    if !state.hasher.verify(password, Some(account.password_hash.clone())).await? {
+        return Err(Refusal::IdempotencyMismatch.into());
+    }
+    state.logins.succeeded(attempt, (state.clock)()).await;
+    Ok(HttpResponse::Ok().json(AccountBody::from(account)))
+}
 
-/// Get a token for a name and a password.
+problems!(RegisterProblems: UsernameTaken, IdempotencyMismatch, NotFound, Unavailable, Overloaded);
+
+/// Get a token for a name and a password. Repeated, under a key or not, it is another token.
 ///
 /// Where the built-in accounts' login is switched off, there is no such call.
 #[utoipa::path(post, path = "/v1/auth/login", operation_id = "login", tag = "accounts", security(()),
     request_body(content = CredentialsBody, example = json!({"username": "alice", "password": "correct horse battery"})),
+    params(KeyHeader),
     responses((status = 200, description = "A token", body = SessionBody), LoginProblems))]
-pub(crate) async fn login(state: web::Data<AppState>, address: ClientAddress, body: Body) -> Result<HttpResponse, Problem> {
-    state.limiter.check_login(address.0)?;
+pub(crate) async fn login(state: web::Data<AppState>, address: ClientAddress, _key: GivenKey, body: Body) -> Result<HttpResponse, Problem> {
+    state.logins.begin(address.0)?;
     let (username, password) = credentials(body)?;
-    state.limiter.check_account(username.as_str())?;
+    let attempt = state.logins.admit(address.0, username.as_str(), (state.clock)()).await?;
     let account = state.store.account_by_name(username.as_str()).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     // Hashed for unknown names too: the time of the answer does not tell which names exist.
     let matches = state.hasher.verify(password, stored).await?;
     let account = account.filter(|_| matches).ok_or(Problem::InvalidCredentials)?;
+    state.logins.succeeded(attempt, (state.clock)()).await;
     Ok(session(&state, &account))
 }
 
 problems!(LoginProblems: InvalidCredentials, NotFound, Unavailable, Overloaded);
 
-/// Change one's own password. The answer is a new token.
+/// Change one's own password. The answer is a new token; those that were given before end, on every node within a second.
 ///
 /// Where the built-in accounts' login is switched off, there is no such call.
 #[utoipa::path(post, path = "/v1/auth/password", operation_id = "change_password", tag = "accounts",
     request_body(content = PasswordChangeBody,
         example = json!({"current_password": "correct horse battery", "new_password": "a new horse, just as good"})),
-    responses((status = 200, description = "Changed", body = SessionBody), PasswordProblems))]
+    params(KeyHeader),
+    responses((status = 200, description = "Changed; or changed before, under the same key", body = SessionBody), PasswordProblems))]
 pub(crate) async fn change_password(
     state: web::Data<AppState>,
     caller: Caller,
     address: ClientAddress,
+    key: GivenKey,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    state.limiter.check_login(address.0)?;
+    state.logins.begin(address.0)?;
     let mut fields = body.fields()?;
     let mut password = |name| {
         let found = fields.text::<Password>(name);
@@ -159,19 +198,27 @@ pub(crate) async fn change_password(
     let user = caller.0.principal.account().ok_or(Problem::UserNotFound)?;
     let account = state.store.account(user).await?.ok_or(Problem::UserNotFound)?;
     // Whoever has a token and not the password may not guess it here either.
-    state.limiter.check_account(&account.username)?;
+    let attempt = state.logins.admit(address.0, &account.username, (state.clock)()).await?;
+    let operation = key.operation(&caller.0.principal, &"password");
+    let is_repeated = is_remembered(&state, operation).await?;
+    if is_repeated && state.hasher.verify(new.clone(), Some(account.password_hash.clone())).await? {
+        state.logins.succeeded(attempt, (state.clock)()).await;
+        return Ok(session(&state, &account));
+    }
     if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
-        return Err(Problem::InvalidCredentials);
+        return Err(if is_repeated { Refusal::IdempotencyMismatch.into() } else { Problem::InvalidCredentials });
     }
     let hash = state.hasher.hash(new).await?;
-    if !state.store.change_password(account.id, &account.password_hash, &hash).await? {
-        // Somebody else has changed it just now: what was current is that no more.
-        return Err(Problem::InvalidCredentials);
-    }
-    Ok(session(&state, &account))
+    remember(&state, operation).await?;
+    let change = state.store.change_password(account.id, &account.password_hash, &hash, (state.clock)()).await?;
+    // None: somebody else has changed it just now, and what was current is that no more.
+    let change = change.ok_or(Problem::InvalidCredentials)?;
+    state.has_changed(change);
+    state.logins.succeeded(attempt, (state.clock)()).await;
+    Ok(session(&state, &Account { generation: change.generation, ..account }))
 }
 
-problems!(PasswordProblems: InvalidCredentials, UserNotFound, NotFound, Unavailable, Overloaded);
+problems!(PasswordProblems: InvalidCredentials, IdempotencyMismatch, UserNotFound, NotFound, Unavailable, Overloaded);
 
 /// Whom the token speaks for, and what it may do.
 #[utoipa::path(get, path = "/v1/me", operation_id = "me", tag = "accounts",
@@ -189,9 +236,21 @@ pub(crate) async fn me(state: web::Data<AppState>, caller: Caller) -> Result<Htt
 
 problems!(MeProblems: Unavailable);
 
+/// Whether a request under that key came as far as a change before.
+async fn is_remembered(state: &AppState, operation: Option<Operation>) -> Result<bool, Problem> {
+    let Some(operation) = operation else { return Ok(false) };
+    Ok(state.store.remembered(operation, (state.clock)()).await?.is_some())
+}
+
+/// Remembers the key before anything changes: who comes again finds out what has. Returns whether it was remembered before.
+async fn remember(state: &AppState, operation: Option<Operation>) -> Result<bool, Problem> {
+    let Some(operation) = operation else { return Ok(false) };
+    Ok(state.store.remember(operation, 0, (state.clock)()).await? != Remembered::New)
+}
+
 fn session(state: &AppState, account: &Account) -> HttpResponse {
     let session = SessionBody {
-        access_token: state.authenticator.mint(account.id, account.role, (state.clock)()),
+        access_token: state.authenticator.mint_for_account(account, (state.clock)()),
         token_type: "Bearer",
         expires_in: state.authenticator.ttl_seconds(),
         user_id: account.id,
@@ -208,6 +267,16 @@ fn credentials(body: Body) -> Result<(Username, Password), Problem> {
     let password = fields.required("password", password);
     fields.finish()?;
     Ok(username.zip(password).expect("fields without a fault are all there"))
+}
+
+impl From<NotNow> for Problem {
+    fn from(refusal: NotNow) -> Self {
+        match refusal {
+            NotNow::Limited(limited) => limited.into(),
+            NotNow::Busy => Busy::Overloaded.into(),
+            NotNow::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<HashingError> for Problem {

@@ -1,18 +1,19 @@
-//! What handlers take from a request before its body: who asks, which id, the query. Never touches the network or the
-//! database, so that each is settled before the body is read.
+//! What handlers take from a request before its body: who asks, which id, the query. Never touches the database, so that each is settled
+//! before the body is read; but for a token whose issuer has other keys by now, for which it waits a few seconds at most.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures_util::future::{Either, LocalBoxFuture};
 
 use super::client_address::ClientAddress;
 use super::problem::Problem;
 use super::query::Query;
 use super::request_id::RequestId;
 use super::state::AppState;
-use crate::auth;
+use crate::auth::{self, Verdict};
 use crate::domain::{CommodityId, NodeId, OrderId, UserId};
 use crate::store::Role;
 
@@ -20,48 +21,72 @@ use crate::store::Role;
 #[derive(Clone, Debug)]
 pub struct Caller(pub auth::Caller);
 
-/// As [`Caller`], and the request counts for the user's rate limit: for what changes something.
+/// As [`Caller`], of whom may buy, and the request counts for the user's rate limit: for what changes something.
 #[derive(Clone, Debug)]
 pub struct CountedCaller(pub auth::Caller);
 
-/// Whoever has a valid token with the role `admin`.
+/// Whoever has a valid token with the role `operator` or `admin`: reads and runs sales.
 #[derive(Clone, Debug)]
 pub struct Operator(pub auth::Caller);
+
+/// Whoever has a valid token with the role `admin`: also changes who may do what, and the nodes.
+#[derive(Clone, Debug)]
+pub struct Admin(pub auth::Caller);
 
 /// The id in the path, under the name `id`.
 #[derive(Clone, Copy, Debug)]
 pub struct Id<T>(pub T);
 
+/// There at once, unless the token's key has to be asked for.
+pub type Authenticating<T> = Either<Ready<Result<T, Problem>>, LocalBoxFuture<'static, Result<T, Problem>>>;
+
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Authenticating<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller(request).map(Self))
+        authenticate(request, |_, caller| Ok(Self(caller)))
     }
 }
 
 impl FromRequest for CountedCaller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Authenticating<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller(request).and_then(|caller| {
-            state_of(request).limiter.check_user(caller.principal.key())?;
+        authenticate(request, |state, caller| {
+            match caller.role {
+                Role::Buyer | Role::Operator | Role::Admin => {}
+                // It speaks for many: what it may do has calls of its own.
+                Role::Service => return Err(Problem::Forbidden),
+            }
+            state.limiter.check_user(caller.principal.key())?;
             Ok(Self(caller))
-        }))
+        })
     }
 }
 
 impl FromRequest for Operator {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Authenticating<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller(request).and_then(|caller| match caller.role {
+        authenticate(request, |_, caller| match caller.role {
+            Role::Operator | Role::Admin => Ok(Self(caller)),
+            Role::Buyer | Role::Service => Err(Problem::Forbidden),
+        })
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = Problem;
+    type Future = Authenticating<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        authenticate(request, |_, caller| match caller.role {
             Role::Admin => Ok(Self(caller)),
-            Role::Buyer => Err(Problem::Forbidden),
-        }))
+            Role::Buyer | Role::Operator | Role::Service => Err(Problem::Forbidden),
+        })
     }
 }
 
@@ -140,13 +165,26 @@ fn canonical_number(text: &str) -> Option<&str> {
     (text.starts_with(|first: char| first.is_ascii_digit() && first != '0')).then_some(text)
 }
 
-fn caller(request: &HttpRequest) -> Result<auth::Caller, Problem> {
+/// Who asks, if `admit` lets them.
+fn authenticate<T: 'static>(request: &HttpRequest, admit: fn(&AppState, auth::Caller) -> Result<T, Problem>) -> Authenticating<T> {
+    let state = state_of(request);
+    let token = match bearer(request) {
+        Ok(token) => token,
+        Err(problem) => return Either::Left(ready(Err(problem))),
+    };
+    match state.authenticator.judge(token) {
+        Verdict::Known(known) => Either::Left(ready(known.map_err(Problem::from).and_then(|caller| admit(state, caller)))),
+        Verdict::Awaits(keys) => {
+            let (state, token) = (state.clone(), token.to_owned());
+            Either::Right(Box::pin(async move { admit(&state, state.authenticator.verify_with_newer(&token, keys).await?) }))
+        }
+    }
+}
+
+fn bearer(request: &HttpRequest) -> Result<&str, Problem> {
     let value = request.headers().get(header::AUTHORIZATION).ok_or(Problem::NoToken)?;
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Problem::NoToken)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Problem::NoToken);
-    }
-    Ok(state_of(request).authenticator.verify(token.trim_matches(' '))?)
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim_matches(' ')) } else { Err(Problem::NoToken) }
 }
 
 fn state_of(request: &HttpRequest) -> &web::Data<AppState> {

@@ -19,8 +19,8 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    fn ok(warning: Option<String>) -> HttpResponse {
-        HttpResponse::Ok().json(Self { status: "ok", warnings: warning.map(|warning| vec![warning]) })
+    fn ok(warnings: Vec<String>) -> HttpResponse {
+        HttpResponse::Ok().json(Self { status: "ok", warnings: Some(warnings).filter(|warnings| !warnings.is_empty()) })
     }
 }
 
@@ -30,7 +30,7 @@ impl Health {
 #[utoipa::path(get, path = "/healthz", operation_id = "alive", tag = "health", security(()),
     responses((status = 200, description = "It does", body = Health)))]
 pub(crate) async fn alive() -> HttpResponse {
-    Health::ok(None)
+    Health::ok(Vec::new())
 }
 
 /// Whether requests can be served: every partition of this process is owned, and the database answers.
@@ -50,9 +50,14 @@ pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Pr
         return Err(Problem::NotReady(why));
     }
     if state.router.outlives_database() {
-        return Ok(Health::ok(state.drift.warning()));
+        return Ok(Health::ok(warnings(&state)));
     }
     // No cause: this is asked every second, and whoever uses the database logs what is wrong with it.
     state.store.ping().await.map_err(|_| Problem::Unavailable { what: "The database", cause: None })?;
-    Ok(Health::ok(state.drift.warning()))
+    Ok(Health::ok(warnings(&state)))
+}
+
+fn warnings(state: &AppState) -> Vec<String> {
+    let own = [state.drift.warning(), state.authenticator.endings().warning()];
+    own.into_iter().flatten().chain(state.authenticator.warnings()).collect()
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::problem::Code;
+use super::problem::{Code, Problem};
 use super::state::AppState;
 
 /// Commodities `/metrics` shows the stock of, at most; those with the lowest ids.
@@ -98,26 +99,34 @@ impl Meters {
 
 /// The meters in Prometheus' text format.
 ///
-/// How many units there are of each commodity is told by the operators' process; elsewhere only where `http.stock_in_metrics` is set.
+/// How many units there are of each commodity is told by the operators' process; elsewhere only where `http.stock_in_metrics` is set. The
+/// text is made once at a time, for all who wait, and takes a tenth of the time of one core at most.
 #[utoipa::path(get, path = "/metrics", tag = "health", security(()),
     responses((status = 200, description = "Prometheus text format", content_type = "text/plain", body = String)))]
-pub(crate) async fn show(state: web::Data<AppState>) -> HttpResponse {
-    rendered(&state, state.config.stock_in_metrics)
+pub(crate) async fn show(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
+    let with_stock = state.config.stock_in_metrics;
+    rendered(state, with_stock).await
 }
 
 /// As [`show`], with the stock of each commodity.
-pub(crate) async fn show_with_stock(state: web::Data<AppState>) -> HttpResponse {
-    rendered(&state, true)
+pub(crate) async fn show_with_stock(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
+    rendered(state, true).await
 }
 
-fn rendered(state: &AppState, with_stock: bool) -> HttpResponse {
+async fn rendered(state: web::Data<AppState>, with_stock: bool) -> Result<HttpResponse, Problem> {
+    let shown = state.clone().into_inner();
+    let text = state.costly.scrapes.run(with_stock, move || std::future::ready(text(&shown, with_stock))).await?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+fn text(state: &AppState, with_stock: bool) -> Bytes {
     let mut text = state.prometheus.render();
     node(state, &mut text);
     if with_stock {
         stock(state, &mut text);
     }
     inboxes(state, &mut text);
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+    text.into()
 }
 
 /// Which node of a cluster this is: several look alike behind one address.

@@ -70,7 +70,10 @@ impl Modify for Common {
     fn modify(&self, document: &mut openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         components.schemas.insert("Problem".to_owned(), problem().into());
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(
+            "A token of `POST /v1/auth/login`, or of an issuer that the configuration names; `503 unavailable` while the keys of that issuer are not here",
+        ));
+        let bearer = bearer.build();
         components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
         for (path, item) in &mut document.paths.paths {
             for operation in operations(item) {
@@ -98,9 +101,13 @@ fn complete(path: &str, operation: &mut Operation) {
     };
     can_answer(true, &[Code::Internal]);
     can_answer(!is_probe || path == "/metrics", &[Code::RateLimited]);
+    can_answer(path == "/metrics" || path == "/admin/v1/audit", &[Code::Overloaded]);
     can_answer(path == "/readyz", &[Code::Unavailable]);
-    can_answer(!is_public, &[Code::Unauthenticated]);
-    can_answer(path.starts_with("/admin/"), &[Code::Forbidden]);
+    // The keys of another issuer may be away.
+    can_answer(!is_public, &[Code::Unauthenticated, Code::Unavailable]);
+    let is_for_some_roles =
+        path.starts_with("/admin/") || matches!(operation.operation_id.as_deref(), Some("place_order" | "cancel_order"));
+    can_answer(is_for_some_roles, &[Code::Forbidden]);
     can_answer(id_in_path, &[Code::NotFound]);
     can_answer(query || checked_header, &[Code::InvalidRequest]);
     can_answer(
@@ -213,12 +220,12 @@ mod tests {
         let document = parsed(Surface::Both);
         let responses = &document["paths"]["/v1/commodities/{id}/orders"]["post"]["responses"];
         let statuses: Vec<&str> = responses.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(statuses, ["200", "201", "202", "401", "404", "408", "409", "413", "415", "422", "429", "500", "503"]);
+        assert_eq!(statuses, ["200", "201", "202", "401", "403", "404", "408", "409", "413", "415", "422", "429", "500", "503"]);
         let codes = |status: &str| -> Vec<String> {
             let examples = &responses[status]["content"]["application/problem+json"]["examples"];
             examples.as_object().unwrap().keys().cloned().collect()
         };
-        assert_eq!(codes("409"), ["ended", "limit_reached", "not_started", "paused", "sold_out"]);
+        assert_eq!(codes("409"), ["ended", "limit_reached", "not_started", "paused", "price_changed", "sold_out"]);
         assert_eq!(codes("404"), ["commodity_not_found", "not_found"]);
         assert_eq!(codes("422"), ["idempotency_mismatch", "invalid_request"]);
         assert_eq!(codes("503"), ["overloaded", "unavailable", "upgrade_unfinished"]);
@@ -258,6 +265,18 @@ mod tests {
         assert!(both.contains(&"/admin/v1/orders.csv".to_owned()) && both.contains(&"/v1/orders".to_owned()));
     }
 
+    /// Whatever is asked for may be asked for again.
+    #[test]
+    fn every_post_takes_a_key() {
+        let document = parsed(Surface::Both);
+        let posts: Vec<_> = document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["post"].is_object()).collect();
+        assert!(posts.len() >= 11, "{posts:?}");
+        for (path, item) in posts {
+            let takes_key = |parameter: &Value| parameter["name"] == "Idempotency-Key" && parameter["in"] == "header";
+            assert!(item["post"]["parameters"].as_array().is_some_and(|all| all.iter().any(takes_key)), "{path}");
+        }
+    }
+
     #[test]
     fn only_public_calls_need_no_token() {
         let document = parsed(Surface::Both);
@@ -268,7 +287,9 @@ mod tests {
                 let is_public = operation["security"] == json!([{}]);
                 let examples = &operation["responses"]["401"]["content"]["application/problem+json"]["examples"];
                 assert_eq!(is_public, examples["unauthenticated"].is_null(), "{method} {path}");
-                assert_eq!(path.starts_with("/admin/"), operation["responses"]["403"].is_object(), "{method} {path}");
+                let is_for_some_roles =
+                    path.starts_with("/admin/") || path.ends_with("/orders") && method == "post" || path.ends_with("/cancel");
+                assert_eq!(is_for_some_roles, operation["responses"]["403"].is_object(), "{method} {path}");
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderName};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,11 +12,12 @@ use super::body::Body;
 use super::cursor::{Page, PageRequest};
 use super::extract::{Caller, CountedCaller, Id};
 use super::fields::Fields;
+use super::key::{GivenKey, KeyHeader, given};
 use super::metrics::Meters;
 use super::own_orders;
 use super::problem::{Fault, Problem};
 use super::query::Query;
-use super::retry_key::{RetryKey, unquoted};
+use super::retry_key::RetryKey;
 use super::schema::{PageParameters, problems};
 use super::skus::{Skus, sku_of};
 use super::state::AppState;
@@ -37,8 +38,6 @@ const OWNERS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How far the clocks of two nodes may be apart, in milliseconds: so near to its beginning or its end no board says whether a sale is on.
 const CLOCKS_APART_MAX_MS: u64 = 5 * 60 * 1_000;
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// An order.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -161,6 +160,8 @@ pub(crate) struct PlaceBody {
     /// Coupons are not in use yet: leave it out or send null.
     #[schema(required = false, schema_with = super::schema::only_null)]
     coupon: (),
+    /// What one unit costs as the buyer saw it: at any other price nothing is claimed. At any price if left out.
+    unit_price: Option<Price>,
 }
 
 /// Claim units of a commodity.
@@ -201,7 +202,7 @@ pub(crate) async fn place(
         return Ok(response);
     }
     let mut command = traced(&state.tracer, &request, Command::Place(place));
-    command.retry_key = Some(retry_key.key());
+    command.retry_key = retry_key.spare();
     match state.router.about_commodity(id.0, command).await {
         Reply::Done(Answer::Placed(order)) => {
             note_order(&state.tracer, &request, order.id);
@@ -215,13 +216,15 @@ pub(crate) async fn place(
         }
         Reply::Done(other) => Err(unexpected(&other)),
         Reply::Refused(refusal) => Err(refusal.into()),
+        // It waits for a task here that neither decides it nor ends.
+        Reply::Pending(None) if !retry_key.leads_to_it() => Err(Problem::Internal("nobody knows whether an order was placed".to_owned())),
         Reply::Pending(order) => Ok(placed_or_not(order, &retry_key)),
         Reply::Busy(busy) => Err(busy.into()),
     }
 }
 
-problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, Ended, Paused, IdempotencyMismatch, UpgradeUnfinished,
-    Unavailable, Overloaded);
+problems!(PlaceProblems: CommodityNotFound, SoldOut, LimitReached, NotStarted, Ended, Paused, PriceChanged, IdempotencyMismatch,
+    UpgradeUnfinished, Unavailable, Overloaded);
 
 /// The caller's orders, newest first.
 #[utoipa::path(get, path = "/v1/orders", operation_id = "list_orders", tag = "orders",
@@ -265,9 +268,9 @@ problems!(OrderProblems: OrderNotFound, Unavailable);
 
 /// Call an order off. Its units are on sale again at once.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", operation_id = "cancel_order", tag = "orders",
-    params(("id" = OrderId, Path, description = "The order")),
+    params(("id" = OrderId, Path, description = "The order"), KeyHeader),
     responses(
-        (status = 200, description = "Cancelled", body = OrderBody),
+        (status = 200, description = "Cancelled; or cancelled before, under the same key", body = OrderBody),
         (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
             headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = Option<String>, description = "The order"))),
         CancelProblems))]
@@ -275,14 +278,16 @@ pub(crate) async fn cancel(
     state: web::Data<AppState>,
     caller: CountedCaller,
     id: Id<OrderId>,
+    key: GivenKey,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let buyer = caller.0.principal;
     let command = Command::Cancel { order: id.0, user: Some(buyer.key()), row: None };
+    let command = key.command(&buyer, &"cancel", command);
     cancelled(&state, id.0, traced(&state.tracer, &request, command), Some(buyer)).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, Unavailable, Overloaded);
 
 /// Has an order cancelled by that command, of that buyer or of whoever it is.
 pub(crate) async fn cancelled(
@@ -292,7 +297,7 @@ pub(crate) async fn cancelled(
     buyer: Option<Principal>,
 ) -> Result<HttpResponse, Problem> {
     match state.router.about_order(order, command).await {
-        Reply::Done(Answer::Order(order)) => {
+        Reply::Done(Answer::Order(order) | Answer::Replayed(order)) => {
             let buyer = match buyer.or_else(|| order.user.account().map(Principal::Own)) {
                 Some(buyer) => Some(buyer),
                 None => match state.router.named_order(order.id).await {
@@ -352,7 +357,7 @@ pub(crate) fn unexpected(answer: &Answer) -> Problem {
 async fn repeated(state: &AppState, order: OrderId, place: &Place, key: &RetryKey) -> Result<Option<HttpResponse>, Problem> {
     match state.router.order(order).await {
         OrderLookup::Known(NamedOrder { order: found, .. }) if (found.user, found.commodity) == (place.user.key(), place.commodity) => {
-            if found.quantity == place.quantity {
+            if found.quantity == place.quantity && place.unit_price.is_none_or(|seen| seen == found.unit_price) {
                 let body = OrderBody::of(found, place.user.clone()).with_sku(sku_of(state, found.commodity).await);
                 Ok(Some(HttpResponse::Ok().json(body)))
             } else {
@@ -376,22 +381,15 @@ fn placing(
     if fields.take("coupon").is_some_and(|coupon| !coupon.is_null()) {
         fields.fault(Fault::new("coupon", "unknown coupon: coupons are not in use yet"));
     }
-    let (key, text) = idempotency_key(buyer, request, &mut fields).unzip();
+    let unit_price = fields.nullable_integer::<Price>("unit_price").flatten();
+    let text = given(request).unwrap_or_else(|fault| {
+        fields.fault(fault);
+        None
+    });
+    let key = text.as_deref().and_then(|text| IdempotencyKey::of(buyer, text).ok());
     fields.finish()?;
-    Ok((Place { commodity, user: buyer.clone(), quantity, key, fingerprint: RequestFingerprint::of(quantity, None) }, text))
-}
-
-fn idempotency_key(buyer: &Principal, request: &HttpRequest, fields: &mut Fields) -> Option<(IdempotencyKey, String)> {
-    const FIELD: &str = "Idempotency-Key";
-    let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
-    let value = values.next()?;
-    if values.next().is_some() {
-        fields.fault(Fault::new(FIELD, "given more than once"));
-        return None;
-    }
-    let text = unquoted(value.to_str().unwrap_or_default());
-    let key = IdempotencyKey::of(buyer, &text);
-    key.map(|key| (key, text)).map_err(|why| fields.fault(Fault::new(FIELD, why.0))).ok()
+    let fingerprint = RequestFingerprint::of(quantity, None).at_price(unit_price);
+    Ok((Place { commodity, user: buyer.clone(), quantity, key, fingerprint, unit_price }, text))
 }
 
 /// The answer to an order of which nobody says yet whether it was placed.

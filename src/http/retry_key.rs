@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use uuid::Uuid;
 
 use crate::domain::{IdempotencyKey, OrderId, Principal};
+use crate::routing::SpareKey;
 
 /// Before the id of an order: nothing but the id has to be kept of such an order.
 const OF_ORDER: &str = "order-";
@@ -16,12 +17,13 @@ pub(super) struct RetryKey {
     buyer: Principal,
     own: Option<String>,
     made: OnceCell<String>,
+    spare: OnceCell<SpareKey>,
 }
 
 impl RetryKey {
     /// Of that buyer's request with this `Idempotency-Key`, or without one.
     pub(super) fn of(buyer: &Principal, own: Option<String>) -> Self {
-        Self { buyer: buyer.clone(), own, made: OnceCell::new() }
+        Self { buyer: buyer.clone(), own, made: OnceCell::new(), spare: OnceCell::new() }
     }
 
     /// The order it names, if it is a key that [`RetryKey::text_for`] made of an order's id.
@@ -29,9 +31,18 @@ impl RetryKey {
         self.own.as_deref()?.strip_prefix(OF_ORDER)?.parse().ok()
     }
 
-    /// What the order is placed under where nobody may come back with its id.
-    pub(super) fn key(&self) -> IdempotencyKey {
-        IdempotencyKey::of(&self.buyer, self.text()).expect("visible, and not long")
+    /// What the order is placed under where nobody may come back with its id; none for one that has a key of its own.
+    pub(super) fn spare(&self) -> Option<SpareKey> {
+        if self.own.is_some() {
+            return None;
+        }
+        let key = IdempotencyKey::of(&self.buyer, self.text()).expect("visible, and not long");
+        Some(self.spare.get_or_init(|| SpareKey::new(key)).clone())
+    }
+
+    /// Whether an order of which not even an id is known was sent under [`Self::text_for`].
+    pub(super) fn leads_to_it(&self) -> bool {
+        self.own.is_some() || self.spare.get().is_some_and(SpareKey::was_used)
     }
 
     /// What the buyer is to repeat the request under: their own key; else the order's id, if it is known, because the order may have been
@@ -48,23 +59,6 @@ impl RetryKey {
     }
 }
 
-/// The text of a key that may be given as a quoted string, as `draft-ietf-httpapi-idempotency-key-header` has it: `"a"` and `a` are one key.
-pub(super) fn unquoted(text: &str) -> String {
-    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return text.to_owned() };
-    let mut unescaped = String::with_capacity(inner.len());
-    let mut letters = inner.chars();
-    while let Some(letter) = letters.next() {
-        match (letter, letters.clone().next()) {
-            ('\\', Some(escaped @ ('"' | '\\'))) => {
-                unescaped.push(escaped);
-                letters.next();
-            }
-            _ => unescaped.push(letter),
-        }
-    }
-    unescaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,26 +73,20 @@ mod tests {
     fn a_buyers_own_key_is_what_they_repeat_the_request_under() {
         let key = RetryKey::of(&buyer(), Some("mine".to_owned()));
         assert_eq!((key.text_for(None), key.text_for(Some(ORDER.parse().unwrap()))), ("mine".to_owned(), "mine".to_owned()));
-        assert_eq!((key.key(), key.order()), (IdempotencyKey::from_text("mine").unwrap(), None));
+        assert!(key.spare().is_none() && key.order().is_none() && key.leads_to_it());
     }
 
     #[test]
     fn without_one_it_is_the_orders_id_or_one_that_stays_the_same_and_is_nobody_elses() {
         let (key, other) = (RetryKey::of(&buyer(), None), RetryKey::of(&buyer(), None));
         let made = key.text_for(None);
-        assert_eq!((key.text_for(None), key.key()), (made.clone(), IdempotencyKey::from_text(&made).unwrap()));
+        assert_eq!(key.text_for(None), made);
+        assert!(key.spare().is_some() && !key.leads_to_it(), "nothing was sent");
         assert_ne!(made, other.text_for(None));
         let named = key.text_for(Some(ORDER.parse().unwrap()));
         assert_eq!(RetryKey::of(&buyer(), Some(named)).order(), Some(ORDER.parse().unwrap()));
         for other in ["order-", "order-7", "Order-01234567-89ab-8abc-9555-555123456789", ORDER] {
             assert_eq!(RetryKey::of(&buyer(), Some(other.to_owned())).order(), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_quoted_key_is_the_one_inside_and_all_else_is_as_it_is() {
-        for (given, meant) in [("\"a\"", "a"), ("a", "a"), ("\"a", "\"a"), ("\"", "\""), (r#""a\"b\\c\d""#, r#"a"b\c\d"#), ("\"\"", "")] {
-            assert_eq!(unquoted(given), meant, "{given}");
         }
     }
 }

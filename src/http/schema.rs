@@ -59,7 +59,8 @@ described! {
         .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));
     Reach, "Reach" => text().enum_values(Some(Reach::ALL.map(Reach::word)))
         .description(Some("`up` has a session; `down` has none right now, or the broker's alarm is raised; `away` has had none for seconds: other nodes that have one take its partitions"));
-    Role, "Role" => text().enum_values(Some(["buyer", "admin"]));
+    Role, "Role" => text().enum_values(Some(Role::ALL.map(Role::word)))
+        .description(Some("`operator` reads and runs sales; `admin` may do that, and change accounts and nodes; `service` is another system that calls on behalf of buyers"));
 }
 
 /// A field that has no other value yet.

@@ -1,7 +1,9 @@
 //! What all workers share: made once, outside the app factory, which runs once per worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
@@ -12,10 +14,12 @@ use crate::clock::Clock;
 use crate::config;
 use crate::drift::Drift;
 use crate::limits::Limiter;
+use crate::logins::Logins;
 use crate::membership::View;
 use crate::routing::peer::Local;
 use crate::routing::{Neighbours, Router};
-use crate::store::Store;
+use crate::single_flight::{Share, SingleFlight};
+use crate::store::{AccountChange, Store, StoreError};
 use crate::trace::Tracer;
 
 /// The shared state of the HTTP layer.
@@ -31,6 +35,10 @@ pub struct AppState {
     pub hasher: Arc<Hasher>,
     /// Rate limits.
     pub limiter: Arc<Limiter>,
+    /// How often passwords may be tried.
+    pub logins: Logins,
+    /// What costs something and may be asked for in a loop.
+    pub costly: Costly,
     /// The time, for states of commodities and `server_time`; decisions use the owner's clock.
     pub clock: Clock,
     /// What `/metrics` shows.
@@ -49,6 +57,29 @@ pub struct AppState {
     pub drift: Arc<Drift>,
     /// The other nodes; none in a process that is the whole system.
     pub cluster: Option<Cluster>,
+}
+
+/// Answers that cost something: made once at a time, for all who wait, and never more than a share of the time.
+#[derive(Debug)]
+pub struct Costly {
+    /// Bodies of audits, and whether everything is looked at.
+    pub audits: SingleFlight<bool, Result<Bytes, Arc<StoreError>>>,
+    /// Texts of `/metrics`, and whether they tell of stock.
+    pub scrapes: SingleFlight<bool, Bytes>,
+}
+
+impl Default for Costly {
+    fn default() -> Self {
+        let share = |rest, rest_max, waiting_max| Share { rest, rest_max: Duration::from_secs(rest_max), waiting_max };
+        Self { audits: SingleFlight::new(share(4, 5, 64)), scrapes: SingleFlight::new(share(9, 1, 256)) }
+    }
+}
+
+impl AppState {
+    /// Tokens that an account was given before this change are over: here from now on, elsewhere when the news is there.
+    pub fn has_changed(&self, change: AccountChange) {
+        self.authenticator.endings().note(change.account, change.number, change.generation, change.at);
+    }
 }
 
 /// What this process knows of the cluster it belongs to.

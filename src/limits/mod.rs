@@ -1,5 +1,5 @@
-//! Rate limits: per address, per user, and for logins per address and per account. Never decides about stock, never waits, never grows
-//! beyond its bound.
+//! Rate limits of one process: per address, per user, and for logins as [`crate::logins`] asks. Never decides about stock, never waits,
+//! never grows beyond its bound.
 //!
 //! Each limit is a token bucket (GCRA) per key and remembers at most `limits.keys_max` keys; [`Limiter::run_upkeep`]
 //! forgets the refilled ones every second, since a full bucket says no more than no bucket. When a limit has no room
@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::domain::PrincipalKey;
-use crate::ring::stable_hash;
 use store::{BoundedStore, WhenFull};
+
+/// What strangers may try at one account in an hour, in minutes of their rate: who goes on guessing is let try ever more slowly.
+pub(crate) const STRANGERS_MINUTES_AN_HOUR: u32 = 6;
 
 /// How often refilled buckets are forgotten.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,7 +48,16 @@ struct Limits<C: Clock> {
     addresses: Keyed<C>,
     users: Keyed<C>,
     logins: Keyed<C>,
-    accounts: Keyed<C>,
+    /// Of an account from one address.
+    pairs: Keyed<C>,
+    /// Of an account from addresses that are strange to it.
+    strangers: [Keyed<C>; 2],
+}
+
+impl<C: Clock> Limits<C> {
+    fn all(&self) -> impl Iterator<Item = &Keyed<C>> {
+        [&self.addresses, &self.users, &self.logins, &self.pairs].into_iter().chain(&self.strangers)
+    }
 }
 
 impl Limiter {
@@ -66,12 +77,16 @@ impl<C: Clock + Clone> Limiter<C> {
         }
         let keyed = |quota, when_full| Keyed(RateLimiter::new(quota, BoundedStore::new(config.keys_max, when_full), clock.clone()));
         let per_second = |rate, burst| Quota::per_second(at_least_one(rate)).allow_burst(at_least_one(burst));
+        let per_minute = |rate| keyed(Quota::per_minute(at_least_one(rate)), WhenFull::ShareOneBucket);
+        let strangers = config.logins_per_account_per_minute;
+        let an_hour = Quota::per_hour(at_least_one(strangers.saturating_mul(STRANGERS_MINUTES_AN_HOUR)));
         Self {
             limits: Some(Limits {
                 addresses: keyed(per_second(config.per_address_per_second, config.per_address_burst), WhenFull::LetThrough),
                 users: keyed(per_second(config.per_user_per_second, config.per_user_burst), WhenFull::LetThrough),
-                logins: keyed(Quota::per_minute(at_least_one(config.logins_per_minute)), WhenFull::ShareOneBucket),
-                accounts: keyed(Quota::per_minute(at_least_one(config.logins_per_account_per_minute)), WhenFull::ShareOneBucket),
+                logins: per_minute(config.logins_per_minute),
+                pairs: per_minute(config.logins_per_account_and_address_per_minute),
+                strangers: [per_minute(strangers), keyed(an_hour, WhenFull::ShareOneBucket)],
             }),
         }
     }
@@ -101,21 +116,33 @@ impl<C: Clock + Clone> Limiter<C> {
         self.limits.as_ref().map_or(Ok(()), |limits| limits.logins.check(key_of(address)))
     }
 
-    /// Counts an attempt at this account's password, before it is hashed. Names nobody has count like others.
+    /// Whether anything is limited.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.limits.is_some()
+    }
+
+    /// Counts an attempt at an account's password from one address, before it is hashed; `pair` names both.
     ///
     /// # Errors
-    /// [`Limited`] above `limits.logins_per_account_per_minute`.
-    pub fn check_account(&self, username: &str) -> Result<(), Limited> {
-        let key = || stable_hash(username.to_lowercase().as_bytes());
-        self.limits.as_ref().map_or(Ok(()), |limits| limits.accounts.check(key()))
+    /// [`Limited`] above `limits.logins_per_account_and_address_per_minute`.
+    pub fn check_pair(&self, pair: u64) -> Result<(), Limited> {
+        self.limits.as_ref().map_or(Ok(()), |limits| limits.pairs.check(pair))
+    }
+
+    /// Counts an attempt at an account's password from an address that is strange to it, before it is hashed.
+    ///
+    /// # Errors
+    /// [`Limited`] above `limits.logins_per_account_per_minute`, and above six minutes' worth of them in an hour.
+    pub fn check_stranger(&self, account: u64) -> Result<(), Limited> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        limits.strangers.iter().try_for_each(|limit| limit.check(account))
     }
 
     /// Forgets the keys whose buckets are full again.
     pub fn forget_refilled(&self) {
         if let Some(limits) = &self.limits {
-            for keyed in [&limits.addresses, &limits.users, &limits.logins, &limits.accounts] {
-                keyed.0.retain_recent();
-            }
+            limits.all().for_each(|keyed| keyed.0.retain_recent());
         }
     }
 

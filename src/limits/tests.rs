@@ -14,6 +14,7 @@ fn config() -> config::Limits {
         per_address_burst: 200,
         logins_per_minute: 10,
         logins_per_account_per_minute: 20,
+        logins_per_account_and_address_per_minute: 5,
         connections_per_address_max: 1000,
         keys_max: 1000,
     }
@@ -54,13 +55,23 @@ fn a_user_passes_as_often_as_the_burst_and_then_at_the_rate() {
 }
 
 #[test]
-fn an_account_is_tried_so_often_from_wherever_and_however_its_name_is_written() {
+fn strangers_try_an_account_so_often_a_minute_and_more_slowly_when_they_go_on() {
     let (limiter, clock) = limiter(&config());
-    let mut tries = ["alice", "Alice", "ALICE"].into_iter().cycle();
-    assert_eq!(passes(|| limiter.check_account(tries.next().expect("it goes on"))), 20);
-    assert_eq!(passes(|| limiter.check_account("bob")), 20);
+    assert_eq!(passes(|| limiter.check_stranger(1)), 20);
+    assert_eq!(passes(|| limiter.check_stranger(2)), 20, "another account has a budget of its own");
+    let an_hour: usize = (0..60).map(|_| (clock.advance(Duration::from_secs(60)), passes(|| limiter.check_stranger(1))).1).sum();
+    // 120 at once, less what the first minute took, and one every half a minute.
+    assert!((205..=225).contains(&an_hour), "{an_hour}");
     clock.advance(Duration::from_secs(60));
-    assert_eq!(passes(|| limiter.check_account("alice")), 20);
+    assert_eq!(passes(|| limiter.check_stranger(1)), 2, "by now it is one every half a minute");
+}
+
+#[test]
+fn one_address_tries_one_account_so_often() {
+    let (limiter, clock) = limiter(&config());
+    assert_eq!((passes(|| limiter.check_pair(1)), passes(|| limiter.check_pair(2))), (5, 5));
+    clock.advance(Duration::from_secs(12));
+    assert_eq!(passes(|| limiter.check_pair(1)), 1);
 }
 
 #[test]

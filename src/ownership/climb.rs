@@ -74,12 +74,6 @@ pub(super) async fn climb<L: Log>(
             Action::CollectKnown => Input::Known(match confirmed {
                 Some(confirmed) => {
                     let known = timely(ROW_TIMEOUT, confirmed.collect(store, partition)).await?;
-                    if known.0 >= drain.epoch {
-                        let (epoch, taken) = (known.0, drain.epoch);
-                        return Err(ClaimError::Unavailable(format!(
-                            "the tables of partition {partition} are older than its log: epoch {epoch} was confirmed, and this claim got {taken}"
-                        )));
-                    }
                     // Behind no epoch there is nothing.
                     Some(known).filter(|(epoch, _)| *epoch > Epoch::default())
                 }
@@ -108,6 +102,12 @@ pub(super) async fn climb<L: Log>(
             Action::Overtaken { epoch, applied } => {
                 let why = format!("epoch {epoch} of partition {partition} was overtaken by epoch {applied}");
                 return Err(ClaimError::Unavailable(why));
+            }
+            Action::Behind { epoch, confirmed } => {
+                return Err(ClaimError::Unavailable(format!(
+                    "epoch {confirmed} of partition {partition} was confirmed, and this claim got {epoch}: a later owner was faster, or \
+                     the tables are older than the log"
+                )));
             }
             Action::Lock | Action::Taken => unreachable!("the lock is the caller's"),
         };

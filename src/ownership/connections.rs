@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 
 use super::ClaimError;
 use super::complaints::Complaints;
-use super::keeper::Link;
 use crate::broker::{Broker, BrokerError, Ended, Health, Session};
 
 /// Connections that are open in advance.
@@ -26,6 +25,21 @@ const HANDSHAKES_MAX: usize = 4;
 
 /// The pause before a connection that could not be opened in advance is tried again.
 const SPARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a claim can count on right now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// The first attempt is under way.
+    Opening,
+    /// Connected, and the topology is there.
+    Up,
+    /// The broker takes no messages; why.
+    Blocked(String),
+    /// The connection went; whether there is another is not known yet.
+    Lost(String),
+    /// There is no connection to be had; why.
+    Away(String),
+}
 
 /// How a node stands with the broker.
 #[derive(Debug)]

@@ -10,24 +10,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::complaints::Complaints;
-use super::connections::Connections;
+use super::connections::{Connections, Link};
 use crate::broker::{Broker, BrokerError, Ended, HealthCheck, Session};
 use crate::domain::Partitions;
-
-/// What a claim can count on right now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Link {
-    /// The first attempt is under way.
-    Opening,
-    /// Connected, and the topology is there.
-    Up,
-    /// The broker takes no messages; why.
-    Blocked(String),
-    /// The connection went; whether there is another is not known yet.
-    Lost(String),
-    /// There is no connection to be had; why.
-    Away(String),
-}
 
 /// How long a broker that is there takes for the least of answers, at most.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(500);

@@ -78,6 +78,14 @@ pub(crate) enum Action {
         /// The projection's.
         applied: Epoch,
     },
+    /// A batch of this epoch, or of a later one, is confirmed: a later owner was faster, or the tables are older than the log. The attempt
+    /// is over.
+    Behind {
+        /// The epoch of this attempt.
+        epoch: Epoch,
+        /// That of the confirmed batch.
+        confirmed: Epoch,
+    },
 }
 
 impl Protocol {
@@ -103,6 +111,9 @@ impl Protocol {
                 (Step::CollectingKnown(epoch), Action::CollectKnown)
             }
             // What was confirmed stands in front of this fence, unless the log has lost it: the projection can tell only if it knows of it.
+            (Step::CollectingKnown(epoch), Input::Known(Some((confirmed, _)))) if confirmed >= epoch => {
+                (Step::Over, Action::Behind { epoch, confirmed })
+            }
             (Step::CollectingKnown(epoch), Input::Known(known)) => {
                 let known = known.filter(|_| !breaks::is_broken(Break::KnownAtFence));
                 (Step::Fencing(epoch), Action::Fence(Batch::fence(self.partition, epoch).knowing(known)))
@@ -163,6 +174,18 @@ mod tests {
     #[test]
     fn a_refused_lock_ends_the_attempt() {
         assert_eq!(Protocol::new(PARTITION).step(Input::LockRefused), Action::Taken);
+    }
+
+    #[test]
+    fn what_is_confirmed_of_no_earlier_epoch_ends_the_attempt() {
+        for confirmed in [7, 8] {
+            let mut protocol = Protocol::new(PARTITION);
+            protocol.step(Input::LockGranted);
+            protocol.step(Input::EpochTaken(epoch(7)));
+            protocol.step(Input::LockHeld);
+            let behind = Action::Behind { epoch: epoch(7), confirmed: epoch(confirmed) };
+            assert_eq!(protocol.step(Input::Known(Some((epoch(confirmed), Sequence(1))))), behind);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::keeper::Link;
+use super::connections::Link;
 use crate::domain::Reach;
 
 /// How long a node may be without a session before it says that the broker is away. A reconnect takes a tenth of it.

@@ -9,6 +9,9 @@ use crate::event::Event;
 pub(crate) trait Hear<T> {
     /// Tells them. Who has left loses nothing but the answer.
     fn hear(self, what: T);
+
+    /// They are to hear this, when it is true: that much is decided.
+    fn wait_for(&self, _: &T) {}
 }
 
 /// The events of one batch, what they come to, and everyone whose answer rests on it.
@@ -53,9 +56,8 @@ fn doubtful(reply: Reply) -> Reply {
         Reply::Done(Answer::Placed(order) | Answer::Replayed(order) | Answer::Order(order)) => Reply::Pending(Some(order.id)),
         // Its order is in the tables, whatever becomes of this batch.
         Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
-        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) | Reply::Pending(_) => {
-            Reply::Pending(None)
-        }
+        Reply::Done(Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_))
+        | Reply::Pending(_) => Reply::Pending(None),
         // A refused command changed nothing, but the state it was refused for may turn out never to have been.
         Reply::Refused(_) | Reply::Busy(_) => Reply::Busy(Busy::Unavailable),
     }
@@ -68,6 +70,7 @@ fn undone(reply: Reply) -> Reply {
         Reply::Done(Answer::Replayed(order)) => Reply::Pending(Some(order.id)),
         // Its order is in the tables, whatever becomes of this batch.
         Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
+        Reply::Done(Answer::DoneBefore(..)) => Reply::Pending(None),
         _ => Reply::Busy(Busy::Unavailable),
     }
 }

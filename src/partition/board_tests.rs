@@ -47,7 +47,7 @@ fn an_older_epoch_never_replaces_a_newer_one() {
     board.hide(partition, epoch(5), id(1));
     assert_eq!(board.catch_up(partition, (0, edition(5, 100)), vec![listing(1, 0)], &[]), Ok(()));
     board.withdraw(partition, epoch(5));
-    board.withdraw_before(partition, epoch(6));
+    board.confirm(partition, epoch(6), Sequence::FENCE);
     assert_eq!((board.state(id(1), Timestamp::ZERO), available(&board, 1)), (Some(CommodityState::Open), Some(7)));
     assert_eq!(board.edition(partition), edition(6, 1));
 }
@@ -78,13 +78,12 @@ fn withdrawn_hints_are_no_hints_and_can_still_be_read() {
     let (board, partition) = board();
     board.turn(partition, edition(6, 1), vec![listing(1, 0)]);
     assert_eq!(board.refusal(id(1), Timestamp::ZERO), Some(Refusal::SoldOut));
-    board.withdraw_before(partition, epoch(7));
+    board.confirm(partition, epoch(7), Sequence::FENCE);
     assert_eq!((board.refusal(id(1), Timestamp::ZERO), available(&board, 1)), (None, Some(0)));
     // Who does not know that it is over goes on showing, and feeds nothing.
     board.show(partition, epoch(6), lamp(1, 1));
     assert!(!board.is_fed(partition));
-    // Nor does what comes late of it, once somebody is heard who serves the next.
-    board.confirm(partition, epoch(7), Sequence::FENCE);
+    // Nor does what comes late of it.
     assert_eq!(board.catch_up(partition, (2, edition(6, 3)), vec![listing(1, 0)], &[]), Ok(()));
     assert!(!board.is_fed(partition) && board.refusal(id(1), Timestamp::ZERO).is_none());
     assert!(board.turn(partition, edition(7, 1), vec![]));

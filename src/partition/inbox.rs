@@ -2,13 +2,16 @@
 //! whose caller gave up is never carried out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::stage::Stage;
+use super::caller::{Caller, Shared};
 use super::trouble::TroubleNote;
 use super::{RecentOrders, Reply, Trouble};
 use crate::domain::{Epoch, IdempotencyKey, NamedOrder, Order, OrderId, PartitionId, PrincipalKey};
@@ -63,7 +66,28 @@ pub struct Traced {
     pub trace: Option<Trace>,
     /// What an order without a key is placed under if the command leaves this process: when the owner dies, nobody may come back with
     /// the order's id, and whoever asked finds it by this.
-    pub retry_key: Option<IdempotencyKey>,
+    pub retry_key: Option<SpareKey>,
+}
+
+/// A key that was made for a placing without one, and whether the placing was sent under it.
+#[derive(Clone, Debug)]
+pub struct SpareKey {
+    key: IdempotencyKey,
+    used: Arc<AtomicBool>,
+}
+
+impl SpareKey {
+    /// Nothing was sent under that key yet.
+    #[must_use]
+    pub fn new(key: IdempotencyKey) -> Self {
+        Self { key, used: Arc::default() }
+    }
+
+    /// Whether the placing was sent under it the last time that it was sent.
+    #[must_use]
+    pub fn was_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
 }
 
 impl From<Command> for Traced {
@@ -90,21 +114,6 @@ impl Request {
             Self::Lookup(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
             Self::OrdersOf(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
         }
-    }
-}
-
-/// Who waits for an answer, and whether they still do.
-pub(crate) struct Caller<T> {
-    /// When the caller gives up, unless the request was taken up before.
-    pub(crate) deadline: Instant,
-    stage: Arc<Stage>,
-    sender: oneshot::Sender<T>,
-}
-
-impl<T> Caller<T> {
-    /// Takes the request up: from now on the caller waits until it is answered. None if the caller gave up before.
-    pub(crate) fn take(self) -> Option<oneshot::Sender<T>> {
-        self.stage.take().then_some(self.sender)
     }
 }
 
@@ -196,16 +205,16 @@ impl Inbox {
     /// As [`command`](Self::command), but the command is carried out only if it is taken up before `deadline`.
     pub async fn command_by(&self, deadline: Instant, command: impl Into<Traced>) -> Reply {
         let Traced { mut command, trace, retry_key } = command.into();
-        if let Command::Place(place) = &mut command
-            && self.leads_elsewhere()
-        {
-            place.key = place.key.or(retry_key);
+        if let (Command::Place(place), Some(spare)) = (&mut command, &retry_key) {
+            let is_used = place.key.is_none() && self.leads_elsewhere();
+            spare.used.store(is_used, Ordering::Release);
+            place.key = place.key.or(is_used.then_some(spare.key));
         }
         let span = trace.map(|trace| trace.begin(Step::Decide));
         match self.ask(deadline, |caller| Request::Command(command, span, caller)).await {
             Asked::Answered(reply) => reply,
             Asked::Untouched(busy) => Reply::Busy(busy),
-            Asked::Silent => Reply::Pending(None),
+            Asked::Silent(order) => Reply::Pending(order),
         }
     }
 
@@ -233,7 +242,7 @@ impl Inbox {
         match self.ask(deadline, |caller| Request::Lookup(order, caller)).await {
             Asked::Answered(sighting) => sighting,
             Asked::Untouched(busy) => Err(busy),
-            Asked::Silent => Ok(Sighting::InDoubt),
+            Asked::Silent(_) => Ok(Sighting::InDoubt),
         }
     }
 
@@ -248,7 +257,7 @@ impl Inbox {
         match self.ask(deadline, |caller| Request::OrdersOf((partition, user), caller)).await {
             Asked::Answered(orders) => orders,
             Asked::Untouched(busy) => Err(busy),
-            Asked::Silent => Err(Busy::Unavailable),
+            Asked::Silent(_) => Err(Busy::Unavailable),
         }
     }
 
@@ -273,22 +282,33 @@ impl Inbox {
     }
 
     async fn ask<T>(&self, deadline: Instant, request: impl FnOnce(Caller<T>) -> Request) -> Asked<T> {
-        let stage = Arc::<Stage>::default();
+        let shared = Arc::<Shared>::default();
         let (sender, mut receiver) = oneshot::channel();
-        match self.sender.try_send(request(Caller { deadline, stage: Arc::clone(&stage), sender })) {
+        match self.sender.try_send(request(Caller { deadline, shared: Arc::clone(&shared), sender })) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Asked::Untouched(Busy::Overloaded),
             Err(TrySendError::Closed(_)) => return Asked::Untouched(Busy::Unavailable),
         }
         let answer = match timeout_at(deadline, &mut receiver).await {
-            Ok(answer) => answer.ok(),
-            Err(_) if stage.abandon() => return Asked::Untouched(self.reason()),
-            Err(_) => timeout(self.patience.in_task, receiver).await.ok().and_then(Result::ok),
+            Err(_) if shared.stage.abandon() => return Asked::Untouched(self.reason()),
+            Err(_) => self.outlast(&shared, &mut receiver).await,
+            answer => answer,
         };
-        match answer {
-            Some(answer) => Asked::Answered(answer),
-            None if stage.abandon() => Asked::Untouched(Busy::Unavailable),
-            None => Asked::Silent,
+        match (answer, shared.decided.get()) {
+            (Ok(Ok(answer)), _) => Asked::Answered(answer),
+            (Ok(Err(_)) | Err(_), _) if shared.stage.abandon() => Asked::Untouched(Busy::Unavailable),
+            // Its task ended before it was decided: what that had gathered is never sent.
+            (Ok(Err(_)), None) if !self.leads_elsewhere() => Asked::Untouched(Busy::Unavailable),
+            (Ok(Err(_)) | Err(_), decided) => Asked::Silent(decided.copied().flatten()),
+        }
+    }
+
+    /// Waits for an answer of whoever has taken a request up; once more, if a task here has not even decided it: it may be that nobody here
+    /// ran for a while, and the answer is about to come.
+    async fn outlast<T>(&self, shared: &Shared, receiver: &mut oneshot::Receiver<T>) -> Result<Result<T, RecvError>, Elapsed> {
+        match timeout(self.patience.in_task, &mut *receiver).await {
+            Err(_) if !self.leads_elsewhere() && shared.decided.get().is_none() => timeout(self.patience.in_task, receiver).await,
+            answer => answer,
         }
     }
 
@@ -302,14 +322,18 @@ enum Asked<T> {
     Answered(T),
     /// Never taken up, and never will be.
     Untouched(Busy),
-    /// Taken up, and the task ended or hung without a word: a bug, and the outcome is not known.
-    Silent,
+    /// Taken up, and the task ended or hung without a word: a bug, and the outcome is not known. With the order, if a task here has decided
+    /// that it is placed.
+    Silent(Option<OrderId>),
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Hear;
+    use super::super::caller::Answering;
     use super::*;
     use crate::domain::CommodityId;
+    use crate::engine::Answer;
 
     fn patience(millis: u64) -> Patience {
         Patience { in_inbox: Duration::from_millis(millis), in_task: Duration::from_millis(millis) }
@@ -352,6 +376,78 @@ mod tests {
         assert_eq!(inbox.command(pause()).await, Reply::Pending(None));
         drop(inbox);
         assert_eq!(task.await.unwrap(), (true, true));
+    }
+
+    /// An inbox of a task here, which takes up what comes and does that with it.
+    async fn here(decide: impl FnOnce(Answering) + Send + 'static) -> Reply {
+        let (inbox, mut receiver) = Inbox::of_task(1, patience(10), Arc::default());
+        let task = tokio::spawn(async move {
+            let Some(Request::Command(_, _, caller)) = receiver.recv().await else { panic!("a command comes") };
+            decide(caller.take_to_decide().expect("nobody gave up"));
+        });
+        let reply = inbox.command(pause()).await;
+        task.await.unwrap();
+        reply
+    }
+
+    fn order() -> Order {
+        Order {
+            id: OrderId::new(crate::domain::Timestamp::ZERO, PartitionId::new(0).unwrap(), Epoch::MAX, 7),
+            commodity: CommodityId::new(1).unwrap(),
+            user: crate::domain::UserId::new(1).unwrap().into(),
+            quantity: crate::domain::Quantity::ONE,
+            unit_price: crate::domain::Price::new(1).unwrap(),
+            currency: "EUR".parse().unwrap(),
+            status: crate::domain::OrderStatus::Confirmed,
+            pay_by: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_whose_task_ended_before_it_was_decided_was_not_carried_out() {
+        assert_eq!(here(drop).await, Reply::Busy(Busy::Unavailable));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_was_decided_and_never_answered_is_pending_under_its_id() {
+        let placed = Reply::Done(Answer::Placed(order()));
+        let silent = |hangs: bool| {
+            let placed = placed.clone();
+            here(move |caller| {
+                caller.wait_for(&placed);
+                if hangs {
+                    std::mem::forget(caller);
+                }
+            })
+        };
+        for hangs in [false, true] {
+            assert_eq!(silent(hangs).await, Reply::Pending(Some(order().id)), "{hangs}");
+        }
+        let other = here(|caller| caller.wait_for(&Reply::Done(Answer::Removed))).await;
+        assert_eq!(other, Reply::Pending(None));
+    }
+
+    #[tokio::test]
+    async fn a_spare_key_is_used_where_a_placing_leaves_this_process_and_only_there() {
+        for is_here in [false, true] {
+            let (inbox, mut receiver) =
+                if is_here { Inbox::of_task(1, patience(60_000), Arc::default()) } else { Inbox::new(1, patience(60_000)) };
+            let spare = SpareKey::new(IdempotencyKey::from_text("spare").unwrap());
+            let place = crate::engine::Place {
+                commodity: CommodityId::new(1).unwrap(),
+                user: crate::domain::UserId::new(1).unwrap().into(),
+                quantity: crate::domain::Quantity::ONE,
+                key: None,
+                fingerprint: crate::domain::RequestFingerprint(0),
+                unit_price: None,
+            };
+            let traced = Traced { retry_key: Some(spare.clone()), ..Command::Place(place).into() };
+            let sent = tokio::spawn(async move { inbox.command(traced).await });
+            let Some(Request::Command(Command::Place(place), _, caller)) = receiver.recv().await else { panic!("it comes") };
+            assert_eq!((place.key.is_some(), spare.was_used()), (!is_here, !is_here));
+            drop((caller, receiver));
+            assert_eq!(sent.await.unwrap(), Reply::Busy(Busy::Unavailable));
+        }
     }
 
     #[tokio::test]

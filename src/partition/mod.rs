@@ -4,6 +4,7 @@ mod batch;
 mod board;
 #[cfg(test)]
 mod board_tests;
+mod caller;
 mod chores;
 mod inbox;
 mod metrics;
@@ -25,7 +26,7 @@ pub use board::{Board, Listing, Walk};
 pub(crate) use board::{Edition, Gap, News};
 pub(crate) use chores::Applied;
 pub(crate) use inbox::Request;
-pub use inbox::{Busy, Inbox, Patience, Sighting, Traced};
+pub use inbox::{Busy, Inbox, Patience, Sighting, SpareKey, Traced};
 pub use recent::RecentOrders;
 pub use task::{Runner, Settings, spawn};
 pub(crate) use term::{Bounds, Term};

@@ -20,7 +20,7 @@ use shuttle::thread;
 use stage::Stage;
 
 use super::samples;
-use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions};
+use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Sequence};
 
 /// Orders that are tried of each test, half of them by chance, half with few changes of who goes on.
 const ORDERS: usize = 2_000;
@@ -79,7 +79,7 @@ fn an_older_epoch_never_comes_back() {
         let new = thread::spawn({
             let board = Arc::clone(&board);
             move || {
-                board.withdraw_before(partition(), epoch(6));
+                board.confirm(partition(), epoch(6), Sequence::FENCE);
                 board.turn(partition(), edition(6, 0), vec![listing(1, 2)]);
                 board.show(partition(), epoch(6), lamp(1, 1));
             }

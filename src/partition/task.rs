@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Hear;
+use super::caller::Answering;
 use super::chores::Chores;
 use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
 use super::trouble::TroubleNote;
-use super::{Board, Busy, Edition, Listing, RecentOrders, Reply, Trouble};
+use super::{Board, Busy, Edition, Listing, RecentOrders, Trouble};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::{CommodityId, Epoch, PartitionId, Timestamp};
@@ -301,7 +301,7 @@ enum Wake {
 /// The shell around a term: its log, its clock and the board. Whoever still waits is answered when it ends, however it does.
 struct Office {
     partition: PartitionId,
-    term: Term<oneshot::Sender<Reply>>,
+    term: Term<Answering>,
     log: Arc<dyn Log>,
     lost: CancellationToken,
     board: Arc<Board>,
@@ -441,7 +441,7 @@ impl Office {
     fn take_up(&mut self, request: Request) {
         match request {
             Request::Command(command, span, caller) => {
-                if let Some(caller) = caller.take() {
+                if let Some(caller) = caller.take_to_decide() {
                     let first = self.term.gathered().len();
                     self.term.command((self.clock)(), command, caller);
                     if let Some(span) = span {
@@ -481,13 +481,6 @@ impl Office {
             }
             is_shown
         });
-    }
-}
-
-/// A caller that left meanwhile is told nothing.
-impl Hear<Reply> for oneshot::Sender<Reply> {
-    fn hear(self, reply: Reply) {
-        drop(self.send(reply));
     }
 }
 

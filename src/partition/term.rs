@@ -47,10 +47,13 @@ impl<C: Hear<Reply>> Term<C> {
     /// [`RestoreError`] when the snapshot contradicts itself.
     pub(crate) fn begin(
         (partition, epoch): (PartitionId, Epoch),
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         bounds: Bounds,
         recent: Arc<RecentOrders>,
     ) -> Result<Self, RestoreError> {
+        if breaks::is_broken(Break::KeysThroughClaim) {
+            snapshot.operations.clear();
+        }
         let engine = Engine::restore(partition, epoch, snapshot, bounds.log_version)?;
         // They count on what this one would forget.
         recent.begin(epoch, bounds.log_version < LogVersion::V2, engine.orders());
@@ -117,10 +120,8 @@ impl<C: Hear<Reply>> Term<C> {
         {
             row.applied = (self.epoch, self.sequence);
         }
-        if breaks::is_broken(Break::ExpectedVersion)
-            && let Command::Expecting { command: asked, .. } = command
-        {
-            command = *asked;
+        if breaks::is_broken(Break::ExpectedVersion) {
+            command = without_version(command);
         }
         if breaks::is_broken(Break::IssuerOfSubject)
             && let Command::Place(place) = &mut command
@@ -240,6 +241,7 @@ impl<C: Hear<Reply>> Term<C> {
 
     /// Lets an answer wait for the newest batch that is not confirmed yet; answers now if there is none (R1).
     fn answer_when_true(&mut self, waiter: Waiter<C>) {
+        waiter.0.wait_for(&waiter.1);
         if breaks::is_broken(Break::ConfirmBeforeReply) {
             waiter.confirmed();
         } else if !self.gathered.events.is_empty() {
@@ -249,6 +251,15 @@ impl<C: Hear<Reply>> Term<C> {
         } else {
             waiter.confirmed();
         }
+    }
+}
+
+/// The command alone, whatever version it expects.
+fn without_version(command: Command) -> Command {
+    match command {
+        Command::Expecting { command, .. } => *command,
+        Command::Keyed { operation, command } => Command::Keyed { operation, command: Box::new(without_version(*command)) },
+        command => command,
     }
 }
 
@@ -264,7 +275,8 @@ fn commodity_of(event: &Event) -> Option<CommodityId> {
         | Event::Removed { commodity, .. }
         | Event::Moved { commodity, .. } => Some(*commodity),
         Event::Placed { order, .. } => Some(order.commodity),
-        Event::KeyForgotten { .. } => None,
+        // What it is about has an event of its own.
+        Event::KeyForgotten { .. } | Event::Operated { .. } => None,
     }
 }
 
@@ -280,6 +292,7 @@ fn order_of(event: &Event, engine: &Engine) -> Option<NamedOrder> {
         | Event::Ended { .. }
         | Event::Closed { .. }
         | Event::Removed { .. }
+        | Event::Operated { .. }
         | Event::KeyForgotten { .. } => None,
     }
 }

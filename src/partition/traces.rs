@@ -73,6 +73,7 @@ fn order_of(event: &Event) -> Option<OrderId> {
         | Event::Restocked { .. }
         | Event::Paused { .. }
         | Event::Ended { .. }
+        | Event::Operated { .. }
         | Event::Closed { .. }
         | Event::Removed { .. }
         | Event::KeyForgotten { .. } => None,

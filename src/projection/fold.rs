@@ -10,7 +10,7 @@ use hashbrown::hash_map::Entry;
 
 use crate::domain::{CommodityId, OrderId, OrderStatus, PartitionId, Quantity, Stock, Timestamp, Units};
 use crate::event::{Batch, Event};
-use crate::store::{CommodityUpdate, Move, NewCommodity, NewOrder};
+use crate::store::{CommodityUpdate, Move, NewCommodity, NewOperation, NewOrder};
 
 /// What to write.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) struct Changes {
     pub(super) moves: Vec<Move>,
     pub(super) forgotten: Vec<OrderId>,
     pub(super) unsealed: BTreeSet<CommodityId>,
+    /// In the order they were made.
+    pub(super) operations: Vec<NewOperation>,
 }
 
 /// What has come together so far.
@@ -35,6 +37,7 @@ pub(super) struct Fold {
     forgotten: Vec<OrderId>,
     /// Commodities of which money came to be owed, or went back: nothing else changes of one that is over.
     unsealed: BTreeSet<CommodityId>,
+    operations: Vec<NewOperation>,
 }
 
 /// Where the units of an order are.
@@ -94,6 +97,7 @@ impl Fold {
             moves: moves.collect(),
             forgotten: self.forgotten,
             unsealed: self.unsealed,
+            operations: self.operations,
         })
     }
 
@@ -138,6 +142,9 @@ impl Fold {
                     self.unsealed.insert(*commodity);
                 }
                 self.units(*commodity, *quantity, Place::of(*from), Place::of(*to));
+            }
+            Event::Operated { operation, subject, at } => {
+                self.operations.push(NewOperation { partition, operation: *operation, subject: *subject, at: *at });
             }
             Event::KeyForgotten { order } => match self.placed_at.get(order) {
                 Some(index) => self.placed[*index].key = None,

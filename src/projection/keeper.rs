@@ -1,5 +1,5 @@
 //! Keeps checkpoints young, in whatever process applies the log: when enough lies on top of one, the next is written. Several may do it
-//! for one database; the tables let one of them win. It never touches what was decided: without it, claims read rows.
+//! for one database; the tables let one of them win. Rows of keys that are free again go with it. It never touches what was decided: without it, claims read rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -48,6 +48,7 @@ struct Keeper {
 
 impl Keeper {
     async fn look(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.store.drop_old_keys((self.clock)()).await?;
         if self.store.log_version().await?.min(self.newest) < LogVersion::V2 {
             // A consumer of an older release writes no deltas: they would be in vain.
             self.whole.clear();

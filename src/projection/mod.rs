@@ -300,6 +300,7 @@ async fn write_changes(write: &impl Transaction, changes: &Changes) -> Result<()
             return Err(Failure::Broken(format!("there is no commodity {commodity}")));
         }
     }
+    write.insert_operations(&changes.operations).await?;
     Ok(())
 }
 

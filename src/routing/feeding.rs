@@ -139,7 +139,6 @@ impl Heard {
         });
         self.arriving.retain(|partition, (edition, _)| self.serving.get(partition) == Some(&edition.epoch));
         for served in serving {
-            board.withdraw_before(served.partition, served.epoch);
             board.confirm(served.partition, served.epoch, served.confirmed);
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::error::Elapsed;
 use crate::domain::{CommodityId, NamedOrder, Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::engine::{Answer, Command, Recalled, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
-pub use crate::partition::{Busy, Reply, Traced};
+pub use crate::partition::{Busy, Reply, SpareKey, Traced};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
@@ -115,6 +115,7 @@ impl Router {
         let command = sent.command.clone();
         match self.ways.command(partition, sent).await {
             Reply::Done(Answer::PlacedBefore(order)) => self.placed_before(order).await,
+            Reply::Done(Answer::DoneBefore(id, None)) => self.done_before(id).await,
             Reply::Refused(refusal) => self.refused(&command, refusal).await,
             reply => reply,
         }
@@ -143,6 +144,19 @@ impl Router {
         }
     }
 
+    /// A commodity that was changed under a key and is over since: as the tables have it.
+    async fn done_before(&self, id: CommodityId) -> Reply {
+        match self.store.commodity(id).await {
+            Ok(Some(stored)) => Reply::Done(Answer::DoneBefore(id, Some(Box::new(stored.commodity)))),
+            // Its owner forgets it only when it is there.
+            Ok(None) => Reply::Pending(None),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read commodity {id}");
+                Reply::Busy(Busy::Unavailable)
+            }
+        }
+    }
+
     /// An order that the engine knows by its key alone: as it stands now.
     async fn placed_before(&self, id: OrderId) -> Reply {
         match self.order(id).await {
@@ -158,6 +172,29 @@ impl Router {
             return Reply::Refused(Refusal::OrderNotFound);
         }
         let mut command = command.into();
+        match self.decided(order, &mut command).await {
+            Reply::Done(Answer::PlacedBefore(order)) => self.placed_before(order).await,
+            Reply::Refused(refusal) => self.refused_or_done(&command.command, order, refusal).await,
+            reply => reply,
+        }
+    }
+
+    /// What was refused now may have been done before under the same key: the owner knows that only until the tables have it.
+    async fn refused_or_done(&self, command: &Command, order: OrderId, refusal: Refusal) -> Reply {
+        let Command::Keyed { operation, .. } = command else { return Reply::Refused(refusal) };
+        match self.store.operation(operation.key).await {
+            Ok(Some((before, _))) if before.fingerprint != operation.fingerprint => Reply::Refused(Refusal::IdempotencyMismatch),
+            Ok(Some(_)) => self.placed_before(order).await,
+            Ok(None) => Reply::Refused(refusal),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read what was done to order {order}");
+                Reply::Busy(Busy::Unavailable)
+            }
+        }
+    }
+
+    /// What its partition says of a command about an order; with its row, if it has forgotten the order.
+    async fn decided(&self, order: OrderId, command: &mut Traced) -> Reply {
         for _ in 0..ROWS_READ_MAX {
             match self.ways.command(order.partition(), command.clone()).await {
                 Reply::Refused(Refusal::OrderNotFound) if takes_row(&mut command.command).is_some_and(|row| row.is_none()) => {}
@@ -244,8 +281,9 @@ impl Router {
 }
 
 /// Where the row of the order goes that a command is about; none for other commands.
-pub(crate) const fn takes_row(command: &mut Command) -> Option<&mut Option<Box<Recalled>>> {
+pub(crate) fn takes_row(command: &mut Command) -> Option<&mut Option<Box<Recalled>>> {
     match command {
+        Command::Keyed { command, .. } => takes_row(command),
         Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => Some(row),
         Command::List { .. }
         | Command::ListOnce { .. }

@@ -34,7 +34,9 @@ struct Neighbour {
     peer: Peer,
     link: PeerLink,
     sight: Sight,
-    heard: Heard,
+    /// With a lock of its own: a long list takes a while to be put up, and the others are not to wait for it. Taken behind [`Known`]'s, or
+    /// without it.
+    heard: Arc<Mutex<Heard>>,
     _follow: DropGuard,
 }
 
@@ -53,7 +55,7 @@ impl Neighbours {
             return;
         }
         let gone = known.nodes.extract_if(.., |_, neighbour| !peers.contains(&neighbour.peer));
-        gone.for_each(|(_, mut neighbour)| neighbour.heard.lost(&self.local.board));
+        gone.for_each(|(_, neighbour)| locked(&neighbour.heard).lost(&self.local.board));
         for peer in peers {
             if !known.nodes.contains_key(&peer.id) {
                 known.nodes.insert(peer.id.clone(), self.meet(peer));
@@ -107,7 +109,7 @@ impl Neighbours {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.known)
     }
 
     fn meet(self: &Arc<Self>, peer: &Peer) -> Neighbour {
@@ -122,7 +124,7 @@ impl Neighbours {
         };
         let whom = (peer.clone(), self.local.partitions);
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow(me.clone(), whom, credential.clone(), speech, tell)));
-        Neighbour { peer: peer.clone(), link, sight: Sight::unknown(), heard: Heard::default(), _follow: stop.drop_guard() }
+        Neighbour { peer: peer.clone(), link, sight: Sight::unknown(), heard: Arc::default(), _follow: stop.drop_guard() }
     }
 
     fn hear(&self, peer: &Peer, news: News) -> Result<(), Gap> {
@@ -131,16 +133,21 @@ impl Neighbours {
         let Some(neighbour) = known.nodes.get_mut(&peer.id).filter(|neighbour| neighbour.peer == *peer) else { return Ok(()) };
         let board = &self.local.board;
         match news {
-            News::Heard(Bulletin::Piece(piece)) => return neighbour.heard.piece(board, piece),
+            News::Heard(Bulletin::Piece(piece)) => {
+                let heard = Arc::clone(&neighbour.heard);
+                drop(known);
+                // If it has been dropped meanwhile, it serves nothing any more.
+                return locked(&heard).piece(board, piece);
+            }
             News::Heard(Bulletin::Standing(standing)) => {
-                neighbour.heard.standing(board, &standing.serving);
+                locked(&neighbour.heard).standing(board, &standing.serving);
                 if neighbour.sight.hear(&standing) {
                     self.settle(&known);
                 }
             }
             News::Lost(contact) if neighbour.sight.contact == contact => {}
             News::Lost(contact) => {
-                neighbour.heard.lost(board);
+                locked(&neighbour.heard).lost(board);
                 // One that said it was leaving has left.
                 neighbour.sight = Sight { contact, leaving: neighbour.sight.leaving, ..Sight::unknown() };
                 tracing::info!(peer = %peer.id, ?contact, "node {} is not heard any more", peer.id);
@@ -179,6 +186,10 @@ impl Known {
         let claiming = self.nodes.values().find(|neighbour| neighbour.sight.claiming.contains(&partition));
         claiming.map(|neighbour| neighbour.link.inbox.clone())
     }
+}
+
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reviews the ways whenever something begins or ends to be served here; ends only by being dropped.

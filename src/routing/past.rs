@@ -36,7 +36,7 @@ pub(crate) fn after_refusal(command: &Command, refusal: Refusal) -> Step {
 pub(crate) fn with_commodity(command: &Command, refusal: Refusal, closed: Option<Commodity>) -> Step {
     match (command, closed) {
         (Command::Expecting { version, .. }, Some(closed)) if closed.version != *version => tell(Refusal::VersionMismatch),
-        (Command::Expecting { command, .. }, closed) => with_commodity(command, refusal, closed),
+        (Command::Expecting { command, .. } | Command::Keyed { command, .. }, closed) => with_commodity(command, refusal, closed),
         (Command::Place(place), Some(_)) => place.key.map_or(tell(Refusal::Ended), |key| Step::Key(place.clone(), key)),
         // The tables do not have it yet that it is closed: until then its owner knows every key.
         (Command::Place(_), None) if refusal == Refusal::Closed => tell(Refusal::Ended),
@@ -77,6 +77,7 @@ mod tests {
             quantity: Quantity::ONE,
             key: of.map(key),
             fingerprint: RequestFingerprint(1),
+            unit_price: None,
         })
     }
 

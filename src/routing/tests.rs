@@ -66,7 +66,7 @@ impl Ownership for Claims {
         let applied = tokio::sync::watch::Sender::new((Epoch::default(), Sequence::FENCE));
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
-            snapshot: Snapshot { commodities },
+            snapshot: Snapshot { commodities, ..Snapshot::default() },
             log: Arc::new(YesLog),
             lost: CancellationToken::new(),
             log_version: LogVersion::NEWEST,
@@ -212,6 +212,7 @@ fn a_place(user: i64, key: Option<&str>) -> Place {
         quantity: Quantity::ONE,
         key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
         fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+        unit_price: None,
     }
 }
 
@@ -276,7 +277,8 @@ async fn a_command_for_another_node_is_carried_out_there_once_and_answered_here(
 async fn an_order_without_a_key_is_placed_under_its_retry_key_where_another_node_decides() {
     let (a, b) = pair(3).await;
     let keyed = |user, key: &str| with_key(user, Some(key));
-    let keyless = |user| Traced { retry_key: Some(IdempotencyKey::from_text("retry").unwrap()), ..with_key(user, None).into() };
+    let keyless =
+        |user| Traced { retry_key: Some(SpareKey::new(IdempotencyKey::from_text("retry").unwrap())), ..with_key(user, None).into() };
     let Reply::Done(Answer::Placed(order)) = a.ways.command(home(), keyless(1)).await else { panic!("a unit is there") };
     assert_eq!(a.ways.command(home(), keyed(1, "retry")).await, Reply::Done(Answer::Replayed(order)));
     // Where it is decided here its id is told, and nothing is kept of a key that nobody needs.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::Memory;
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Sequence, Terms, Timestamp,
+    CommodityId, Epoch, IdempotencyKey, OperationKey, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Sequence, Subject, Terms,
+    Timestamp,
 };
 use crate::event::{Batch, Event};
 use crate::projection::{Outcome, verdict};
@@ -32,6 +33,8 @@ pub(super) struct Auditor {
     confirmed: BTreeMap<(PartitionId, Epoch), usize>,
     commodities: BTreeMap<CommodityId, Ledger>,
     orders: BTreeMap<OrderId, (Order, Option<IdempotencyKey>)>,
+    /// Keys under which a commodity was changed.
+    operations: BTreeSet<OperationKey>,
     pub(super) batches: usize,
     /// Everything that counts, in the order it came, to be read again without what was lost.
     kept: Vec<Batch>,
@@ -180,6 +183,7 @@ impl Auditor {
         }
         self.commodities.clear();
         self.orders.clear();
+        self.operations.clear();
         kept.iter().flat_map(|batch| &batch.events).for_each(|event| self.take(event));
         self.kept = kept;
     }
@@ -195,7 +199,10 @@ impl Auditor {
             | Event::Removed { commodity, .. }
             | Event::Moved { commodity, .. } => Some(*commodity),
             Event::Placed { order, .. } => Some(order.commodity),
-            Event::KeyForgotten { order } => self.orders.get(order).map(|(order, _)| order.commodity),
+            Event::Operated { subject: Subject::Commodity(commodity), .. } => Some(*commodity),
+            Event::KeyForgotten { order } | Event::Operated { subject: Subject::Order(order), .. } => {
+                self.orders.get(order).map(|(order, _)| order.commodity)
+            }
         }
     }
 
@@ -220,6 +227,7 @@ impl Auditor {
                     order.status = *to;
                 }
             }
+            (Event::Operated { operation, .. }, _) => drop(self.operations.insert(operation.key)),
             (Event::KeyForgotten { order }, _) => {
                 if let Some((_, key)) = self.orders.get_mut(order) {
                     *key = None;
@@ -310,6 +318,11 @@ impl Auditor {
                 return self.placed(order, *key);
             }
             Event::Moved { order, from, to, at, .. } => return self.moved(*order, *from, *to, *at),
+            Event::Operated { operation, subject, .. } => {
+                if !self.operations.insert(operation.key) {
+                    return Err(format!("what was asked for under one key is done twice, to {subject:?}"));
+                }
+            }
             Event::KeyForgotten { order } => {
                 let (order, key) = self.orders.get_mut(order).ok_or("the key of an unknown order is forgotten")?;
                 if order.status.is_live() {

@@ -5,8 +5,8 @@ use super::network::{Ask, CallId, believed_owner};
 use super::node::Node;
 use super::world::Env;
 use crate::domain::{
-    Cancellation, CommodityId, IdempotencyKey, OrderId, PartitionId, Price, Principal, Quantity, RequestFingerprint, Terms, TermsChange,
-    Timestamp, Units, UserId,
+    Cancellation, CommodityId, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, Quantity,
+    RequestFingerprint, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Command, Place};
 use crate::history::Asked;
@@ -25,6 +25,8 @@ struct Try {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     tries: Vec<Try>,
+    /// What operators asked for under a key.
+    changes: Vec<(CommodityId, Command, Asked)>,
     keys: u32,
     last_commodity: i64,
     operations: u32,
@@ -71,6 +73,9 @@ impl Crowd {
         for attempt in self.tries.iter().filter(|attempt| attempt.key.is_some()) {
             place(attempt.clone(), env, nodes);
         }
+        for (id, command, asked) in &self.changes {
+            tell(*id, command.clone(), asked.clone(), env, nodes);
+        }
     }
 
     /// One operator does something.
@@ -78,12 +83,18 @@ impl Crowd {
         if (env.network.listed.len() as i64) < env.weather.commodities {
             return self.list(env, nodes);
         }
+        if env.dice.percent(25)
+            && let Some((id, command, asked)) = env.dice.pick(&self.changes).cloned()
+        {
+            tell(id, command, asked, env, nodes);
+            return;
+        }
         let Some(id) = env.dice.pick(&env.network.listed).copied() else { return };
         let (command, asked) = match env.dice.below(100) {
             0..40 => {
                 let units = env.dice.between(1, 5) as u32;
                 let command = Command::Restock { commodity: id, units: count(i64::from(units)) };
-                (command, Asked::Restock { commodity: id, units })
+                (command, Asked::Restock { commodity: id, units, key: None })
             }
             40..60 => (Command::Pause(id), Asked::Operate),
             60..85 => (Command::Resume(id), Asked::Operate),
@@ -101,10 +112,37 @@ impl Crowd {
             Some(version) if self.operations.is_multiple_of(3) => Command::Expecting { version: *version, command: Box::new(command) },
             _ => command,
         };
+        self.tell_under_key((id, command, asked), env, nodes);
+    }
+
+    /// Tells it under a key, half of the time; some say it twice at once.
+    fn tell_under_key(&mut self, (id, command, asked): (CommodityId, Command, Asked), env: &mut Env, nodes: &[Node]) {
+        const REMEMBERED_MAX: usize = 8;
+        if env.dice.percent(50) {
+            tell(id, command, asked, env, nodes);
+            return;
+        }
+        self.keys += 1;
+        let text = self.keys.to_string();
+        let operation = Operation { key: OperationKey::of("operator", "", &text), fingerprint: RequestFingerprint(0) };
+        let command = Command::Keyed { operation, command: Box::new(command) };
+        let asked = match asked {
+            Asked::Restock { commodity, units, .. } => Asked::Restock { commodity, units, key: IdempotencyKey::from_text(&text).ok() },
+            asked => asked,
+        };
+        if self.changes.len() == REMEMBERED_MAX {
+            let oldest = env.dice.below(REMEMBERED_MAX);
+            self.changes.swap_remove(oldest);
+        }
+        self.changes.push((id, command.clone(), asked.clone()));
+        if env.dice.percent(25) {
+            tell(id, command.clone(), asked.clone(), env, nodes);
+        }
         tell(id, command, asked, env, nodes);
     }
 
-    /// Lists a commodity under an id nobody used before: one that was tried and not answered is not tried again.
+    /// Lists a commodity under an id nobody used before: one that was tried and not answered is tried again under the same key, or not at
+    /// all.
     fn list(&mut self, env: &mut Env, nodes: &[Node]) {
         self.last_commodity += 1;
         let id = CommodityId::new(self.last_commodity).expect("counted from one");
@@ -112,7 +150,7 @@ impl Crowd {
         let total = env.dice.between(1, most) as i64;
         env.network.totals.insert(id, total);
         let command = Command::List { commodity: id, terms: Box::new(terms(env, nodes)), total: count(total) };
-        tell(id, command, Asked::Operate, env, nodes);
+        self.tell_under_key((id, command, Asked::Operate), env, nodes);
     }
 
     fn attempt(&mut self, commodity: CommodityId, env: &mut Env) -> Try {
@@ -181,7 +219,7 @@ fn place(attempt: Try, env: &mut Env, nodes: &[Node]) -> Option<CallId> {
     let Try { commodity, user, quantity, key } = attempt;
     let quantity = Quantity::new(quantity).expect("a small quantity");
     let fingerprint = RequestFingerprint::of(quantity, None);
-    let command = Command::Place(Place { commodity, user: user.clone(), quantity, key, fingerprint });
+    let command = Command::Place(Place { commodity, user: user.clone(), quantity, key, fingerprint, unit_price: None });
     tell(commodity, command, Asked::Place { commodity, user, quantity, key }, env, nodes)
 }
 

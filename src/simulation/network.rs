@@ -260,7 +260,9 @@ impl Network {
     fn note_version(&mut self, id: CallId, reply: &Reply) {
         let Reply::Done(Answer::Commodity(commodity)) = reply else { return };
         self.versions.insert(commodity.id, commodity.version);
-        if let Ask::Command(Command::Expecting { version, command }) = &self.calls[id].ask
+        let Ask::Command(asked) = &self.calls[id].ask else { return };
+        let asked = if let Command::Keyed { command, .. } = asked { command.as_ref() } else { asked };
+        if let Command::Expecting { version, command } = asked
             && !(*version..=version + 1).contains(&commodity.version)
         {
             let seen = commodity.version;
@@ -337,8 +339,10 @@ impl Network {
                 self.known.push((order, user.clone()));
             }
             (Asked::Operate, Told::Done) => {
-                if let Ask::Command(Command::List { commodity, .. }) = &call.ask {
-                    self.listed.push(*commodity);
+                if let Ask::Command(command) = &call.ask
+                    && let Some(commodity) = listed_by(command).filter(|commodity| !self.listed.contains(commodity))
+                {
+                    self.listed.push(commodity);
                 }
             }
             _ => {}
@@ -355,6 +359,15 @@ pub(super) fn believed_owner(nodes: &[Node], partition: PartitionId, stale_news_
     }
 }
 
+/// What a command puts on the list.
+fn listed_by(command: &Command) -> Option<CommodityId> {
+    match command {
+        Command::Keyed { command, .. } => listed_by(command),
+        Command::List { commodity, .. } => Some(*commodity),
+        _ => None,
+    }
+}
+
 fn busy(ask: &Ask) -> Said {
     match ask {
         Ask::Command(_) => Said::Reply(Reply::Busy(Busy::Unavailable)),
@@ -367,7 +380,7 @@ fn told(reply: &Reply) -> Told {
         Reply::Done(Answer::Placed(order)) => Told::Accepted { order: order.id, status: order.status },
         Reply::Done(Answer::Replayed(order) | Answer::Order(order)) => Told::Order { order: order.id, status: order.status },
         Reply::Done(Answer::PlacedBefore(order)) => Told::Pending(Some(*order)),
-        Reply::Done(Answer::Commodity(_) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) => Told::Done,
+        Reply::Done(Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) => Told::Done,
         Reply::Refused(Refusal::OrderNotFound) => Told::NotFound,
         Reply::Refused(_) => Told::Refused,
         Reply::Pending(order) => Told::Pending(*order),

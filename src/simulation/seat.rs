@@ -163,7 +163,7 @@ impl Seat {
                 *looks += 1;
                 *todo = protocol.step(Input::Applied(env.tables.position(partition).0));
             }
-            Action::Overtaken { .. } => self.give_up(session, env),
+            Action::Overtaken { .. } | Action::Behind { .. } => self.give_up(session, env),
             Action::Load => {
                 *loaded = Some(env.tables.snapshot(partition, version < LogVersion::V2)?);
                 *todo = protocol.step(Input::Loaded);

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Unreadable};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PartitionId, Principal, PrincipalKey,
-    RequestFingerprint, Sequence, Stock, SystemId, Timestamp,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, NamedOrder, OperationKey, Order, OrderId, OrderStatus, PartitionId, Principal,
+    PrincipalKey, RequestFingerprint, Sequence, Stock, Subject, SystemId, Timestamp,
 };
-use crate::engine::{KnownCommodity, KnownOrder, Recalled, Snapshot};
+use crate::engine::{KnownCommodity, KnownOperation, KnownOrder, Recalled, Snapshot};
 use crate::event::LogVersion;
 use crate::history::{CommodityRow, OrderRow, Rows};
-use crate::store::{Delta, Epochs, Gap, Position, StoreError, Tables};
+use crate::store::{Delta, Epochs, Gap, NewOperation, Position, StoreError, Tables};
 use change::Change;
 
 /// The system that all of this is.
@@ -72,6 +72,8 @@ struct Inner {
     /// Commodities of which an audit has found that nothing is owed.
     sealed: BTreeSet<CommodityId>,
     keys: BTreeMap<(PrincipalKey, CommodityId, IdempotencyKey), OrderId>,
+    /// What was done under a key.
+    operations: BTreeMap<OperationKey, NewOperation>,
     commodities: BTreeMap<CommodityId, Listed>,
     /// The claimed epoch and the position, by partition.
     partitions: BTreeMap<PartitionId, (Epoch, Position)>,
@@ -105,6 +107,15 @@ impl Inner {
             listed: listed.into_iter().map(|row| row.commodity.clone()).collect(),
             over: over.into_iter().map(|row| (row.commodity.clone(), row.removed)).collect(),
         }
+    }
+
+    fn known_operations(&self, partition: PartitionId) -> Vec<KnownOperation> {
+        let of_it = self.operations.values().filter(|row| row.partition == partition);
+        let known = of_it.filter_map(|row| match row.subject {
+            Subject::Commodity(commodity) => Some(KnownOperation { operation: row.operation, commodity, at: row.at }),
+            Subject::Order(_) => None,
+        });
+        known.collect()
     }
 
     fn by_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
@@ -301,7 +312,8 @@ impl Memory {
     /// What an engine starts from: made from the rows, and from checkpoint and deltas, which must come to the same.
     pub(super) fn snapshot(&self, partition: PartitionId, with_live_orders: bool) -> Result<Snapshot, String> {
         let inner = self.lock();
-        if with_live_orders { Ok(sorted(inner.by_rows(partition, true))) } else { inner.snapshot(partition) }
+        let snapshot = if with_live_orders { sorted(inner.by_rows(partition, true)) } else { inner.snapshot(partition)? };
+        Ok(Snapshot { operations: inner.known_operations(partition), ..snapshot })
     }
 
     /// Writes a checkpoint of a partition as it is now.

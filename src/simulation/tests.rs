@@ -154,6 +154,13 @@ fn a_command_that_is_carried_out_whatever_version_it_expects_is_found() {
     assert!(what.contains("was for version"), "{what}");
 }
 
+/// A restock that is repeated after the owner has changed would add its units twice.
+#[test]
+fn an_operators_key_that_is_not_kept_through_a_claim_is_found() {
+    let what = seen_broken(Break::KeysThroughClaim);
+    assert!(what.contains("is done twice") || what.contains("is listed twice"), "{what}");
+}
+
 /// What a consumer of an older release has applied is in no delta.
 #[test]
 fn a_checkpoint_with_a_delta_missing_is_found() {
@@ -187,6 +194,13 @@ fn a_board_that_takes_what_is_of_an_older_epoch_is_found() {
 #[test]
 fn seed_139_a_superseded_owner_denied_an_order_of_its_successor() {
     clean(139);
+}
+
+/// A claim whose lock was gone learned of a batch that a later owner had got confirmed, and wrote it into its fence: no form holds a fence
+/// that knows of what comes after it.
+#[test]
+fn seed_2861_a_claim_that_was_passed_sends_no_fence() {
+    clean(2861);
 }
 
 /// A claim went on loading after its session had been lost and the next owner had begun to sell: the snapshot held orders of a later

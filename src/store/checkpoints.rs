@@ -129,9 +129,10 @@ impl Store {
     async fn load_in(&self, transaction: &Transaction, partition: PartitionId, load: Load) -> Result<(PartitionRow, Snapshot), StoreError> {
         let row = timely(async { Ok(find(transaction, partition).await) }).await??;
         let listed = listed(transaction, partition).await?;
+        let operations = self.known_operations(transaction, partition, load.now).await?;
         if !load.with_live_orders {
             match self.by_checkpoint(transaction, &row, &listed, load.now).await {
-                Ok(snapshot) => return Ok((row, snapshot)),
+                Ok(snapshot) => return Ok((row, Snapshot { operations, ..snapshot })),
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Unfit(why)) => {
                     tracing::info!(%partition, why, "partition {partition} is loaded from its rows: {why}");
@@ -139,7 +140,7 @@ impl Store {
             }
         }
         let snapshot = self.by_rows(transaction, partition, listed, load).await?;
-        Ok((row, snapshot))
+        Ok((row, Snapshot { operations, ..snapshot }))
     }
 
     async fn by_checkpoint(
@@ -404,7 +405,7 @@ fn columns((epoch, sequence): Position) -> Result<(Value, Value), StoreError> {
     Ok((i64::from(epoch.get()).into(), sequence.into()))
 }
 
-async fn timely<T>(answer: impl Future<Output = Result<T, sea_orm::DbErr>>) -> Result<T, StoreError> {
+pub(super) async fn timely<T>(answer: impl Future<Output = Result<T, sea_orm::DbErr>>) -> Result<T, StoreError> {
     match tokio::time::timeout(PROGRESS_TIMEOUT, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(StoreError::Connect(format!("the database gives nothing for {} ms", PROGRESS_TIMEOUT.as_millis()))),

@@ -3,6 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::entity::commodity::{Column, Entity, Model};
+use super::pool::Transaction;
 use super::statements::{LIST_MAX, pad, padded, places};
 use super::walk::hint;
 use super::{Store, StoreError};
@@ -34,12 +35,18 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn next_commodity_ids(&self, count: u32) -> Result<CommodityId, StoreError> {
         let transaction = self.begin_write().await?;
+        let first = self.draw_commodity_ids(&transaction, count).await?;
+        transaction.commit().await?;
+        Ok(first)
+    }
+
+    /// The same, in a transaction that takes them with it.
+    pub(super) async fn draw_commodity_ids(&self, transaction: &Transaction, count: u32) -> Result<CommodityId, StoreError> {
         let sql = "UPDATE meta SET last_commodity_id = last_commodity_id + ? WHERE id = 1";
         transaction.execute_raw(self.statement(sql, [i64::from(count).into()])).await?;
         let row = transaction.query_one_raw(self.statement("SELECT last_commodity_id FROM meta WHERE id = 1", [])).await?;
-        let id = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
-        transaction.commit().await?;
-        id.filter(|last| *last <= CommodityId::GIVEN_MAX)
+        let last = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+        last.filter(|last| *last <= CommodityId::GIVEN_MAX)
             .and_then(|last| CommodityId::new(last - i64::from(count) + 1).ok())
             .ok_or_else(|| StoreError::Corrupt("meta.last_commodity_id".into()))
     }

@@ -132,6 +132,7 @@ impl user::Model {
             created_at: Timestamp::from_millis(self.created_at).map_err(|_| corrupt("created_at"))?,
             username: self.username,
             password_hash: self.password_hash,
+            generation: self.generation,
         })
     }
 }

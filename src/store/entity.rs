@@ -239,10 +239,16 @@ pub mod user {
         pub username_key: Vec<u8>,
         /// PHC form.
         pub password_hash: String,
-        /// 0 buyer, 1 admin.
+        /// `Role::code`.
         pub role: i16,
         /// Unix milliseconds.
         pub created_at: i64,
+        /// How often its password or role was changed.
+        pub generation: i64,
+        /// The number of the last of these changes, among those of all accounts.
+        pub change_number: i64,
+        /// Unix milliseconds of it.
+        pub changed_at: i64,
     }
 
     /// None.

@@ -10,8 +10,10 @@ mod connect;
 mod convert;
 mod entity;
 mod listings;
+mod logins;
 mod losses;
 mod nodes;
+mod operations;
 mod orders;
 mod partitions;
 mod pool;
@@ -28,22 +30,25 @@ use std::time::Duration;
 
 use sea_orm::{AccessMode, ConnectionTrait, DbBackend, IsolationLevel, Statement, Value};
 
+pub use accounts::AccountChange;
 pub use archive::{Archivable, Slice};
 pub use audit::{Audit, AuditRow, AuditScope};
 pub use checkpoints::{CheckpointReport, DeltaSize, Load};
 pub use commodities::StoredCommodity;
 pub use listings::{DueListing, Import, Reserved};
+pub use logins::Budget;
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
+pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use skus::{SkuClaim, SkuClaimed};
 pub use write::Position;
-pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
+pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
 
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::domain::{CommodityId, OrderStatus, Partitions, PrincipalKey, SystemId, Timestamp, UserId};
+use crate::domain::{CommodityId, Invalid, OrderStatus, Partitions, PrincipalKey, SystemId, Timestamp, UserId};
 use connect::{Connections, Missing};
 use pool::Pool;
 
@@ -103,30 +108,57 @@ impl StoreError {
     }
 }
 
-/// An account's role.
+/// What an account, or a token, may do. Codes and words are append-only: a release that does not know one gives whoever has it nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Buys.
     Buyer,
-    /// Operates.
+    /// Reads and runs sales, and everything below it; also accounts, nodes and secrets.
     Admin,
+    /// Reads and runs sales; buys, like everybody with an account.
+    Operator,
+    /// Another system that calls on behalf of buyers. Neither buys nor operates.
+    Service,
 }
 
 impl Role {
-    const fn code(self) -> i16 {
+    /// Every role, in the order of their codes.
+    pub const ALL: [Role; 4] = [Self::Buyer, Self::Admin, Self::Operator, Self::Service];
+
+    /// The word in tokens, in JSON and on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
         match self {
-            Self::Buyer => 0,
-            Self::Admin => 1,
+            Self::Buyer => "buyer",
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Service => "service",
         }
     }
 
-    const fn from_code(code: i16) -> Option<Self> {
-        match code {
-            0 => Some(Self::Buyer),
-            1 => Some(Self::Admin),
-            _ => None,
+    /// Whether the releases before this one know it.
+    #[must_use]
+    pub const fn is_known_to_all(self) -> bool {
+        match self {
+            Self::Buyer | Self::Admin => true,
+            Self::Operator | Self::Service => false,
         }
+    }
+
+    const fn code(self) -> i16 {
+        self as i16
+    }
+
+    fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.get(usize::try_from(code).ok()?).copied()
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|role| role.word() == text).ok_or(Invalid("a role is buyer, operator, admin or service"))
     }
 }
 
@@ -143,6 +175,8 @@ pub struct Account {
     pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
+    /// How often its password or role was changed. Its tokens carry this: a change ends those that carry less.
+    pub generation: i64,
 }
 
 /// Which orders to list. Absent = any.

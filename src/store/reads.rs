@@ -105,6 +105,44 @@ async fn orders_that_change_are_found_by_their_ids(backend: Backend) {
     store.close().await.expect("nothing is under way");
 }
 
+/// What a claim loads of changes under keys, and what a refused cancellation looks up, beside ten thousand other cancellations.
+async fn what_was_done_under_keys_is_found_by_its_indexes(backend: Backend) {
+    let table = Table::filled(backend).await;
+    let store = &table.store;
+    let rows = |from: i64| {
+        let row = |number: i64| {
+            let commodity = if number % 500 == 0 { number.to_string() } else { "NULL".to_owned() };
+            let order = if number % 500 == 0 { "NULL".to_owned() } else { format!("X'{}'", hex_of(id(number as u64))) };
+            format!("(X'{number:032x}', 0, 1, {commodity}, {order}, {number})")
+        };
+        (from..from + 1_000).map(row).collect::<Vec<_>>().join(",")
+    };
+    let columns = "operation_key, partition_id, fingerprint, commodity_id, order_id, done_at";
+    for from in (1..=BESIDE).step_by(1_000) {
+        let sql = format!("INSERT INTO operations ({columns}) VALUES {}", rows(from));
+        store.inner.connections.writer.execute_unprepared(&sql).await.expect("they are new");
+    }
+    let key = |number: u128| crate::domain::OperationKey::from_bytes(number.to_be_bytes());
+    assert!(matches!(table.reads("a cancellation", store.operation(key(7))).await, Some((_, crate::domain::Subject::Order(_)))));
+    assert_eq!(table.reads("none", store.operation(key(1 << 100))).await, None);
+    let partition = crate::domain::PartitionId::new(0).expect("an index");
+    let known = async {
+        let transaction = store.read_snapshot().await?;
+        let known = store.known_operations(&transaction, partition, Timestamp::ZERO).await;
+        transaction.rollback().await?;
+        known
+    };
+    assert_eq!(table.reads("what a claim loads", known).await.len(), 20);
+    table.reads("rows that go", store.drop_old_keys(Timestamp::from_millis(50 * 3_600_000 + 50).expect("a time"))).await;
+    assert_eq!(table.reads("one that went", store.operation(key(7))).await, None);
+    assert!(table.reads("one that stayed", store.operation(key(70))).await.is_some());
+    store.close().await.expect("nothing is under way");
+}
+
+fn hex_of(order: OrderId) -> String {
+    order.uuid().simple().to_string()
+}
+
 async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
     let table = Table::filled(backend).await;
     let store = &table.store;
@@ -112,7 +150,10 @@ async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
     assert_eq!(table.reads("a name", store.account_by_name("USER-5000")).await.map(|found| found.id), Some(account));
     assert!(table.reads("an account", store.account(account)).await.is_some());
     assert_eq!(table.reads("accounts", store.accounts(Some(account), ABOUT)).await.len() as u64, ABOUT);
-    assert!(table.reads("a change", store.change_account(account, Some(Role::Admin))).await.is_some());
+    let now = crate::domain::Timestamp::ZERO;
+    assert!(table.reads("a change", store.change_account(account, Some(Role::Admin), now)).await.is_some());
+    assert_eq!(table.reads("what is new", store.account_changes_after(0, ABOUT)).await.len(), 1);
+    assert_eq!(table.reads("all that is known", store.account_changes_before(i64::MAX, ABOUT)).await.len(), 1);
 
     assert!(table.reads("a commodity", store.commodity(commodity(5_000))).await.is_some());
     assert_eq!(table.reads("commodities", store.commodities(Some(commodity(5_000)), ABOUT, false)).await.len() as u64, ABOUT);
@@ -152,6 +193,16 @@ async fn sqlite_finds_orders_that_change_by_their_ids() {
 #[tokio::test]
 async fn mysql_finds_orders_that_change_by_their_ids() {
     orders_that_change_are_found_by_their_ids(Backend::Mysql).await;
+}
+
+#[tokio::test]
+async fn sqlite_finds_what_was_done_under_keys_by_its_indexes() {
+    what_was_done_under_keys_is_found_by_its_indexes(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn mysql_finds_what_was_done_under_keys_by_its_indexes() {
+    what_was_done_under_keys_is_found_by_its_indexes(Backend::Mysql).await;
 }
 
 #[tokio::test]

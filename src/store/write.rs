@@ -17,10 +17,10 @@ use sea_orm::{Statement, Value};
 use super::entity::commodity::{ActiveModel, Column, Entity};
 use super::statements::{LIST_MAX, ORDER_COLUMNS, ids, pad, padded, places};
 use super::walk::{ARCHIVED, ORDERS};
-use super::{Store, StoreError, archive, pool, runs};
+use super::{Store, StoreError, archive, operations, pool, runs};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence,
-    SystemId, Terms, Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint,
+    Sequence, Subject, SystemId, Terms, Timestamp, Units,
 };
 use crate::event::LogVersion;
 
@@ -44,6 +44,15 @@ pub(crate) struct NewCommodity {
     pub(crate) commodity: Commodity,
     pub(crate) partition: PartitionId,
     pub(crate) removed_at: Option<Timestamp>,
+}
+
+/// A row for the changes that were made under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewOperation {
+    pub(crate) partition: PartitionId,
+    pub(crate) operation: Operation,
+    pub(crate) subject: Subject,
+    pub(crate) at: Timestamp,
 }
 
 /// Orders that all went from one status to another at one time.
@@ -132,6 +141,8 @@ pub(crate) trait Transaction: Send + Sync {
     fn insert_commodity(&self, new: &NewCommodity) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Returns whether there is such a commodity: if not, that is a fault.
     fn update_commodity(&self, id: CommodityId, update: &CommodityUpdate) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Adds rows. One that is there under the same key is of long ago: the new one takes its place.
+    fn insert_operations(&self, operations: &[NewOperation]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Breaks the audit's seals of these commodities, where there are some: their orders change. From here to the end of the
     /// transaction none of their orders is archived.
     fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -337,6 +348,14 @@ impl Transaction for Write {
         Ok(self.execute(sql, values).await? == 1)
     }
 
+    async fn insert_operations(&self, operations: &[NewOperation]) -> Result<(), StoreError> {
+        for chunk in operations.chunks(OPERATIONS_MAX) {
+            let (sql, values) = operations::insert(chunk);
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
     async fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> Result<(), StoreError> {
         let ids: Vec<Value> = commodities.iter().map(|id| id.get().into()).collect();
         for chunk in ids.chunks(LIST_MAX) {
@@ -454,6 +473,9 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
 
 /// The most partitions in one statement that sets positions: it looks for each row's among all of them.
 const POSITIONS_MAX: usize = 32;
+
+/// The most rows of operations in one statement.
+const OPERATIONS_MAX: usize = 50;
 
 /// All counts of a row are far below 2^31: quantities 10^6, limits 10^6, hold seconds 31,536,000.
 fn column_int(value: u32) -> i32 {

@@ -109,9 +109,9 @@ mod tests {
         let config = config::Auth {
             internal_secret: None,
             jwt_secret: None,
-            jwt_public_key_file: None,
             issuer: None,
             audience: None,
+            issuers: Vec::new(),
             token_ttl_seconds: 60,
             hashing_concurrency_max: 1,
         };

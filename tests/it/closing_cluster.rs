@@ -24,15 +24,15 @@ fn placed(reply: Reply) -> Order {
 
 async fn buy_without_key(router: &Router, id: i64) -> Reply {
     let (quantity, fingerprint) = (Quantity::ONE, RequestFingerprint::of(Quantity::ONE, None));
-    let place = Place { commodity: commodity(id), user: user(99).into(), quantity, key: None, fingerprint };
+    let place = Place { commodity: commodity(id), user: user(99).into(), quantity, key: None, fingerprint, unit_price: None };
     router.about_commodity(commodity(id), Command::Place(place)).await
 }
 
 async fn buy_two(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
     let quantity = Quantity::new(2).expect("two");
     let key = Some(IdempotencyKey::from_text(key).expect("a key"));
-    let place =
-        Place { commodity: commodity(id), user: user(buyer).into(), quantity, key, fingerprint: RequestFingerprint::of(quantity, None) };
+    let (user, fingerprint) = (user(buyer).into(), RequestFingerprint::of(quantity, None));
+    let place = Place { commodity: commodity(id), user, quantity, key, fingerprint, unit_price: None };
     router.about_commodity(commodity(id), Command::Place(place)).await
 }
 

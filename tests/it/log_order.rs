@@ -20,10 +20,14 @@ const P: u16 = 1;
 
 /// The batches of three owners, one after the other, so many orders each, one a batch.
 fn owners(orders: i64) -> Vec<Batch> {
+    owners_of(P, orders)
+}
+
+fn owners_of(index: u16, orders: i64) -> Vec<Batch> {
     let mut batches = Vec::new();
     for epoch in 1..=3 {
-        let mut history = History::begin(partition(P), position(epoch, 0).0);
-        history.list(i64::from(epoch), orders).cut();
+        let mut history = History::begin(partition(index), position(epoch, 0).0);
+        history.list(i64::from(index) * 100 + i64::from(epoch), orders).cut();
         for buyer in 1..=orders {
             history.place(0, buyer, 1, OrderStatus::Confirmed, None);
             history.cut();
@@ -57,10 +61,14 @@ async fn ready(cluster: &Cluster, what: &str, is_meant: impl Fn(usize) -> bool) 
 
 /// Somebody's AMQP client reads so many messages, acknowledges none, and leaves.
 async fn stranger(cluster: &Cluster, prefetch: u16) {
+    stranger_at(cluster, P, prefetch).await;
+}
+
+async fn stranger_at(cluster: &Cluster, index: u16, prefetch: u16) {
     let connection = Connection::connect(cluster.broker.url(), ConnectionProperties::default()).await.expect("a broker");
     let channel = connection.create_channel().await.expect("a channel");
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.expect("a prefetch");
-    let (log, options) = (cluster.broker.log(partition(P)), BasicConsumeOptions::default());
+    let (log, options) = (cluster.broker.log(partition(index)), BasicConsumeOptions::default());
     let mut consumer = channel.basic_consume(log, "".into(), options, FieldTable::default()).await.expect("a consumer");
     for _ in 0..prefetch {
         consumer.next().await.expect("it is served").expect("a delivery");
@@ -119,6 +127,46 @@ async fn readers_who_come_and_leave_change_no_order(#[case] readers: &[u16], #[c
         stranger(&cluster, *reader).await;
     }
     all_is_there(&cluster, consumer(&cluster, prefetch), 60).await;
+}
+
+/// One log is looked through at a time: the others have their turns.
+#[tokio::test]
+async fn several_logs_that_were_shuffled_come_in_one_after_the_other() {
+    let all = [P, 0, 2];
+    let cluster = with_log(Backend::Sqlite, &[]).await;
+    for index in all {
+        cluster.broker.raw().await.publish_all(cluster.broker.log(partition(index)), owners_of(index, 60).iter().map(bytes)).await;
+        for reader in [170, 100, 40, 7] {
+            stranger_at(&cluster, index, reader).await;
+        }
+    }
+    let consumer = consumer(&cluster, 4);
+    for index in all {
+        cluster.applied(partition(index), position(3, 61)).await;
+    }
+    consumer.health("well", |health| health.ready).await;
+    consumer.stop().await;
+    assert_eq!(rows(&cluster.store).await, 3 * 3 * 60);
+}
+
+/// Whoever of them reads the log when what is missing comes: the other has not had it, and may never be sent anything again.
+#[tokio::test]
+async fn a_partition_that_another_consumer_put_right_is_well_at_both() {
+    let mut batches = owners(5);
+    let missing = batches.remove(3);
+    let cluster = with_log(Backend::Sqlite, &batches).await;
+    let mut config = cluster.config();
+    config.consumer.stopped_retry_ms = 200;
+    let consumers = [cluster.consumer_with(&config), cluster.consumer_with(&config)];
+    for consumer in &consumers {
+        consumer.health("it stops", |health| health.stopped.contains_key(&P)).await;
+    }
+    cluster.broker.raw().await.publish_all(cluster.broker.log(partition(P)), [bytes(&missing)]).await;
+    cluster.applied(partition(P), position(3, 6)).await;
+    for consumer in consumers {
+        consumer.health("well", |health| health.ready).await;
+        consumer.stop().await;
+    }
 }
 
 /// What is killed has applied some, and not acknowledged some of that.
@@ -243,7 +291,8 @@ async fn a_log_that_is_shuffled_beyond_what_a_consumer_looks_through_is_repaired
     let mut config = cluster.config();
     config.consumer.stopped_retry_ms = 600_000;
     let consumer = cluster.consumer_with(&config);
-    let why = "batch 1/2 may be in the log, and not among the 16384 messages that were looked at: see `doorbuster log repair 1`";
+    let why = "batch 1/2 may lie further back in the log than the 16384 messages that were looked at: stop its node and run `doorbuster log \
+               repair 1`";
     consumer.health(why, |health| health.stopped.get(&P).is_some_and(|reason| reason.contains(why))).await;
     consumer.stop().await;
     let repaired = log::repair(&broker, &cluster.store, partition(P)).await.unwrap();

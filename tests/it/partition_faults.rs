@@ -111,6 +111,7 @@ fn placing(commodity: CommodityId, key: &str) -> Command {
         quantity: Quantity::ONE,
         key: IdempotencyKey::from_text(key).ok(),
         fingerprint,
+        unit_price: None,
     })
 }
 

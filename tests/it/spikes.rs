@@ -139,7 +139,7 @@ pub async fn buy(router: &Router, id: i64, buyer: i64, key: &str) -> Reply {
 pub fn place(id: i64, user: Principal, key: &str) -> Command {
     let key = Some(IdempotencyKey::of(&user, key).expect("a key"));
     let fingerprint = RequestFingerprint::of(Quantity::ONE, None);
-    Command::Place(Place { commodity: commodity(id), user, quantity: Quantity::ONE, key, fingerprint })
+    Command::Place(Place { commodity: commodity(id), user, quantity: Quantity::ONE, key, fingerprint, unit_price: None })
 }
 
 /// Buyers that never stop, at all nodes in turn. Every answer must be an order.

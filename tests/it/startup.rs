@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+use doorbuster::clock;
 use doorbuster::config::Config;
 use doorbuster::embedded::App;
 use doorbuster::store::{Role, Store};
@@ -93,7 +94,7 @@ async fn an_operator_of_the_demo_who_is_one_no_more_gets_no_operators_token_at_t
     assert!(start().await.contains("admin"));
     let store = Store::connect(database.url(), &config.database).await.expect("it is there");
     let account = store.account_by_name("demo-admin").await.expect("it answers").expect("the demo was made");
-    store.change_account(account.id, Some(Role::Buyer)).await.expect("it answers");
+    store.change_account(account.id, Some(Role::Buyer), clock::system()).await.expect("it answers");
     store.close().await.expect("nothing is under way");
     assert!(!start().await.contains("admin"));
 }

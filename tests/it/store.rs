@@ -80,7 +80,7 @@ async fn a_schema_that_is_missing_unfinished_or_newer_says_what_to_do(#[case] ba
     if backend == Backend::Mysql {
         assert!(connect_error(database.url()).await.contains("run `doorbuster migrate`"));
     }
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(8).unwrap()).await.unwrap(), 8);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(8).unwrap()).await.unwrap(), 9);
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
     let store = database.store().await;
     assert_eq!(store.partitions().get(), 8, "a schema keeps the partitions it was made with");
@@ -107,6 +107,8 @@ async fn commodity_ids_are_given_once_even_to_many_at_a_time(#[case] backend: Ba
     let ids = futures_util::future::try_join_all((0..20).map(|_| store.next_commodity_id())).await.unwrap();
     let distinct: std::collections::BTreeSet<i64> = ids.iter().map(|id| id.get()).collect();
     assert_eq!(distinct, (1..=20).collect());
+    let first_of_three = store.next_commodity_ids(3).await.unwrap();
+    assert_eq!((first_of_three.get(), store.next_commodity_id().await.unwrap().get()), (21, 24));
 }
 
 #[rstest]
@@ -138,9 +140,9 @@ async fn account_names_are_unique_without_regard_to_case_and_nothing_else(#[case
     assert_eq!(store.account(other.id).await.unwrap(), Some(other.clone()));
     assert_eq!(store.accounts(None, 10).await.unwrap(), [ann.clone(), other.clone()]);
     assert_eq!(store.accounts(Some(ann.id), 10).await.unwrap(), [other]);
-    let changed = store.change_account(ann.id, Some(Role::Admin)).await.unwrap().unwrap();
+    let changed = store.change_account(ann.id, Some(Role::Admin), at(2)).await.unwrap().unwrap().0;
     assert_eq!((changed.role, changed.password_hash.as_str()), (Role::Admin, "hash"));
-    assert_eq!(store.change_account(user(999), Some(Role::Admin)).await.unwrap(), None);
+    assert_eq!(store.change_account(user(999), Some(Role::Admin), at(2)).await.unwrap(), None);
 }
 
 #[rstest]

@@ -10,6 +10,8 @@ use super::LoadArguments;
 
 /// The most orders of each kind.
 const ORDERS_MAX: u64 = 50_000_000;
+/// The most commodities of each kind.
+const COMMODITIES_MAX: i64 = 1_000_000;
 
 #[derive(Subcommand)]
 pub enum VolumeCommand {
@@ -23,6 +25,8 @@ pub enum VolumeCommand {
     Failover(FailoverArguments),
     /// Durable orders a second on the embedded server.
     Accepts(AcceptsArguments),
+    /// Durable orders a second, and pages of the list of commodities, with many commodities on sale, beside one, on the embedded server.
+    Boards(BoardsArguments),
     /// Pages of lists of orders, with every combination of filters, and exports.
     Lists(ListsArguments),
 }
@@ -34,13 +38,13 @@ pub struct FillArguments {
     #[arg(long, value_name = "ORDERS", default_value_t = 100_000, value_parser = value_parser!(u64).range(0..=ORDERS_MAX))]
     pub live: u64,
     /// Spread over so many commodities, in turns [default: 16, and 1 of `failover` and `lists`].
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=COMMODITIES_MAX))]
     pub commodities: Option<u32>,
     /// Orders of commodities whose sale is over. They are closed before anything is measured, by a release that can.
     #[arg(long, value_name = "ORDERS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=ORDERS_MAX))]
     pub over: u64,
     /// Spread over so many commodities, in turns.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u32).range(1..=COMMODITIES_MAX))]
     pub over_commodities: u32,
     /// The partition of all commodities; without it they are spread over all partitions (`failover`: all are in partition 0).
     #[arg(long, value_name = "ID", value_parser = value_parser!(u16).range(0..=4_095))]
@@ -120,6 +124,12 @@ pub struct RestartArguments {
 pub struct FailoverArguments {
     #[command(flatten)]
     pub fill: FillArguments,
+    /// Nodes that sell in each cluster.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u8).range(2..=16))]
+    pub nodes: u8,
+    /// Everything is spread evenly over all partitions.
+    #[arg(long, conflicts_with = "partition")]
+    pub spread: bool,
     /// Kills on each cluster.
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=1_000))]
     pub turns: u32,
@@ -135,6 +145,27 @@ pub struct AcceptsArguments {
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Rounds on each file.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Runs `doorbuster` of that folder, which knows this schema, in place of this build.
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+    #[command(flatten)]
+    pub load: LoadArguments,
+}
+
+#[derive(Args)]
+pub struct BoardsArguments {
+    /// Commodities on sale, beside a server with one.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=COMMODITIES_MAX))]
+    pub commodities: u32,
+    /// How long orders are placed in a round, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// How often the first page is asked for in a round, one request at a time, and how many pages behind it.
+    #[arg(long, default_value_t = 500, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub pages: u32,
+    /// Rounds on each server.
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Runs `doorbuster` of that folder, which knows this schema, in place of this build.

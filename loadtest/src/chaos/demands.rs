@@ -62,6 +62,11 @@ pub(super) fn sold_meanwhile(attempts: &[Attempt], (from, until): (Instant, Inst
     }
 }
 
+/// Why nothing was sold once the damage was done.
+pub(super) fn not_sold_again(attempts: &[Attempt], until: Instant, stock: u64) -> anyhow::Error {
+    if is_sold_out(attempts, until, stock) { over_too_early() } else { anyhow!("nothing was sold after the damage") }
+}
+
 /// Whether every unit had been sold by then. Only orders that were accepted show it: whoever says `sold_out` may be wrong.
 fn is_sold_out(attempts: &[Attempt], by: Instant, stock: u64) -> bool {
     let sold = attempts.iter().filter(|attempt| accepted(&attempt.result).is_some() && attempt.ended < by);
@@ -119,7 +124,7 @@ mod tests {
     use super::*;
 
     fn answered(sent: Instant, ended: Instant, status: u16, code: &str, verdict: Verdict) -> Attempt {
-        let answer = Answer { status, code: code.to_owned(), verdict, retry_after_seconds: None };
+        let answer = Answer { status, code: code.to_owned(), verdict, retry_key: None, retry_after_seconds: None };
         Attempt { buyer: 0, target: 0, due: sent, sent, ended, result: Ok(answer) }
     }
 
@@ -153,6 +158,7 @@ mod tests {
         assert!(NoOutcome::is_of(&sold_meanwhile(&before, outage, 1).unwrap_err()));
         assert!(!NoOutcome::is_of(&sold_meanwhile(&before, outage, 2).unwrap_err()));
         assert_eq!(sold_meanwhile(&[sold(at(8), at(10), 1)], outage, 1).unwrap(), 1);
+        assert!(NoOutcome::is_of(&not_sold_again(&before, at(30), 1)) && !NoOutcome::is_of(&not_sold_again(&before, at(30), 2)));
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod duplicates;
 mod epmd;
 mod fault;
 mod group;
+mod keyless;
 mod lan;
+mod operator;
 mod place;
 mod programs;
 mod proxy;
@@ -39,6 +41,7 @@ use crate::outcome::{Doubt, NoOutcome};
 use crate::plan::Pace;
 use crate::server::Launcher;
 use crate::tokens::Mint;
+use crate::volley::Sparing;
 use crate::volume::{Fill, seed_with_bar};
 use brokers::Brokers;
 use lan::Lan;
@@ -61,12 +64,14 @@ pub struct Chaos {
     pub stock: u32,
     /// Buyers of each sale; more than `stock`.
     pub buyers: usize,
-    /// Requests a second; fewer where the damage lasts so long that the units would not.
+    /// Requests a second; fewer until the damage is over, where it lasts so long that the units would not.
     pub rate: u32,
     /// Keep-alive connections.
     pub connections: usize,
     /// How long requests may wait for the next owner (`partition.command_timeout_ms`), in milliseconds.
     pub patience_ms: u32,
+    /// Whether buyers have no key, and ask nodes that are not the owner: what is pending is asked for under its `retry_key`.
+    pub keyless: bool,
     /// Orders of commodities on sale that the database is filled with before the cluster starts, spread evenly over the partitions.
     pub live: u64,
     /// Where what everybody was told, and the rows, are written as JSON lines.
@@ -82,12 +87,13 @@ impl Chaos {
         if terms.lasts.max(terms.takes).is_zero() && terms.proxy != Some(Manner::Resetting) { 2 } else { 10 }
     }
 
-    /// A pace at which units are left when the damage is over.
-    fn pace(&self) -> Pace {
+    /// A pace until the damage is over, at which units are left then, however long it takes on this machine.
+    fn sparing(&self) -> Sparing {
         let terms = self.scenario.terms();
         let lasts = terms.lasts.max(terms.takes).as_secs_f64();
         let left = f64::from(self.stock) * 0.7;
-        Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate })
+        let pace = Pace::new(if lasts > 0.0 { self.rate.min((left / lasts) as u32) } else { self.rate });
+        Sparing { pace, units: self.stock as usize }
     }
 }
 
@@ -102,6 +108,7 @@ pub async fn chaos(chaos: &Chaos, launcher: &Launcher, mint: Mint, folder: &Path
     let mut scene = set(chaos, surroundings, launcher, mint, folder).await?;
     let turns = turns(&mut scene, say).await;
     let written = chaos.history.as_ref().map_or(Ok(()), |file| record::write(file, &scene.records));
+    let turns = turns.and_then(|turns| keyless::met(chaos, turns));
     let turns = match turns {
         Err(error) if scene.server.is_none() && scene.brokers.servers.is_empty() => Err(with_what_is_away(error, &services).await),
         turns => turns,
@@ -121,6 +128,10 @@ struct Surroundings {
 
 async fn surroundings(chaos: &Chaos, folder: &Path) -> anyhow::Result<Surroundings> {
     ensure!(chaos.buyers > chaos.stock as usize, "there must be more buyers than units");
+    ensure!(
+        !chaos.keyless || matches!(chaos.scenario, Scenario::OwnerKilled | Scenario::OwnerPaused),
+        "buyers without keys need nodes that pass their orders on and are not hurt themselves: owner-killed or owner-paused"
+    );
     // Better known now than when there is something to write.
     chaos.history.as_deref().map_or(Ok(()), writable)?;
     let mut services = Services::from_environment();
@@ -186,7 +197,19 @@ async fn set<'a>(
     let clock = Clock { start: Instant::now(), nodes };
     // As above: what was declared just now is not to be lost to damage that comes too soon for it.
     brokers.can_each_be_spared().await?;
-    Ok(Scene { chaos, cluster, server, brokers, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default() })
+    Ok(Scene {
+        chaos,
+        cluster,
+        server,
+        brokers,
+        proxy,
+        mint,
+        finished: Vec::new(),
+        clock,
+        records: Vec::new(),
+        doubt: Doubt::default(),
+        operator: None,
+    })
 }
 
 /// Fills the cluster's database with so many orders.

@@ -1,12 +1,13 @@
 //! What the buyers of a turn asked and were told, and the rows at its end: what the independent checker takes, and lines of a
 //! file. Never judges by itself: [`doorbuster::history::check`] does.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use doorbuster::domain::{CommodityId, IdempotencyKey, Quantity};
+use doorbuster::domain::{CommodityId, IdempotencyKey, OrderId, Quantity};
 use doorbuster::history::{Asked, Call, CommodityRow, History, OrderRow, Rows, Told, check};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub struct Record {
     pub calls: Vec<Noted>,
     /// From when on all had come to rest; what was asked since then must have a definite answer.
     pub rest_us: u64,
+    /// Orders that were lost on purpose. What was said of them is looked at by whoever did that, and is nothing that could be true any more.
+    pub lost: BTreeSet<OrderId>,
     /// The rows at the end.
     pub rows: Rows,
 }
@@ -62,20 +65,25 @@ enum Line {
     Turn(Head),
     Call(Noted),
     RestUs(u64),
+    Lost(OrderId),
     Order(OrderRow),
     Commodity(CommodityRow),
 }
 
 impl Record {
     pub(super) const fn new(head: Head) -> Self {
-        Self { head, calls: Vec::new(), rest_us: u64::MAX, rows: Rows { orders: Vec::new(), commodities: Vec::new() } }
+        let rows = Rows { orders: Vec::new(), commodities: Vec::new() };
+        Self { head, calls: Vec::new(), rest_us: u64::MAX, lost: BTreeSet::new(), rows }
     }
 
     /// Notes what a volley for one unit each came to.
     pub(super) fn note(&mut self, clock: &Clock, attempts: &[Attempt], commodity: CommodityId, buyers: &[Buyer]) -> anyhow::Result<()> {
         for attempt in attempts {
             let buyer = &buyers[attempt.buyer];
-            let key = buyer.key.as_ref().map(|key| IdempotencyKey::from_text(key.to_str()?).context("a key")).transpose()?;
+            // Where nothing but its key is known of an order, that is what it was placed under.
+            let made = attempt.result.as_ref().ok().and_then(|answer| answer.retry_key.as_deref());
+            let own = buyer.key.as_ref().map(|key| key.to_str()).transpose()?;
+            let key = own.or(made).map(|key| IdempotencyKey::from_text(key).context("a key")).transpose()?;
             let asked = Asked::Place { commodity, user: buyer.user.into(), quantity: Quantity::ONE, key };
             let (answer, told) = match &attempt.result {
                 Ok(answer) => (format!("{} {}", answer.status, answer.code), told(answer)),
@@ -92,7 +100,7 @@ impl Record {
     }
 
     /// Notes a question about an order, asked at `since` and answered now.
-    pub(super) fn note_look(&mut self, clock: &Clock, via: usize, order: doorbuster::domain::OrderId, since: Instant, known: &Known) {
+    pub(super) fn note_look(&mut self, clock: &Clock, via: usize, order: OrderId, since: Instant, known: &Known) {
         let told = match known {
             Known::Order(acceptance) => Told::Order { order: acceptance.order, status: acceptance.status },
             Known::Pending => Told::Pending(Some(order)),
@@ -118,7 +126,8 @@ impl Record {
     /// Everything that cannot be true.
     #[must_use]
     pub fn violations(&self) -> Vec<doorbuster::history::Violation> {
-        let mut calls: Vec<Call> = self.calls.iter().map(|noted| noted.call.clone()).collect();
+        let is_of_lost = |call: &&Call| about(call).is_some_and(|order| self.lost.contains(&order));
+        let mut calls: Vec<Call> = self.calls.iter().map(|noted| &noted.call).filter(|call| !is_of_lost(call)).cloned().collect();
         calls.sort_by_key(|call| call.asked_at);
         check(&History { calls }, &self.rows, self.rest_us).violations
     }
@@ -138,6 +147,15 @@ impl Clock {
 
     fn node(&self, index: usize) -> String {
         self.nodes.get(index).cloned().unwrap_or_default()
+    }
+}
+
+/// The order that was asked for or told of.
+fn about(call: &Call) -> Option<OrderId> {
+    match (&call.asked, call.told) {
+        (Asked::Look(order), _) => Some(*order),
+        (_, Told::Accepted { order, .. } | Told::Order { order, .. } | Told::Pending(Some(order))) => Some(order),
+        _ => None,
     }
 }
 
@@ -165,6 +183,7 @@ pub fn write(file: &Path, records: &[Record]) -> anyhow::Result<()> {
         let lines = std::iter::once(Line::Turn(record.head.clone()))
             .chain(record.calls.iter().cloned().map(Line::Call))
             .chain([Line::RestUs(record.rest_us)])
+            .chain(record.lost.iter().copied().map(Line::Lost))
             .chain(orders.iter().cloned().map(Line::Order))
             .chain(commodities.iter().cloned().map(Line::Commodity));
         for line in lines {
@@ -186,6 +205,7 @@ pub fn read(file: &Path) -> anyhow::Result<Vec<Record>> {
             (Line::Turn(head), _) => records.push(Record::new(head)),
             (Line::Call(call), Some(record)) => record.calls.push(call),
             (Line::RestUs(rest), Some(record)) => record.rest_us = rest,
+            (Line::Lost(order), Some(record)) => drop(record.lost.insert(order)),
             (Line::Order(row), Some(record)) => record.rows.orders.push(row),
             (Line::Commodity(row), Some(record)) => record.rows.commodities.push(row),
             (_, None) => bail!("a history begins with a turn"),

@@ -21,6 +21,9 @@ pub enum Scenario {
     /// Both nodes that sell are killed (SIGKILL) and started together: claims are given up half-way and partitions move, while the
     /// database server is asked about open transactions.
     SpikesTogether,
+    /// Three nodes are stopped (SIGTERM) and started again, one after the other, while the database server is asked about open transactions: no
+    /// request may fail.
+    PartitionsMoved,
     /// Of three nodes, the owner loses its way to the broker until another sells the commodity: what is sent is dropped, nothing is
     /// reset.
     NetworkCut,
@@ -35,6 +38,16 @@ pub enum Scenario {
     /// The only consumer is killed, and readers who take fewer messages than came back, and leave, shuffle the log of the commodity's
     /// partition, before it is started again.
     LogShuffled,
+    /// The only consumer cannot apply anything, and is killed with 128 messages in hand; so is one with 32, and one with 1.
+    PrefetchShrinks,
+    /// Two consumers cannot apply anything, and take the log over from each other when the other is killed, each time with another number of
+    /// messages in hand.
+    ConsumersAlternate,
+    /// Messages are taken out of the log, and put back (`dead put-back`) by processes that are killed in the middle, and by one that is not.
+    PutBackKilled,
+    /// Of two nodes one or both are killed, and the log of the commodity's partition is purged, with accepted orders in it that no consumer
+    /// has had: they are pending until the loss is accepted, and refused only then.
+    LogPurged,
     /// A broker of its own is asked to stop (SIGTERM), and started again.
     BrokerRestarted,
     /// A broker of its own is killed (SIGKILL), and started again.
@@ -52,6 +65,8 @@ pub enum Scenario {
     BrokerAlarm,
     /// The lock of the commodity's partition is deleted on the broker, while its owner lives and is connected.
     LockDeleted,
+    /// A policy on a broker of its own lets locks expire (`expires`, 1 s) that nobody uses, for six seconds.
+    LockExpires,
     /// The owner's connection to the broker is reset (RST) at a step of a publish: before it, inside it, after it, before its
     /// confirm, inside that, after that.
     ConnectionReset,
@@ -68,6 +83,9 @@ pub enum Scenario {
 
 /// The broker takes a connection for dead after two heartbeats missed: within the time the cable is cut.
 const NERVOUS: &[(&str, &str)] = &[("DOORBUSTER__BROKER__HEARTBEAT_SECONDS", "2")];
+
+/// What [`super::fault`] counts on.
+const USUAL_PREFETCH: &[(&str, &str)] = &[("DOORBUSTER__CONSUMER__PREFETCH", "128")];
 
 /// What the pause of a turn runs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +115,9 @@ pub(super) struct Terms {
     pub(super) sells_again: SellsAgain,
     /// Whether buyers must not notice at all.
     pub(super) is_silent: bool,
-    /// How long the damage lasts, or takes to be done, while selling goes on and must not come to its end; zero where that is no time.
+    /// How long the damage usually lasts, or takes to be done, while selling goes on and must be seen to; zero where that is no time.
     pub(super) lasts: Duration,
-    /// How long it may take to do it, again and again until it is done, before the units are sold.
+    /// How long it usually takes to do it, again and again until it is done, while the pace is to stay the same.
     pub(super) takes: Duration,
     /// Settings of its processes that are not the usual ones.
     pub(super) environment: &'static [(&'static str, &'static str)],
@@ -144,17 +162,25 @@ impl Scenario {
         match self {
             Self::SpikeKilled => Terms::new_epoch(1, 1),
             Self::OwnerKilled => Terms::new_epoch(3, 2),
-            Self::OwnerStopped => Terms::in_order(3, 2, Duration::ZERO),
+            // It hands over before it ends: that is when somebody must ask.
+            Self::OwnerStopped => Terms { takes: Duration::from_secs(5), ..Terms::in_order(3, 2, Duration::ZERO) },
             Self::SpikesTogether => Terms::new_epoch(2, 1),
             Self::OwnerPaused => Terms::any_epoch(3, 2),
             Self::NetworkCut => Terms { environment: NERVOUS, sells_again: SellsAgain::InLaterEpochMeanwhile, ..Terms::new_epoch(3, 2) },
             Self::NodeJoins => Terms::in_order(2, 1, Duration::from_secs(10)),
             Self::RollingRestart => Terms::in_order(3, 2, Duration::from_secs(20)),
+            Self::PartitionsMoved => Terms::in_order(3, 1, Duration::from_secs(20)),
             // They are started again after each attempt to kill them with something in hand.
             Self::ConsumerKilled => Terms { takes: Duration::from_secs(3), ..Terms::silent(1, 2) },
             Self::ConsumerKilledInTransaction | Self::RowLost => Terms::silent(1, 1),
             // Selling goes on while messages gather and readers come and leave.
             Self::LogShuffled => Terms { takes: Duration::from_secs(5), ..Terms::silent(1, 1) },
+            // More messages must gather than a consumer has in hand; at a slow pace each is one order's.
+            Self::PrefetchShrinks => Terms { takes: Duration::from_secs(10), environment: USUAL_PREFETCH, ..Terms::silent(1, 1) },
+            Self::ConsumersAlternate => Terms { takes: Duration::from_secs(10), environment: USUAL_PREFETCH, ..Terms::silent(1, 2) },
+            Self::PutBackKilled => Terms { takes: Duration::from_secs(5), ..Terms::new_epoch(1, 1) },
+            // Selling goes on until some orders are in the log alone.
+            Self::LogPurged => Terms { takes: Duration::from_secs(3), ..Terms::new_epoch(2, 1) },
             Self::BrokerRestarted | Self::BrokerKilled => Terms { server: Some(Kind::Broker), ..Terms::new_epoch(1, 1) },
             Self::BrokerPaused => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::any_epoch(1, 1) },
             Self::BrokerNodeKilled => Terms { brokers: 3, environment: NERVOUS, ..Terms::any_epoch(3, 2) },
@@ -163,6 +189,7 @@ impl Scenario {
             Self::BrokerRolling => Terms { brokers: 3, environment: NERVOUS, takes: Duration::from_secs(120), ..Terms::any_epoch(3, 2) },
             // `rabbitmqctl` takes seconds to start, and longer where the processors are busy.
             Self::BrokerAlarm => Terms { server: Some(Kind::Broker), lasts: Duration::from_secs(20), ..Terms::new_epoch(1, 1) },
+            Self::LockExpires => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(20), ..Terms::any_epoch(3, 2) },
             Self::LockDeleted => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::new_epoch(3, 2) },
             Self::ConnectionReset => Terms { proxy: Some(Manner::Resetting), ..Terms::new_epoch(1, 1) },
             // Before it, the other partitions sell for as long.

@@ -17,8 +17,8 @@ use super::epmd::PortMapper;
 use super::group::Group;
 use super::place::Place;
 use super::programs::find;
-use crate::cluster::spare_port;
 use crate::outcome::NoOutcome;
+use crate::ports::spare_port;
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

@@ -18,7 +18,7 @@ use crate::tally::{Shot, Tally};
 use crate::volley::{Progress, fire};
 
 /// How long what is pending may stay so, and a projection be behind, once everything runs again.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many accepted orders are asked for again under their keys.
 const REPEATED_MAX: usize = 50;
 /// How many accepted orders every node is asked for at the end.
@@ -30,7 +30,7 @@ pub(super) struct Settled {
     pub(super) in_doubt: u64,
     pub(super) orders: Vec<Acceptance>,
     /// The ids that were pending, and whose.
-    asked: Vec<(OrderId, usize)>,
+    pub(super) asked: Vec<(OrderId, usize)>,
 }
 
 impl Scene<'_> {
@@ -149,6 +149,10 @@ impl Scene<'_> {
 
     /// The same request under the same key gives the same order.
     pub(super) async fn repeat(&self, commodity: CommodityId, told: &Told, buyers: &[Buyer], record: &mut Record) -> anyhow::Result<()> {
+        if self.chaos.keyless {
+            record.rest_us = self.clock.micros(Instant::now());
+            return Ok(());
+        }
         let known: BTreeMap<UserId, OrderId> = told.accepted.iter().map(|acceptance| (acceptance.user, acceptance.order)).collect();
         let again: Arc<[Buyer]> = buyers.iter().filter(|buyer| known.contains_key(&buyer.user)).take(REPEATED_MAX).cloned().collect();
         // All is at rest since the last audit: no node is behind, and none may have forgotten a key.
@@ -170,7 +174,7 @@ impl Scene<'_> {
             return Ok(Told::default());
         }
         let progress = Arc::new(Progress::default().witnessed());
-        let tally = fire(self.volley(commodity, Arc::clone(&buyers), None), Arc::clone(&progress)).await?;
+        let tally = fire(self.volley(commodity, Arc::clone(&buyers)), Arc::clone(&progress)).await?;
         record.note(&self.clock, &progress.take_attempts(), commodity, &buyers)?;
         let told = Told::by(&tally.shots, &buyers);
         let answered = told.accepted.len() as u64 + told.sold_out;

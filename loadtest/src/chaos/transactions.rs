@@ -1,6 +1,7 @@
 //! What a MySQL or MariaDB server says of the open transactions of one database, while a cluster on it is hurt: none may be open for
 //! longer than its work, and none may be left open on a connection that waits to be lent. Only looks.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -50,22 +51,22 @@ impl Transactions {
     ///
     /// # Errors
     /// Of what is done; and if a transaction is open for too long, or open and without a statement.
-    pub(super) async fn watch_while(&self, done: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Seen> {
+    pub(super) async fn watch_while<T>(&self, done: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<(T, Seen)> {
         let mut seen = Seen::default();
-        {
+        let done = {
             let watching = self.watch(&mut seen);
             tokio::select! {
-                watched = watching => watched?,
+                watched = watching => match watched? {},
                 done = done => done?,
             }
-        }
+        };
         let left = self.look(&mut seen).await?;
         tokio::time::timeout(ENDED_TIMEOUT, self.ended(&mut seen, left)).await.context("transactions do not end")??;
-        Ok(seen)
+        Ok((done, seen))
     }
 
     /// Never ends but by an error.
-    async fn watch(&self, seen: &mut Seen) -> anyhow::Result<()> {
+    async fn watch(&self, seen: &mut Seen) -> anyhow::Result<Infallible> {
         let mut pause = interval();
         loop {
             pause.tick().await;

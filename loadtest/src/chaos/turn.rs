@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -11,10 +12,12 @@ use rand::{RngExt, SeedableRng};
 
 use super::brokers::Brokers;
 use super::demands::{
-    accepted, accepted_while, load_went_on, nobody_noticed, nothing_of_the_paused, sold_in_each_quarter, sold_meanwhile, within_contract,
+    accepted, accepted_while, load_went_on, nobody_noticed, not_sold_again, nothing_of_the_paused, sold_in_each_quarter, sold_meanwhile,
+    within_contract,
 };
 use super::duplicates::Batches;
 use super::fault::{Done, Victims, inflict};
+use super::operator::Operator;
 use super::proxy::{Manner, Proxy};
 use super::record::{Clock, Head, Record};
 use super::scenario::SellsAgain;
@@ -34,6 +37,8 @@ use crate::volley::{Amount, Attempt, Progress, Volley, fire};
 const RETRIES_MAX: u32 = 100;
 /// How many commodities are put on sale until one is in a partition that the damage concerns.
 const OFFERS_MAX: u32 = 200;
+/// How long the load of a turn may last: longer than any damage.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(900);
 /// How long an answer may take beyond the time requests wait for the next owner.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -58,6 +63,8 @@ pub(super) struct Scene<'a> {
     pub(super) records: Vec<Record>,
     /// Why the last turn proves nothing, though nothing in it was wrong.
     pub(super) doubt: Doubt,
+    /// Who works on while the damage of a turn is done.
+    pub(super) operator: Option<Operator>,
 }
 
 impl Scene<'_> {
@@ -76,9 +83,15 @@ impl Scene<'_> {
         self.cluster.wait_owned().await?;
         let batches_before = self.batches().await?;
         let commodity = self.open_sale().await?;
-        let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), true)?;
+        let buyers = plan::buyers(&self.mint, self.chaos.buyers, random.random(), !self.chaos.keyless)?;
         let (owner, epoch) = self.cluster.owner_of(commodity).await?;
-        let (attempts, tally, mut done, answers_before) =
+        self.operator = match scenario {
+            Scenario::SpikeKilled | Scenario::OwnerKilled | Scenario::SpikesTogether => {
+                Some(Operator::begin(&self.cluster, &self.mint, owner, seed).await?)
+            }
+            _ => None,
+        };
+        let (attempts, mut tally, mut done, answers_before) =
             self.sell_and_hurt(commodity, &buyers, owner, (seed, &mut random), record).await?;
         ensure!(tally.malformed.is_empty(), "answers beyond the contract: {:?}", tally.malformed);
         if terms.is_silent {
@@ -88,7 +101,7 @@ impl Scene<'_> {
         self.doubt.unless(done.doubt.take().map_or(Ok(()), Err))?;
         let is_felt = self.doubt.unless(load_went_on(&attempts, done.gone, terms.lasts))?.is_some();
         // Who asks for nothing any more does not see it sold again.
-        let pause = if is_felt { self.pause(&attempts, epoch, &done)? } else { None };
+        let pause = if is_felt { self.doubt.unless(self.pause(&attempts, epoch, &done))?.flatten() } else { None };
         let accepted_while_gone = accepted_while(&attempts, done.gone);
         let stock = self.chaos.stock.into();
         if terms.is_silent && !terms.lasts.is_zero() {
@@ -103,7 +116,15 @@ impl Scene<'_> {
             done.figures.insert("accepted while the database was away, a second", a_second as u64);
         }
 
-        let settled = self.settle(&tally.shots, &buyers, commodity, record).await?;
+        // Whoever had an order that is lost has none, and may ask again.
+        tally.shots.retain(|shot| shot.order().is_none_or(|order| !done.lost.contains(&order)));
+        record.lost.clone_from(&done.lost);
+        let settled = if self.chaos.keyless {
+            ensure!(tally.unanswered() == 0, "a node that was not hurt did not answer: {:?}", tally.transport);
+            self.settle_under_retry_keys(&tally.shots, &buyers, commodity, record).await?
+        } else {
+            self.settle(&tally.shots, &buyers, commodity, record).await?
+        };
         let in_doubt_orders = settled.orders.len() as u64;
         let told = self.finish(commodity, &tally, &buyers, &settled, record).await?;
         self.repeat(commodity, &told, &buyers, record).await?;
@@ -112,6 +133,9 @@ impl Scene<'_> {
             done.figures.extend([("batches applied", batches.applied), ("batches that came again, skipped", batches.skipped)]);
         }
         self.ask_again(commodity, &settled, &told, &buyers, record).await?;
+        if let Some(operator) = &mut self.operator {
+            done.figures.insert("operator's changes, each made once", operator.prove().await?);
+        }
         self.finished.push(Finished { commodity, told });
         let (owner_after, epoch_after) = self.cluster.owner_of(commodity).await?;
         // Nothing is proved by its silence, and a new owner would hear as little of it.
@@ -126,7 +150,7 @@ impl Scene<'_> {
         }
         Ok(TurnReport {
             answers_before,
-            accepted: tally.with_code("accepted") + tally.with_code("replayed"),
+            accepted: tally.with_code("accepted") + tally.with_code("replayed") - done.lost.len() as u64,
             in_doubt: settled.in_doubt,
             in_doubt_orders,
             retries: tally.retries,
@@ -181,8 +205,8 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Buyers at an even pace, and damage after a number of answers, and some microseconds, that the seed decides. What they were
-    /// told is noted whatever comes of it.
+    /// Buyers at an even pace, and damage after a number of answers, and some microseconds, that the seed decides. Some buyers and units
+    /// are left until the damage is over. What they were told is noted whatever comes of it.
     async fn sell_and_hurt(
         &mut self,
         commodity: CommodityId,
@@ -195,21 +219,36 @@ impl Scene<'_> {
         let milestone = random.random_range(1..=stock.div_ceil(self.chaos.damage_within().into()));
         let progress = Arc::new(Progress::with_milestone(milestone).witnessed());
         let jitter = Duration::from_micros(random.random_range(0..3_000));
-        let volley = self.volley(commodity, Arc::clone(buyers), Some(self.chaos.pace()));
+        let (pace, sparing) = (Some(Pace::new(self.chaos.rate)), Some(self.chaos.sparing()));
+        let mut volley = Volley { pace, sparing, ..self.volley(commodity, Arc::clone(buyers)) };
+        let asked = self.asked(owner);
+        volley.targets = asked.iter().map(|node| volley.targets[*node].clone()).collect();
         let scenario = self.chaos.scenario;
         let (cluster, server, proxy) = (&mut self.cluster, &mut self.server, self.proxy.as_ref());
         let (mint, brokers) = (&self.mint, &mut self.brokers);
+        let (mut operator, is_over) = (self.operator.as_mut(), AtomicBool::new(false));
         let mut victims = Victims { cluster, server, brokers, proxy, mint, progress: &progress, stock, commodity, owner, seed, random };
         let hurt = async {
             progress.reached().await;
             // The moment itself is what is sought: between two answers, at a time nothing announces.
             tokio::time::sleep_until((Instant::now() + jitter).into()).await;
             let answers = progress.done();
-            inflict(scenario, &mut victims).await.map(|done| (done, answers)).context("the damage")
+            let done = inflict(scenario, &mut victims).await.context("the damage");
+            // Whoever did not come yet comes now: to see what is sold afterwards.
+            progress.spare_nothing();
+            is_over.store(true, Ordering::Release);
+            done.map(|done| (done, answers))
+        };
+        let operate = async {
+            match &mut operator {
+                Some(operator) => operator.work(&is_over).await.context("the operator"),
+                None => Ok(()),
+            }
         };
         // Whichever fails ends the other: what comes of damage without a sale, or of a sale without damage, is nothing.
-        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt) }.await;
-        let attempts = progress.take_attempts();
+        let sold = async { tokio::try_join!(fire(volley, Arc::clone(&progress)), hurt, operate) }.await;
+        let mut attempts = progress.take_attempts();
+        attempts.iter_mut().for_each(|attempt| attempt.target = asked[attempt.target]);
         record.note(&self.clock, &attempts, commodity, buyers)?;
         if sold.as_ref().is_err_and(NoOutcome::is_of) {
             // What cannot be hurt proves nothing, but whatever was wrong until then was wrong.
@@ -218,7 +257,7 @@ impl Scene<'_> {
                 nobody_noticed(&attempts)?;
             }
         }
-        let (tally, (done, answers)) = sold?;
+        let (tally, (done, answers), ()) = sold?;
         Ok((attempts, tally, done, answers))
     }
 
@@ -232,19 +271,21 @@ impl Scene<'_> {
 
     /// From the damage to the first order that shows that the commodity is sold again, as its buyer saw it.
     fn pause(&self, attempts: &[Attempt], epoch: Epoch, done: &Done) -> anyhow::Result<Option<Duration>> {
+        let stock = self.chaos.stock.into();
         let is_again: &dyn Fn(&Attempt, Epoch) -> bool = match self.chaos.scenario.terms().sells_again {
             SellsAgain::AllTheTime => return Ok(None),
             SellsAgain::InLaterEpoch | SellsAgain::InLaterEpochMeanwhile => &|_, of| of > epoch,
             SellsAgain::InAnyEpoch => &|attempt, _| attempt.sent > done.gone.0,
         };
         let again = attempts.iter().filter(|attempt| accepted(&attempt.result).is_some_and(|order| is_again(attempt, order.order.epoch())));
-        let first = again.map(|attempt| attempt.ended).min().context("nothing was sold after the damage: give more units")?;
+        let Some(first) = again.map(|attempt| attempt.ended).min() else { return Err(not_sold_again(attempts, done.gone.1, stock)) };
         let is_late = self.chaos.scenario.terms().sells_again == SellsAgain::InLaterEpochMeanwhile && first > done.gone.1;
         ensure!(!is_late, "it was sold again only when the damage was mended");
         Ok(Some(first.saturating_duration_since(done.at)))
     }
 
-    pub(super) fn volley(&self, commodity: CommodityId, buyers: Arc<[Buyer]>, pace: Option<Pace>) -> Volley {
+    /// All buyers at once.
+    pub(super) fn volley(&self, commodity: CommodityId, buyers: Arc<[Buyer]>) -> Volley {
         Volley {
             targets: self.cluster.targets(),
             connections: self.chaos.connections.min(buyers.len()),
@@ -252,10 +293,11 @@ impl Scene<'_> {
             shape: order_shape(commodity, 1),
             buyers,
             amount: Amount::EachBuyerOnce,
-            pace,
+            pace: None,
+            sparing: None,
             retries_max: RETRIES_MAX,
             request_timeout: Duration::from_millis(self.chaos.patience_ms.into()) + ANSWER_TIMEOUT,
-            time_limit: Duration::from_secs(120),
+            time_limit: LOAD_TIMEOUT,
         }
     }
 

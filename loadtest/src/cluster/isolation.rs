@@ -8,17 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-/// Why there can be no namespace, in one line.
-#[derive(Clone, Debug)]
-pub struct Unable(String);
-
-impl std::fmt::Display for Unable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no network namespace can be made, which takes root and iproute2: {}", self.0)
-    }
-}
-
-impl std::error::Error for Unable {}
+use crate::outcome::Unable;
 
 /// The namespace, its cables, and what leads from them to the servers. Dropped, all of it is gone.
 #[derive(Debug)]
@@ -126,7 +116,7 @@ impl Drop for Isolation {
 
 /// Has `ip` do something.
 pub(crate) async fn ip(arguments: &[&str]) -> anyhow::Result<()> {
-    let unable = |why: &dyn std::fmt::Display| Unable(format!("ip {}: {why}", arguments.join(" ")));
+    let unable = |why: &dyn std::fmt::Display| Unable::new(format!("ip {}: {why}", arguments.join(" ")));
     let output = Command::new("ip").args(arguments).output().await.map_err(|error| unable(&error))?;
     if !output.status.success() {
         return Err(unable(&String::from_utf8_lossy(&output.stderr).trim()).into());

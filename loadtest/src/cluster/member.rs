@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use tokio::process::Child;
 
 use super::isolation::Isolation;
-use super::ports::spare_port;
 use super::services::Services;
 use crate::loopback::Target;
+use crate::ports::spare_port;
 use crate::server::{Kind, Launcher, Role, ServerProcess};
 
 /// One process of a cluster, running or not, always at the same address.
@@ -77,6 +78,28 @@ impl Member {
         Ok(())
     }
 
+    /// The same, and it need not be ready yet.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn begin(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
+        self.begin_with(launcher, &[]).await
+    }
+
+    /// The same, this once with these settings.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn begin_with(&mut self, launcher: &Launcher, settings: &[(&'static str, String)]) -> anyhow::Result<()> {
+        let mut kind = self.kind.clone();
+        if let Kind::Member { environment, .. } = &mut kind {
+            // Later ones win.
+            environment.extend_from_slice(settings);
+        }
+        self.process = Some(launcher.begin(&kind, &self.log).await.with_context(|| self.name.clone())?);
+        Ok(())
+    }
+
     /// That its log, over all its starts, has no line with `words`.
     ///
     /// # Errors
@@ -138,8 +161,33 @@ impl Setting {
         self.member(format!("consumer-{number}"), Role::Consumer, loopback()?, None, Vec::new())
     }
 
+    /// Runs a tool of the cluster's to its end, and gives what it printed.
+    pub(super) async fn tool(&self, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<String> {
+        launcher.tool(&self.common(Role::Admin), arguments).await
+    }
+
+    /// Begins to run one.
+    pub(super) fn begin_tool(&self, launcher: &Launcher, arguments: &[&str]) -> anyhow::Result<Child> {
+        launcher.begin_tool(&self.common(Role::Admin), arguments)
+    }
+
     pub(super) fn admin(&self) -> anyhow::Result<Member> {
         self.member("admin".to_owned(), Role::Admin, loopback()?, None, Vec::new())
+    }
+
+    /// Where database and broker are, and what is the same for everybody there.
+    fn common(&self, role: Role) -> Vec<(&'static str, String)> {
+        let all = self.services.brokers_amqp.as_ref().unwrap_or(&self.services.amqp);
+        let amqp = match role {
+            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(all),
+            Role::Consumer | Role::Admin => all,
+        };
+        vec![
+            ("DATABASE_URL", self.database.clone()),
+            ("AMQP_URL", amqp.clone()),
+            ("DOORBUSTER__BROKER__PREFIX", self.prefix.clone()),
+            ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
+        ]
     }
 
     fn member(
@@ -150,18 +198,8 @@ impl Setting {
         namespace: Option<String>,
         own: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Member> {
-        let all = self.services.brokers_amqp.as_ref().unwrap_or(&self.services.amqp);
-        let amqp = match role {
-            Role::Spike => self.services.spikes_amqp.as_ref().unwrap_or(all),
-            Role::Consumer | Role::Admin => all,
-        };
-        let mut environment = vec![
-            ("DATABASE_URL", self.database.clone()),
-            ("AMQP_URL", amqp.clone()),
-            ("DOORBUSTER__BROKER__PREFIX", self.prefix.clone()),
-            ("DOORBUSTER__AUTH__INTERNAL_SECRET", self.secret.clone()),
-            (role.listen_variable(), address.to_string()),
-        ];
+        let mut environment = self.common(role);
+        environment.push((role.listen_variable(), address.to_string()));
         environment.extend(self.environment.iter().cloned());
         // Later ones win.
         environment.extend(own);

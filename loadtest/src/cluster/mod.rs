@@ -6,7 +6,6 @@ mod database;
 mod isolation;
 mod member;
 mod owners;
-mod ports;
 mod queues;
 mod reach;
 mod services;
@@ -15,15 +14,15 @@ use std::path::Path;
 
 use anyhow::Context;
 use doorbuster::config::Config;
-use doorbuster::domain::{CommodityId, Epoch, NodeId, Partitions};
+use doorbuster::domain::{CommodityId, Epoch, NodeId, PartitionId, Partitions};
 use doorbuster::ring::{Placement, partition_of};
 use doorbuster::store::Store;
 
+pub use isolation::Isolation;
 pub(crate) use isolation::ip;
-pub use isolation::{Isolation, Unable};
 pub use member::Member;
-pub use ports::spare_port;
 pub use services::Services;
+use tokio::process::Child;
 
 use crate::loopback::Target;
 use crate::outcome::NoOutcome;
@@ -254,6 +253,24 @@ impl Cluster {
             consumer.stop().await?;
         }
         Ok(())
+    }
+
+    /// Lets a partition go on without what its log has lost, as `doorbuster log accept-loss` does, in a process of its own. What that
+    /// printed.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn accept_loss(&self, partition: PartitionId, reason: &str) -> anyhow::Result<String> {
+        self.setting.tool(&self.launcher, &["accept-loss", &partition.to_string(), reason]).await
+    }
+
+    /// Begins to put dead letters back, as `doorbuster dead put-back` does, in a process of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn put_back(&self, names: &[String]) -> anyhow::Result<Child> {
+        let arguments: Vec<&str> = std::iter::once("put-back").chain(names.iter().map(String::as_str)).collect();
+        self.setting.begin_tool(&self.launcher, &arguments)
     }
 
     /// Where the cluster's messages are.

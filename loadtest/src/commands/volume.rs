@@ -13,11 +13,12 @@ use loadtest::outcome::NoOutcome;
 use loadtest::report::thousands;
 use loadtest::sale::Desk;
 use loadtest::tokens::Mint;
-use loadtest::volume::{self, Accepts, Failover, Fill, Filled, Lists, Restart};
+use loadtest::volume::{self, Accepts, Boards, Failover, Fill, Filled, Lists, Restart};
 
 use super::{LOGS, Stage, conclude, writable_json};
 use crate::arguments::volume::{
-    AcceptsArguments, CloseArguments, FailoverArguments, ListsArguments, MeasureArguments, RestartArguments, SeedArguments, VolumeCommand,
+    AcceptsArguments, BoardsArguments, CloseArguments, FailoverArguments, ListsArguments, MeasureArguments, RestartArguments,
+    SeedArguments, VolumeCommand,
 };
 
 /// Commodities that orders are spread over if nobody says how many, where the measurement is not about one.
@@ -30,6 +31,7 @@ pub async fn volume(command: VolumeCommand) -> anyhow::Result<ExitCode> {
         VolumeCommand::Restart(arguments) => restart(arguments).await,
         VolumeCommand::Failover(arguments) => failover(arguments).await,
         VolumeCommand::Accepts(arguments) => accepts(arguments).await,
+        VolumeCommand::Boards(arguments) => boards(arguments).await,
         VolumeCommand::Lists(arguments) => lists(arguments).await,
     }
 }
@@ -96,7 +98,8 @@ async fn restart(arguments: RestartArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn failover(arguments: FailoverArguments) -> anyhow::Result<ExitCode> {
-    let failover = Failover { fill: arguments.fill.fill(1)?, turns: arguments.turns };
+    let (fill, nodes) = (arguments.fill.fill(1)?, arguments.nodes.into());
+    let failover = Failover { fill, is_spread: arguments.spread, nodes, turns: arguments.turns };
     let MeasureArguments { programs, json } = &arguments.measure;
     let stage = stage(programs.as_deref(), json.as_deref())?;
     let report = volume::failover(&failover, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
@@ -114,6 +117,21 @@ async fn accepts(arguments: AcceptsArguments) -> anyhow::Result<ExitCode> {
     let json = arguments.load.json.as_deref();
     let stage = stage(arguments.programs.as_deref(), json)?;
     let report = volume::accepts(&accepts, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
+    conclude(stage, report, json, LOGS)
+}
+
+async fn boards(arguments: BoardsArguments) -> anyhow::Result<ExitCode> {
+    let boards = Boards {
+        commodities: arguments.commodities,
+        rounds: arguments.rounds as usize,
+        seconds: arguments.seconds,
+        pages: arguments.pages as usize,
+        connections: arguments.load.connections as usize,
+        threads: arguments.load.threads as usize,
+    };
+    let json = arguments.load.json.as_deref();
+    let stage = stage(arguments.programs.as_deref(), json)?;
+    let report = volume::boards(&boards, &stage.launcher, &stage.mint, stage.folder.path(), say).await;
     conclude(stage, report, json, LOGS)
 }
 

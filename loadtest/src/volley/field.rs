@@ -2,14 +2,16 @@
 //! what is sent, nor how much.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
+use super::schedule::{Due, Schedule};
 use super::{Amount, Attempt, Progress, Volley};
 use crate::answer::Answer;
 use crate::client::{Client, Response, TransportError};
@@ -58,13 +60,17 @@ pub(super) struct Field {
     volley: Volley,
     progress: Arc<Progress>,
     start: OnceLock<Instant>,
+    /// The next request of the closed loop.
     next: AtomicUsize,
+    /// A permit for each request of the open loop that fell due, and in the end one for each connection.
     gate: Semaphore,
+    due: Mutex<VecDeque<Due>>,
 }
 
 impl Field {
     pub(super) fn new(volley: Volley, progress: Arc<Progress>) -> Self {
-        Self { volley, progress, start: OnceLock::new(), next: AtomicUsize::new(0), gate: Semaphore::new(0) }
+        let (start, due) = (OnceLock::new(), Mutex::default());
+        Self { volley, progress, start, next: AtomicUsize::new(0), gate: Semaphore::new(0), due }
     }
 
     /// Connects this thread's share, waits for the others, and sends until nothing is left.
@@ -94,18 +100,12 @@ impl Field {
     async fn run_connection(self: Arc<Self>, mut line: Line, tally: Rc<RefCell<Tally>>) {
         let start = *self.start.get().expect("set before connections run");
         let (send_limit, each_once) = (self.volley.send_limit(), self.volley.amount == Amount::EachBuyerOnce);
-        loop {
-            if self.volley.pace.is_some() {
-                self.gate.acquire().await.expect("the gate is never closed").forget();
-            }
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let sent = Instant::now();
-            let is_over = (each_once && index >= self.volley.buyers.len()) || sent.duration_since(start) >= send_limit;
+        while let Some(Due { index, at: since }) = self.next().await {
+            let is_over = (each_once && index >= self.volley.buyers.len()) || start.elapsed() >= send_limit;
             if is_over || self.progress.is_called_off() {
                 return;
             }
             let buyer = index % self.volley.buyers.len();
-            let since = self.volley.pace.map_or(sent, |pace| pace.due(start, index));
             let (shot, repeats) = self.shoot(&mut line, buyer, since).await;
             self.progress.note(&shot);
             let mut tally = tally.borrow_mut();
@@ -115,6 +115,19 @@ impl Field {
             }
             tally.add(shot, since, Instant::now(), each_once);
         }
+    }
+
+    /// The next request, once it is due; none if no more will be.
+    async fn next(&self) -> Option<Due> {
+        if self.volley.pace.is_none() {
+            return Some(Due { index: self.next.fetch_add(1, Ordering::Relaxed), at: Instant::now() });
+        }
+        self.gate.acquire().await.expect("the gate is never closed").forget();
+        self.due().pop_front()
+    }
+
+    fn due(&self) -> MutexGuard<'_, VecDeque<Due>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn shoot(&self, line: &mut Line, buyer: usize, due: Instant) -> (Shot, Repeats) {
@@ -154,14 +167,21 @@ impl Field {
                 None => std::thread::park_timeout(STEP),
             }
         };
-        let mut let_through = 0;
+        let requests = if self.volley.amount == Amount::EachBuyerOnce { self.volley.buyers.len() } else { usize::MAX };
+        let mut schedule = Schedule::new(start, pace, self.volley.sparing);
         // When the last request is through, every connection still needs one permit to see that nothing is left.
         while !self.progress.is_finished() {
             let over = start.elapsed() >= self.volley.send_limit() || self.progress.is_called_off();
-            let due = pace.due_by(start, Instant::now());
-            self.gate.add_permits(due - let_through);
-            let_through = due;
-            if over || (self.volley.amount == Amount::EachBuyerOnce && due >= self.volley.buyers.len()) {
+            let (now, is_spared) = (Instant::now(), !self.progress.spares_nothing());
+            while schedule.passed() < requests
+                && let Some(due) = schedule.due(now, is_spared)
+                && self.progress.gate().pass()
+            {
+                schedule.pass(due);
+                self.due().push_back(due);
+                self.gate.add_permits(1);
+            }
+            if over || schedule.passed() >= requests {
                 self.gate.add_permits(self.volley.connections);
                 return;
             }

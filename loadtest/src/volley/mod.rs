@@ -6,11 +6,13 @@
 
 mod field;
 mod progress;
+mod schedule;
 
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 pub use progress::{Attempt, Progress};
+pub use schedule::Sparing;
 
 use crate::client::Shape;
 use crate::loopback::Target;
@@ -44,6 +46,8 @@ pub struct Volley {
     pub amount: Amount,
     /// The pace of the open loop; none = closed loop.
     pub pace: Option<Pace>,
+    /// The pace until [`Progress::spare_nothing`], where the loop is open and something must not outlast the units.
+    pub sparing: Option<Sparing>,
     /// How often a request without an answer, or answered 429 or 503, is sent again.
     pub retries_max: u32,
     /// How long one attempt may take.

@@ -1,12 +1,12 @@
 //! What can be seen of a volley from outside while it is under way, and kept of it. Sends nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::answer::Answer;
+use crate::answer::{Acceptance, Answer, Verdict};
 use crate::client::TransportError;
 use crate::tally::Shot;
 
@@ -36,7 +36,26 @@ pub struct Progress {
     reached: Notify,
     finished: AtomicBool,
     called_off: AtomicBool,
+    spares_nothing: AtomicBool,
+    gate: Mutex<Gate>,
     witness: Option<Mutex<Vec<Attempt>>>,
+}
+
+/// What was let through of an open loop.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    is_held: bool,
+    let_through: u64,
+}
+
+impl Gate {
+    /// One request more, unless none may pass.
+    pub(super) const fn pass(&mut self) -> bool {
+        if !self.is_held {
+            self.let_through += 1;
+        }
+        !self.is_held
+    }
 }
 
 impl Progress {
@@ -76,6 +95,43 @@ impl Progress {
     /// Resolves when the milestone is reached, or the volley is over before.
     pub async fn reached(&self) {
         self.reached.notified().await;
+    }
+
+    /// What must not outlast the units is over: the rest is sent at the even pace, also what was held back.
+    pub fn spare_nothing(&self) {
+        self.spares_nothing.store(true, Ordering::Relaxed);
+        self.gate().is_held = false;
+    }
+
+    /// No request of the open loop is sent from now on, until nothing is spared any more.
+    pub fn hold_back(&self) {
+        self.gate().is_held = true;
+    }
+
+    /// Whether all that was sent is answered and nothing more is sent.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let gate = self.gate();
+        gate.is_held && self.done() >= gate.let_through
+    }
+
+    /// All orders that were accepted so far, if attempts are kept.
+    #[must_use]
+    pub fn accepted_orders(&self) -> Vec<Acceptance> {
+        let Some(witness) = &self.witness else { return Vec::new() };
+        let accepted = |attempt: &Attempt| match &attempt.result {
+            Ok(Answer { verdict: Verdict::Accepted(acceptance), .. }) => Some(*acceptance),
+            Ok(_) | Err(_) => None,
+        };
+        witness.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(accepted).collect()
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spares_nothing(&self) -> bool {
+        self.spares_nothing.load(Ordering::Relaxed)
     }
 
     /// For as long as somebody waits for the volley.

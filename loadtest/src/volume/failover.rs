@@ -1,5 +1,5 @@
-//! How long a commodity with many sold orders is not sold after its owner was killed: on a cluster of that past, beside a
-//! cluster of none, in turns. Never asks the one that is killed: what counts is the first order through the node that is left.
+//! How long a commodity with many sold orders, or among many others, is not sold after its owner was killed: on a cluster of that past, beside a
+//! cluster of none, in turns. Never asks the one that is killed: what counts is the first order through a node that is left.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,8 +41,12 @@ const PARTITION: PartitionId = match PartitionId::new(0) {
 /// What is measured.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Failover {
-    /// What the database is filled with, all in one partition.
+    /// What the database is filled with. Without one order, the other cluster has one commodity.
     pub fill: Fill,
+    /// Whether that is spread over all partitions, and not all in one.
+    pub is_spread: bool,
+    /// Nodes that sell in each cluster, at least 2.
+    pub nodes: usize,
     /// Kills on each cluster, at least 1.
     pub turns: u32,
 }
@@ -50,8 +54,12 @@ pub struct Failover {
 /// One cluster over all turns.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Side {
-    /// Orders in the partition before the first turn.
+    /// Commodities on sale.
+    pub commodities: u32,
+    /// Orders before the first turn.
     pub orders: u64,
+    /// From the start of all processes until each is ready and every partition is sold from, in microseconds.
+    pub start_us: u64,
     /// From just before each kill to the first order accepted in a later epoch, as its buyer saw it, in microseconds.
     pub pauses_us: Vec<u64>,
     /// Over all turns.
@@ -77,6 +85,7 @@ pub struct FailoverReport {
 struct Ground {
     cluster: Cluster,
     filled: Filled,
+    start_us: u64,
     buyers: std::sync::Arc<[Buyer]>,
 }
 
@@ -91,9 +100,16 @@ pub async fn failover(
     folder: &Path,
     say: impl Fn(String),
 ) -> anyhow::Result<FailoverReport> {
-    let fill = Fill { partition: failover.fill.partition.or(Some(PARTITION)), ..failover.fill };
-    let mut filled = Ground::new(fill, launcher, mint, &folder.join("filled")).await?;
-    let mut empty = Ground::new(fill.emptied(), launcher, mint, &folder.join("empty")).await?;
+    let partition = if failover.is_spread { None } else { failover.fill.partition.or(Some(PARTITION)) };
+    let fill = Fill { partition, ..failover.fill };
+    // Two clusters of the same would show nothing.
+    let commodities = if fill.orders() == 0 { 1 } else { fill.commodities };
+    let mut filled = Ground::new((fill, failover.nodes), launcher, mint, &folder.join("filled")).await?;
+    let emptied = Fill { commodities, ..fill.emptied() };
+    let mut empty = Ground::new((emptied, failover.nodes), launcher, mint, &folder.join("empty")).await?;
+    for (ground, name) in [(&empty, "empty"), (&filled, "filled")] {
+        say(format!("start    {name:<6}  ready after {}", latency(ground.start_us)));
+    }
     let closing = filled.close(mint).await?;
     if let Some(closing) = closing {
         say(closing.to_string());
@@ -113,21 +129,23 @@ pub async fn failover(
         machine: Machine::here(),
         failover: Failover { fill, ..failover.clone() },
         closing,
-        empty: Side::of(0, of_empty),
-        filled: Side::of(fill.orders(), of_filled),
+        empty: Side::of(&empty, of_empty),
+        filled: Side::of(&filled, of_filled),
     })
 }
 
 impl Ground {
-    async fn new(fill: Fill, launcher: &Launcher, mint: &Mint, folder: &Path) -> anyhow::Result<Self> {
+    async fn new((fill, nodes): (Fill, usize), launcher: &Launcher, mint: &Mint, folder: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let (layout, services) = (Layout { spikes: 2, consumers: 1 }, Services::from_environment());
+        let (layout, services) = (Layout { spikes: nodes, consumers: 1 }, Services::from_environment());
         let mut cluster = Cluster::prepare(layout, &services, launcher, folder, Special::default()).await?;
         let store = cluster.store().await?;
         let filled = seed_with_bar(&store, fill).await?;
         store.close().await?;
+        let began = Instant::now();
         cluster.run().await?;
-        Ok(Self { cluster, filled, buyers: plan::buyers(mint, LANES, 1, false)? })
+        let start_us = began.elapsed().as_micros() as u64;
+        Ok(Self { cluster, filled, start_us, buyers: plan::buyers(mint, LANES, 1, false)? })
     }
 
     async fn close(&self, mint: &Mint) -> anyhow::Result<Option<Closing>> {
@@ -153,7 +171,7 @@ impl Ground {
     async fn turn(&mut self, launcher: &Launcher) -> anyhow::Result<u64> {
         self.cluster.wait_owned().await?;
         let (owner, epoch) = self.cluster.owner_of(self.commodity()).await?;
-        let left = self.cluster.targets()[1 - owner].clone();
+        let left = self.cluster.targets()[(owner + 1) % self.cluster.spikes.len()].clone();
         // The owner's row is there before the owner is done.
         self.accepted(&left, epoch).await.context("before the kill")?;
         let victim = &mut self.cluster.spikes[owner];
@@ -204,22 +222,26 @@ async fn lane(target: &Target, shape: &Shape, buyer: &Buyer, at_least: Epoch) ->
 }
 
 impl Side {
-    fn of(orders: u64, pauses_us: Vec<u64>) -> Self {
-        let pause_us = Spread::of(pauses_us.iter().copied());
-        Self { orders, pauses_us, pause_us }
+    fn of(ground: &Ground, pauses_us: Vec<u64>) -> Self {
+        let (fill, pause_us) = (ground.filled.fill(), Spread::of(pauses_us.iter().copied()));
+        Self { commodities: fill.commodities, orders: fill.orders(), start_us: ground.start_us, pauses_us, pause_us }
     }
 }
 
 impl std::fmt::Display for FailoverReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut table = Table::new(&["owner killed", "orders", "turns", "sells again, median", "least", "most"]);
+        let headings = ["owner killed", "commodities", "orders", "ready after", "turns", "sells again, median", "least", "most"];
+        let mut table = Table::new(&headings);
         for (name, side) in [("empty", &self.empty), ("filled", &self.filled)] {
-            let mut line = vec![name.to_owned(), thousands(side.orders), side.pauses_us.len().to_string()];
+            let mut line = vec![name.to_owned(), thousands(side.commodities.into()), thousands(side.orders), latency(side.start_us)];
+            line.push(side.pauses_us.len().to_string());
             line.extend(Spread::cells(side.pause_us, latency));
             table.line(line);
         }
         let ratio = ratio(self.filled.pause_us, self.empty.pause_us);
-        table.line(vec!["filled / empty".to_owned(), String::new(), String::new(), ratio]);
+        let start = format!("{:.2}", self.filled.start_us as f64 / self.empty.start_us.max(1) as f64);
+        let gap = String::new;
+        table.line(vec!["filled / empty".to_owned(), gap(), gap(), start, gap(), ratio]);
         if let Some(closing) = &self.closing {
             writeln!(f, "  {closing}\n")?;
         }

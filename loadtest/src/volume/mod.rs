@@ -3,6 +3,7 @@
 //! Fills only databases of its own, or one that it is given and that nobody sells from. Never judges a figure.
 
 mod accepts;
+mod boards;
 mod cases;
 mod close;
 mod download;
@@ -24,6 +25,7 @@ use doorbuster::store::Store;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use accepts::{Accepts, AcceptsReport, accepts};
+pub use boards::{Boards, BoardsReport, boards};
 pub use close::{Closing, close_listed};
 pub use failover::{Failover, FailoverReport, failover};
 pub use fill::Fill;

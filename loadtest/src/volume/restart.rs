@@ -179,6 +179,7 @@ impl<'a> Ground<'a> {
             buyers: plan::buyers(self.mint, orders as usize, 1, false)?,
             amount: Amount::EachBuyerOnce,
             pace: None,
+            sparing: None,
             retries_max: 0,
             request_timeout: Duration::from_secs(10),
             time_limit: SALE_TIMEOUT,

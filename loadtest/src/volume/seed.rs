@@ -16,8 +16,10 @@ use crate::tokens::now;
 
 /// Who claims the epochs.
 const OWNER: &str = "loadtest";
-/// Orders of one transaction.
+/// Orders, or commodities, of one transaction.
 const ORDERS_A_COMMIT: usize = 20_000;
+/// Commodity ids that are asked for at once.
+const IDS_AT_ONCE: usize = 1_000;
 /// Events of one batch at most.
 const EVENTS_A_BATCH: usize = 2_000;
 
@@ -73,10 +75,16 @@ pub async fn seed(store: &Store, fill: Fill, mut note: impl FnMut(u64)) -> anyho
 
     apply(store, logs.fences()).await?;
     let mut events: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
+    let (mut gathered, mut done) = (0, 0);
     for (place, listing) in filled.listings() {
         events.entry(place.partition).or_default().push(listing);
+        gathered += 1;
+        if gathered == ORDERS_A_COMMIT {
+            apply(store, logs.batches(std::mem::take(&mut events))).await?;
+            gathered = 0;
+        }
     }
-    let (mut gathered, mut done) = (0, 0);
+    gathered = 0;
     for made in filled.orders() {
         events.entry(made.order.id.partition()).or_default().extend(made.events());
         gathered += 1;
@@ -113,10 +121,14 @@ async fn commodity_ids(store: &Store, partitions: &[PartitionId]) -> anyhow::Res
     let mut ids: Vec<Option<CommodityId>> = vec![None; partitions.len()];
     let mut missing = partitions.len();
     while missing > 0 {
-        let id = store.next_commodity_id().await?;
-        if let Some(index) = wanted.get_mut(&partition_of(id, store.partitions())).and_then(Vec::pop) {
-            ids[index] = Some(id);
-            missing -= 1;
+        let count = missing.min(IDS_AT_ONCE) as u32;
+        let first = store.next_commodity_ids(count).await?.get();
+        for id in first..first + i64::from(count) {
+            let id = CommodityId::new(id)?;
+            if let Some(index) = wanted.get_mut(&partition_of(id, store.partitions())).and_then(Vec::pop) {
+                ids[index] = Some(id);
+                missing -= 1;
+            }
         }
     }
     ids.into_iter().collect::<Option<_>>().context("a commodity has no id")

@@ -142,6 +142,28 @@ fn failovers_are_measured_beside_those_of_an_empty_cluster() {
 }
 
 #[test]
+fn failovers_are_measured_with_many_commodities_beside_one() {
+    let spread = ["--nodes", "3", "--spread", "--commodities", "2500", "--live", "0", "--turns", "1"];
+    let figures = figures("failover", &spread);
+    for (side, commodities) in [("empty", 1), ("filled", 2_500)] {
+        let side = &figures[side];
+        assert!(side["commodities"] == commodities && side["start_us"].as_u64() > Some(0) && is_spread(&side["pause_us"], 1), "{figures}");
+    }
+}
+
+#[test]
+fn many_commodities_are_measured_beside_one() {
+    let few = ["--commodities", "2500", "--pages", "60", "--rounds", "2", "--seconds", "1", "--connections", "8"];
+    let figures = figures("boards", &few);
+    for (side, commodities) in [("one", 1), ("many", 2_500)] {
+        let side = &figures[side];
+        let is_measured = ["per_second", "first_ns", "behind_ns"].iter().all(|what| is_spread(&side[*what], 2));
+        assert!(side["commodities"] == commodities && is_measured, "{figures}");
+    }
+    assert!(is_spread(&figures["ratio_basis_points"], 2), "{figures}");
+}
+
+#[test]
 fn accepts_are_measured_beside_those_of_an_empty_file() {
     let figures = figures("accepts", &["--live", "200", "--over", "60", "--rounds", "1", "--seconds", "1", "--connections", "8"]);
     for spread in ["empty", "filled", "empty_server_ns", "filled_server_ns", "ratio_basis_points"] {

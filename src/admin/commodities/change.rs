@@ -7,45 +7,60 @@ use super::request::{ChangeRequest, created, expecting, outcome};
 use super::{skus, terms};
 use crate::admin::{listing, note};
 use crate::domain::{CommodityId, Invalid, Units};
-use crate::engine::{Answer, Command};
+use crate::engine::{Answer, Command, Refusal};
 use crate::http::etag::IfMatch;
+use crate::http::key::{GivenKey, KeyHeader, under};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
 use crate::http::{AppState, Body, Operator, RequestId};
 use crate::routing::Reply;
+use crate::store::Drawn;
 
 /// Put a commodity on the list. It is on sale as soon as its window opens.
 #[utoipa::path(post, path = "/admin/v1/commodities", operation_id = "create_commodity", tag = "operators: commodities",
+    params(KeyHeader),
     request_body = NewBody,
     responses(
         (status = 201, description = "Listed", body = OperatorCommodityBody,
             headers(("Location" = String, description = "The commodity"), ("ETag" = String, description = "For `If-Match`")), links(
             ("place" = (operation_id = "place_order", parameters(("id" = "$response.body#/id")))),
             ("change" = (operation_id = "change_commodity", parameters(("id" = "$response.body#/id")))))),
+        (status = 200, description = "Listed before, under the same key: as it stands now", body = OperatorCommodityBody,
+            headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 202, description = "The outcome is not known yet. A commodity with a `sku` will be listed, whatever happens", body = PendingChange,
             headers(("Location" = String, description = "The commodity"), ("Retry-After" = u32, description = "Seconds to wait"))),
         CreateProblems))]
 pub(crate) async fn create(
     state: web::Data<AppState>,
     operator: Operator,
+    key: GivenKey,
     request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let (terms, total) = terms::new_commodity(body.fields()?)?;
-    let id = state.store.next_commodity_id().await?;
-    note(&operator.0, &request, "list commodity", id);
-    let reply = if terms.sku.is_some() {
-        match skus::reserve(&state, id, vec![(terms, total)], None).await? {
-            Ok(due) => listing::list_one(&state, &due[0]).await,
-            Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
-        }
-    } else {
-        state.router.about_commodity(id, Command::List { commodity: id, terms: Box::new(terms), total }).await
+    let operation = key.operation(&operator.0.principal, &terms::asked(&terms, total));
+    let (id, is_new) = match operation {
+        None => (state.store.next_commodity_id().await?, true),
+        // Before anything is made with it: whoever repeats the request goes on with the same id.
+        Some(operation) => match state.store.commodity_ids_under_key(operation, 1, (state.clock)()).await? {
+            Drawn::New(id) => (id, true),
+            Drawn::Before(id) => (id, false),
+            Drawn::Mismatch => return Err(Refusal::IdempotencyMismatch.into()),
+        },
     };
-    created(&state, id, reply)
+    note(&operator.0, &request, "list commodity", id);
+    if terms.sku.is_none() {
+        let command = Command::List { commodity: id, terms: Box::new(terms), total };
+        return created(&state, id, state.router.about_commodity(id, under(operation, command)).await);
+    }
+    let reply = match skus::reserve(&state, id, vec![(terms, total)], None).await? {
+        Ok(due) => listing::list_one(&state, &due[0]).await,
+        Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
+    };
+    if is_new { created(&state, id, reply) } else { outcome(&state, id, reply) }
 }
 
-problems!(CreateProblems: CommodityExists, SkuTaken, UpgradeUnfinished, Unavailable, Overloaded);
+problems!(CreateProblems: CommodityExists, SkuTaken, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
 
 /// Change terms or the total: only the fields that are sent.
 #[utoipa::path(patch, path = "/admin/v1/commodities/{id}", operation_id = "change_commodity", tag = "operators: commodities",
@@ -79,7 +94,7 @@ problems!(ChangeProblems: CommodityNotFound, TotalTooLow, Closed, SkuTaken, Upgr
         RemoveProblems))]
 pub(crate) async fn remove(request: ChangeRequest) -> Result<HttpResponse, Problem> {
     note(&request.operator.0, &request.request, "remove commodity", request.id);
-    let reply = expecting(&request.state, request.id, request.expected, Command::Remove(request.id)).await;
+    let reply = expecting(&request.state, request.id, request.expected, None, Command::Remove(request.id)).await;
     if matches!(reply, Reply::Done(Answer::Removed))
         && let Err(error) = request.state.store.drop_sku_claims(request.id).await
     {
@@ -93,7 +108,7 @@ problems!(RemoveProblems: CommodityNotFound, HasOrders, Closed, VersionMismatch,
 
 /// Add units. They are on sale at once.
 #[utoipa::path(post, path = "/admin/v1/commodities/{id}/restock", operation_id = "restock_commodity", tag = "operators: commodities",
-    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch),
+    params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
     request_body = RestockBody,
     responses(
         (status = 200, description = "Restocked", body = OperatorCommodityBody, headers(("ETag" = String, description = "For `If-Match`"))),
@@ -106,10 +121,10 @@ pub(crate) async fn restock(request: ChangeRequest, body: Body) -> Result<HttpRe
     let added = fields.required("units", added);
     fields.finish()?;
     let Added(units) = added.ok_or_else(|| Problem::field("units", "is needed"))?;
-    request.ask("restock commodity", |commodity| Command::Restock { commodity, units }).await
+    request.ask_once("restock commodity", &("restock", i64::from(units)), |commodity| Command::Restock { commodity, units }).await
 }
 
-problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, VersionMismatch, Unavailable, Overloaded);
+problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, VersionMismatch, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
 
 /// Units to add: at least one.
 struct Added(Units);

@@ -1,6 +1,8 @@
 //! Terms and changes of terms as operators send them: every field at fault is told at once. Never fills in what an operator
 //! must decide.
 
+use serde::Serialize;
+
 use crate::domain::{Cancellation, Currency, Invalid, Price, Sku, Terms, TermsChange, Timestamp, Units};
 use crate::http::Fields;
 use crate::http::problem::{Fault, Problem};
@@ -28,6 +30,26 @@ pub(in crate::admin) fn new_commodity(mut fields: Fields) -> Result<(Terms, Unit
     tell(&mut fields, &change, &terms);
     fields.finish()?;
     total.map(|total| (terms, total)).ok_or_else(|| Problem::field("total", "is needed"))
+}
+
+/// What a request for a new commodity asks for, as its key remembers it: the same whatever is left out or said in so many words.
+pub(super) fn asked(terms: &Terms, total: Units) -> impl Serialize {
+    let Terms { sku, name, description, image_url, price, currency, limit_per_user, hold_seconds, cancellation, starts_at, ends_at } =
+        terms;
+    serde_json::json!([
+        sku.as_ref().map(Sku::as_str),
+        name,
+        description,
+        image_url,
+        price.minor(),
+        currency.code(),
+        limit_per_user,
+        hold_seconds,
+        cancellation,
+        starts_at.millis(),
+        ends_at.millis(),
+        total.get(),
+    ])
 }
 
 /// A change of terms. What only the pair of old and new terms can tell is checked against `old`, where that is at hand.

@@ -21,13 +21,15 @@ use utoipa::ToSchema;
 use super::commodities::skus;
 use super::csv::{Lines, defused};
 use super::{listing, note};
-use crate::domain::{CommodityId, Sku, Timestamp};
+use crate::domain::{CommodityId, RequestFingerprint, Sku, Timestamp};
+use crate::engine::Refusal;
 use crate::http::commodities::is_listed;
+use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::problem::{Fault, Problem};
 use crate::http::schema::problems;
 use crate::http::{AppState, CsvBody, Id, Operator, RequestId};
 use crate::partition::Busy;
-use crate::store::Import;
+use crate::store::{Drawn, DueListing, Import};
 use file::{COLUMNS, Faults};
 
 /// How long a request waits until all of its commodities are listed.
@@ -93,20 +95,25 @@ impl From<Import> for ImportBody {
 /// `201`: all are listed. `202`: all will be, whatever happens; see `Location`. After a crash in the middle some may be listed a while before the
 /// others, and none is left out.
 #[utoipa::path(post, path = "/admin/v1/commodities/import", operation_id = "import_commodities", tag = "operators: commodities",
+    params(KeyHeader),
     request_body(content = String, content_type = "text/csv", description = "The file",
         example = json!("sku,name,price,currency,total,starts_at,ends_at\nKB-75,\"Keyboard, 75 %\",4999,EUR,100,2026-11-27T12:00:00Z,2026-11-28T12:00:00Z\n")),
     responses(
         (status = 201, description = "All are listed", body = ImportBody, headers(("Location" = String, description = "The import"))),
+        (status = 200, description = "All are listed; the file was taken before, under the same key", body = ImportBody,
+            headers(("Location" = String, description = "The import"))),
         (status = 202, description = "All will be listed", body = ImportBody,
             headers(("Location" = String, description = "The import"), ("Retry-After" = u32, description = "Seconds to wait"))),
         ImportProblems))]
 pub(crate) async fn import(
     state: web::Data<AppState>,
     operator: Operator,
+    key: GivenKey,
     request: RequestId,
     body: CsvBody,
 ) -> Result<HttpResponse, Problem> {
     let Ok(_permit) = AT_A_TIME.try_acquire() else { return Err(Busy::Overloaded.into()) };
+    let operation = key.operation(&operator.0.principal, &("import", RequestFingerprint::of_bytes(&body.0).0));
     let file = tokio::task::spawn_blocking(move || file::read(&body.0)).await;
     let (rows, mut faults) = file.map_err(|failed| Problem::Internal(format!("a file could not be read: {failed}")))??;
     let skus: Vec<Sku> = rows.iter().filter_map(|row| row.terms.sku.clone()).collect();
@@ -122,17 +129,30 @@ pub(crate) async fn import(
     }
     faults.none()?;
     let count = u32::try_from(rows.len()).map_err(|_| Problem::Internal("a file of too many commodities".into()))?;
-    let first = state.store.next_commodity_ids(count).await?;
+    let (first, is_new) = match operation {
+        None => (state.store.next_commodity_ids(count).await?, true),
+        // Whoever repeats the request goes on with the same ids.
+        Some(operation) => match state.store.commodity_ids_under_key(operation, count, (state.clock)()).await? {
+            Drawn::New(first) => (first, true),
+            Drawn::Before(first) => (first, false),
+            Drawn::Mismatch => return Err(Refusal::IdempotencyMismatch.into()),
+        },
+    };
     note(&operator.0, &request, "import commodities", format_args!("{first} and {} more", count - 1));
     let now = (state.clock)();
     let offers = rows.into_iter().map(|row| (row.terms, row.total)).collect();
-    let due = match skus::reserve(&state, first, offers, Some(now)).await? {
-        Ok(due) => due,
-        Err(claims) => {
-            let mut faults = Faults::default();
-            claims.iter().for_each(|claim| add_taken(&claim.sku, &mut faults));
-            return Err(faults.none().err().unwrap_or_else(|| Problem::Internal("nobody's claim is in the way".into())));
-        }
+    let before = if is_new { None } else { state.store.import(first).await? };
+    let due = match &before {
+        // Written down before, under the same key: what is not listed yet is listed now.
+        Some(_) => DueListing::with_ids_from(first, offers),
+        None => match skus::reserve(&state, first, offers, Some(now)).await? {
+            Ok(due) => due,
+            Err(claims) => {
+                let mut faults = Faults::default();
+                claims.iter().for_each(|claim| add_taken(&claim.sku, &mut faults));
+                return Err(faults.none().err().unwrap_or_else(|| Problem::Internal("nobody's claim is in the way".into())));
+            }
+        },
     };
     // Whether this request is waited for or not: if it is not, others list what is left.
     let left = match listing::list_all(&state.router, &state.store, due, PATIENCE).await {
@@ -142,12 +162,17 @@ pub(crate) async fn import(
             count
         }
     };
-    let import = Import { first, commodities: count, listed: count - left, created_at: now };
-    let mut response = if left == 0 { HttpResponse::Created() } else { HttpResponse::Accepted() };
+    let created_at = before.map_or(now, |import| import.created_at);
+    let import = Import { first, commodities: count, listed: count - left, created_at };
+    let mut response = match (left, before) {
+        (0, None) => HttpResponse::Created(),
+        (0, Some(_)) => HttpResponse::Ok(),
+        _ => HttpResponse::Accepted(),
+    };
     Ok(answered(&mut response, import))
 }
 
-problems!(ImportProblems: UpgradeUnfinished, Unavailable, Overloaded);
+problems!(ImportProblems: IdempotencyMismatch, UpgradeUnfinished, Unavailable, Overloaded);
 
 /// What became of a file.
 #[utoipa::path(get, path = "/admin/v1/commodities/imports/{id}", operation_id = "read_import", tag = "operators: commodities",

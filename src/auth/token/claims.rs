@@ -1,7 +1,9 @@
-//! The claims of a token, parsed into what they mean. Never checks them against a clock or a configuration.
+//! The claims of a token of our own, parsed into what they mean. Never checks them against a clock or a configuration.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde_json::Value;
 
+use crate::auth::endings::Standing;
 use crate::domain::UserId;
 use crate::store::Role;
 
@@ -18,6 +20,38 @@ pub(super) struct Claims {
     pub(super) aud: Option<Audience>,
     #[serde(default)]
     pub(super) role: Option<Role>,
+    /// Of our own tokens: when it was given, how often its account had been changed, and whether it is an account's at all. What is none
+    /// of that says nothing: others use these names for something else.
+    #[serde(default, deserialize_with = "seconds")]
+    iat: Option<NumericDate>,
+    #[serde(default, deserialize_with = "whole_number")]
+    r#gen: Option<i64>,
+    #[serde(default, deserialize_with = "yes_or_no")]
+    account: Option<bool>,
+}
+
+impl Claims {
+    /// What a token of our own says of the account it was given to.
+    pub(super) fn standing(&self) -> Standing {
+        let issued_at_ms = self.iat.map_or(i64::MIN, NumericDate::millis);
+        match (self.account, self.r#gen) {
+            (Some(false), _) => Standing::OfNobody,
+            (_, Some(generation)) => Standing::OfAccount { generation, issued_at_ms },
+            (_, None) => Standing::Unsaid { issued_at_ms },
+        }
+    }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NumericDate>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+}
+
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_i64())
+}
+
+fn yes_or_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_bool())
 }
 
 /// A user id: decimal digits as text (what the RFC wants) or a number.
@@ -30,12 +64,12 @@ impl Subject {
     }
 }
 
-/// Seconds since 1970, whole or with a fraction, kept as milliseconds.
-#[derive(Clone, Copy)]
-pub(super) struct NumericDate(i64);
+/// Seconds since 1970, whole or with a fraction, kept as milliseconds. One beyond all time is the end of time.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::auth) struct NumericDate(i64);
 
 impl NumericDate {
-    pub(super) fn millis(self) -> i64 {
+    pub(in crate::auth) fn millis(self) -> i64 {
         self.0
     }
 }

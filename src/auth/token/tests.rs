@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::auth::TOKEN_BYTES_MAX;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NOW_MS: i64 = 1_795_000_000_500;
@@ -14,9 +15,9 @@ fn config() -> config::Auth {
     config::Auth {
         internal_secret: None,
         jwt_secret: None,
-        jwt_public_key_file: None,
         issuer: None,
         audience: None,
+        issuers: Vec::new(),
         token_ttl_seconds: 60,
         hashing_concurrency_max: 1,
     }
@@ -24,11 +25,6 @@ fn config() -> config::Auth {
 
 fn authenticator(config: &config::Auth) -> Authenticator {
     Authenticator::new(config, &SECRET.into()).expect("the test's configuration is good")
-}
-
-fn with_public_key(file: &str) -> Result<Authenticator, KeyError> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
-    Authenticator::new(&config::Auth { jwt_public_key_file: Some(path), ..config() }, &SECRET.into())
 }
 
 fn signed(algorithm: Algorithm, claims: &Value, secret: &[u8]) -> String {
@@ -222,135 +218,50 @@ fn issuer_and_audience_are_checked_when_configured() {
 }
 
 #[test]
-fn another_issuers_rsa_key_verifies_rs256_and_nothing_else() {
-    let auth = with_public_key("rsa2048_public.pem").expect("the key is good");
-    let admin = Caller { principal: user(42).into(), role: Role::Admin };
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Ok(admin));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(4_102_444_800_000)), Err(Unauthenticated::Expired));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs384.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/eddsa.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
-    let own = auth.mint(user(7), Role::Buyer, at(NOW_MS));
-    assert_eq!(auth.verify_at(&own, at(NOW_MS)), Ok(buyer(user(7))));
-}
-
-#[test]
-fn another_issuers_ed25519_key_verifies_eddsa_and_nothing_else() {
-    let auth = with_public_key("ed25519_public.pem").expect("the key is good");
-    let token = include_str!("../../../tests/data/eddsa.jwt").trim();
-    assert_eq!(auth.verify_at(token, at(NOW_MS)), Ok(Caller { principal: user(42).into(), role: Role::Admin }));
-    assert_eq!(auth.verify_at(include_str!("../../../tests/data/rs256.jwt").trim(), at(NOW_MS)), Err(Unauthenticated::Algorithm));
-    let parts: Vec<&str> = token.split('.').collect();
-    let claims = base64url(json!({"sub": "1", "exp": NOW + 60, "role": "admin"}).to_string().as_bytes());
-    assert_eq!(auth.verify_at(&format!("{}.{claims}.{}", parts[0], parts[2]), at(NOW_MS)), Err(Unauthenticated::Signature));
-}
-
-#[test]
-fn a_public_key_is_never_used_as_a_shared_secret() {
-    let pem = include_bytes!("../../../tests/data/rsa2048_public.pem");
-    let auth = with_public_key("rsa2048_public.pem").expect("the key is good");
-    let trimmed = pem.trim_ascii();
-    for secret in [&pem[..], trimmed] {
-        let token = signed(Algorithm::HS256, &json!({"sub": "1", "exp": NOW + 60, "role": "admin"}), secret);
-        assert_eq!(auth.verify_at(&token, at(NOW_MS)), Err(Unauthenticated::Signature));
-    }
-}
-
-#[test]
-fn a_short_secret_and_unusable_keys_are_refused_in_words() {
+fn a_short_secret_is_refused_in_words() {
     let short = Authenticator::new(&config(), &"0123456789abcdef0123456789abcde".into()).expect_err("31 bytes are too few");
     assert!(short.to_string().contains("31 bytes"), "{short}");
-    for (file, words) in [
-        ("rsa1024_public.pem", "another size"),
-        ("p256_public.pem", "another kind of key"),
-        ("rs256.jwt", "holds no key"),
-        ("missing.pem", "cannot be read"),
-    ] {
-        let refusal = with_public_key(file).expect_err(file).to_string();
-        assert!(refusal.contains(words) && refusal.contains(file), "{refusal}");
-    }
-}
-
-/// An Ed25519 key of nobody here: the one of RFC 8037.
-const ANOTHER_KEY: &str =
-    "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
-
-const RSA_KEY: &str = include_str!("../../../tests/data/rsa2048_public.pem");
-const ED25519_KEY: &str = include_str!("../../../tests/data/ed25519_public.pem");
-
-/// An authenticator with a key file of its own, which can be written anew.
-fn with_key_file(text: &str) -> (tempfile::TempDir, PathBuf, Result<Authenticator, KeyError>) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("keys.pem");
-    std::fs::write(&file, text).expect("the folder is ours");
-    let auth = Authenticator::new(&config::Auth { jwt_public_key_file: Some(file.clone()), ..config() }, &SECRET.into());
-    (folder, file, auth)
-}
-
-/// Whether the RS256 token and the EdDSA token of the tests are believed.
-fn believed(auth: &Authenticator) -> (bool, bool) {
-    let is_good = |token: &str| auth.verify_at(token.trim(), at(NOW_MS)).is_ok();
-    (is_good(include_str!("../../../tests/data/rs256.jwt")), is_good(include_str!("../../../tests/data/eddsa.jwt")))
-}
-
-#[test]
-fn every_key_of_a_file_is_one() {
-    for text in [format!("{RSA_KEY}{ED25519_KEY}"), format!("the new key\n{ANOTHER_KEY}\n\nthe old ones\n{ED25519_KEY}\n{RSA_KEY}")] {
-        let (_folder, _, auth) = with_key_file(&text);
-        assert_eq!(believed(&auth.expect("the keys are good")), (true, true));
-    }
-    let (_folder, _, auth) = with_key_file(ANOTHER_KEY);
-    assert_eq!(believed(&auth.expect("the key is good")), (false, false));
-    let weak = include_str!("../../../tests/data/rsa1024_public.pem");
-    let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    for (text, words) in [
-        (format!("{RSA_KEY}{weak}"), "another size"),
-        (format!("{RSA_KEY}{private}"), "private key"),
-        (ANOTHER_KEY.repeat(17), "more than 16"),
-        (String::new(), "holds no key"),
-        (" ".repeat(70_000), "larger than 64 KiB"),
-    ] {
-        let (_folder, _, auth) = with_key_file(&text);
-        let refusal = auth.expect_err(words).to_string();
-        assert!(refusal.contains(words), "{refusal}");
-    }
-}
-
-#[test]
-fn keys_that_change_are_read_anew_and_a_broken_file_leaves_the_old_ones_in_force() {
-    let (_folder, file, auth) = with_key_file(RSA_KEY);
-    let auth = auth.expect("the key is good");
-    let issuer = auth.other_issuer.as_ref().expect("there is one");
-    let mut said = None;
-    let mut look = |text: Option<&str>| {
-        match text {
-            Some(text) => std::fs::write(&file, text).expect("the folder is ours"),
-            None => std::fs::remove_file(&file).expect("it is there"),
-        }
-        issuer.take(PublicKeys::read(&file), &mut said);
-        (believed(&auth), said.is_some())
-    };
-    assert_eq!(look(Some(RSA_KEY)), ((true, false), false));
-    assert_eq!(look(Some(&format!("{RSA_KEY}{ED25519_KEY}"))), ((true, true), false));
-    assert_eq!(look(Some("rubbish")), ((true, true), true));
-    assert_eq!(look(None), ((true, true), true));
-    assert_eq!(look(Some(ED25519_KEY)), ((false, true), false));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_file_is_looked_at_until_the_process_stops() {
-    let (_folder, file, auth) = with_key_file(RSA_KEY);
-    let (auth, stop) = (Arc::new(auth.expect("the key is good")), CancellationToken::new());
-    let following = tokio::spawn(Arc::clone(&auth).follow_keys(stop.clone()));
-    std::fs::write(&file, ED25519_KEY).expect("the folder is ours");
-    while believed(&auth) != (false, true) {
-        tokio::time::sleep(KEYS_INTERVAL).await;
-    }
-    stop.cancel();
-    following.await.expect("it does not panic");
 }
 
 #[test]
 fn an_authenticator_shows_no_key() {
     let shown = format!("{:?}", authenticator(&config()));
-    assert!(!shown.contains(SECRET) && shown.contains("other_issuer"), "{shown}");
+    assert!(!shown.contains(SECRET) && shown.contains("issuers"), "{shown}");
+}
+
+fn account(generation: i64, role: Role) -> Account {
+    Account { id: user(42), username: "alice".into(), password_hash: "none".into(), role, created_at: at(0), generation }
+}
+
+#[test]
+fn every_role_is_minted_and_believed() {
+    let auth = authenticator(&config());
+    for role in Role::ALL {
+        assert_eq!(auth.verify_at(&auth.mint(user(42), role, at(NOW_MS)), at(NOW_MS)).map(|caller| caller.role), Ok(role));
+        let of_account = auth.mint_for_account(&account(0, role), at(NOW_MS));
+        assert_eq!(auth.verify_at(&of_account, at(NOW_MS)).map(|caller| caller.role), Ok(role));
+    }
+}
+
+#[test]
+fn a_change_of_its_account_ends_a_token_and_of_no_other() {
+    let auth = authenticator(&config());
+    let before = auth.mint_for_account(&account(0, Role::Buyer), at(NOW_MS));
+    let minted = auth.mint(user(42), Role::Buyer, at(NOW_MS));
+    let anothers = auth.mint_for_account(&Account { id: user(7), ..account(0, Role::Buyer) }, at(NOW_MS));
+    auth.endings().note(user(42), 1, 1, at(NOW_MS));
+    let after = auth.mint_for_account(&account(1, Role::Buyer), at(NOW_MS));
+    assert_eq!(auth.verify_at(&before, at(NOW_MS)), Err(Unauthenticated::Ended));
+    for good in [minted, anothers, after] {
+        assert!(auth.verify_at(&good, at(NOW_MS)).is_ok());
+    }
+}
+
+#[test]
+fn what_others_put_into_our_claims_is_passed_over() {
+    for (claim, value) in [("iat", json!("yesterday")), ("gen", json!("third")), ("gen", json!({"a": [1]})), ("account", json!("alice"))] {
+        let mut claims = json!({"sub": "42", "exp": NOW + 60});
+        claims[claim] = value;
+        assert_eq!(verify(&claims), Ok(buyer(user(42))), "{claims}");
+    }
 }

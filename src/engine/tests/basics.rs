@@ -126,6 +126,22 @@ fn a_cancelled_order_gives_its_units_and_the_buyers_limit_back() {
 }
 
 #[test]
+fn a_buyer_pays_what_they_saw_or_nothing() {
+    let mut sale = Sale::of(terms(), 10);
+    let at = |minor| crate::domain::Price::new(minor).ok();
+    let price = terms().price.minor();
+    let place = Place { key: Some(key("a")), unit_price: at(price), ..a_place(7, 1) };
+    let order = sale.placed(place.clone());
+    let change = TermsChange { price: at(price + 1), ..TermsChange::default() };
+    sale.run(Command::Change { commodity: commodity(1), change: Box::new(change) }).unwrap();
+    assert_eq!(sale.refused(Command::Place(Place { key: None, ..place.clone() })), Refusal::PriceChanged);
+    assert_eq!(sale.run(Command::Place(place)), Ok(Answer::Replayed(order)), "whoever asks again gets what they got");
+    let dearer = sale.placed(Place { unit_price: at(price + 1), ..a_place(7, 1) });
+    assert_eq!(dearer.unit_price.minor(), price + 1);
+    sale.placed(a_place(7, 1));
+}
+
+#[test]
 fn whatever_an_operator_asks_of_another_version_changes_nothing() {
     let mut sale = Sale::of(terms(), 10);
     let expecting = |version, command| Command::Expecting { version, command: Box::new(command) };

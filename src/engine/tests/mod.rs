@@ -7,6 +7,7 @@ mod forgetting;
 mod keys;
 mod listing;
 mod model;
+mod operations;
 mod principals;
 pub(crate) mod projection;
 mod properties;

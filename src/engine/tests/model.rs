@@ -69,6 +69,7 @@ impl Model {
                     .is_none_or(|listed| listed.removed || listed.commodity.version == version);
                 if seen_by_caller { self.apply(now, *command, seen) } else { Err(Refusal::VersionMismatch) }
             }
+            Command::Keyed { .. } => panic!("no step is taken under a key"),
             Command::Change { commodity, change } => {
                 let taken = self.units_of(commodity, OrderStatus::is_live);
                 let before = self.commodity(commodity)?.terms.clone();

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::support::{epoch, partition};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PrincipalKey, RequestFingerprint, Sequence, Stock,
-    Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, OrderStatus, PrincipalKey,
+    RequestFingerprint, Sequence, Stock, Subject, Timestamp, Units,
 };
-use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Place, Recalled, Snapshot};
+use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOperation, KnownOrder, OPERATIONS_KEPT_MS, Place, Recalled, Snapshot};
 use crate::event::Event;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -33,13 +33,23 @@ struct Listed {
 pub(crate) struct Projection {
     commodities: BTreeMap<CommodityId, Listed>,
     pub(crate) orders: BTreeMap<OrderId, Row>,
+    /// Changes of commodities under a key, the last one under each.
+    operations: BTreeMap<OperationKey, KnownOperation>,
+    /// Orders that were cancelled under a key.
+    pub(crate) cancelled: BTreeMap<OperationKey, (Operation, OrderId)>,
     /// The last batch that is in it, and its epoch.
     pub(crate) position: (Epoch, Sequence),
 }
 
 impl Projection {
     pub(crate) fn new() -> Self {
-        Self { commodities: BTreeMap::new(), orders: BTreeMap::new(), position: (epoch(1), Sequence::FENCE) }
+        Self {
+            commodities: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            cancelled: BTreeMap::new(),
+            position: (epoch(1), Sequence::FENCE),
+        }
     }
 
     /// Takes in a whole batch.
@@ -92,6 +102,13 @@ impl Projection {
                 assert_eq!(buyer, Some(row.order.user));
                 assert_ne!(from, to);
                 (row.order.status, row.changed_at) = (to, at);
+            }
+            Event::Operated { operation, subject: Subject::Commodity(commodity), at } => {
+                self.operations.insert(operation.key, KnownOperation { operation, commodity, at });
+            }
+            Event::Operated { operation, subject: Subject::Order(order), .. } => {
+                assert!(self.orders.contains_key(&order), "events are about rows that are there");
+                self.cancelled.insert(operation.key, (operation, order));
             }
             Event::KeyForgotten { order } => panic!("only older releases forget a key by an event: {order}"),
         }
@@ -152,7 +169,8 @@ impl Projection {
             }
         }
         commodities.reverse();
-        Snapshot { commodities }
+        let is_kept = |known: &KnownOperation| now.millis() - known.at.millis() <= OPERATIONS_KEPT_MS.cast_signed();
+        Snapshot { commodities, operations: self.operations.values().copied().filter(is_kept).collect() }
     }
 
     fn buyers(&self, id: CommodityId) -> Vec<BuyerUnits> {

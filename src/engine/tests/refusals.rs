@@ -1,7 +1,8 @@
 //! Every refusal is reached, and changes nothing.
 
 use super::support::*;
-use crate::domain::{OrderId, OrderStatus, Terms, TermsChange};
+use crate::domain::{Operation, OperationKey, OrderId, OrderStatus, Price, RequestFingerprint, Terms, TermsChange};
+use crate::engine::operations::KEPT_MAX;
 use crate::engine::{Command, Place, Refusal};
 
 fn reserved() -> (Sale, OrderId) {
@@ -79,6 +80,15 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
             sale.forget();
             with_row(payment(order), while_held)
         }
+        Refusal::PriceChanged => Command::Place(Place { unit_price: Price::new(99).ok(), ..a_place(8, 1) }),
+        Refusal::TooManyKeys => {
+            let keyed = |number: usize| Command::Keyed {
+                operation: Operation { key: OperationKey::of("", "", &number.to_string()), fingerprint: RequestFingerprint(0) },
+                command: Box::new(Command::Resume(commodity(1))),
+            };
+            (0..KEPT_MAX).for_each(|number| drop(sale.run(keyed(number))));
+            keyed(KEPT_MAX)
+        }
         Refusal::UpgradeUnfinished => {
             sale = Sale::with_older_releases(terms(), 5);
             sale.now = at(9_000);
@@ -132,4 +142,6 @@ reached! {
     changing_what_is_closed_is_refused: Closed,
     a_row_that_is_older_than_what_was_forgotten_is_refused: StaleRow,
     closing_while_older_releases_take_part_is_refused: UpgradeUnfinished,
+    an_order_at_another_price_than_its_buyer_saw_is_refused: PriceChanged,
+    a_change_under_one_key_more_than_there_is_room_for_is_refused: TooManyKeys,
 }

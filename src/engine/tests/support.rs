@@ -82,7 +82,14 @@ pub(super) fn with_hold() -> Terms {
 
 pub(super) fn a_place(user_id: i64, count: i64) -> Place {
     let quantity = quantity(count);
-    Place { commodity: commodity(1), user: user(user_id), quantity, key: None, fingerprint: RequestFingerprint::of(quantity, None) }
+    Place {
+        commodity: commodity(1),
+        user: user(user_id),
+        quantity,
+        key: None,
+        fingerprint: RequestFingerprint::of(quantity, None),
+        unit_price: None,
+    }
 }
 
 pub(super) fn payment(order: OrderId) -> Command {
@@ -102,6 +109,10 @@ pub(super) fn cancellation(order: OrderId) -> Command {
 pub(crate) fn with_row(mut command: Command, recalled: Box<Recalled>) -> Command {
     match &mut command {
         Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => *row = Some(recalled),
+        Command::Keyed { operation, command } => {
+            let command = Box::new(with_row((**command).clone(), recalled));
+            return Command::Keyed { operation: *operation, command };
+        }
         other => panic!("{other:?} is not about an order"),
     }
     command

@@ -78,6 +78,7 @@ impl World {
                     quantity: quantity(count),
                     key: pick.map(|pick| key(["a", "b", "c"][pick])),
                     fingerprint: RequestFingerprint(fingerprint),
+                    unit_price: None,
                 };
                 self.run(Command::Place(place), false);
             }

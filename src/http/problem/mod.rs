@@ -19,6 +19,7 @@ use crate::domain::{CommodityId, Sku};
 use crate::engine::Refusal;
 use crate::limits::Limited;
 use crate::routing::Busy;
+use crate::single_flight::NotShared;
 use crate::store::StoreError;
 
 /// The media type of every refusal.
@@ -26,6 +27,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What a client is told by a node that leaves and cannot help it any more.
 const LEAVING: &str = "This node is leaving: try again after `Retry-After` seconds, on a new connection.";
+
+/// When to try again while there is no room for another key: some are free again after a day.
+const RETRY_LATE: Duration = Duration::from_secs(60);
 
 /// When to try again while a part is away.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -96,7 +100,7 @@ pub enum Problem {
     NoToken,
     /// There is one and it does not convince.
     #[error("{0}")]
-    BadToken(#[from] Unauthenticated),
+    BadToken(Unauthenticated),
     /// No account has this name and this password.
     #[error("wrong name or password")]
     InvalidCredentials,
@@ -186,6 +190,7 @@ impl Problem {
             Self::Busy(busy) => Some(busy.retry_after()),
             Self::Unavailable { .. } | Self::NotReady(_) | Self::Refused(Refusal::EpochExhausted) => Some(RETRY_SOON),
             Self::Refused(Refusal::UpgradeUnfinished) => Some(RETRY_AFTER_UPGRADE),
+            Self::Refused(Refusal::TooManyKeys) => Some(RETRY_LATE),
             _ => None,
         }
     }
@@ -295,6 +300,16 @@ impl ResponseError for Problem {
     }
 }
 
+impl From<Unauthenticated> for Problem {
+    fn from(why: Unauthenticated) -> Self {
+        match why {
+            // Nothing is said against the token; the log has why the keys cannot be had.
+            Unauthenticated::KeysAway => Self::Unavailable { what: "What the token is to be checked with", cause: None },
+            why => Self::BadToken(why),
+        }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -304,6 +319,15 @@ impl From<Refusal> for Problem {
 impl From<Busy> for Problem {
     fn from(busy: Busy) -> Self {
         Self::Busy(busy)
+    }
+}
+
+impl From<NotShared> for Problem {
+    fn from(reason: NotShared) -> Self {
+        match reason {
+            NotShared::Busy => Busy::Overloaded.into(),
+            NotShared::Failed => Self::Internal(reason.to_string()),
+        }
     }
 }
 
@@ -342,6 +366,8 @@ fn code_of(refusal: Refusal) -> Code {
         Refusal::HasOpenOrders => Code::HasOpenOrders,
         Refusal::Closed => Code::Closed,
         Refusal::UpgradeUnfinished => Code::UpgradeUnfinished,
+        Refusal::PriceChanged => Code::PriceChanged,
+        Refusal::TooManyKeys => Code::TooManyKeys,
         // Whoever asks the engine reads the row again, so many times.
         Refusal::StaleRow | Refusal::EpochExhausted => Code::Unavailable,
     }

@@ -115,22 +115,31 @@ impl Board {
         *self.slot(partition).confirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a batch is confirmed.
+    /// Notes that a batch is confirmed. The first of an epoch withdraws the hints of those before it: the partition has an owner, who will
+    /// tell.
     pub(crate) fn confirm(&self, partition: PartitionId, epoch: Epoch, sequence: Sequence) {
-        let mut confirmed = self.slot(partition).confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        *confirmed = (*confirmed).max(Some((epoch, sequence)));
+        let is_first = {
+            let mut confirmed = self.slot(partition).confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = *confirmed;
+            *confirmed = before.max(Some((epoch, sequence)));
+            before.is_none_or(|(of, _)| of < epoch)
+        };
+        if is_first {
+            self.withdraw_if(partition, |of| of < epoch);
+        }
     }
 
     /// Begins to show a partition as its owner has it in that edition: these are all of its commodities. Does nothing if what is shown is
     /// newer. Returns whether it is shown now.
     pub(crate) fn turn(&self, partition: PartitionId, edition: Edition, listings: Vec<Listing>) -> bool {
         let mut next = Shard::of(edition, listings);
-        if self.is_overtaken(partition, edition.epoch) {
-            next.withdraw();
-        }
         let mut shard = self.write(partition);
         if !shard.gives_way_to(edition) {
             return false;
+        }
+        // With the lock: whoever is the first to say otherwise withdraws what stands here then.
+        if self.is_overtaken(partition, edition.epoch) {
+            next.withdraw();
         }
         let before = std::mem::replace(&mut *shard, next);
         drop(shard);
@@ -144,11 +153,6 @@ impl Board {
     /// commodities stay readable.
     pub(crate) fn withdraw(&self, partition: PartitionId, epoch: Epoch) {
         self.withdraw_if(partition, |of| of == epoch);
-    }
-
-    /// Withdraws hints that are of an epoch before that one: it has an owner, who will tell.
-    pub(crate) fn withdraw_before(&self, partition: PartitionId, epoch: Epoch) {
-        self.withdraw_if(partition, |of| of < epoch);
     }
 
     /// Whether what is shown of a partition is fed by its owner in that epoch.

@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};
-use crate::partition::{Busy, Sighting};
+use crate::partition::{Busy, Reply, Sighting};
 
 /// An append that waits for the test's word.
 struct Sent {
@@ -122,7 +122,7 @@ fn world_at(total: i64, clock: Clock) -> World {
         version: 1,
     };
     let (sender, sent) = mpsc::unbounded_channel();
-    let snapshot = Snapshot { commodities: vec![KnownCommodity::fresh(commodity)] };
+    let snapshot = Snapshot { commodities: vec![KnownCommodity::fresh(commodity)], ..Snapshot::default() };
     let ownership = Arc::new(HandOwnership {
         snapshot,
         sent: sender,
@@ -145,6 +145,7 @@ impl World {
             quantity: Quantity::ONE,
             key: key.map(|text| IdempotencyKey::from_text(text).unwrap()),
             fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+            unit_price: None,
         };
         tokio::spawn(async move { inbox.command(Command::Place(place)).await })
     }

@@ -127,7 +127,7 @@ async fn run(link: Arc<Link>, mut requests: mpsc::Receiver<Request>) {
             left.drain(..).for_each(|request| Waiting::take(request).1.into_iter().for_each(Waiting::busy));
             continue;
         }
-        let batch = Batch::pack(&mut left, link.speech.version());
+        let batch = Batch::pack(&mut left, &link.speech);
         if !batch.waiting.is_empty() {
             link.meters.sent(batch.waiting.len());
             tokio::spawn(Arc::clone(&link).exchange(batch, lane, out));
@@ -313,7 +313,9 @@ struct Batch {
 
 impl Batch {
     /// Packs requests from the front until the batch is large enough.
-    fn pack(requests: &mut VecDeque<Request>, version: PeerVersion) -> Self {
+    fn pack(requests: &mut VecDeque<Request>, speech: &Speech) -> Self {
+        let agreed = speech.agreed();
+        let version = agreed.unwrap_or(PeerVersion::OLDEST);
         let mut batch = Self { version, bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
         while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
             let Some(request) = requests.pop_front() else { break };
@@ -325,11 +327,13 @@ impl Batch {
             let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
             let (ask, Some(waiting)) = Waiting::take(request) else { continue };
             let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
-            if item.write(version, &mut batch.bytes).is_err() {
+            let is_written =
+                item.write(version, &mut batch.bytes).is_ok() || agreed.is_some() && item.write_older(version, &mut batch.bytes);
+            if !is_written {
                 // Its release has no word for it: it would take up nothing of it.
                 match item.ask {
-                    // Below that version nothing may have been heard of it yet.
-                    Ask::Command(Command::Place(_)) if version >= PeerVersion::V4 => waiting.too_new(),
+                    // Unless nothing has been heard of it yet.
+                    Ask::Command(Command::Place(_) | Command::Keyed { .. }) if agreed.is_some() => waiting.too_new(),
                     Ask::Command(_) | Ask::Lookup(_) | Ask::OrdersOf(..) => waiting.busy(),
                 }
                 continue;

@@ -333,7 +333,7 @@ impl World {
                 self.nodes[index].stage = Stage::Serving { epoch: epoch.get(), confirmed: 0, in_flight: None };
                 return;
             }
-            Action::Taken | Action::Overtaken { .. } => return self.leave(index),
+            Action::Taken | Action::Overtaken { .. } | Action::Behind { .. } => return self.leave(index),
         };
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Listed, Memory, Mood, Row, SYSTEM, away};
-use crate::domain::{CommodityId, OrderId, PartitionId, Stock, SystemId, Units};
-use crate::store::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Position, StoreError, Transaction};
+use crate::domain::{CommodityId, OperationKey, OrderId, PartitionId, Stock, SystemId, Units};
+use crate::store::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Position, StoreError, Transaction};
 
 /// The transaction.
 pub(in crate::simulation) struct Change {
@@ -20,6 +20,7 @@ enum Undo {
     Commodity(CommodityId, Option<Listed>),
     Position(PartitionId, Position),
     Delta(PartitionId),
+    Operation(OperationKey, Option<NewOperation>),
 }
 
 impl Transaction for Change {
@@ -141,6 +142,15 @@ impl Transaction for Change {
         Ok(true)
     }
 
+    async fn insert_operations(&self, operations: &[NewOperation]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for new in operations {
+            let before = inner.operations.insert(new.operation.key, *new);
+            self.noted(Undo::Operation(new.operation.key, before));
+        }
+        Ok(())
+    }
+
     async fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> Result<(), StoreError> {
         self.unseal_all(commodities.iter().copied());
         Ok(())
@@ -225,6 +235,8 @@ impl Drop for Change {
                 Undo::Unsealed(id) => drop(inner.sealed.insert(id)),
                 Undo::Commodity(id, Some(row)) => drop(inner.commodities.insert(id, row)),
                 Undo::Commodity(id, None) => drop(inner.commodities.remove(&id)),
+                Undo::Operation(key, Some(row)) => drop(inner.operations.insert(key, row)),
+                Undo::Operation(key, None) => drop(inner.operations.remove(&key)),
                 Undo::Delta(id) => drop(inner.checkpoints.get_mut(&id).and_then(|kept| kept.deltas.pop())),
                 Undo::Position(id, position) => {
                     if let Some((_, found)) = inner.partitions.get_mut(&id) {

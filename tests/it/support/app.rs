@@ -121,7 +121,8 @@ impl TestApp {
         self.mint(1, Role::Admin)
     }
 
-    fn mint(&self, user: i64, role: Role) -> String {
+    /// A token with any role, as `doorbuster token` mints it.
+    pub fn mint(&self, user: i64, role: Role) -> String {
         let authenticator = Authenticator::new(&self.config.auth, &SECRET.to_owned().into()).expect("the secret is long enough");
         authenticator.mint(UserId::new(user).expect("a positive id"), role, clock::system())
     }

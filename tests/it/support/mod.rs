@@ -1,10 +1,13 @@
 //! What tests share. Nothing here asserts.
 
+pub mod accounts;
 pub mod app;
 pub mod broker;
 pub mod cluster;
 pub mod database;
 pub mod history;
+pub mod issuer;
+pub mod issuer_keys;
 pub mod otlp;
 pub mod past;
 pub mod program;

@@ -1,25 +1,30 @@
 //! The damage itself, each kind in a file of its own. Only to processes of the cluster and to the server it is given.
 
 mod alarm;
+mod alternate;
 mod brokers;
 mod cable;
 mod consumers;
 mod control;
 mod elsewhere;
 mod lock;
+mod log;
 mod members;
 mod network;
 mod order;
 mod processes;
+mod purge;
+mod put_back;
 mod servers;
 mod stall;
 mod together;
 mod transaction;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use doorbuster::domain::CommodityId;
+use anyhow::ensure;
+use doorbuster::domain::{CommodityId, OrderId};
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 
@@ -31,6 +36,11 @@ use crate::cluster::Cluster;
 use crate::outcome::NoOutcome;
 use crate::tokens::Mint;
 use crate::volley::Progress;
+
+/// How long each thing that is waited for with [`until`] may take. A claim whose own fence is lost begins anew after a minute.
+const BOUND: Duration = Duration::from_secs(150);
+/// How often is looked.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What damage may be done to.
 pub(super) struct Victims<'a> {
@@ -69,6 +79,8 @@ pub(super) struct Done {
     pub(super) ready: Duration,
     /// What was seen of the damage, by what it is.
     pub(super) figures: BTreeMap<&'static str, u64>,
+    /// Orders that were accepted, and lost on purpose: refused by now.
+    pub(super) lost: BTreeSet<OrderId>,
     /// Why it proves nothing, if everything else holds.
     pub(super) doubt: Option<anyhow::Error>,
 }
@@ -76,7 +88,7 @@ pub(super) struct Done {
 impl Done {
     /// Begun `at`, in force from `gone` until it began to be mended at `began`, and all is well again now.
     fn now(at: Instant, gone: Instant, began: Instant) -> Self {
-        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new(), doubt: None }
+        Self { at, gone: (gone, began), ready: began.elapsed(), figures: BTreeMap::new(), lost: BTreeSet::new(), doubt: None }
     }
 
     /// With one more figure.
@@ -91,6 +103,18 @@ impl Done {
     }
 }
 
+/// Waits for a state, within a bound.
+async fn until(what: &str, is_so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let (began, mut pause) = (Instant::now(), tokio::time::interval(LOOK_INTERVAL));
+    loop {
+        pause.tick().await;
+        if is_so().await? {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < BOUND, "waited {} s until {what}", BOUND.as_secs());
+    }
+}
+
 /// Does the damage and mends it.
 pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> anyhow::Result<Done> {
     match scenario {
@@ -98,6 +122,7 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::OwnerKilled => processes::owner_killed(victims).await,
         Scenario::OwnerStopped => processes::owner_stopped(victims).await,
         Scenario::SpikesTogether => together::started(victims).await,
+        Scenario::PartitionsMoved => together::moved(victims).await,
         Scenario::OwnerPaused => processes::owner_paused(victims).await,
         Scenario::NetworkCut => cable::cut(victims).await,
         Scenario::NodeJoins => members::node_joins(victims).await,
@@ -105,9 +130,14 @@ pub(super) async fn inflict(scenario: Scenario, victims: &mut Victims<'_>) -> an
         Scenario::ConsumerKilled => consumers::both_killed(victims).await,
         Scenario::ConsumerKilledInTransaction => transaction::consumer_killed(victims).await,
         Scenario::LogShuffled => order::log_shuffled(victims).await,
+        Scenario::PrefetchShrinks => alternate::prefetch_shrinks(victims).await,
+        Scenario::ConsumersAlternate => alternate::consumers_alternate(victims).await,
+        Scenario::PutBackKilled => put_back::killed(victims).await,
+        Scenario::LogPurged => purge::purged(victims).await,
         Scenario::BrokerRestarted => servers::restarted(victims, Signal::SIGTERM).await,
         Scenario::BrokerKilled => servers::restarted(victims, Signal::SIGKILL).await,
         Scenario::LockDeleted => lock::deleted(victims).await,
+        Scenario::LockExpires => lock::expires(victims).await,
         Scenario::BrokerPaused => servers::broker_paused(victims).await,
         Scenario::BrokerNodeKilled => brokers::one_killed(victims).await,
         Scenario::BrokerNodeCut => brokers::one_cut(victims).await,

@@ -60,6 +60,7 @@ async fn placed(victims: &Victims<'_>, commodities: &[CommodityId]) -> anyhow::R
         buyers: Arc::clone(&buyers),
         amount: Amount::For(STALLED),
         pace: None,
+        sparing: None,
         retries_max: 0,
         request_timeout: REQUEST_TIMEOUT,
         time_limit: STALLED,

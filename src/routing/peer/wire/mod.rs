@@ -78,10 +78,7 @@ impl Ask {
         match self {
             Self::Lookup(order) => Some(order.partition()),
             Self::OrdersOf(partition, _) => Some(*partition),
-            Self::Command(Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } | Command::Cancel { order, .. }) => {
-                Some(order.partition())
-            }
-            Self::Command(command) => command.commodity().map(of),
+            Self::Command(command) => command.order().map(OrderId::partition).or_else(|| command.commodity().map(of)),
         }
     }
 }
@@ -143,6 +140,17 @@ impl Item {
             PeerVersion::V6 => v6::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
         };
         Ok(())
+    }
+
+    /// The same of a request that a peer that knows no newer version can carry out in part, and without harm: it does not keep the key of a
+    /// cancellation, and an order is cancelled once all the same. Returns whether it is such a one.
+    pub(super) fn write_older(&self, version: PeerVersion, out: &mut Vec<u8>) -> bool {
+        match &self.ask {
+            Ask::Command(Command::Keyed { command, .. }) if matches!(**command, Command::Cancel { .. }) => {
+                Self { ask: Ask::Command((**command).clone()), ..*self }.write(version, out).is_ok()
+            }
+            Ask::Command(_) | Ask::Lookup(_) | Ask::OrdersOf(..) => false,
+        }
     }
 
     /// Takes a request from the front.

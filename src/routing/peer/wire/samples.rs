@@ -2,8 +2,9 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Cancellation, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PartitionId,
-    Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation, OperationKey, Order, OrderId,
+    OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange,
+    Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -98,6 +99,7 @@ fn place_of(user: Principal, key: Option<&[u8; 16]>) -> Command {
         quantity: Quantity::MAX,
         key: key.map(|key| IdempotencyKey::from_bytes(*key)),
         fingerprint: RequestFingerprint(-2),
+        unit_price: None,
     })
 }
 
@@ -149,6 +151,15 @@ fn commands(version: PeerVersion) -> Vec<Command> {
         );
     }
     if version == PeerVersion::V6 {
+        let operation = Operation { key: OperationKey::from_bytes(*b"0123456789fedcba"), fingerprint: RequestFingerprint(i64::MIN) };
+        let keyed = |command| Command::Keyed { operation, command: Box::new(command) };
+        let Command::Place(seen) = place(None) else { unreachable!("it is one") };
+        commands.extend([
+            keyed(Command::Restock { commodity: lamp(), units: units(7) }),
+            keyed(expecting(Command::Pause(lamp()))),
+            keyed(Command::Cancel { order, user: None, row: row(true) }),
+            Command::Place(Place { unit_price: Price::new(1_999).ok(), ..seen }),
+        ]);
         commands.extend([
             Command::List { commodity: lamp(), terms: Box::new(numbered_terms()), total: units(5) },
             Command::ListOnce {
@@ -186,6 +197,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::ListOnce { .. } => "list once",
         Command::Change { .. } => "change",
         Command::Expecting { command, .. } => name_of(command),
+        Command::Keyed { .. } => "under a key",
         Command::Restock { .. } => "restock",
         Command::Pause(_) => "pause",
         Command::Resume(_) => "resume",
@@ -226,7 +238,7 @@ pub(super) fn items(version: PeerVersion) -> Vec<(String, Item)> {
     items
 }
 
-const REFUSALS: [Refusal; 23] = [
+const REFUSALS: [Refusal; 25] = [
     Refusal::CommodityNotFound,
     Refusal::OrderNotFound,
     Refusal::CommodityExists,
@@ -250,10 +262,15 @@ const REFUSALS: [Refusal; 23] = [
     Refusal::Closed,
     Refusal::StaleRow,
     Refusal::UpgradeUnfinished,
+    Refusal::PriceChanged,
+    Refusal::TooManyKeys,
 ];
 
 /// How many of them version 3 has.
 const REFUSALS_IN_3: usize = 18;
+
+/// How many of them versions 4 and 5 have.
+const REFUSALS_IN_4: usize = 23;
 
 const BUSY: [Busy; 3] = [Busy::Overloaded, Busy::Unavailable, Busy::LogAway];
 
@@ -279,7 +296,11 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
         ("in doubt".to_owned(), Told::Sighting(Ok(Sighting::InDoubt))),
     ];
     told.extend(OrderStatus::ALL.map(|status| done(&format!("order, {}", status.word()), Answer::Order(order(status)))));
-    let refusals = if version == PeerVersion::V3 { &REFUSALS[..REFUSALS_IN_3] } else { &REFUSALS };
+    let refusals = match version {
+        PeerVersion::V3 => &REFUSALS[..REFUSALS_IN_3],
+        PeerVersion::V4 | PeerVersion::V5 => &REFUSALS[..REFUSALS_IN_4],
+        PeerVersion::V6 => &REFUSALS,
+    };
     told.extend(refusals.iter().map(|refusal| (format!("refused, {refusal:?}"), Told::Reply(Reply::Refused(*refusal)))));
     told.extend(BUSY.map(|busy| (format!("busy, {busy:?}"), Told::Reply(Reply::Busy(busy)))));
     told.extend(BUSY.map(|busy| (format!("lookup, busy, {busy:?}"), Told::Sighting(Err(busy)))));
@@ -297,6 +318,8 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
         let theirs = Order { user: foreign().key(), ..order(OrderStatus::Reserved) };
         let known = |foreign| Told::Sighting(Ok(Sighting::Known(NamedOrder { order: theirs, foreign })));
         told.extend([
+            done("done before", Answer::DoneBefore(lamp(), Some(Box::new(commodity(None, None))))),
+            done("done before, and forgotten", Answer::DoneBefore(lamp(), None)),
             done("placed, foreign", Answer::Placed(theirs)),
             ("known, foreign".to_owned(), known(Some(foreign()))),
             ("known, foreign, without a name".to_owned(), known(None)),

@@ -128,6 +128,41 @@ fn a_node_of_version_3_hears_what_it_can_understand() {
     }
 }
 
+impl Ask {
+    fn is_cancellation(&self) -> bool {
+        matches!(self, Self::Command(Command::Keyed { command, .. }) if matches!(**command, Command::Cancel { .. }))
+    }
+}
+
+/// Whoever claims units at a price they saw, or asks under a key, is not served at all where that is not known.
+#[test]
+fn what_versions_before_6_have_no_words_for_is_not_said_in_them() {
+    let lamp = crate::domain::CommodityId::new(600).unwrap();
+    let asked = samples::items(PeerVersion::V6).into_iter().filter_map(|(_, item)| match &item.ask {
+        Ask::Command(Command::Keyed { .. }) => Some(item),
+        Ask::Command(Command::Place(place)) if place.unit_price.is_some() => Some(item),
+        _ => None,
+    });
+    let asked: Vec<Item> = asked.collect();
+    assert_eq!(asked.len(), 4);
+    for version in [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5] {
+        for item in &asked {
+            assert_eq!(item.write(version, &mut Vec::new()), Err(Unsayable), "{item:?}");
+            let (mut older, is_cancellation) = (Vec::new(), item.ask.is_cancellation());
+            // Its row has no words in version 3.
+            let is_written = is_cancellation && version > PeerVersion::V3;
+            assert_eq!((item.write_older(version, &mut older), older.is_empty()), (is_written, !is_written), "{item:?}");
+        }
+        for reply in [Reply::Refused(Refusal::PriceChanged), Reply::Refused(Refusal::TooManyKeys)] {
+            let heard = read_answers(version, &write_answers(&vec![(0, Told::Reply(reply))], version, Vec::new())).unwrap();
+            assert_eq!(heard, [(0, Told::Reply(Reply::Busy(Busy::Unavailable)))]);
+        }
+        let done = Told::Reply(Reply::Done(Answer::DoneBefore(lamp, None)));
+        let heard = read_answers(version, &write_answers(&vec![(0, done)], version, Vec::new())).unwrap();
+        assert_eq!(heard, [(0, Told::Reply(Reply::Pending(None)))]);
+    }
+}
+
 /// What a newer node asks or tells of another issuer's order has no words there, or none but "ask again".
 #[test]
 fn nodes_of_older_versions_are_told_nothing_of_other_issuers_orders() {
@@ -140,6 +175,7 @@ fn nodes_of_older_versions_are_told_nothing_of_other_issuers_orders() {
         quantity: crate::domain::Quantity::ONE,
         key: None,
         fingerprint: crate::domain::RequestFingerprint(1),
+        unit_price: None,
     });
     let asked =
         of_foreign.map(|(_, item)| item.ask).chain([Ask::Command(place), Ask::OrdersOf(PartitionId::new(1).unwrap(), theirs.key())]);

@@ -61,13 +61,17 @@ impl std::fmt::Display for PeerVersion {
 #[derive(Debug)]
 pub(crate) struct Speech {
     newest: PeerVersion,
+    /// The number of a version, or [`UNKNOWN`].
     agreed: AtomicU8,
 }
+
+/// No version has this number: the peer has not been heard.
+const UNKNOWN: u8 = 0;
 
 impl Speech {
     /// Of a process that speaks versions up to that one.
     pub(crate) fn new(newest: PeerVersion) -> Self {
-        Self { newest, agreed: AtomicU8::new(PeerVersion::OLDEST.get()) }
+        Self { newest, agreed: AtomicU8::new(UNKNOWN) }
     }
 
     /// The newest version this process speaks.
@@ -75,9 +79,9 @@ impl Speech {
         self.newest
     }
 
-    /// What to use now.
-    pub(crate) fn version(&self) -> PeerVersion {
-        PeerVersion::new(self.agreed.load(Ordering::Relaxed)).expect("the number of a version was stored")
+    /// What to use now, once the process that is there has been heard: it knows no newer one that we know. Until then, the oldest.
+    pub(crate) fn agreed(&self) -> Option<PeerVersion> {
+        PeerVersion::new(self.agreed.load(Ordering::Relaxed)).ok()
     }
 
     /// The peer says that this is the newest version it speaks; nothing, if it is of a release that doesn't say so.
@@ -88,7 +92,7 @@ impl Speech {
 
     /// The process that said so may be gone.
     pub(crate) fn forget(&self) {
-        self.heard(None);
+        self.agreed.store(UNKNOWN, Ordering::Relaxed);
     }
 }
 
@@ -96,25 +100,30 @@ impl Speech {
 mod tests {
     use super::*;
 
+    fn version(speech: &Speech) -> PeerVersion {
+        speech.agreed().unwrap_or(PeerVersion::OLDEST)
+    }
+
     #[test]
     fn two_nodes_use_the_newest_version_that_both_know() {
         let speech = Speech::new(PeerVersion::V6);
-        assert_eq!(speech.version(), PeerVersion::V3);
+        assert_eq!(version(&speech), PeerVersion::V3);
         let [v3, v4, v5, v6] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
         for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v6), (Some(7), v6), (Some(3), v3), (None, v3)] {
             speech.heard(theirs);
-            assert_eq!(speech.version(), agreed, "{theirs:?}");
+            assert_eq!(version(&speech), agreed, "{theirs:?}");
         }
         speech.heard(Some(4));
+        assert_eq!(speech.agreed(), Some(PeerVersion::V4));
         speech.forget();
-        assert_eq!(speech.version(), PeerVersion::V3);
+        assert_eq!((version(&speech), speech.agreed()), (PeerVersion::V3, None));
     }
 
     #[test]
     fn a_process_held_to_version_3_speaks_nothing_newer() {
         let speech = Speech::new(PeerVersion::V3);
         speech.heard(Some(4));
-        assert_eq!(speech.version(), PeerVersion::V3);
+        assert_eq!(version(&speech), PeerVersion::V3);
     }
 
     #[test]

@@ -50,6 +50,8 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
                 // Only a change says what it expects in this version, and not every change can be said.
                 _ => return Err(Unsayable),
             },
+            // Of version 6.
+            engine::Command::Keyed { .. } => return Err(Unsayable),
             engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
             engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),
@@ -187,6 +189,10 @@ impl TryFrom<&engine::Place> for Place {
     type Error = Unsayable;
 
     fn try_from(place: &engine::Place) -> Result<Self, Unsayable> {
+        // Without it, the buyer might pay what they never saw.
+        if place.unit_price.is_some() {
+            return Err(Unsayable);
+        }
         Ok(Self {
             commodity: place.commodity.get(),
             user: account_of(place.user.key())?,
@@ -207,6 +213,7 @@ impl TryFrom<Place> for engine::Place {
             quantity: Quantity::new(place.quantity)?,
             key: place.key.map(|key| IdempotencyKey::from_bytes(key.to_be_bytes())),
             fingerprint: RequestFingerprint(place.fingerprint),
+            unit_price: None,
         })
     }
 }

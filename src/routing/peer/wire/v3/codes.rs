@@ -29,7 +29,12 @@ pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) ->
         Refusal::EpochExhausted => 17,
         // Its sale is over, that much was known before there was closing.
         Refusal::Closed => 4,
-        Refusal::NotEnded | Refusal::HasOpenOrders | Refusal::StaleRow | Refusal::UpgradeUnfinished => return None,
+        Refusal::NotEnded
+        | Refusal::HasOpenOrders
+        | Refusal::StaleRow
+        | Refusal::UpgradeUnfinished
+        | Refusal::PriceChanged
+        | Refusal::TooManyKeys => return None,
     })
 }
 

@@ -61,6 +61,8 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
                 // Only a change says what it expects in this version, and not every change can be said.
                 _ => return Err(Unsayable),
             },
+            // Of version 6.
+            engine::Command::Keyed { .. } => return Err(Unsayable),
             engine::Command::Restock { commodity, units } => Self::Restock(Restock::of(*commodity, *units)),
             engine::Command::Pause(commodity) => Self::Pause(commodity.get()),
             engine::Command::Resume(commodity) => Self::Resume(commodity.get()),

@@ -1,4 +1,4 @@
-//! The refusals of version 4 by number.
+//! The refusals of version 4 by number, and those that version 6 added.
 
 use crate::engine::Refusal;
 use crate::routing::peer::wire::Garbage;
@@ -29,6 +29,9 @@ pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) ->
         Refusal::Closed => 20,
         Refusal::StaleRow => 21,
         Refusal::UpgradeUnfinished => 22,
+        // Of version 6.
+        Refusal::PriceChanged => 23,
+        Refusal::TooManyKeys => 24,
     }
 }
 
@@ -58,6 +61,8 @@ pub(in crate::routing::peer::wire) const fn refusal_of(code: u32) -> Result<Refu
         20 => Refusal::Closed,
         21 => Refusal::StaleRow,
         22 => Refusal::UpgradeUnfinished,
+        23 => Refusal::PriceChanged,
+        24 => Refusal::TooManyKeys,
         _ => return Err(Garbage),
     })
 }

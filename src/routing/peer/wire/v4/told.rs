@@ -3,6 +3,7 @@
 use super::codes::{code_of_refusal, refusal_of};
 use super::{Answer, Bulletin, Reply, Sighting, Told};
 use crate::domain::{self, Commodity, CommodityId, Epoch, NamedOrder, OrderId, PartitionId};
+use crate::engine::Refusal;
 use crate::form::Order;
 use crate::partition::{Busy, Listing};
 use crate::routing::peer::wire::bulletin::{Standing, Together, served};
@@ -53,8 +54,10 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
                 engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
                 engine::Answer::Removed => Self::Done(Answer::Removed),
                 // No node asks another for these.
-                engine::Answer::Expired(_) | engine::Answer::Closed(_) => Self::Pending(None),
+                engine::Answer::Expired(_) | engine::Answer::Closed(_) | engine::Answer::DoneBefore(..) => Self::Pending(None),
             },
+            // It asks for nothing that leads to these. A refusal changed nothing: to say that nothing was done is true, too.
+            partition::Reply::Refused(Refusal::PriceChanged | Refusal::TooManyKeys) => Self::Busy(code_of_busy(Busy::Unavailable)),
             partition::Reply::Refused(refusal) => Self::Refused(code_of_refusal(*refusal)),
             partition::Reply::Pending(order) => Self::Pending(order.map(Into::into)),
             partition::Reply::Busy(busy) => Self::Busy(code_of_busy(*busy)),

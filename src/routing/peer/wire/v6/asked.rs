@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Ask, Buyer, Change, Command, Commodity, Item, List, Order, Place, Recalled, Restock};
+use super::{Ask, Buyer, Change, Command, Commodity, Item, Keyed, List, Order, Place, Recalled, Restock};
 use crate::domain::{
-    self, CommodityId, Epoch, Foreign, IdempotencyKey, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
-    Sequence, Timestamp, Units, UserId,
+    self, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, PrincipalKey,
+    Quantity, RequestFingerprint, Sequence, Timestamp, Units, UserId,
 };
 use crate::engine;
 use crate::form::{code_of, currency_of, status_of};
@@ -15,15 +15,24 @@ impl<'a> TryFrom<&'a wire::Item> for Item<'a> {
     type Error = Unsayable;
 
     fn try_from(item: &'a wire::Item) -> Result<Self, Unsayable> {
-        let (expecting, ask) = match &item.ask {
-            wire::Ask::Command(engine::Command::Expecting { version, command }) => {
-                (Some(*version), Ask::Command(command.as_ref().try_into()?))
+        let (mut keyed, mut expecting) = (None, None);
+        let ask = match &item.ask {
+            wire::Ask::Command(command) => {
+                let mut command = command;
+                if let engine::Command::Keyed { operation, command: inner } = command {
+                    keyed = Some(Keyed { key: operation.key.to_bytes(), fingerprint: operation.fingerprint.0 });
+                    command = inner;
+                }
+                if let engine::Command::Expecting { version, command: inner } = command {
+                    expecting = Some(*version);
+                    command = inner;
+                }
+                Ask::Command(command.try_into()?)
             }
-            wire::Ask::Command(command) => (None, Ask::Command(command.try_into()?)),
-            wire::Ask::Lookup(order) => (None, Ask::Lookup(bytes_of(*order))),
-            wire::Ask::OrdersOf(partition, user) => (None, Ask::OrdersOf(partition.get(), user.get())),
+            wire::Ask::Lookup(order) => Ask::Lookup(bytes_of(*order)),
+            wire::Ask::OrdersOf(partition, user) => Ask::OrdersOf(partition.get(), user.get()),
         };
-        Ok(Self { budget_ms: item.budget_ms, expecting, ask, trace: item.trace.map(Into::into) })
+        Ok(Self { budget_ms: item.budget_ms, expecting, keyed, ask, trace: item.trace.map(Into::into) })
     }
 }
 
@@ -31,14 +40,21 @@ impl TryFrom<Item<'_>> for wire::Item {
     type Error = Garbage;
 
     fn try_from(item: Item<'_>) -> Result<Self, Garbage> {
-        let ask = match (item.ask, item.expecting) {
-            (Ask::Command(command), None) => wire::Ask::Command(command.try_into()?),
-            (Ask::Command(command), Some(version)) => {
-                wire::Ask::Command(engine::Command::Expecting { version, command: Box::new(command.try_into()?) })
+        let ask = match (item.ask, item.expecting, item.keyed) {
+            (Ask::Command(command), expecting, keyed) => {
+                let mut command = command.try_into()?;
+                if let Some(version) = expecting {
+                    command = engine::Command::Expecting { version, command: Box::new(command) };
+                }
+                if let Some(Keyed { key, fingerprint }) = keyed {
+                    let operation = Operation { key: OperationKey::from_bytes(key), fingerprint: RequestFingerprint(fingerprint) };
+                    command = engine::Command::Keyed { operation, command: Box::new(command) };
+                }
+                wire::Ask::Command(command)
             }
-            (Ask::Lookup(order), None) => wire::Ask::Lookup(id_of(order)?),
-            (Ask::OrdersOf(partition, user), None) => wire::Ask::OrdersOf(PartitionId::new(partition)?, PrincipalKey::new(user)?),
-            (Ask::Lookup(_) | Ask::OrdersOf(..), Some(_)) => return Err(Garbage),
+            (Ask::Lookup(order), None, None) => wire::Ask::Lookup(id_of(order)?),
+            (Ask::OrdersOf(partition, user), None, None) => wire::Ask::OrdersOf(PartitionId::new(partition)?, PrincipalKey::new(user)?),
+            (Ask::Lookup(_) | Ask::OrdersOf(..), _, _) => return Err(Garbage),
         };
         Ok(Self { budget_ms: item.budget_ms, ask, trace: item.trace.map(Into::into) })
     }
@@ -68,10 +84,11 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment(bytes_of(*order), form(row)),
             engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund(bytes_of(*order), form(row)),
             engine::Command::Cancel { order, user, row } => Self::Cancel(bytes_of(*order), user.map(PrincipalKey::get), form(row)),
-            // What expects a version holds no other such; and an owner asks the rest of itself.
-            engine::Command::Expecting { .. } | engine::Command::Expire { .. } | engine::Command::CloseEnded { .. } => {
-                return Err(Unsayable);
-            }
+            // What has a key or expects a version holds no other such; and an owner asks the rest of itself.
+            engine::Command::Keyed { .. }
+            | engine::Command::Expecting { .. }
+            | engine::Command::Expire { .. }
+            | engine::Command::CloseEnded { .. } => return Err(Unsayable),
         })
     }
 }
@@ -119,6 +136,7 @@ impl<'a> From<&'a engine::Place> for Place<'a> {
             quantity: place.quantity.into(),
             key: place.key.map(IdempotencyKey::to_bytes),
             fingerprint: place.fingerprint.0,
+            unit_price: place.unit_price.map(Price::minor),
         }
     }
 }
@@ -136,6 +154,7 @@ impl TryFrom<Place<'_>> for engine::Place {
             quantity: Quantity::new(place.quantity)?,
             key: place.key.map(IdempotencyKey::from_bytes),
             fingerprint: RequestFingerprint(place.fingerprint),
+            unit_price: place.unit_price.map(Price::new).transpose()?,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Version 6 of the peer link, frozen: buyers may be other issuers' accounts, and commodities have article numbers. How a node stands is told
-//! as in version 5; all else is its own.
+//! Version 6 of the peer link, frozen: buyers may be other issuers' accounts, and say what they saw that a unit costs; a command may be asked
+//! for under a key; commodities have article numbers. How a node stands is told as in version 5; all else is its own.
 
 mod asked;
 mod bulletin;
@@ -20,9 +20,17 @@ pub(super) struct Item<'a> {
     budget_ms: u32,
     /// Of which version the commodity must be.
     expecting: Option<u32>,
+    /// Under which key it is asked for.
+    keyed: Option<Keyed>,
     #[serde(borrow)]
     ask: Ask<'a>,
     trace: Option<Context>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Keyed {
+    key: [u8; 16],
+    fingerprint: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +78,8 @@ struct Place<'a> {
     quantity: i64,
     key: Option<[u8; 16]>,
     fingerprint: i64,
+    /// What the buyer saw that one unit costs.
+    unit_price: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,6 +153,7 @@ pub(super) enum Answer<'a> {
     #[serde(borrow)]
     Commodity(Commodity<'a>),
     Removed,
+    DoneBefore(i64, #[serde(borrow)] Option<Commodity<'a>>),
 }
 
 /// What an owner says of an order.

@@ -2,7 +2,7 @@
 
 use super::asked::{bytes_of, id_of};
 use super::{Answer, Order, Reply, Sighting, Told};
-use crate::domain::{self, Epoch, Foreign, NamedOrder};
+use crate::domain::{self, CommodityId, Epoch, Foreign, NamedOrder};
 use crate::routing::peer::wire::v3::codes::{busy_of, code_of_busy};
 use crate::routing::peer::wire::v4::codes::{code_of_refusal, refusal_of};
 use crate::routing::peer::wire::{self, Garbage, all};
@@ -46,6 +46,7 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
                 engine::Answer::Order(order) => Self::Done(Answer::Order((*order).into())),
                 engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
                 engine::Answer::Removed => Self::Done(Answer::Removed),
+                engine::Answer::DoneBefore(id, commodity) => Self::Done(Answer::DoneBefore(id.get(), commodity.as_deref().map(Into::into))),
                 // No node asks another for these.
                 engine::Answer::Expired(_) | engine::Answer::Closed(_) => Self::Pending(None),
             },
@@ -80,6 +81,10 @@ impl TryFrom<Answer<'_>> for engine::Answer {
             Answer::Order(order) => Self::Order(order.try_into()?),
             Answer::Commodity(commodity) => Self::Commodity(Box::new(commodity.try_into()?)),
             Answer::Removed => Self::Removed,
+            Answer::DoneBefore(id, commodity) => {
+                let commodity = commodity.map(|commodity| Ok::<_, Garbage>(Box::new(commodity.try_into()?))).transpose()?;
+                Self::DoneBefore(CommodityId::new(id)?, commodity)
+            }
         })
     }
 }

@@ -1,0 +1,158 @@
+//! How an issuer's keys are kept up to date while the process runs. Keys that cannot be had leave the last ones in force, and are said once.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::endpoint::Endpoint;
+use super::key_set::KeySet;
+use super::{Issuer, Source};
+use crate::config;
+
+/// How often a file is looked at.
+const FILE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// A file with an issuer's keys.
+pub(super) struct KeyFile {
+    pub(super) path: PathBuf,
+    is_jwks: bool,
+}
+
+impl KeyFile {
+    pub(super) fn of(config: &config::Issuer) -> Option<Self> {
+        let jwks = config.jwks_file.clone().map(|path| Self { path, is_jwks: true });
+        jwks.or_else(|| config.public_key_file.clone().map(|path| Self { path, is_jwks: false }))
+    }
+
+    pub(super) fn read(&self, allowed: &[Algorithm]) -> Result<KeySet, String> {
+        let text = text(&self.path)?;
+        let keys = if self.is_jwks { KeySet::of_jwks(text.as_bytes(), allowed, skipped) } else { KeySet::of_pem(text.as_bytes(), allowed) };
+        keys.map_err(|problem| format!("the file {} {problem}", self.path.display()))
+    }
+}
+
+/// What a file holds.
+pub(super) fn text(path: &Path) -> Result<String, String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("the file {} {why}", path.display());
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| wrong(&format_args!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(wrong(&"is larger than 256 KiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong(&"is no text"))
+}
+
+fn skipped(id: &str, why: &str) {
+    tracing::debug!(key = id, why, "key {id} is not used: {why}");
+}
+
+impl Issuer {
+    /// Keeps its keys up to date until `stop`.
+    pub(in crate::auth) async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        match &self.source {
+            Source::Secret => {}
+            Source::File(_) => self.follow_file(stop).await,
+            Source::Endpoint(endpoint) => self.follow_endpoint(endpoint, stop).await,
+        }
+    }
+
+    async fn follow_file(self: &Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(FILE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let issuer = Arc::clone(self);
+            let looked = tokio::task::spawn_blocking(move || issuer.look_at_file()).await;
+            // A panic in it has been reported by the runtime.
+            drop(looked);
+        }
+    }
+
+    /// Goes on with what its file has now.
+    pub(super) fn look_at_file(&self) {
+        if let Source::File(file) = &self.source {
+            self.take(file.read(&self.algorithms));
+        }
+    }
+
+    async fn follow_endpoint(&self, endpoint: &Endpoint, stop: CancellationToken) {
+        metrics::describe_counter!("doorbuster_issuer_fetches_total", "Fetches of an issuer's keys, by outcome");
+        let (mut due, mut last_begun, mut failures) = (Instant::now(), None, 0);
+        while stop.run_until_cancelled(endpoint.due(due, last_begun)).await.is_some() {
+            let begun = Instant::now();
+            let mut absent = endpoint.begin();
+            let Some(fetched) = stop.run_until_cancelled(endpoint.fetch()).await else { return };
+            let read = fetched
+                .and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")));
+            let is_good = read.is_ok();
+            failures = if is_good { 0 } else { failures + 1 };
+            if let Ok(keys) = &read {
+                absent.extend(self.keys.load().iter().flat_map(|last| last.ids()).map(Box::from));
+                let present: HashSet<&str> = keys.ids().collect();
+                absent.retain(|id| !present.contains(&**id));
+            }
+            self.take(read.map_err(|why| format!("{} cannot be had: {why}", endpoint.url())));
+            endpoint.end(begun, is_good.then_some(absent));
+            let outcome = if is_good { "good" } else { "failed" };
+            metrics::counter!("doorbuster_issuer_fetches_total", "issuer" => self.name.to_string(), "outcome" => outcome).increment(1);
+            due = begun + endpoint.pause(failures);
+            last_begun = Some(begun);
+        }
+    }
+
+    /// Goes on with what was read, if it is news.
+    pub(super) fn take(&self, read: Result<KeySet, String>) {
+        let name = self.name.as_str();
+        self.tell_whether_up(read.is_ok());
+        match read {
+            Ok(keys) => {
+                let was_in_trouble = self.trouble.swap(None).is_some();
+                let is_same = self.keys.load().as_ref().is_some_and(|last| last.is_same(&keys));
+                let count = keys.len();
+                if !is_same {
+                    self.keys.store(Some(Arc::new(keys)));
+                }
+                match (is_same, count) {
+                    (false, 0) => tracing::warn!(issuer = name, "issuer {name} has no key that can be used: its tokens are refused"),
+                    (false, _) => tracing::info!(issuer = name, keys = count, "issuer {name}: {count} keys are in force from now on"),
+                    (true, _) if was_in_trouble => {
+                        tracing::info!(issuer = name, "the keys of issuer {name} can be had again, and are the same")
+                    }
+                    (true, _) => {}
+                }
+            }
+            Err(why) => {
+                // An endpoint fails in many words, and is said once; a file has another mistake when somebody has changed it.
+                let is_said = |said: &String| *said == why || matches!(self.source, Source::Endpoint(_));
+                if !self.trouble.load().as_deref().is_some_and(is_said) {
+                    let last = if self.keys.load().is_some() { "the last ones stay in force" } else { "its tokens are told 503" };
+                    tracing::warn!(issuer = name, why, "the keys of issuer {name} cannot be had, and {last}: {why}");
+                }
+                self.trouble.store(Some(Arc::new(why)));
+            }
+        }
+    }
+
+    fn tell_whether_up(&self, is_up: bool) {
+        metrics::describe_gauge!("doorbuster_issuer_up", "1 = the keys of this issuer could be had when they were looked at last");
+        metrics::gauge!("doorbuster_issuer_up", "issuer" => self.name.to_string()).set(f64::from(u8::from(is_up)));
+    }
+
+    /// Whether it is to be asked for a key that is not here.
+    pub(super) fn may_have_newer(&self, id: Option<&str>) -> bool {
+        match &self.source {
+            Source::Endpoint(endpoint) => id.is_some_and(|id| endpoint.may_have(id)),
+            Source::Secret | Source::File(_) => false,
+        }
+    }
+}
