@@ -155,7 +155,7 @@ async fn export(store: &Store, filter: &OrderFilter) -> usize {
         if (found.len() as u64) < EXPORT_STEP {
             return rows;
         }
-        before = found.last().map(|order| order.id);
+        before = found.last().map(|named| named.order.id);
     }
 }
 
