@@ -7,8 +7,11 @@ pub mod database;
 pub mod history;
 pub mod otlp;
 pub mod past;
+pub mod private_database;
 pub mod program;
 pub mod proxy;
+pub mod recorder;
+pub mod tls;
 
 pub use database::{Backend, TestDatabase};
 
