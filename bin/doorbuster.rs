@@ -14,7 +14,7 @@ use doorbuster::config::Config;
 use doorbuster::domain::{PartitionId, Principal, UserId};
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{AuditScope, Role, Store};
-use doorbuster::tools::{archive, audit, dead, log, nodes, simulate, token, upgrade};
+use doorbuster::tools::{archive, audit, certs, dead, log, nodes, simulate, token, upgrade};
 use doorbuster::{clock, datadir, embedded, simulation, telemetry};
 use secrecy::ExposeSecret;
 
@@ -60,6 +60,8 @@ enum Command {
     /// Run the simulator: the real engine, ownership and projection in seeded worlds full of faults; exit 1 at the first bad
     /// seed.
     Simulate(SimulateArguments),
+    /// Make certificates for the nodes of a cluster, and an authority of its own if the folder has none. See docs/security.md.
+    Certs(CertsArguments),
     /// Look at the messages no consumer could read, and put some back.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -151,6 +153,25 @@ struct ArchiveArguments {
 }
 
 #[derive(Args)]
+struct CertsArguments {
+    /// Nodes by their ids (the operators' process is `admin`), if need be with the names and addresses they are found at.
+    #[arg(value_name = "NODE[=HOST,HOST]", required_unless_present = "servers")]
+    nodes: Vec<certs::Named>,
+    /// A server that is no node, like the broker, with the names and addresses it is found at.
+    #[arg(long = "server", value_name = "NAME=HOST,HOST")]
+    servers: Vec<certs::Named>,
+    /// The folder for the files, and where the authority is looked for.
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    out: PathBuf,
+    /// How long the certificates are good.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+    /// Make new ones in the place of those that are there. The authority stays.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args)]
 struct SimulateArguments {
     /// One seed; a failure prints what led to it.
     #[arg(long, default_value_t = 0, conflicts_with = "seeds")]
@@ -180,6 +201,10 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
         let clean = simulate::run(&simulate::Request { seeds: seeds.unwrap_or(seed..seed.saturating_add(1)), steps });
         return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    if let Some(Command::Certs(CertsArguments { nodes, servers, out, days, force })) = command {
+        certs::run(&certs::Request { out, nodes, servers, days, force }, clock::system(), &mut std::io::stdout().lock())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = Config::load(config)?;
     telemetry::install_tracing(&config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -197,7 +222,7 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
             Some(Command::Log(command)) => logs(&config, data, command).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
-            Some(Command::Simulate(_)) => unreachable!("it has run"),
+            Some(Command::Simulate(_) | Command::Certs(_)) => unreachable!("it has run"),
             Some(Command::Migrate { finish: false }) => println!("{}", embedded::migrate(&config, data).await?),
             Some(Command::Migrate { finish: true }) => println!("{}", upgrade::finish(&config, data).await?),
         }

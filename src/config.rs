@@ -45,6 +45,8 @@ pub struct Config {
     pub consumer: Consumer,
     /// This process among others.
     pub node: Node,
+    /// What nodes know each other by.
+    pub peer: Peer,
     /// Whether it behaves as one of the release before.
     pub release: Release,
     /// Logs and traces.
@@ -96,8 +98,8 @@ pub struct Admin {
 pub struct Auth {
     /// The HS256 secret, at least 32 bytes. None: generated into the data folder (embedded) or refused (cluster).
     pub jwt_secret: Option<SecretString>,
-    /// What the nodes of a cluster know each other by, at least 32 bytes, the same on all. None: a cluster role refuses to
-    /// start.
+    /// What the nodes of a cluster know each other by, at least 32 bytes, the same on all. None: they have certificates ([`PeerTls`]), or a
+    /// cluster role refuses to start.
     pub internal_secret: Option<SecretString>,
     /// The `iss` that tokens of our own must carry; none = not looked at.
     pub issuer: Option<String>,
@@ -235,6 +237,38 @@ pub struct Node {
     pub heartbeat_stale_ms: u64,
 }
 
+/// What nodes know each other by.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Certificates, instead of a secret.
+    pub tls: PeerTls,
+}
+
+/// The certificates of the peer link, in PEM files that are read again when they change. See docs/security.md.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerTls {
+    /// The authorities whose nodes are believed, besides those that know `auth.internal_secret`.
+    pub ca_file: Option<PathBuf>,
+    /// This node's certificate, followed by those between it and the authority. It has the URI `doorbuster://node/ID`.
+    pub certificate_file: Option<PathBuf>,
+    /// The certificate's key.
+    pub key_file: Option<PathBuf>,
+}
+
+impl PeerTls {
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |line: &str| Err(ConfigError(line.to_owned()));
+        match (&self.ca_file, &self.certificate_file, &self.key_file) {
+            (None, Some(_), _) | (None, _, Some(_)) => wrong("peer.tls.ca_file is missing: whose certificates are to be believed?"),
+            (Some(_), Some(_), None) => wrong("peer.tls.key_file is missing: the certificate is of no use without its key"),
+            (Some(_), None, Some(_)) => wrong("peer.tls.certificate_file is missing: the key is of no use without its certificate"),
+            (_, None, None) | (Some(_), Some(_), Some(_)) => Ok(()),
+        }
+    }
+}
+
 /// What keeps a process from using what processes of the release before do not know: for a careful upgrade. See docs/upgrading.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -243,6 +277,8 @@ pub struct Release {
     pub log_version_max: u8,
     /// The newest version of the peer link that is spoken.
     pub peer_version_max: u8,
+    /// Whether nodes of the release before, which know no TLS, are let in and spoken to.
+    pub peer_plain: bool,
 }
 
 impl Release {
@@ -360,6 +396,10 @@ impl Config {
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
         }
+        let tls = &mut self.peer.tls;
+        for path in [&mut tls.ca_file, &mut tls.certificate_file, &mut tls.key_file] {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -412,6 +452,7 @@ impl Config {
         }
         self.telemetry.check()?;
         self.release.check()?;
+        self.peer.tls.check()?;
         for (key, name) in [("node.id", &self.node.id), ("broker.prefix", &self.broker.prefix)] {
             if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
                 return Err(ConfigError(format!("{key} must be 1 to 64 of letters, digits, '.', '_' and '-'")));
@@ -587,6 +628,24 @@ mod tests {
         let ours = ("DOORBUSTER__TELEMETRY__TRACES_ENDPOINT", "http://c/v1/traces");
         assert_eq!(endpoint(&[(all, "http://a:4318"), ours]).unwrap().unwrap(), "http://c/v1/traces");
         assert_eq!(endpoint(&[(all, "http://a:4318"), (ours.0, "")]).unwrap(), None, "switched off");
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key_and_an_authority() {
+        let (ca, certificate, key) =
+            ("DOORBUSTER__PEER__TLS__CA_FILE", "DOORBUSTER__PEER__TLS__CERTIFICATE_FILE", "DOORBUSTER__PEER__TLS__KEY_FILE");
+        let tls = read(&[(ca, "a"), (certificate, "c"), (key, "k")]).unwrap().peer.tls;
+        assert_eq!(tls, PeerTls { ca_file: Some("a".into()), certificate_file: Some("c".into()), key_file: Some("k".into()) });
+        assert_eq!(read(&[(ca, ""), (certificate, " "), (key, "")]).unwrap().peer.tls, PeerTls::default());
+        assert!(read(&[(ca, "a")]).is_ok(), "besides the secret");
+        for (set, missing) in [
+            (&[(certificate, "c"), (key, "k")][..], "ca_file"),
+            (&[(ca, "a"), (certificate, "c")], "key_file"),
+            (&[(ca, "a"), (key, "k")], "certificate_file"),
+        ] {
+            let refusal = read(set).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("peer.tls.{missing} is missing")), "{refusal}");
+        }
     }
 
     #[test]

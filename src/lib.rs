@@ -41,5 +41,6 @@ pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod tidy;
+pub mod tls;
 pub mod tools;
 pub mod trace;

@@ -11,6 +11,7 @@ mod publisher;
 mod servers;
 mod session;
 mod subscription;
+mod tls;
 mod topology;
 
 use std::time::Duration;
@@ -104,7 +105,7 @@ impl Broker {
         for (index, server) in servers.into_iter().enumerate() {
             // An even share of what is left: one that is silent takes nothing from the others, one that refuses leaves them its own.
             let bound = deadline.saturating_duration_since(Instant::now()) / (count - index) as u32;
-            match Session::open(server, name, bound, self.answer_timeout).await {
+            match Session::open((server, &self.servers.tls), name, bound, self.answer_timeout).await {
                 Ok(session) => return Ok(session),
                 Err(BrokerError::Away(why)) => failures.push(format!("{}: {why}", servers::address(server))),
                 Err(error) => failures.push(format!("{}: {error}", servers::address(server))),

@@ -8,6 +8,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::BrokerError;
+use super::tls::Tls;
 use crate::config;
 
 /// Bytes in a frame, at most. The library makes room for 32 frames in each direction of a connection, and a node has a connection for each
@@ -16,7 +17,11 @@ const FRAME_MAX: u32 = 16 * 1024;
 
 /// The servers, in the order of the URL; at least one.
 #[derive(Clone)]
-pub(super) struct Servers(Vec<AMQPUri>);
+pub(super) struct Servers {
+    all: Vec<AMQPUri>,
+    /// How TLS is made with them, if it is.
+    pub(super) tls: Tls,
+}
 
 impl Servers {
     /// Takes `amqp://USER:PASSWORD@HOST:PORT,HOST:PORT/VHOST`. Everything but host and port is the same for all.
@@ -28,6 +33,7 @@ impl Servers {
         };
         let (before, hosts, after) = split(url.expose_secret().trim()).ok_or_else(|| wrong(""))?;
         let mut common: AMQPUri = format!("{before}localhost{after}").parse().map_err(|_| wrong(""))?;
+        let tls = Tls::of_url(&common.scheme, after).map_err(|why| BrokerError::Url(format!("broker.url (AMQP_URL): {why}")))?;
         if common.vhost.is_empty() {
             // amqp://host/ names the virtual host "" by the letter; everyone who writes it means the default one.
             common.vhost = "/".into();
@@ -46,27 +52,27 @@ impl Servers {
             let (host, port) = host_and_port(text.trim(), default_port).ok_or_else(|| wrong(&format!(": {text:?} is no host and port")))?;
             let mut uri = common.clone();
             (uri.authority.host, uri.authority.port) = (host, port);
-            Ok(uri)
+            Ok::<_, BrokerError>(uri)
         };
         match hosts {
             // amqp:/// means this machine.
-            "" => Ok(Self(vec![common])),
-            hosts => hosts.split(',').map(server).collect::<Result<_, _>>().map(Self),
+            "" => Ok(Self { all: vec![common], tls }),
+            hosts => Ok(Self { all: hosts.split(',').map(server).collect::<Result<_, _>>()?, tls }),
         }
     }
 
     /// All of them, each once, beginning with the one that a number chooses.
     pub(super) fn beginning_at(&self, number: usize) -> impl ExactSizeIterator<Item = &AMQPUri> {
-        let count = self.0.len();
-        (0..count).map(move |index| &self.0[(number % count + index) % count])
+        let count = self.all.len();
+        (0..count).map(move |index| &self.all[(number % count + index) % count])
     }
 }
 
 /// The hosts and the virtual host; never the password.
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts: Vec<String> = self.0.iter().map(address).collect();
-        write!(f, "{}, vhost {}", hosts.join(","), self.0[0].vhost)
+        let hosts: Vec<String> = self.all.iter().map(address).collect();
+        write!(f, "{}, vhost {}", hosts.join(","), self.all[0].vhost)
     }
 }
 
@@ -119,7 +125,7 @@ mod tests {
     }
 
     fn first(url: &str) -> AMQPUri {
-        servers(url).unwrap().0.remove(0)
+        servers(url).unwrap().all.remove(0)
     }
 
     #[test]
@@ -133,7 +139,7 @@ mod tests {
     fn a_configured_vhost_wins_over_the_one_of_the_url() {
         let settings = config::Broker { vhost: Some("shop".into()), ..settings() };
         let servers = Servers::parse(&"amqp://one,two/other".to_owned().into(), &settings).unwrap();
-        assert!(servers.0.iter().all(|server| server.vhost == "shop"));
+        assert!(servers.all.iter().all(|server| server.vhost == "shop"));
     }
 
     #[test]
@@ -146,7 +152,7 @@ mod tests {
     fn several_hosts_share_everything_else() {
         let servers = servers("amqp://me:a%40b@one:5673, two ,[fd00::5],10.0.0.1:5674/shop?heartbeat=3").unwrap();
         assert_eq!(servers.to_string(), "one:5673,two:5672,[fd00::5]:5672,10.0.0.1:5674, vhost shop");
-        assert!(servers.0.iter().all(|server| server.authority.userinfo.password == "a@b" && server.query.heartbeat == Some(3)));
+        assert!(servers.all.iter().all(|server| server.authority.userinfo.password == "a@b" && server.query.heartbeat == Some(3)));
         assert_eq!(first("amqps://one").authority.port, 5671);
         assert_eq!(address(&first("amqp://me:pass,word@one/")), "one:5672", "a comma before the @ is the password's");
         assert_eq!(address(&first("amqp://[::1]:5673/")), "[::1]:5673");

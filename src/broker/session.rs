@@ -16,6 +16,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::tls::Tls;
 use super::{BrokerError, servers};
 
 /// Refusals after which a session ends, at most: it is less where the broker allows fewer than twice as many channels. Each closes a channel
@@ -74,13 +75,21 @@ impl End {
 
 impl Session {
     /// Within a bound, all of it.
-    pub(super) async fn open(server: &AMQPUri, name: &str, bound: Duration, answer_timeout: Duration) -> Result<Self, BrokerError> {
+    pub(super) async fn open(
+        (server, tls): (&AMQPUri, &Tls),
+        name: &str,
+        bound: Duration,
+        answer_timeout: Duration,
+    ) -> Result<Self, BrokerError> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let mut uri = server.clone();
         uri.query.connection_timeout.get_or_insert(bound.as_millis() as u64);
         let address = servers::address(server);
         let deadline = Instant::now() + bound;
-        let connection = bounded(bound, Connection::connect_uri(uri, properties)).await?;
+        let runtime = lapin::runtime::default_runtime()?;
+        let connect = Connection::connect_uri_with_config(uri, properties, tls.config()?, runtime);
+        let late = |_| BrokerError::Away(format!("no answer within {} ms", bound.as_millis()));
+        let connection = tokio::time::timeout(bound, connect).await.map_err(late)?.map_err(|error| tls.explain(error))?;
         // Before anything else is done with the connection: what happens while nobody listens is not told later.
         let events = connection.events_listener();
         let sentinel = bounded(deadline.saturating_duration_since(Instant::now()), sentinel(&connection)).await?;
@@ -257,7 +266,9 @@ impl From<Ended> for BrokerError {
 
 impl From<lapin::Error> for BrokerError {
     fn from(error: lapin::Error) -> Self {
-        let ErrorKind::ProtocolError(amqp) = error.kind() else { return Self::Away(error.to_string()) };
+        let ErrorKind::ProtocolError(amqp) = error.kind() else {
+            return Self::Away(crate::tls::why(&error).unwrap_or_else(|| error.to_string()));
+        };
         match amqp.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => Self::Locked,
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Self::Missing(amqp.get_message().to_string()),

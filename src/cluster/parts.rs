@@ -14,7 +14,7 @@ use crate::account_changes::AccountChanges;
 use crate::auth::{Authenticator, Hasher, KeyError};
 use crate::broker::BrokerError;
 use crate::clock;
-use crate::config::{Address, Config};
+use crate::config::{self, Address, Config};
 use crate::domain::NodeId;
 use crate::drift::Drift;
 use crate::http::{self, AppState, Connections, Costly, Surface};
@@ -22,7 +22,7 @@ use crate::limits::Limiter;
 use crate::logins::Logins;
 use crate::membership::{JoinError, Me, Membership, Pace, View};
 use crate::partition::Board;
-use crate::routing::peer::{Credential, LinkSettings, Local};
+use crate::routing::peer::{Credential, CredentialError, LinkSettings, Local, Sources};
 use crate::routing::{Neighbours, Roads, Router, watch_tasks};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
@@ -53,9 +53,9 @@ pub enum StartError {
     /// The secret or the public key is not usable.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The internal secret is not usable.
+    /// There is nothing that other nodes could know this one by.
     #[error(transparent)]
-    InternalSecret(#[from] crate::routing::peer::SecretTooShort),
+    Credential(#[from] CredentialError),
     /// Metrics or logs cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -86,7 +86,6 @@ pub enum StartError {
 pub(super) struct Secrets<'a> {
     database_url: &'a SecretString,
     jwt: &'a SecretString,
-    internal: &'a SecretString,
 }
 
 impl<'a> Secrets<'a> {
@@ -97,17 +96,18 @@ impl<'a> Secrets<'a> {
             let url = url.expose_secret();
             url.starts_with("mysql:") || url.starts_with("mariadb:")
         });
+        let is_known = config.auth.internal_secret.is_some() || config.peer.tls.certificate_file.is_some();
         let needed = [
             (url.is_some(), "a cluster needs one MySQL or MariaDB: set DATABASE_URL=mysql://USER:PASSWORD@HOST:3306/DATABASE"),
             (broker, "a cluster needs RabbitMQ: set AMQP_URL=amqp://USER:PASSWORD@HOST:5672"),
             (config.auth.jwt_secret.is_some(), "set DOORBUSTER__AUTH__JWT_SECRET to at least 32 random bytes, the same on all nodes"),
             (
-                config.auth.internal_secret.is_some(),
-                "set DOORBUSTER__AUTH__INTERNAL_SECRET to at least 32 random bytes, the same on all nodes",
+                is_known,
+                "set DOORBUSTER__AUTH__INTERNAL_SECRET to at least 32 random bytes, the same on all nodes (or certificates: docs/security.md)",
             ),
         ];
-        match (url, &config.auth.jwt_secret, &config.auth.internal_secret) {
-            (Some(database_url), Some(jwt), Some(internal)) if broker => Ok(Self { database_url, jwt, internal }),
+        match (url, &config.auth.jwt_secret) {
+            (Some(database_url), Some(jwt)) if broker && is_known => Ok(Self { database_url, jwt }),
             _ => Err(StartError::Missing(needed.iter().filter(|(is_there, _)| !is_there).map(|(_, line)| (*line).to_owned()).collect())),
         }
     }
@@ -137,7 +137,7 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let secrets = Secrets::of(config, broker)?;
         let authenticator = Arc::new(Authenticator::new(&config.auth, secrets.jwt)?);
-        let credential = Credential::new(secrets.internal)?;
+        let credential = Credential::new(&id, sources(config))?;
         let store = Store::connect(secrets.database_url.expose_secret(), &config.database).await?;
         let (schema, configured) = (store.partitions().get(), config.partition.count);
         if schema != configured {
@@ -161,7 +161,9 @@ impl Parts {
         };
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), settings);
         let router = Arc::new(Router::shifting(board, store.clone(), store.partitions(), Arc::clone(&roads), patience));
-        Ok(Self { store, me, local, router, neighbours, roads, authenticator, account_changes, tracer, stop: CancellationToken::new() })
+        let stop = CancellationToken::new();
+        tokio::spawn(local.credential.clone().follow(stop.clone()));
+        Ok(Self { store, me, local, router, neighbours, roads, authenticator, account_changes, tracer, stop })
     }
 
     /// Begins to follow the other nodes.
@@ -216,6 +218,20 @@ impl Parts {
         });
         let server = http::server(listener, state, surface).map_err(|cause| unable(&address.into(), "another address", cause))?;
         Ok(Served { connections, ..Served::of(address, server) })
+    }
+}
+
+/// What nodes know each other by, as it is configured.
+fn sources(config: &Config) -> Sources {
+    let config::PeerTls { ca_file, certificate_file, key_file } = &config.peer.tls;
+    if config.release.peer_plain {
+        tracing::warn!("release.peer_plain is set: nodes are let in and spoken to without TLS, by a proof that whoever sees it can repeat");
+    }
+    Sources {
+        secret: config.auth.internal_secret.clone(),
+        authorities: ca_file.clone(),
+        own: certificate_file.clone().zip(key_file.clone()),
+        plain: config.release.peer_plain,
     }
 }
 

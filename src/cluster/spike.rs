@@ -19,7 +19,7 @@ use crate::membership::{Ended, View, join};
 use crate::ownership::ClusterOwnership;
 use crate::partition::Settings;
 use crate::routing::Router;
-use crate::routing::peer::{self, Local};
+use crate::routing::peer::{self, Local, PeerServer};
 use crate::store::{NodeState, Store};
 
 /// How long the database may take to be told that this node leaves.
@@ -31,7 +31,7 @@ const INTERNAL_LISTEN: &str = "DOORBUSTER__NODE__INTERNAL_LISTEN";
 pub struct SpikeNode {
     parts: Parts,
     buyers: Served,
-    internal: Served,
+    internal: PeerServer,
     ownership: Arc<ClusterOwnership>,
     membership: JoinHandle<Ended>,
     view: watch::Receiver<Arc<View>>,
@@ -56,7 +56,6 @@ impl SpikeNode {
         let board = Arc::clone(&parts.local.board);
         ownership.confirmed().ask_too(move |partition| board.confirmed(partition));
         let internal = peer::serve(internal, Arc::clone(&parts.local)).map_err(|cause| unable(&bound.into(), INTERNAL_LISTEN, cause))?;
-        let internal = Served::of(bound, internal);
         let membership = parts.membership(config);
         let view = membership.view();
         let buyers = parts.serve(config, buyers, Surface::Buyers, view.clone())?;
@@ -88,7 +87,7 @@ impl SpikeNode {
     /// Where other nodes are answered.
     #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
-        self.internal.address
+        self.internal.address()
     }
 
     /// The way of commands.

@@ -17,7 +17,12 @@ const USUAL: [(&str, &str); 2] = [("DATABASE_URL", "DOORBUSTER__DATABASE__URL"),
 const FILE: &str = "_FILE";
 
 /// The settings that end so by themselves: their value is a file's name. (The first is gone, and says so.)
-const NAMES_OF_FILES: [&str; 1] = ["DOORBUSTER__AUTH__JWT_PUBLIC_KEY_FILE"];
+const NAMES_OF_FILES: [&str; 4] = [
+    "DOORBUSTER__AUTH__JWT_PUBLIC_KEY_FILE",
+    "DOORBUSTER__PEER__TLS__CA_FILE",
+    "DOORBUSTER__PEER__TLS__CERTIFICATE_FILE",
+    "DOORBUSTER__PEER__TLS__KEY_FILE",
+];
 
 /// What the settings of other issuers begin with, one by one; without the number, all of them in one text.
 const ISSUERS: &str = "DOORBUSTER__AUTH__ISSUERS";

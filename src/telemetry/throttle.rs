@@ -15,7 +15,8 @@ use tracing_subscriber::layer::{Context, Filter};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where such lines come from: what reads requests, and what answers them.
-const TARGETS: [&str; 5] = ["actix_http", "actix_server", "actix_web", "h2", "doorbuster::http"];
+const TARGETS: [&str; 7] =
+    ["actix_http", "actix_server", "actix_web", "h2", "hyper", "doorbuster::http", "doorbuster::routing::peer::accept"];
 
 /// The lines of this process.
 static PLACES: Places = Places(Mutex::new(None));

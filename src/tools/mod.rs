@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod certs;
 pub mod dead;
 mod letters;
 pub mod log;

@@ -39,7 +39,10 @@ impl Spikes {
     }
 
     async fn on(broker: TestBroker) -> Self {
-        let cluster = Cluster::on(broker, Backend::Mysql).await;
+        Self::of(Cluster::on(broker, Backend::Mysql).await)
+    }
+
+    pub fn of(cluster: Cluster) -> Self {
         let consumer = Some(cluster.consumer());
         Self { cluster, consumer }
     }
@@ -99,7 +102,7 @@ impl Spikes {
     }
 
     /// What an admin process tells operators.
-    async fn told(&self, path: &str) -> Vec<Value> {
+    pub async fn told(&self, path: &str) -> Vec<Value> {
         let mut config = self.config("admin");
         config.admin.listen = config.http.listen.clone();
         let admin = AdminNode::start(&config).await.expect("the admin process starts");

@@ -146,6 +146,38 @@ fn tools_do_not_mind_where_a_platform_sends_spans_and_a_server_says_how_to_send_
     }
 }
 
+#[test]
+fn certificates_are_made_once_and_a_node_that_has_another_nodes_is_told() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let nothing = [("DATABASE_URL", "no url at all")];
+    assert_eq!(doorbuster(data.path(), &["certs", "spike-1", "--server", "rabbit=127.0.0.1"], &nothing), (Some(0), String::new()));
+    for name in ["authority.pem", "authority.key", "spike-1.pem", "spike-1.key", "rabbit.pem", "rabbit.key"] {
+        assert!(data.path().join("certs").join(name).is_file(), "{name}");
+    }
+    let (code, said) = doorbuster(data.path(), &["certs", "spike-2", "spike-1"], &[]);
+    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+    holds(&said, &["certs/spike-1", "exists already", "--force"]);
+    let file = |name: &str| data.path().join("certs").join(name).display().to_string();
+    let (ca, certificate, key) = (file("authority.pem"), file("spike-1.pem"), file("spike-1.key"));
+    let spike = std::process::Command::new(env!("CARGO_BIN_EXE_spike"))
+        .current_dir(data.path())
+        .env("DOORBUSTER__HTTP__LISTEN", "127.0.0.1:0")
+        .env("DOORBUSTER__NODE__INTERNAL_LISTEN", "127.0.0.1:0")
+        .env("DOORBUSTER__AUTH__JWT_SECRET", "a secret for tests that is long enough")
+        .env("DOORBUSTER__NODE__ID", "spike-2")
+        .env("DATABASE_URL", "mysql://nobody@127.0.0.1:1/nothing")
+        .env("AMQP_URL", "amqp://127.0.0.1:1")
+        .envs(
+            [("CA", ca), ("CERTIFICATE", certificate), ("KEY", key)]
+                .map(|(what, path)| (format!("DOORBUSTER__PEER__TLS__{what}_FILE"), path)),
+        )
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&spike.stderr);
+    let refusal = said.lines().find(|line| line.starts_with("spike: ")).unwrap_or_else(|| panic!("{said}"));
+    holds(refusal, &["names node spike-1 and this is node spike-2", "doorbuster://node/spike-2"]);
+}
+
 /// A terminal closes, a container is stopped, somebody has had enough.
 #[test]
 fn whatever_tells_a_server_to_stop_stops_it_in_order() {

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::time::timeout;
 
+use super::client::{Client, SendError};
+use super::credential::Stranger;
+use super::dial::DialError;
 use super::frames::Frames;
-use super::hello::{NODE, headers, newest_of, version_of};
+use super::hello::{newest_of, version_of};
 use super::older::Hearer;
 use super::wire::{Bulletin, Garbage, PeerVersion, Speech, Standing, Together};
-use super::{Credential, Peer, is_refused};
+use super::{Credential, Peer};
 use crate::domain::{Epoch, NodeId, PartitionId, Partitions, Reach};
 use crate::partition::{Gap, Trouble};
 
@@ -96,13 +98,11 @@ pub(crate) async fn follow(
     speech: Arc<Speech>,
     tell: impl Fn(News) -> Result<(), Gap>,
 ) {
-    let client = super::client();
-    let url = format!("http://{}/internal/v1/board", peer.address);
-    let headers = headers(&me, &peer.id, &credential, speech.newest());
+    let client = Client::new(&me, &peer, &credential, speech.newest());
     let mut pause = FIRST_PAUSE;
     let mut complained = false;
     loop {
-        let (heard, why) = read((&client, &url, &headers), (&peer, partitions), &speech, &tell).await;
+        let (heard, why) = read(&client, (&credential, partitions), &speech, &tell).await;
         speech.forget();
         if heard {
             (pause, complained) = (FIRST_PAUSE, false);
@@ -133,30 +133,41 @@ enum Why {
 
 /// One connection: whether anything was heard, and why it ended.
 async fn read(
-    (client, url, headers): (&reqwest::Client, &str, &HeaderMap),
-    (peer, partitions): (&Peer, Partitions),
+    client: &Client,
+    (credential, partitions): (&Credential, Partitions),
     speech: &Speech,
     tell: &impl Fn(News) -> Result<(), Gap>,
 ) -> (bool, Why) {
     let other = |error: &dyn std::fmt::Display| Why::Other(error.to_string());
     let silent = || Why::Other(format!("silent for {SILENCE_MAX:?}"));
-    let mut response = match timeout(SILENCE_MAX, client.get(url).headers(headers.clone()).send()).await {
+    let mut changes = credential.changes();
+    let mut response = match timeout(SILENCE_MAX, client.get("board")).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) if is_refused(&error) => return (false, Why::Refused),
+        // Somebody else at its address, who proved that they are, is as good as nobody.
+        Ok(Err(SendError::NotSent(DialError::Refused | DialError::Stranger(Stranger::Another { .. })))) => return (false, Why::Refused),
         Ok(Err(error)) => return (false, other(&error)),
         Err(_) => return (false, silent()),
     };
-    if response.headers().get(NODE).map(HeaderValue::as_bytes) != Some(peer.id.as_str().as_bytes()) {
+    if !response.is_of(client.peer()) {
         return (false, Why::Other("somebody else listens there".into()));
     }
-    if !response.status().is_success() {
-        return (false, Why::Other(format!("answered {}", response.status())));
+    if !response.status.is_success() {
+        return (false, Why::Other(format!("answered {}", response.status)));
     }
-    let Some(version) = version_of(response.headers()) else { return (false, Why::Other("it speaks no version we know".into())) };
-    speech.heard(newest_of(response.headers()));
+    let Some(version) = version_of(&response.headers) else { return (false, Why::Other("it speaks no version we know".into())) };
+    speech.heard(newest_of(&response.headers));
     let (mut frames, mut hearer, mut heard) = (Frames::default(), Hearer::new(partitions), false);
     loop {
-        match timeout(SILENCE_MAX, response.chunk()).await {
+        let chunk = tokio::select! {
+            chunk = timeout(SILENCE_MAX, response.chunk()) => chunk,
+            _ = changes.changed() => {
+                if !client.is_believed() {
+                    return (heard, Why::Other("its certificate is not believed any more".into()));
+                }
+                continue;
+            }
+        };
+        match chunk {
             Ok(Ok(Some(chunk))) => frames.push(&chunk),
             Ok(Ok(None)) => return (heard, Why::Other("it closed the connection".into())),
             Ok(Err(error)) => return (heard, other(&error)),

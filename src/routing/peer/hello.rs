@@ -1,12 +1,18 @@
-//! The headers both ends know each other by, and the greeting a node sends before it joins: does the other one live, is it
-//! of our kind, does it know our secret?
+//! The headers in what nodes say to each other, and the greeting a node sends before it joins: does the other one live, is it of our kind,
+//! does it believe us?
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::client::{Client, SendError};
+use super::credential::Stranger;
+use super::dial::DialError;
 use super::wire::{Introduction, PeerVersion};
 use super::{Credential, Peer};
 use crate::domain::{NodeId, Partitions};
@@ -15,7 +21,7 @@ use crate::domain::{NodeId, Partitions};
 pub(super) const FROM: HeaderName = HeaderName::from_static("x-doorbuster-from");
 /// Whom it is for: an address may have been given to another node.
 pub(super) const TO: HeaderName = HeaderName::from_static("x-doorbuster-to");
-/// That the sender may.
+/// That the sender may, to and from nodes of the release before: those that speak TLS have their certificates.
 pub(super) const PROOF: HeaderName = HeaderName::from_static("x-doorbuster-proof");
 /// The version of what is in the body. What asks and has no body is understood in all of them: it says the oldest.
 pub(super) const WIRE: HeaderName = HeaderName::from_static("x-doorbuster-wire");
@@ -26,6 +32,9 @@ pub(super) const NODE: HeaderName = HeaderName::from_static("x-doorbuster-node")
 
 /// How long a greeted node may take.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest introduction that is read.
+const INTRODUCTION_BYTES_MAX: usize = 1024;
 
 /// What a greeted node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +55,21 @@ pub enum Greeting {
 /// Why two nodes cannot work together: one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
-    /// The other node has another secret.
-    #[error("node {0} does not accept our internal secret: set DOORBUSTER__AUTH__INTERNAL_SECRET to the same text on all nodes")]
-    Secret(NodeId),
+    /// What says that it is the node cannot be believed: it has another secret, or a certificate of another authority.
+    #[error(
+        "what answers as node {0} at {1} cannot be believed ({2}): set DOORBUSTER__AUTH__INTERNAL_SECRET to the same text on all nodes, or give all the same authorities in DOORBUSTER__PEER__TLS__CA_FILE"
+    )]
+    Doubtful(NodeId, SocketAddr, String),
+    /// The other node does not believe us.
+    #[error(
+        "node {0} does not believe us ({1}): set DOORBUSTER__AUTH__INTERNAL_SECRET to the same text on all nodes, or give all the same authorities in DOORBUSTER__PEER__TLS__CA_FILE"
+    )]
+    NotAccepted(NodeId, String),
+    /// The other node is of the release before.
+    #[error(
+        "node {0} knows no TLS, as the release before: set DOORBUSTER__RELEASE__PEER_PLAIN=true until all nodes are of this release, see docs/upgrading.md"
+    )]
+    Plain(NodeId),
     /// The other node is of a release that has no version in common with this one.
     #[error("node {0} speaks no version of the peer link that this one speaks: upgrade one release at a time, see docs/upgrading.md")]
     Version(NodeId),
@@ -59,44 +80,69 @@ pub enum HelloError {
 /// # Errors
 /// [`HelloError`] when the node lives and does not want us.
 pub async fn greet(me: &NodeId, peer: &Peer, credential: &Credential, newest: PeerVersion) -> Result<Greeting, HelloError> {
-    let headers = headers(me, &peer.id, credential, newest);
-    let request = super::client().get(format!("http://{}/internal/v1/hello", peer.address)).headers(headers);
-    let response = match timeout(GREETING_TIMEOUT, request.send()).await {
+    let client = Client::new(me, peer, credential, newest);
+    let mut response = match timeout(GREETING_TIMEOUT, client.get("hello")).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) if super::is_refused(&error) => return Ok(Greeting::Nobody),
-        Ok(Err(_)) | Err(_) => return Ok(Greeting::Silent),
+        Ok(Err(SendError::NotSent(error))) => return refused(peer, error).await,
+        Ok(Err(SendError::InDoubt(_))) | Err(_) => return Ok(Greeting::Silent),
     };
-    if response.headers().get(NODE).map(HeaderValue::as_bytes) != Some(peer.id.as_str().as_bytes()) {
+    if !response.is_of(&peer.id) {
         return Ok(Greeting::Nobody);
     }
-    match response.status() {
+    match response.status {
         StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED => return Err(HelloError::Secret(peer.id.clone())),
+        StatusCode::UNAUTHORIZED => return Err(HelloError::NotAccepted(peer.id.clone(), "it answers 401".into())),
         StatusCode::UPGRADE_REQUIRED => return Err(HelloError::Version(peer.id.clone())),
         _ => return Ok(Greeting::Nobody),
     }
-    let Some(version) = version_of(response.headers()) else { return Err(HelloError::Version(peer.id.clone())) };
-    let Ok(Ok(body)) = timeout(GREETING_TIMEOUT, response.bytes()).await else { return Ok(Greeting::Silent) };
-    let Ok(introduction) = Introduction::read(version, &body) else { return Ok(Greeting::Nobody) };
+    let Some(version) = version_of(&response.headers) else { return Err(HelloError::Version(peer.id.clone())) };
+    let Ok(Ok(body)) = timeout(GREETING_TIMEOUT, response.bytes(INTRODUCTION_BYTES_MAX)).await else { return Ok(Greeting::Silent) };
+    let Some(introduction) = body.and_then(|body| Introduction::read(version, &body).ok()) else { return Ok(Greeting::Nobody) };
     match Partitions::new(introduction.partitions) {
         Ok(partitions) => Ok(Greeting::Friend { instance: introduction.instance, partitions }),
         Err(_) => Ok(Greeting::Nobody),
     }
 }
 
+/// What to make of a node that there is no connection to.
+async fn refused(peer: &Peer, error: DialError) -> Result<Greeting, HelloError> {
+    match error {
+        DialError::Refused | DialError::Stranger(Stranger::Another { .. }) => Ok(Greeting::Nobody),
+        DialError::Stranger(Stranger::Doubtful { why, .. }) => Err(HelloError::Doubtful(peer.id.clone(), peer.address, why)),
+        DialError::NotAccepted(why) => Err(HelloError::NotAccepted(peer.id.clone(), why)),
+        DialError::NotTls if is_of_the_release_before(peer).await => Err(HelloError::Plain(peer.id.clone())),
+        DialError::NotTls => Ok(Greeting::Nobody),
+        DialError::Silent | DialError::Other(_) => Ok(Greeting::Silent),
+    }
+}
+
+/// Whether what listens there and knows no TLS says that it is the node: it is asked for nothing and told nothing.
+async fn is_of_the_release_before(peer: &Peer) -> bool {
+    const HEAD_BYTES_MAX: u64 = 1024;
+    let ask = async {
+        let mut stream = TcpStream::connect(peer.address).await?;
+        stream.write_all(b"GET /internal/v1/hello HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await?;
+        let mut head = Vec::new();
+        stream.take(HEAD_BYTES_MAX).read_to_end(&mut head).await?;
+        Ok::<_, std::io::Error>(head)
+    };
+    let Ok(Ok(head)) = timeout(GREETING_TIMEOUT, ask).await else { return false };
+    let head = String::from_utf8_lossy(&head);
+    let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+    headers.any(|(name, value)| name.eq_ignore_ascii_case(NODE.as_str()) && value.trim() == peer.id.as_str())
+}
+
 /// What every request to a peer carries. One with a body says in [`WIRE`] what that is of.
 pub(super) fn headers(me: &NodeId, peer: &NodeId, credential: &Credential, newest: PeerVersion) -> HeaderMap {
     let value = |text: &str| HeaderValue::from_str(text).expect("ids and proofs are visible ASCII");
-    let mut proof = value(&credential.proof(me, peer));
-    proof.set_sensitive(true);
-    let headers = [
-        (FROM, value(me.as_str())),
-        (TO, value(peer.as_str())),
-        (WIRE, number(PeerVersion::OLDEST)),
-        (NEWEST, number(newest)),
-        (PROOF, proof),
-    ];
-    headers.into_iter().collect()
+    let headers = [(FROM, value(me.as_str())), (TO, value(peer.as_str())), (WIRE, number(PeerVersion::OLDEST)), (NEWEST, number(newest))];
+    let mut headers: HeaderMap = headers.into_iter().collect();
+    if let Some(proof) = credential.proof() {
+        let mut proof = value(&proof.of(me, peer));
+        proof.set_sensitive(true);
+        headers.insert(PROOF, proof);
+    }
+    headers
 }
 
 /// A version in a header.

@@ -7,18 +7,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderValue};
+use hyper::StatusCode;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::breaker::Breaker;
+use super::client::{Client, Response, SendError};
 use super::frames::Frames;
-use super::hello::{WIRE, headers, newest_of, number};
+use super::hello::newest_of;
 use super::meters::Meters;
 use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Garbage, Item, PeerVersion, Speech, Told, read_answers};
-use super::{Credential, Peer, is_refused};
+use super::{Credential, Peer};
 use crate::domain::{NodeId, Order};
 use crate::engine::{Command, Refusal};
 use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
@@ -65,11 +65,9 @@ impl PeerLink {
             Patience { in_inbox: settings.command_timeout, in_task: settings.command_timeout + settings.answer_timeout + SILENCE_MAX };
         let (inbox, requests) = Inbox::new(settings.depth_max, patience);
         let link = Arc::new(Link {
-            url: format!("http://{}/internal/v1/commands", peer.address),
-            headers: headers(me, &peer.id, credential, speech.newest()),
+            client: Client::new(me, peer, credential, speech.newest()),
             speech,
             peer: peer.id.clone(),
-            client: super::client(),
             answer_timeout: settings.answer_timeout,
             breaker: Mutex::new(Breaker::default()),
             lanes: Arc::new(Semaphore::new(LANES)),
@@ -85,10 +83,8 @@ impl PeerLink {
 
 struct Link {
     peer: NodeId,
-    url: String,
-    headers: HeaderMap,
     speech: Arc<Speech>,
-    client: reqwest::Client,
+    client: Client,
     answer_timeout: Duration,
     breaker: Mutex<Breaker>,
     lanes: Arc<Semaphore>,
@@ -174,13 +170,11 @@ impl Link {
     /// Sends the batch and hands out the answers as they arrive.
     async fn converse(&self, batch: &mut Batch, lane: OwnedSemaphorePermit) -> Result<(), Failure> {
         let mut lane = Some(lane);
-        let mut headers = self.headers.clone();
-        headers.insert(WIRE, number(batch.version));
-        let request = self.client.post(&self.url).headers(headers).body(std::mem::take(&mut batch.bytes));
-        let mut response = match timeout(SILENCE_MAX, request.send()).await {
+        let bytes = std::mem::take(&mut batch.bytes);
+        let mut response = match timeout(SILENCE_MAX, self.client.post("commands", batch.version, bytes)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_connect() => return Err(Failure::Undelivered(describe(&error))),
-            Ok(Err(error)) => return Err(Failure::InDoubt(describe(&error))),
+            Ok(Err(SendError::NotSent(why))) => return Err(Failure::Undelivered(why.to_string())),
+            Ok(Err(SendError::InDoubt(why))) => return Err(Failure::InDoubt(why)),
             Err(_) => return Err(Failure::InDoubt(format!("silent for {SILENCE_MAX:?}"))),
         };
         self.check(&response)?;
@@ -188,7 +182,7 @@ impl Link {
         while batch.unanswered > 0 {
             let chunk = timeout(SILENCE_MAX, response.chunk()).await;
             let chunk = chunk.map_err(|_| Failure::InDoubt(format!("silent for {SILENCE_MAX:?}")))?;
-            let Some(chunk) = chunk.map_err(|error| Failure::InDoubt(describe(&error)))? else {
+            let Some(chunk) = chunk.map_err(Failure::InDoubt)? else {
                 return Err(Failure::InDoubt("the answer ends too early".into()));
             };
             lane.take();
@@ -203,15 +197,15 @@ impl Link {
     }
 
     /// Reads the head of an answer: the peer refuses a batch only before it takes up any of it.
-    fn check(&self, response: &reqwest::Response) -> Result<(), Failure> {
-        if response.headers().get(super::hello::NODE).map(HeaderValue::as_bytes) != Some(self.peer.as_str().as_bytes()) {
+    fn check(&self, response: &Response) -> Result<(), Failure> {
+        if !response.is_of(&self.peer) {
             return Err(Failure::InDoubt(Garbage.to_string()));
         }
-        match response.status() {
+        match response.status {
             StatusCode::OK => Ok(()),
             StatusCode::UPGRADE_REQUIRED => {
                 // Another process is there now, of an older release. What it says it speaks is what is spoken next.
-                self.speech.heard(newest_of(response.headers()));
+                self.speech.heard(newest_of(&response.headers));
                 Err(Failure::Undelivered("it does not know the version that was spoken".into()))
             }
             status => Err(Failure::Undelivered(format!("answered {status}"))),
@@ -239,10 +233,6 @@ impl Link {
         }
         Ok(())
     }
-}
-
-fn describe(error: &reqwest::Error) -> String {
-    if is_refused(error) { "connection refused".into() } else { error.to_string() }
 }
 
 /// Somebody whose request was packed.

@@ -1,22 +1,22 @@
-//! The internal listener: answers peers, and nobody else. Never forwards, never takes up what this node does not run.
+//! What peers are answered, and nobody else. Never forwards, never takes up what this node does not run.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::{Payload, Server};
-use actix_web::http::StatusCode;
-use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, HttpServer, web};
 use arc_swap::ArcSwapOption;
-use futures_util::StreamExt;
-use futures_util::future::{Ready, ready};
-use reqwest::header::HeaderName;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Introduction, Item, PeerVersion};
-use super::{Credential, answer, bulletin, hello};
+use super::{Credential, answer as answers, bulletin, hello};
 use crate::domain::{NodeId, PartitionId, Partitions, Reach};
 use crate::partition::{Board, Inbox};
 use crate::trace::Tracer;
@@ -122,32 +122,29 @@ impl Local {
     }
 }
 
-/// The server on the internal address. It is stopped from outside, by its handle.
-///
-/// # Errors
-/// What the operating system says about the listener.
-pub fn serve(listener: TcpListener, local: Arc<Local>) -> std::io::Result<Server> {
-    const CONNECTIONS_MAX: usize = 1_024;
-    let state = web::Data::from(local);
-    let factory = move || {
-        App::new()
-            .app_data(state.clone())
-            .route("/internal/v1/commands", web::post().to(commands))
-            .route("/internal/v1/board", web::get().to(board))
-            .route("/internal/v1/hello", web::get().to(introduce))
+/// Who asks, as far as the connection tells.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// Whoever has the certificate of these nodes: mostly one.
+    Nodes(Vec<NodeId>),
+    /// A stranger, until it has shown the proof of the release before.
+    Plain,
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Answers one request.
+pub(super) async fn answer(request: Request<Incoming>, caller: &Caller, local: Arc<Local>) -> Response<Body> {
+    let peer = match admit(request.headers(), caller, &local) {
+        Ok(peer) => peer,
+        Err(status) => return empty(&local, status),
     };
-    let server = HttpServer::new(factory)
-        // What is done here is decoding: the work is the partition tasks'.
-        .workers(1)
-        // An answer goes out in pieces: without this each would wait for the peer's delayed acknowledgement of the one before.
-        .tcp_nodelay(true)
-        .max_connections(CONNECTIONS_MAX)
-        .keep_alive(Duration::from_secs(75))
-        .client_request_timeout(BODY_TIMEOUT)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/internal/v1/hello") => introduce(&peer, &local),
+        (&Method::GET, "/internal/v1/board") => board(&peer, local),
+        (&Method::POST, "/internal/v1/commands") => commands(&peer, &local, request.into_body()).await,
+        _ => empty(&local, StatusCode::NOT_FOUND),
+    }
 }
 
 /// A request of a peer that proved that it is one. Every refusal comes before anything is taken up.
@@ -158,21 +155,8 @@ struct FromPeer {
     common: PeerVersion,
 }
 
-impl FromRequest for FromPeer {
-    type Error = actix_web::Error;
-    type Future = Ready<Result<Self, Self::Error>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let local = request.app_data::<web::Data<Local>>().expect("the state is part of every app");
-        ready(admit(request, local).map_err(|status| {
-            let response = answer_as(local, status).finish();
-            actix_web::error::InternalError::from_response("", response).into()
-        }))
-    }
-}
-
-fn admit(request: &HttpRequest, local: &Local) -> Result<FromPeer, StatusCode> {
-    let header = |name: &HeaderName| request.headers().get(name.as_str()).and_then(|value| value.to_str().ok());
+fn admit(headers: &HeaderMap, caller: &Caller, local: &Local) -> Result<FromPeer, StatusCode> {
+    let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let number = |name: &HeaderName| header(name).and_then(|number| number.parse().ok());
     let known = |body: &PeerVersion| *body <= local.speaks;
     let Some(body) = number(&hello::WIRE).and_then(|body| PeerVersion::new(body).ok()).filter(known) else {
@@ -182,55 +166,69 @@ fn admit(request: &HttpRequest, local: &Local) -> Result<FromPeer, StatusCode> {
     if header(&hello::TO) != Some(local.id.as_str()) {
         return Err(StatusCode::MISDIRECTED_REQUEST);
     }
-    let from = header(&hello::FROM).and_then(|from| from.parse().ok());
-    match (from, header(&hello::PROOF)) {
-        (Some(from), Some(proof)) if local.credential.accepts(&from, &local.id, proof) => Ok(FromPeer { body, common }),
-        _ => Err(StatusCode::UNAUTHORIZED),
-    }
+    let from: Option<NodeId> = header(&hello::FROM).and_then(|from| from.parse().ok());
+    let is_proven = match (caller, from, local.credential.proof()) {
+        (Caller::Nodes(nodes), Some(from), _) => nodes.contains(&from),
+        (Caller::Plain, Some(from), Some(proof)) => header(&hello::PROOF).is_some_and(|shown| proof.accepts(&from, &local.id, shown)),
+        (Caller::Plain, Some(_), None) | (_, None, _) => false,
+    };
+    if is_proven { Ok(FromPeer { body, common }) } else { Err(StatusCode::UNAUTHORIZED) }
 }
 
-fn answer_as(local: &Local, status: StatusCode) -> HttpResponseBuilder {
-    let mut response = HttpResponse::build(status);
-    response.insert_header((hello::NODE.as_str(), local.id.as_str()));
-    response.insert_header((hello::NEWEST.as_str(), local.speaks.get().to_string()));
+/// An answer without a body: who answers, and what it speaks.
+fn empty(local: &Local, status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    let name = HeaderValue::from_str(local.id.as_str()).expect("ids are visible ASCII");
+    response.headers_mut().extend([(hello::NODE, name), (hello::NEWEST, hello::number(local.speaks))]);
     response
 }
 
-fn answer_in(local: &Local, version: PeerVersion) -> HttpResponseBuilder {
-    let mut response = answer_as(local, StatusCode::OK);
-    response.insert_header((hello::WIRE.as_str(), version.get().to_string()));
+fn in_version(local: &Local, version: PeerVersion, body: Body) -> Response<Body> {
+    let mut response = empty(local, StatusCode::OK);
+    response.headers_mut().insert(hello::WIRE, hello::number(version));
+    *response.body_mut() = body;
     response
 }
 
-async fn introduce(peer: FromPeer, local: web::Data<Local>) -> HttpResponse {
+fn streamed(pieces: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static) -> Body {
+    StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
+}
+
+fn introduce(peer: &FromPeer, local: &Local) -> Response<Body> {
     let introduction = Introduction { instance: local.instance, partitions: local.partitions.get() };
     local.knocked.notify_one();
-    answer_in(&local, peer.common).body(introduction.write(peer.common))
+    let body = Full::from(introduction.write(peer.common)).map_err(|never| match never {});
+    in_version(local, peer.common, body.boxed_unsync())
 }
 
-async fn board(peer: FromPeer, local: web::Data<Local>) -> HttpResponse {
+fn board(peer: &FromPeer, local: Arc<Local>) -> Response<Body> {
     local.knocked.notify_one();
-    answer_in(&local, peer.common).streaming(bulletin::stream(local.into_inner(), peer.common))
+    let pieces = streamed(bulletin::stream(Arc::clone(&local), peer.common));
+    in_version(&local, peer.common, pieces)
 }
 
-async fn commands(peer: FromPeer, local: web::Data<Local>, payload: web::Payload) -> HttpResponse {
-    let items = match tokio::time::timeout(BODY_TIMEOUT, read(payload, peer.body)).await {
+async fn commands(peer: &FromPeer, local: &Local, body: Incoming) -> Response<Body> {
+    let items = match tokio::time::timeout(BODY_TIMEOUT, read(body, peer.body)).await {
         Ok(Ok(items)) => items,
-        Ok(Err(status)) => return answer_as(&local, status).finish(),
-        Err(_) => return answer_as(&local, StatusCode::REQUEST_TIMEOUT).finish(),
+        Ok(Err(status)) => return empty(local, status),
+        Err(_) => return empty(local, StatusCode::REQUEST_TIMEOUT),
     };
-    let Some(asked) = answer::direct(&local, items) else { return answer_as(&local, StatusCode::BAD_REQUEST).finish() };
+    let Some(asked) = answers::direct(local, items) else { return empty(local, StatusCode::BAD_REQUEST) };
     if asked.iter().all(|(_, inbox)| inbox.is_none()) {
-        return answer_as(&local, StatusCode::MISDIRECTED_REQUEST).finish();
+        return empty(local, StatusCode::MISDIRECTED_REQUEST);
     }
-    answer_in(&local, peer.body).streaming(answer::stream(asked, peer.body, &local.tracer))
+    in_version(local, peer.body, streamed(answers::stream(asked, peer.body, &local.tracer)))
 }
 
 /// Reads a batch, no further than a batch may be long.
-async fn read(mut payload: web::Payload, version: PeerVersion) -> Result<Vec<Item>, StatusCode> {
-    let mut bytes = web::BytesMut::new();
-    while let Some(piece) = payload.next().await {
-        bytes.extend_from_slice(&piece.map_err(|_| StatusCode::BAD_REQUEST)?);
+async fn read(mut body: Incoming, version: PeerVersion) -> Result<Vec<Item>, StatusCode> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        // What is no data is of no use here.
+        let Ok(data) = frame.into_data() else { continue };
+        bytes.extend_from_slice(&data);
         if bytes.len() > BATCH_BYTES_MAX {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }

@@ -7,7 +7,7 @@ const VERSIONS: [PeerVersion; 4] = [PeerVersion::V3, PeerVersion::V4, PeerVersio
 /// Two nodes that speak versions up to these; the second has the partition.
 async fn mixed_pair(speaks: [PeerVersion; 2]) -> (Node, Node) {
     let locks = Arc::new(Locks::default());
-    let start = |name, speaks| Node::start_speaking(name, &locks, 3, speaks);
+    let start = |name, speaks| Node::start_speaking((name, &locks, 3), speaks, credential(name, SECRET, true));
     introduce(start("a", speaks[0]), start("b", speaks[1])).await
 }
 
@@ -16,12 +16,12 @@ fn link(to: &Node, spoken: Option<u8>) -> (peer::PeerLink, Arc<Speech>) {
     let speech = speech();
     speech.heard(spoken);
     let waiting = (Arc::clone(&speech), Arc::default());
-    (peer::PeerLink::open(&"c".parse().unwrap(), &to.peer, &credential(SECRET), SETTINGS, waiting), speech)
+    (peer::PeerLink::open(&"c".parse().unwrap(), &to.peer, &credential("c", SECRET, false), SETTINGS, waiting), speech)
 }
 
 /// Asks as the release does that had only version 3.
 async fn ask_as_before(node: &Node, what: &str, version: &str) -> reqwest::Response {
-    let proof = credential(SECRET).proof(&"c".parse().unwrap(), &node.peer.id);
+    let proof = credential("c", SECRET, true).proof().unwrap().of(&"c".parse().unwrap(), &node.peer.id);
     let request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}/internal/v1/{what}", node.peer.address));
     let request = request.header("x-doorbuster-from", "c").header("x-doorbuster-to", node.peer.id.as_str());
     request.header("x-doorbuster-proof", proof).header("x-doorbuster-wire", version).send().await.unwrap()
@@ -37,7 +37,7 @@ async fn nodes_of_two_releases_sell_together() {
         assert!(matches!(b.buy(2).await, Reply::Done(Answer::Placed(_))));
         assert!(matches!(b.buy(3).await, Reply::Done(Answer::Placed(_))));
         a.shows(Some(CommodityState::SoldOut)).await;
-        let greeting = greet(&a.local.id, &b.peer, &credential(SECRET), asks).await;
+        let greeting = greet(&a.local.id, &b.peer, &credential("a", SECRET, false), asks).await;
         assert_eq!(greeting, Ok(Greeting::Friend { instance: 7, partitions: PARTITIONS }));
     }
 }
@@ -116,13 +116,60 @@ async fn what_a_process_spoke_is_forgotten_with_it() {
         drop(sender.send(told));
         Ok(())
     };
-    let feed = peer::follow(me, (b.peer.clone(), PARTITIONS), credential(SECRET), Arc::clone(&speech), tell);
+    let feed = peer::follow(me, (b.peer.clone(), PARTITIONS), credential("a", SECRET, false), Arc::clone(&speech), tell);
     let feed = tokio::spawn(feed);
     assert!(matches!(news.recv().await, Some(peer::News::Heard(_))));
     assert_eq!(speech.agreed().unwrap_or(PeerVersion::OLDEST), PeerVersion::V6);
     b.local.closed.cancel();
-    b.server.stop(false).await;
+    b.server.stop().await;
     while !matches!(news.recv().await, Some(peer::News::Lost(_))) {}
     assert_eq!(speech.agreed().unwrap_or(PeerVersion::OLDEST), PeerVersion::V3);
     feed.abort();
+}
+
+/// What the release before has at its address: it knows no TLS, and passes on what else comes to the node.
+async fn without_tls(node: &Node) -> Peer {
+    use tokio::io::AsyncWriteExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (front, behind) = (Peer { address: listener.local_addr().unwrap(), ..node.peer.clone() }, node.peer.address);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut first = [0];
+                from.peek(&mut first).await?;
+                if first[0] == 0x16 {
+                    return from.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+                }
+                let mut to = tokio::net::TcpStream::connect(behind).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop)
+            });
+        }
+    });
+    front
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_tls_is_spoken_to_only_while_a_setting_says_so() {
+    let (a, b) = mixed_pair([PeerVersion::V5, PeerVersion::V3]).await;
+    let before = without_tls(&b).await;
+    let open = |plain| {
+        let waiting = (speech(), Arc::default());
+        peer::PeerLink::open(&a.local.id, &before, &credential("a", SECRET, plain), SETTINGS, waiting)
+    };
+    assert_eq!(open(false).inbox.command(place(1)).await, Reply::Busy(Busy::Unavailable));
+    assert!(matches!(open(true).inbox.command(place(1)).await, Reply::Done(Answer::Placed(_))));
+    let greeting = async |plain| greet(&a.local.id, &before, &credential("a", SECRET, plain), PeerVersion::NEWEST).await;
+    assert_eq!(greeting(false).await, Err(HelloError::Plain(b.peer.id.clone())));
+    assert_eq!(greeting(true).await, Ok(Greeting::Friend { instance: 7, partitions: PARTITIONS }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_knows_no_tls_is_not_let_in_without_the_setting() {
+    let (_a, b) = pair(3).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(format!("http://{}/internal/v1/hello", b.peer.address)).send().await;
+    assert!(answer.is_err(), "{answer:?}");
+    let (_a, b) = plain_pair(3).await;
+    let answer = client.get(format!("http://{}/internal/v1/hello", b.peer.address)).header("x-doorbuster-wire", "3").send().await;
+    assert_eq!(answer.unwrap().status().as_u16(), 421, "whom is it for?");
 }

@@ -14,6 +14,7 @@ use super::{Connections, reason};
 use crate::config;
 use crate::store::StoreError;
 use crate::store::pool::{FULL_PAUSE_MAX, FULL_PAUSE_MIN, Interruptions, Pool, is_full};
+use crate::tls;
 
 /// How long the server may take to say that a connection lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,7 +128,14 @@ fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Erro
             "the server at {server} has no connection left for user {user:?}: raise its max_connections, or lower database.connections_max"
         ),
         Some(1045 | 1698) => format!("the server at {server} does not accept user {user:?} with this password"),
-        _ => format!("cannot connect to the database server at {server}: {}", reason(error)),
+        // ER_SECURE_TRANSPORT_REQUIRED
+        Some(3159) => format!("the server at {server} wants TLS: leave out ssl-mode=DISABLED in the database URL, see docs/security.md"),
+        _ => match tls::why(error) {
+            Some(why) => format!(
+                "no TLS connection to the database server at {server}: {why} (ssl-mode and ssl-ca in its URL, see docs/security.md)"
+            ),
+            None => format!("cannot connect to the database server at {server}: {}", reason(error)),
+        },
     }
 }
 

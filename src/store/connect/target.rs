@@ -7,6 +7,7 @@ use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use crate::store::StoreError;
+use crate::tls;
 
 /// The server or the file.
 pub(super) enum Target {
@@ -70,12 +71,30 @@ fn mysql(rest: &str) -> Result<Target, StoreError> {
     if options.get_database().is_none_or(str::is_empty) {
         return Err(wrong("it must end with the name of a database, like mysql://user:password@host:3306/doorbuster"));
     }
+    check_files(rest)?;
     // A URL has an IPv6 address in brackets, and whoever connects to it wants it without.
     let host = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
     Ok(Target::MySql(Box::new(match host {
         Some(host) => options.host(&host),
         None => options,
     })))
+}
+
+/// Looks into the files that are named for TLS: the library only says that one of them is not there.
+fn check_files(rest: &str) -> Result<(), StoreError> {
+    let Ok(url) = reqwest::Url::parse(&format!("mysql:{rest}")) else { return Ok(()) };
+    for (name, value) in url.query_pairs() {
+        let is_file = !value.contains("-----BEGIN");
+        let path = Path::new(&*value);
+        let read = || tls::read(path);
+        let checked = match &*name {
+            "ssl-ca" | "sslca" | "ssl-cert" | "sslcert" if is_file => read().and_then(|pem| tls::certificates(path, &pem).map(drop)),
+            "ssl-key" | "sslkey" if is_file => read().and_then(|pem| tls::private_key(path, &pem).map(drop)),
+            _ => Ok(()),
+        };
+        checked.map_err(|error| wrong(&format!("{name}: {error}")))?;
+    }
+    Ok(())
 }
 
 fn wrong(what: &str) -> StoreError {
@@ -118,6 +137,19 @@ mod tests {
             "sqlite:a.db?x=1",
         ] {
             assert_eq!(file(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_file_for_tls_that_is_none_is_named() {
+        let url = |parameter: &str| format!("mysql://me:sesame@db/shop?ssl-mode=VERIFY_CA&{parameter}");
+        for (parameter, said) in [
+            ("ssl-ca=/no/such/file", "ssl-ca: the file /no/such/file cannot be read"),
+            ("ssl-key=/dev/null", "ssl-key: the file /dev/null holds no private key"),
+            ("ssl-cert=%2Fdev%2Fnull", "ssl-cert: the file /dev/null holds no certificate"),
+        ] {
+            let Err(error) = Target::parse(&url(parameter)) else { panic!("{parameter} is taken") };
+            assert!(error.to_string().contains(said) && !error.to_string().contains("sesame"), "{error}");
         }
     }
 

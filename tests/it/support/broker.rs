@@ -13,10 +13,13 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions,
     QueueDeleteOptions,
 };
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
+use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 use super::TestDatabase;
+use super::tls::Shown;
 
 /// Names on the broker that no other test has.
 pub struct TestBroker {
@@ -96,7 +99,7 @@ impl Drop for TestBroker {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 // A broker that the test has killed has nothing to clean up.
-                let Ok(connection) = Connection::connect(&url, ConnectionProperties::default()).await else { return };
+                let Ok(connection) = open(&url).await else { return };
                 for partition in partitions.iter() {
                     delete(&connection, format!("{prefix}.partition.{partition}.log")).await;
                 }
@@ -200,16 +203,27 @@ pub struct PrivateBroker {
     server: Child,
     port: u16,
     folder: tempfile::TempDir,
+    /// What it shows, if it speaks nothing but TLS; it wants a certificate of the same authority.
+    tls: Option<Shown>,
 }
 
 impl PrivateBroker {
     /// Starts one and waits until it speaks AMQP.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, with TLS and nothing else.
+    pub async fn start_with_tls(shown: Shown) -> Self {
+        Self::start_with(Some(shown)).await
+    }
+
+    async fn start_with(tls: Option<Shown>) -> Self {
         for _ in 0..STARTS_MAX {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let port = spare_port();
-            let server = launch(folder.path(), port);
-            let mut broker = Self { server, port, folder };
+            let server = launch(folder.path(), port, tls.as_ref());
+            let mut broker = Self { server, port, folder, tls: tls.clone() };
             // Between the choice of a port and its use somebody else may have taken it: then the server ends at once.
             if broker.is_listening().await {
                 return broker;
@@ -220,7 +234,15 @@ impl PrivateBroker {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+        match &self.tls {
+            None => format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port),
+            Some(shown) => format!("amqps://guest:guest@127.0.0.1:{}/%2f?{}", self.port, shown.amqp_parameters()),
+        }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Ends it without a word, as `kill -9` does.
@@ -230,7 +252,7 @@ impl PrivateBroker {
 
     /// Starts it again on the same data, after a kill.
     pub async fn restart(&mut self) {
-        self.server = launch(self.folder.path(), self.port);
+        self.server = launch(self.folder.path(), self.port, self.tls.as_ref());
         assert!(self.is_listening().await, "the private broker on port {} did not start again", self.port);
     }
 
@@ -246,7 +268,7 @@ impl PrivateBroker {
     /// Waits until it speaks AMQP; false if it has ended instead.
     async fn is_listening(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(120);
-        while Connection::connect(&self.url(), ConnectionProperties::default()).await.is_err() {
+        while open(&self.url()).await.is_err() {
             if self.server.try_wait().expect("it is our child").is_some() {
                 return false;
             }
@@ -273,11 +295,22 @@ fn kill(server: &mut Child, folder: &Path) {
     drop(server.wait());
 }
 
-fn launch(folder: &Path, port: u16) -> Child {
+fn launch(folder: &Path, port: u16, tls: Option<&Shown>) -> Child {
     let mut command = Command::new(tool("rabbitmq-server"));
     environment(&mut command, folder, port);
     std::fs::write(folder.join("plugins"), "[].").expect("a file");
-    std::fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 10MB\n").expect("a file");
+    let mut settings = "disk_free_limit.absolute = 10MB\n".to_owned();
+    if let Some(Shown { authority, certificate, key }) = tls {
+        // Set in the environment, it would be a port without TLS.
+        command.env_remove("RABBITMQ_NODE_IP_ADDRESS").env_remove("RABBITMQ_NODE_PORT");
+        let [authority, certificate, key] = [authority, certificate, key].map(|path| path.display());
+        settings += &format!(
+            "listeners.tcp = none\nlisteners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {authority}\n\
+             ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\nssl_options.verify = verify_peer\n\
+             ssl_options.fail_if_no_peer_cert = true\n"
+        );
+    }
+    std::fs::write(folder.join("rabbitmq.conf"), settings).expect("a file");
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rabbitmq-server can be started")
 }
 
@@ -330,8 +363,21 @@ fn unique_name() -> String {
     format!("doorbuster-test-{}-{nanos}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A connection to a broker, with TLS as its URL says.
+async fn open(url: &str) -> lapin::Result<Connection> {
+    let uri: AMQPUri = url.parse().expect("a broker's URL");
+    let parameter = |name: &str| {
+        let path = url.split(['?', '&']).find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='));
+        path.map(|path| std::fs::read(path).expect("its file is there"))
+    };
+    let cert_chain = parameter("cacertfile").map(|pem| String::from_utf8(pem).expect("it is PEM"));
+    let identity = parameter("certfile").zip(parameter("keyfile")).map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
+    let tls = OwnedTLSConfig { identity, cert_chain };
+    Connection::connect_uri_with_config(uri, ConnectionProperties::default(), tls, lapin::runtime::default_runtime()?).await
+}
+
 async fn connect(url: &str) -> Connection {
-    match Connection::connect(url, ConnectionProperties::default()).await {
+    match open(url).await {
         Ok(connection) => connection,
         Err(error) => panic!("no broker at {url}: start RabbitMQ or set AMQP_URL (script/test does): {error}"),
     }

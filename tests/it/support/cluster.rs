@@ -37,7 +37,11 @@ impl Cluster {
 
     /// On some broker.
     pub async fn on(broker: TestBroker, backend: Backend) -> Self {
-        let database = TestDatabase::empty(backend).await;
+        Self::of(broker, TestDatabase::empty(backend).await).await
+    }
+
+    /// On some broker and in some database, which is empty.
+    pub async fn of(broker: TestBroker, database: TestDatabase) -> Self {
         Store::migrate(database.url(), &database::settings(), broker.partitions()).await.expect("a fresh database can be migrated");
         Self { store: database.store().await, broker, database }
     }

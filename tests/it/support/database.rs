@@ -37,14 +37,16 @@ impl TestDatabase {
                 let url = format!("sqlite:{}", folder.path().join("test.db").display());
                 Self { url, remains: Remains::Folder(folder) }
             }
-            Backend::Mysql => {
-                let server = server();
-                let name = unique_name();
-                let connection = connect(&server).await;
-                execute(&connection, &format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await;
-                Self { url: format!("{server}/{name}"), remains: Remains::Schema { server, name } }
-            }
+            Backend::Mysql => Self::on(server(), "").await,
         }
+    }
+
+    /// A database without a schema on some server, with parameters in its URL.
+    pub async fn on(server: String, parameters: &str) -> Self {
+        let name = unique_name();
+        let connection = connect(&server).await;
+        execute(&connection, &format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await;
+        Self { url: format!("{server}/{name}{parameters}"), remains: Remains::Schema { server, name } }
     }
 
     /// A database with the schema of this release and 16 partitions.

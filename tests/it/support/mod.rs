@@ -10,8 +10,11 @@ pub mod issuer;
 pub mod issuer_keys;
 pub mod otlp;
 pub mod past;
+pub mod private_database;
 pub mod program;
 pub mod proxy;
+pub mod recorder;
+pub mod tls;
 
 pub use database::{Backend, TestDatabase};
 
