@@ -7,8 +7,8 @@ mod issuers;
 mod list;
 mod origin;
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
