@@ -7,7 +7,7 @@ mod issuers;
 mod list;
 mod origin;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;

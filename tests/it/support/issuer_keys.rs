@@ -31,6 +31,11 @@ impl IssuerKey {
         Self::rsa(id, number, "RS256")
     }
 
+    /// One of the two of RSA, with the newer padding.
+    pub fn ps256(id: &str, number: usize) -> Self {
+        Self::rsa(id, number, "PS256")
+    }
+
     fn rsa(id: &str, number: usize, algorithm: &'static str) -> Self {
         let block = pem::parse(RSA[number]).expect("the file is PEM");
         let pair = RsaKeyPair::from_pkcs8(block.contents()).expect("a key of RSA");
