@@ -23,6 +23,7 @@ fn volley(target: Target, buyers: usize) -> Volley {
         buyers: plan::buyers(&Mint::with_secret(SECRET).unwrap(), buyers, 1, false).unwrap(),
         amount: Amount::EachBuyerOnce,
         pace: None,
+        sparing: None,
         retries_max: 0,
         request_timeout: Duration::from_secs(10),
         time_limit: Duration::from_secs(30),
