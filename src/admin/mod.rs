@@ -1,5 +1,5 @@
 //! The operators' API: what is on sale, whose orders there are, who may operate, whether the books balance. Everyone here
-//! has the role `operator` or `admin`; accounts, and what becomes of nodes, are for admins alone ([`crate::http::Admin`]). Never changes
+//! has the role `operator` or `admin`; accounts are for admins alone ([`crate::http::Admin`]). Never changes
 //! stock itself: each change is a command to the engine that owns the commodity.
 
 mod audit;

@@ -14,7 +14,7 @@ use crate::engine::Refusal;
 use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
-use crate::http::{Admin, AppState, Id, Operator, RequestId};
+use crate::http::{AppState, Id, Operator, RequestId};
 use crate::partition::Trouble;
 use crate::routing::peer::Contact;
 use crate::store::{NodeRow, NodeState, PartitionRow, Remembered};
@@ -99,14 +99,14 @@ problems!(NodesProblems: Unavailable);
     responses((status = 200, description = "It is draining now, or was before; or was asked to under the same key", body = NodeBody), DrainProblems))]
 pub(crate) async fn drain(
     state: web::Data<AppState>,
-    admin: Admin,
+    operator: Operator,
     key: GivenKey,
     request: RequestId,
     id: Id<NodeId>,
 ) -> Result<HttpResponse, Problem> {
     let find = async || Ok::<_, Problem>(state.store.nodes().await?.into_iter().find(|row| row.id == id.0).ok_or(Problem::NodeNotFound)?);
     let (row, now) = (find().await?, (state.clock)());
-    let operation = key.operation(&admin.0.principal, &"drain");
+    let operation = key.operation(&operator.0.principal, &"drain");
     let before = match operation {
         Some(operation) => state.store.remembered(operation, now).await?,
         None => None,
@@ -114,7 +114,7 @@ pub(crate) async fn drain(
     if before.is_none() && row.state == NodeState::Gone {
         return Err(Problem::NodeGone);
     }
-    note(&admin.0, &request, "drain node", &id.0);
+    note(&operator.0, &request, "drain node", &id.0);
     // Whoever asks again means the process that was there: one that was started since goes on.
     let instance = match operation {
         None => row.instance,

@@ -38,7 +38,7 @@ use super::{audit, commodities, import, nodes, orders, users};
         (name = "operators: commodities", description = "What is on sale. Role `operator` or `admin`"),
         (name = "operators: orders", description = "Everybody's orders. Role `operator` or `admin`"),
         (name = "operators: users", description = "Accounts. Role `admin`"),
-        (name = "operators: nodes", description = "Who sells, and what. Role `operator` or `admin`; to drain one: `admin`"),
+        (name = "operators: nodes", description = "Who sells, and what. Role `operator` or `admin`"),
         (name = "operators: audit", description = "Whether the books balance. Role `operator` or `admin`")
     )
 )]

@@ -137,7 +137,8 @@ impl Endings {
         match standing {
             Standing::OfNobody => false,
             Standing::OfAccount { generation, issued_at_ms } => match self.known(account) {
-                Some(known) => generation < known.generation,
+                // The time counts too: a database that was brought back from a copy has counted again.
+                Some(known) => generation < known.generation || issued_at_ms.saturating_add_unsigned(SKEW_MAX_MS) < known.at.millis(),
                 None => issued_at_ms <= self.unsure_until_ms.load(Ordering::Acquire),
             },
             Standing::Unsaid { issued_at_ms } => self.known(account).is_some_and(|known| issued_at_ms <= known.at.millis()),

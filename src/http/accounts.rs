@@ -123,7 +123,7 @@ pub(crate) async fn register(
         };
     }
     let hash = state.hasher.hash(password.clone()).await?;
-    let is_repeated = remember(&state, operation).await?;
+    let is_repeated = remember(&state, operation, 0).await?;
     match state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await? {
         Some(account) => Ok(HttpResponse::Created().json(AccountBody::from(account))),
         // The same request has come twice at once.
@@ -200,8 +200,13 @@ pub(crate) async fn change_password(
     // Whoever has a token and not the password may not guess it here either.
     let attempt = state.logins.admit(address.0, &account.username, (state.clock)()).await?;
     let operation = key.operation(&caller.principal, &"password");
-    let is_repeated = is_remembered(&state, operation).await?;
-    if is_repeated && state.hasher.verify(new.clone(), Some(account.password_hash.clone())).await? {
+    let before = match operation {
+        Some(operation) => state.store.remembered(operation, (state.clock)()).await?,
+        None => None,
+    };
+    // Remembered was how often the account had been changed before: it was changed since, under this key first of all.
+    let was_made = matches!(before, Some(Remembered::Before(generation)) if account.generation > generation);
+    if was_made && state.hasher.verify(new.clone(), Some(account.password_hash.clone())).await? {
         state.logins.succeeded(attempt, (state.clock)()).await;
         return Ok(session(&state, &account));
     }
@@ -209,13 +214,16 @@ pub(crate) async fn change_password(
         // It is good for asking again, and for nothing else.
         return Err(Unauthenticated::Ended.into());
     }
+    if was_made {
+        return Err(Refusal::IdempotencyMismatch.into());
+    }
     if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
-        return Err(if is_repeated { Refusal::IdempotencyMismatch.into() } else { Problem::InvalidCredentials });
+        return Err(Problem::InvalidCredentials);
     }
     let hash = state.hasher.hash(new).await?;
-    remember(&state, operation).await?;
-    let change = state.store.change_password(account.id, &account.password_hash, &hash, (state.clock)()).await?;
-    // None: somebody else has changed it just now, and what was current is that no more.
+    remember(&state, operation, account.generation).await?;
+    let change = state.store.change_password(&account, &hash, (state.clock)()).await?;
+    // None: somebody else has changed the account just now, and what was current is that no more.
     let change = change.ok_or(Problem::InvalidCredentials)?;
     state.has_changed(change);
     state.logins.succeeded(attempt, (state.clock)()).await;
@@ -247,9 +255,9 @@ async fn is_remembered(state: &AppState, operation: Option<Operation>) -> Result
 }
 
 /// Remembers the key before anything changes: who comes again finds out what has. Returns whether it was remembered before.
-async fn remember(state: &AppState, operation: Option<Operation>) -> Result<bool, Problem> {
+async fn remember(state: &AppState, operation: Option<Operation>, number: i64) -> Result<bool, Problem> {
     let Some(operation) = operation else { return Ok(false) };
-    Ok(state.store.remember(operation, 0, (state.clock)()).await? != Remembered::New)
+    Ok(state.store.remember(operation, number, (state.clock)()).await? != Remembered::New)
 }
 
 fn session(state: &AppState, account: &Account) -> HttpResponse {

@@ -103,13 +103,15 @@ impl Store {
         Ok(self.account(id).await?.map(|account| (account, change)))
     }
 
-    /// Puts a new password hash in the place of the one that was read; none if that was not there any more. Of two changes at once one
-    /// holds.
+    /// Puts a new password hash in the place of the one that was read; none if the account was changed meanwhile. Of two changes at once one
+    /// holds: whoever changes a password knows the role that the account has then.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Corrupt`].
-    pub async fn change_password(&self, id: UserId, read: &str, new: &str, now: Timestamp) -> Result<Option<AccountChange>, StoreError> {
-        self.change("password_hash = ?", new.into(), (id, "password_hash = ?", read.into()), now).await
+    pub async fn change_password(&self, read: &Account, new: &str, now: Timestamp) -> Result<Option<AccountChange>, StoreError> {
+        // The role too: processes of the release before change it and count nothing.
+        let is_as_read = format!("generation = {} AND role = {} AND password_hash = ?", read.generation, read.role.code());
+        self.change("password_hash = ?", new.into(), (read.id, &is_as_read, read.password_hash.as_str().into()), now).await
     }
 
     /// The number of the last change; 0 = there was none.

@@ -159,7 +159,7 @@ async fn equal_subjects_of_two_issuers_and_an_account_are_three_people(#[case] b
     let tokens = [app.buyer(42), of(&one, "https://one.example"), of(&other, "https://other.example")];
     let mut orders = Vec::new();
     for token in &tokens {
-        let placed = order(&app, token, lamp, "the same key").await;
+        let placed = order(&app, token, lamp, "the-same-key").await;
         assert_eq!(placed.status.as_u16(), 201, "a limit and a key of their own: {:?}", placed.body);
         orders.push(placed.body);
     }

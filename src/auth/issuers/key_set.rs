@@ -139,7 +139,10 @@ impl KeySet {
         }
         let mut fitting = possible.filter(|key| key.algorithms.contains(&jws.algorithm));
         match (fitting.next(), fitting.next()) {
-            (Some(key), None) => is_one_of(std::iter::once(key), jws),
+            // It may be of another key that is not here yet.
+            (Some(key), None) => {
+                is_one_of(std::iter::once(key), jws).map_err(|why| if named.is_some() { NotVerified::UnknownKey } else { why })
+            }
             _ if named.is_some() => Err(NotVerified::UnknownKey),
             (None, _) => Err(NotVerified::Algorithm),
             (Some(_), Some(_)) => Err(NotVerified::NoKeyId),

@@ -92,9 +92,19 @@ impl Issuers {
     pub(super) fn new(config: &[config::Issuer], own: &SecretString) -> Result<Self, KeyError> {
         let mut names = Names::default();
         let mut all = Vec::with_capacity(config.len());
+        let mut secrets: Vec<(String, SecretString)> = Vec::new();
         for config in config {
             let wrong = |problem| KeyError::Issuer { name: config.name.clone(), problem };
             let issuer = Issuer::new(config, own).map_err(wrong)?;
+            if matches!(issuer.source, Source::Secret) {
+                let its = secret(config, own).map_err(wrong)?;
+                let is_anothers =
+                    |(issuer, other): &(String, SecretString)| *issuer != config.issuer && other.expose_secret() == its.expose_secret();
+                if secrets.iter().any(is_anothers) {
+                    return Err(wrong("its secret is another issuer's: each could make the tokens of the other".to_owned()));
+                }
+                secrets.push((config.issuer.clone(), its));
+            }
             names.add(&issuer.audience_claim);
             names.add(&issuer.subject_claim);
             if let Some(roles) = &issuer.roles {
