@@ -214,7 +214,8 @@ mod tests {
         // The change of account 2 is the last that is forgotten.
         assert!(endings.ends(account(9), of(0, 20_000)), "nobody can say whether this one was changed");
         assert!(!endings.ends(account(9), of(0, 20_000 + skew + 1)));
-        assert!(!endings.ends(account(4), of(1, 0)), "of this one it is known");
+        assert!(!endings.ends(account(4), of(1, 40_000)), "of this one it is known");
+        assert!(endings.ends(account(4), of(9, 0)), "a database that was brought back from a copy counts again");
         assert!(!endings.ends(account(9), unsaid(0)) && !endings.ends(account(9), Standing::OfNobody));
     }
 

@@ -32,7 +32,8 @@ impl FromRequest for GivenKey {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let given = given(request).map_err(|fault| Problem::InvalidRequest(vec![fault]));
-        ready(given.map(|text| Self { text, path: request.path().to_owned() }))
+        // An order's id may be spelled with capitals.
+        ready(given.map(|text| Self { text, path: request.path().to_ascii_lowercase() }))
     }
 }
 

@@ -48,7 +48,10 @@ struct Keeper {
 
 impl Keeper {
     async fn look(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        self.store.drop_old_keys((self.clock)()).await?;
+        if let Err(error) = self.store.drop_old_keys((self.clock)()).await {
+            // Another process may drop the same ones: they go at the next look.
+            tracing::debug!(%error, "cannot drop old keys");
+        }
         if self.store.log_version().await?.min(self.newest) < LogVersion::V2 {
             // A consumer of an older release writes no deltas: they would be in vain.
             self.whole.clear();

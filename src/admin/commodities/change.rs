@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 
 use super::bodies::{ChangeBody, NewBody, OperatorCommodityBody, PendingChange, RestockBody};
-use super::request::{ChangeRequest, created, expecting, outcome};
+use super::request::{ChangeRequest, created, expecting, outcome, shown};
 use super::{skus, terms};
 use crate::admin::{listing, note};
 use crate::domain::{CommodityId, Invalid, Units};
@@ -49,6 +49,12 @@ pub(crate) async fn create(
         },
     };
     note(&operator.0, &request, "list commodity", id);
+    if !is_new
+        && terms.sku.is_some()
+        && let Some(response) = made_before(&state, id).await?
+    {
+        return Ok(response);
+    }
     if terms.sku.is_none() {
         let command = Command::List { commodity: id, terms: Box::new(terms), total };
         return created(&state, id, state.router.about_commodity(id, under(operation, command)).await);
@@ -58,6 +64,17 @@ pub(crate) async fn create(
         Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
     };
     if is_new { created(&state, id, reply) } else { outcome(&state, id, reply) }
+}
+
+/// What a commodity with that id is now, whose listing was asked for before under the same key; none if it was not written down then.
+async fn made_before(state: &web::Data<AppState>, id: CommodityId) -> Result<Option<HttpResponse>, Problem> {
+    match skus::as_it_is(state, id).await {
+        Reply::Refused(Refusal::CommodityNotFound | Refusal::Closed) => {
+            let row = state.store.commodity(id).await?;
+            Ok(row.map(|row| shown(state, HttpResponse::Ok(), &row.commodity)))
+        }
+        reply => outcome(state, id, reply).map(Some),
+    }
 }
 
 problems!(CreateProblems: CommodityExists, SkuTaken, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);

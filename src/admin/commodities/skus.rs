@@ -39,7 +39,10 @@ pub(in crate::admin) async fn reserve(
             Reserved::OlderReleases => return Err(Refusal::UpgradeUnfinished.into()),
             Reserved::Claimed(claims) => claims,
         };
-        // The same was written down before, and asked for again.
+        // The same was written down before, or just now, and asked for again.
+        if claims.is_empty() && import_at.is_some() && state.store.import(first).await?.is_some() {
+            return Ok(Ok(DueListing::with_ids_from(first, offers)));
+        }
         if !claims.is_empty() && claims.iter().all(|claim| is_one_of(claim.commodity, first, offers.len())) {
             return Ok(Ok(DueListing::with_ids_from(first, offers)));
         }

@@ -33,7 +33,7 @@ pub(in crate::admin) fn new_commodity(mut fields: Fields) -> Result<(Terms, Unit
 }
 
 /// What a request for a new commodity asks for, as its key remembers it: the same whatever is left out or said in so many words.
-pub(super) fn asked(terms: &Terms, total: Units) -> impl Serialize {
+pub(in crate::admin) fn asked(terms: &Terms, total: Units) -> impl Serialize + use<> {
     let Terms { sku, name, description, image_url, price, currency, limit_per_user, hold_seconds, cancellation, starts_at, ends_at } =
         terms;
     serde_json::json!([

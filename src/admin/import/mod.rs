@@ -9,6 +9,7 @@
 mod file;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header;
@@ -16,12 +17,13 @@ use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::commodities::skus;
+use super::commodities::{skus, terms};
 use super::csv::{Lines, defused};
 use super::{listing, note};
-use crate::domain::{CommodityId, RequestFingerprint, Sku, Timestamp};
+use crate::domain::{CommodityId, Sku, Timestamp};
 use crate::engine::Refusal;
 use crate::http::commodities::is_listed;
 use crate::http::key::{GivenKey, KeyHeader};
@@ -113,7 +115,6 @@ pub(crate) async fn import(
     body: CsvBody,
 ) -> Result<HttpResponse, Problem> {
     let Ok(_permit) = AT_A_TIME.try_acquire() else { return Err(Busy::Overloaded.into()) };
-    let operation = key.operation(&operator.0.principal, &("import", RequestFingerprint::of_bytes(&body.0).0));
     let file = tokio::task::spawn_blocking(move || file::read(&body.0)).await;
     let (rows, mut faults) = file.map_err(|failed| Problem::Internal(format!("a file could not be read: {failed}")))??;
     let skus: Vec<Sku> = rows.iter().filter_map(|row| row.terms.sku.clone()).collect();
@@ -129,7 +130,9 @@ pub(crate) async fn import(
     }
     faults.none()?;
     let count = u32::try_from(rows.len()).map_err(|_| Problem::Internal("a file of too many commodities".into()))?;
-    let (first, is_new) = match operation {
+    // What the file means, not its letters.
+    let asked: Vec<_> = rows.iter().map(|row| terms::asked(&row.terms, row.total)).collect();
+    let (first, is_new) = match key.operation(&operator.0.principal, &("import", asked)) {
         None => (state.store.next_commodity_ids(count).await?, true),
         // Whoever repeats the request goes on with the same ids.
         Some(operation) => match state.store.commodity_ids_under_key(operation, count, (state.clock)()).await? {
@@ -155,12 +158,16 @@ pub(crate) async fn import(
         },
     };
     // Whether this request is waited for or not: if it is not, others list what is left.
-    let left = match listing::list_all(&state.router, &state.store, due, PATIENCE).await {
-        Ok(left) => u32::try_from(left.len()).unwrap_or(count),
-        Err(error) => {
+    let (router, store) = (Arc::clone(&state.router), state.store.clone());
+    let listing = tokio::spawn(async move { listing::list_all(&router, &store, due, PATIENCE).await });
+    let left = match timeout(PATIENCE, listing).await {
+        Ok(Ok(Ok(left))) => u32::try_from(left.len()).unwrap_or(count),
+        Ok(Ok(Err(error))) => {
             tracing::warn!(%error, "import {first} goes on later");
             count
         }
+        // It goes on: an owner may be away.
+        Err(_) | Ok(Err(_)) => count - state.store.import(first).await?.map_or(0, |import| import.listed.min(count)),
     };
     let created_at = before.map_or(now, |import| import.created_at);
     let import = Import { first, commodities: count, listed: count - left, created_at };
