@@ -51,7 +51,14 @@ fn places(first: i64, keyed: bool) -> Vec<Place> {
         let scattered = (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1;
         let user = UserId::new(scattered.max(1) as i64).unwrap().into();
         let key = keyed.then(|| IdempotencyKey::from_text(&format!("order-{index}")).unwrap());
-        Place { commodity: commodity(), user, quantity: Quantity::ONE, key, fingerprint: RequestFingerprint::of(Quantity::ONE, None), unit_price: None }
+        Place {
+            commodity: commodity(),
+            user,
+            quantity: Quantity::ONE,
+            key,
+            fingerprint: RequestFingerprint::of(Quantity::ONE, None),
+            unit_price: None,
+        }
     };
     (first..first + BUYERS).map(place).collect()
 }

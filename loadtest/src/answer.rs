@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_pending_answer_without_a_key_to_repeat_it_under_is_malformed() {
-        let answer = Answer::to_order(&response(202, "application/json", r#"{"order_id":null,"status":"pending","retry_key":"k"}"#.to_owned()));
+        let answer =
+            Answer::to_order(&response(202, "application/json", r#"{"order_id":null,"status":"pending","retry_key":"k"}"#.to_owned()));
         assert_eq!((answer.verdict, answer.retry_key.as_deref()), (Verdict::Pending(None), Some("k")));
         let answer = Answer::to_order(&response(202, "application/json", r#"{"order_id":null,"status":"pending"}"#.to_owned()));
         assert!(matches!(answer.verdict, Verdict::Malformed(_)));

@@ -380,8 +380,13 @@ mod tests {
     fn ended(results: &[Result<(u16, &str), TransportError>]) -> Tally {
         let mut tally = Tally::default();
         for result in results.iter().copied() {
-            let answer =
-                |(status, code): (u16, &str)| Answer { status, code: code.into(), verdict: Verdict::Refused, retry_key: None, retry_after_seconds: None };
+            let answer = |(status, code): (u16, &str)| Answer {
+                status,
+                code: code.into(),
+                verdict: Verdict::Refused,
+                retry_key: None,
+                retry_after_seconds: None,
+            };
             let now = Instant::now();
             tally.add(Shot { buyer: 0, result: result.map(answer), in_doubt: false, target: 0, ended: now }, now, now, false);
         }

@@ -265,7 +265,8 @@ mod tests {
         assert_eq!((one.answered(), one.unanswered(), one.with_code("sold_out"), one.server_errors()), (3, 1, 2, 1));
         assert_eq!((one.elapsed(), one.shots.len()), (Duration::from_millis(25), 4));
         assert_eq!(one.undecided(), 1);
-        let pending = Answer { status: 202, code: "pending".into(), verdict: Verdict::Pending(None), retry_key: None, retry_after_seconds: None };
+        let pending =
+            Answer { status: 202, code: "pending".into(), verdict: Verdict::Pending(None), retry_key: None, retry_after_seconds: None };
         one.add(Shot { result: Ok(pending), ..refusal(202, "") }, at(5), at(20), true);
         assert_eq!(one.undecided(), 2);
         let figures = one.refused.percentiles().unwrap();

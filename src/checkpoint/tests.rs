@@ -396,7 +396,10 @@ fn an_order_of_any_status_is_read_back() {
 #[test]
 fn nothing_is_no_parts() {
     assert_eq!(parts_of(&Snapshot::default()), Vec::<Vec<u8>>::new());
-    assert_eq!(parts_of(&Snapshot { commodities: vec![KnownCommodity::fresh(commodity(3))], ..Snapshot::default() }), Vec::<Vec<u8>>::new());
+    assert_eq!(
+        parts_of(&Snapshot { commodities: vec![KnownCommodity::fresh(commodity(3))], ..Snapshot::default() }),
+        Vec::<Vec<u8>>::new()
+    );
 }
 
 #[test]

@@ -198,7 +198,12 @@ mod tests {
     fn a_price_that_was_seen_is_part_of_what_was_asked_for() {
         let price = |minor| Price::new(minor).ok();
         let plain = RequestFingerprint::of(Quantity::ONE, None);
-        let all = [plain, plain.at_price(price(0)), plain.at_price(price(1)), RequestFingerprint::of(Quantity::ONE, Some("x")).at_price(price(1))];
+        let all = [
+            plain,
+            plain.at_price(price(0)),
+            plain.at_price(price(1)),
+            RequestFingerprint::of(Quantity::ONE, Some("x")).at_price(price(1)),
+        ];
         assert_eq!(plain.at_price(None), plain, "as in releases that knew of none");
         assert!((0..all.len()).all(|one| !all[..one].contains(&all[one])));
     }

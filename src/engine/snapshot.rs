@@ -1,8 +1,6 @@
 //! What an engine starts from: the state of a partition as the projection has it.
 
-use crate::domain::{
-    Commodity, CommodityId, IdempotencyKey, Operation, Order, OrderId, PrincipalKey, RequestFingerprint, Timestamp,
-};
+use crate::domain::{Commodity, CommodityId, IdempotencyKey, Operation, Order, OrderId, PrincipalKey, RequestFingerprint, Timestamp};
 
 /// Everything an engine must know of its partition's past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -174,9 +174,11 @@ pub(super) fn read_events(
 fn time_of(fact: &Fact) -> Option<Timestamp> {
     match fact {
         Fact::Placed { order, .. } => Some(order.id.placed_at()),
-        Fact::Moved { at, .. } | Fact::Ended { at, .. } | Fact::Removed { at, .. } | Fact::Closed { at, .. } | Fact::Operated { at, .. } => {
-            Some(*at)
-        }
+        Fact::Moved { at, .. }
+        | Fact::Ended { at, .. }
+        | Fact::Removed { at, .. }
+        | Fact::Closed { at, .. }
+        | Fact::Operated { at, .. } => Some(*at),
         Fact::Listed(_) | Fact::Changed { .. } | Fact::Restocked { .. } | Fact::Paused { .. } | Fact::KeyForgotten { .. } => None,
     }
 }

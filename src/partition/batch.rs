@@ -56,9 +56,7 @@ fn doubtful(reply: Reply) -> Reply {
         Reply::Done(Answer::Placed(order) | Answer::Replayed(order) | Answer::Order(order)) => Reply::Pending(Some(order.id)),
         // Its order is in the tables, whatever becomes of this batch.
         Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
-        Reply::Done(
-            Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_),
-        )
+        Reply::Done(Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_))
         | Reply::Pending(_) => Reply::Pending(None),
         // A refused command changed nothing, but the state it was refused for may turn out never to have been.
         Reply::Refused(_) | Reply::Busy(_) => Reply::Busy(Busy::Unavailable),

@@ -1,8 +1,8 @@
 //! The bounded way into a partition task. Full means an answer now; nobody waits here without a bound, and a command
 //! whose caller gave up is never carried out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -329,8 +329,8 @@ enum Asked<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::caller::Answering;
     use super::super::Hear;
+    use super::super::caller::Answering;
     use super::*;
     use crate::domain::CommodityId;
     use crate::engine::Answer;

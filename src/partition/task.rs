@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::chores::Chores;
 use super::caller::Answering;
+use super::chores::Chores;
 use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
 use super::term::{Bounds, Term};

@@ -173,10 +173,7 @@ async fn a_cancellation_repeated_under_its_key_is_done_and_without_one_refused()
         let id = app.list(5, json!({})).await;
         let order = async |body: Value| app.place(7, id, &body).await.body["order_id"].as_str().expect("an id").to_owned();
         let (mine, theirs) = (order(json!({"quantity": 2})).await, order(json!({})).await);
-        let cancels = [
-            (app.buyer(7), format!("/v1/orders/{mine}/cancel")),
-            (app.operator(), format!("/admin/v1/orders/{theirs}/cancel")),
-        ];
+        let cancels = [(app.buyer(7), format!("/v1/orders/{mine}/cancel")), (app.operator(), format!("/admin/v1/orders/{theirs}/cancel"))];
         for (token, path) in &cancels {
             // At once and one after the other.
             let all = futures_util::future::join_all((0..4).map(|_| post(&app, token, path, "k", &Value::Null))).await;
@@ -215,7 +212,11 @@ async fn a_key_that_is_none_is_a_fault_of_every_post() {
     ] {
         for key in ["", "a b", &"a".repeat(256)] {
             let answer = post(&app, &token, &path, key, &body).await;
-            assert_eq!((answer.refusal(), &answer.body["errors"][0]["field"]), ((422, "invalid_request"), &json!("Idempotency-Key")), "{path}");
+            assert_eq!(
+                (answer.refusal(), &answer.body["errors"][0]["field"]),
+                ((422, "invalid_request"), &json!("Idempotency-Key")),
+                "{path}"
+            );
         }
     }
     assert_eq!(app.books(id).await, [5, 4, 0, 1]);

@@ -195,7 +195,19 @@ async fn set<'a>(
     let clock = Clock { start: Instant::now(), nodes };
     // As above: what was declared just now is not to be lost to damage that comes too soon for it.
     brokers.can_each_be_spared().await?;
-    Ok(Scene { chaos, cluster, server, brokers, proxy, mint, finished: Vec::new(), clock, records: Vec::new(), doubt: Doubt::default(), operator: None })
+    Ok(Scene {
+        chaos,
+        cluster,
+        server,
+        brokers,
+        proxy,
+        mint,
+        finished: Vec::new(),
+        clock,
+        records: Vec::new(),
+        doubt: Doubt::default(),
+        operator: None,
+    })
 }
 
 /// Fills the cluster's database with so many orders.

@@ -195,7 +195,19 @@ async fn a_row_that_is_lost_is_a_violation_though_the_sale_was_over_too_early() 
 async fn a_cluster_that_does_not_start_is_no_run_that_came_to_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (scenario, launcher) = (Scenario::SpikeKilled, Launcher::new(Path::new("/bin/false"), SECRET));
-    let plan = Chaos { scenario, times: 1, seed: 1, stock: 1, buyers: 2, rate: 1, connections: 1, patience_ms: 1, keyless: false, live: 0, history: None };
+    let plan = Chaos {
+        scenario,
+        times: 1,
+        seed: 1,
+        stock: 1,
+        buyers: 2,
+        rate: 1,
+        connections: 1,
+        patience_ms: 1,
+        keyless: false,
+        live: 0,
+        history: None,
+    };
     let error = chaos(&plan, &launcher, Mint::with_secret(SECRET).unwrap(), folder.path(), |_| {}).await.unwrap_err();
     assert!(!NoOutcome::is_of(&error) && format!("{error:#}").contains("the server ended before it listened"), "{error:#}");
 }

@@ -29,7 +29,9 @@ fn a_change_under_a_key_is_made_once_and_answered_as_it_stands_now() {
     let mut sale = Sale::of(terms(), 10);
     assert!(matches!(sale.run(keyed("a", restock(5))), Ok(Answer::Commodity(commodity)) if commodity.stock.total == units(15)));
     let subject = Subject::Commodity(commodity(1));
-    assert!(matches!(sale.events[..], [Event::Restocked { .. }, Event::Operated { subject: of, at, .. }] if of == subject && at == sale.now));
+    assert!(
+        matches!(sale.events[..], [Event::Restocked { .. }, Event::Operated { subject: of, at, .. }] if of == subject && at == sale.now)
+    );
     sale.run(Command::Pause(commodity(1))).unwrap();
     sale.events.clear();
     let Ok(Answer::DoneBefore(_, Some(now))) = sale.run(keyed("a", restock(5))) else { panic!("it was done before") };

@@ -43,7 +43,13 @@ pub(crate) struct Projection {
 
 impl Projection {
     pub(crate) fn new() -> Self {
-        Self { commodities: BTreeMap::new(), orders: BTreeMap::new(), operations: BTreeMap::new(), cancelled: BTreeMap::new(), position: (epoch(1), Sequence::FENCE) }
+        Self {
+            commodities: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            cancelled: BTreeMap::new(),
+            position: (epoch(1), Sequence::FENCE),
+        }
     }
 
     /// Takes in a whole batch.

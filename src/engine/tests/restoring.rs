@@ -41,7 +41,8 @@ fn of_user_7(commodity: Commodity, orders: Vec<KnownOrder>) -> KnownCommodity {
 }
 
 fn restored(commodities: Vec<KnownCommodity>) -> Result<Engine, String> {
-    Engine::restore(partition(), epoch(5), Snapshot { commodities, ..Snapshot::default() }, log_version(false)).map_err(|error| error.to_string())
+    Engine::restore(partition(), epoch(5), Snapshot { commodities, ..Snapshot::default() }, log_version(false))
+        .map_err(|error| error.to_string())
 }
 
 fn complaint(commodity: KnownCommodity) -> String {

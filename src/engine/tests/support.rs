@@ -80,7 +80,14 @@ pub(super) fn with_hold() -> Terms {
 
 pub(super) fn a_place(user_id: i64, count: i64) -> Place {
     let quantity = quantity(count);
-    Place { commodity: commodity(1), user: user(user_id), quantity, key: None, fingerprint: RequestFingerprint::of(quantity, None), unit_price: None }
+    Place {
+        commodity: commodity(1),
+        user: user(user_id),
+        quantity,
+        key: None,
+        fingerprint: RequestFingerprint::of(quantity, None),
+        unit_price: None,
+    }
 }
 
 pub(super) fn payment(order: OrderId) -> Command {

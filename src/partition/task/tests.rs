@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::engine::{Answer, Command, KnownCommodity, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};
-use crate::partition::{Busy, Sighting};
+use crate::partition::{Busy, Reply, Sighting};
 
 /// An append that waits for the test's word.
 struct Sent {

@@ -314,8 +314,7 @@ struct Batch {
 impl Batch {
     /// Packs requests from the front until the batch is large enough.
     fn pack(requests: &mut VecDeque<Request>, speech: &Speech) -> Self {
-        let agreed = speech.agreed();
-        let version = agreed.unwrap_or(PeerVersion::OLDEST);
+        let (agreed, version) = (speech.agreed(), speech.version());
         let mut batch = Self { version, bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
         while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
             let Some(request) = requests.pop_front() else { break };
@@ -327,7 +326,8 @@ impl Batch {
             let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
             let (ask, Some(waiting)) = Waiting::take(request) else { continue };
             let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
-            let is_written = item.write(version, &mut batch.bytes).is_ok() || agreed.is_some() && item.write_older(version, &mut batch.bytes);
+            let is_written =
+                item.write(version, &mut batch.bytes).is_ok() || agreed.is_some() && item.write_older(version, &mut batch.bytes);
             if !is_written {
                 // Its release has no word for it: it would take up nothing of it.
                 match item.ask {

@@ -2,8 +2,9 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation, OperationKey, Order, OrderId, OrderStatus, PartitionId, Price,
-    Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp, Units, UserId,
+    Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation, OperationKey, Order, OrderId, OrderStatus,
+    PartitionId, Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange, Timestamp,
+    Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -146,8 +147,7 @@ fn commands(version: PeerVersion) -> Vec<Command> {
         );
     }
     if version == PeerVersion::V6 {
-        let operation =
-            Operation { key: OperationKey::from_bytes(*b"0123456789fedcba"), fingerprint: RequestFingerprint(i64::MIN) };
+        let operation = Operation { key: OperationKey::from_bytes(*b"0123456789fedcba"), fingerprint: RequestFingerprint(i64::MIN) };
         let keyed = |command| Command::Keyed { operation, command: Box::new(command) };
         let Command::Place(seen) = place(None) else { unreachable!("it is one") };
         commands.extend([

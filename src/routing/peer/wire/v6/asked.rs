@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::{Ask, Buyer, Change, Command, Commodity, Item, Keyed, List, Order, Place, Recalled, Restock};
 use crate::domain::{
-    self, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity,
-    RequestFingerprint, Sequence, Timestamp, Units, UserId,
+    self, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, PrincipalKey,
+    Quantity, RequestFingerprint, Sequence, Timestamp, Units, UserId,
 };
 use crate::engine;
 use crate::form::{code_of, currency_of, status_of};

@@ -46,9 +46,7 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
                 engine::Answer::Order(order) => Self::Done(Answer::Order((*order).into())),
                 engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
                 engine::Answer::Removed => Self::Done(Answer::Removed),
-                engine::Answer::DoneBefore(id, commodity) => {
-                    Self::Done(Answer::DoneBefore(id.get(), commodity.as_deref().map(Into::into)))
-                }
+                engine::Answer::DoneBefore(id, commodity) => Self::Done(Answer::DoneBefore(id.get(), commodity.as_deref().map(Into::into))),
                 // No node asks another for these.
                 engine::Answer::Expired(_) | engine::Answer::Closed(_) => Self::Pending(None),
             },
