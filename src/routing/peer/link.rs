@@ -304,8 +304,7 @@ struct Batch {
 impl Batch {
     /// Packs requests from the front until the batch is large enough.
     fn pack(requests: &mut VecDeque<Request>, speech: &Speech) -> Self {
-        let agreed = speech.agreed();
-        let version = agreed.unwrap_or(PeerVersion::OLDEST);
+        let (agreed, version) = (speech.agreed(), speech.version());
         let mut batch = Self { version, bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
         while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
             let Some(request) = requests.pop_front() else { break };
