@@ -276,7 +276,9 @@ impl Feed {
             let served = serving.iter().map(|(partition, epoch)| Served { partition: *partition, epoch: *epoch, confirmed }).collect();
             let standing = Standing { serving: served, ..Standing::default() };
             self.under_way.push_back(Bulletin::Standing(standing));
-            self.said = Some(serving);
+            self.said = Some(serving.clone());
+            // What is not served any more is to be told again, should it be served again.
+            self.teller.begin_round(&of_node.board, serving.into_iter());
             return;
         }
         match self.teller.next(&of_node.board) {

@@ -79,7 +79,12 @@ impl Speech {
         self.newest
     }
 
-    /// What to use now, once the process that is there has been heard: it knows no newer one that we know. Until then, the oldest.
+    /// What to use now.
+    pub(crate) fn version(&self) -> PeerVersion {
+        self.agreed().unwrap_or(PeerVersion::OLDEST)
+    }
+
+    /// The same, once the process that is there now has been heard: it knows no newer one that we know.
     pub(crate) fn agreed(&self) -> Option<PeerVersion> {
         PeerVersion::new(self.agreed.load(Ordering::Relaxed)).ok()
     }
@@ -100,30 +105,26 @@ impl Speech {
 mod tests {
     use super::*;
 
-    fn version(speech: &Speech) -> PeerVersion {
-        speech.agreed().unwrap_or(PeerVersion::OLDEST)
-    }
-
     #[test]
     fn two_nodes_use_the_newest_version_that_both_know() {
         let speech = Speech::new(PeerVersion::V6);
-        assert_eq!(version(&speech), PeerVersion::V3);
+        assert_eq!(speech.version(), PeerVersion::V3);
         let [v3, v4, v5, v6] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
         for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v6), (Some(7), v6), (Some(3), v3), (None, v3)] {
             speech.heard(theirs);
-            assert_eq!(version(&speech), agreed, "{theirs:?}");
+            assert_eq!(speech.version(), agreed, "{theirs:?}");
         }
         speech.heard(Some(4));
         assert_eq!(speech.agreed(), Some(PeerVersion::V4));
         speech.forget();
-        assert_eq!((version(&speech), speech.agreed()), (PeerVersion::V3, None));
+        assert_eq!((speech.version(), speech.agreed()), (PeerVersion::V3, None));
     }
 
     #[test]
     fn a_process_held_to_version_3_speaks_nothing_newer() {
         let speech = Speech::new(PeerVersion::V3);
         speech.heard(Some(4));
-        assert_eq!(version(&speech), PeerVersion::V3);
+        assert_eq!(speech.version(), PeerVersion::V3);
     }
 
     #[test]
