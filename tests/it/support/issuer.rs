@@ -90,13 +90,6 @@ impl IssuerEndpoint {
         self.shared.fetches.load(Ordering::SeqCst)
     }
 
-    /// Resolves when it has been asked so often.
-    pub async fn asked(&self, times: usize) {
-        while self.fetches() < times {
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Nobody listens there any more.
     pub async fn go_away(&mut self) {
         if let Some(serving) = self.serving.take() {
