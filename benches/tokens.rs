@@ -88,7 +88,7 @@ fn foreign(criterion: &mut Criterion) {
     for (algorithm, name, key) in [
         (Algorithm::EdDSA, "EdDSA", IssuerKey::eddsa("k")),
         (Algorithm::ES256, "ES256", IssuerKey::es256("k")),
-        (Algorithm::RS256, "RS256", IssuerKey::rs256("k", 0)),
+        (Algorithm::RS256, "RS256", IssuerKey::rsa("k", 0, "RS256")),
     ] {
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Elements(TOKENS as u64)).sample_size(20);

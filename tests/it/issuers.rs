@@ -52,10 +52,10 @@ async fn told(app: &TestApp, token: &str, status: u16) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_verified_with_the_keys_that_its_issuer_publishes() {
-    let (rsa, ec, ed) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
+    let (rsa, ec, ed) = (IssuerKey::rsa("r", 0, "RS256"), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
     let endpoint = IssuerEndpoint::start(&[&rsa, &ec, &ed]).await;
     let app = app(vec![issuer(&endpoint.url(), json!({"role_claim": ROLE, "admin_values": ["shop-admin"]}))]).await;
-    for key in [&rsa, &ec, &ed, &IssuerKey::rs256("r", 0)] {
+    for key in [&rsa, &ec, &ed, &IssuerKey::rsa("r", 0, "RS256")] {
         let answer = me(&app, &key.sign(&claims("auth0|5f7c"))).await;
         assert_eq!((answer.status.as_u16(), &answer.body["user_id"]), (200, &json!("shop:auth0|5f7c")), "{:?}", answer.body);
         assert_eq!((&answer.body["role"], &answer.body["username"]), (&json!("buyer"), &Value::Null));
@@ -90,7 +90,7 @@ async fn order(app: &TestApp, token: &str, commodity: i64, key: &str) -> Answer 
 #[case(Backend::Mysql)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_of_keycloak_auth0_cognito_and_firebase_buy(#[case] backend: Backend) {
-    let (rsa, ec, ed) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
+    let (rsa, ec, ed) = (IssuerKey::rsa("r", 0, "RS256"), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
     let endpoint = IssuerEndpoint::start(&[&rsa, &ec, &ed]).await;
     let cognito = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Ab12Cd34E";
     let providers = [
@@ -210,7 +210,7 @@ async fn a_rotation_refuses_no_token_while_all_ask() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_withdrawn_key_ends_with_the_next_refresh() {
-    let (old, new) = (IssuerKey::rs256("old", 0), IssuerKey::rs256("new", 1));
+    let (old, new) = (IssuerKey::rsa("old", 0, "RS256"), IssuerKey::rsa("new", 1, "RS256"));
     let endpoint = IssuerEndpoint::start(&[&old, &new]).await;
     let app = app(vec![issuer(&endpoint.url(), json!({}))]).await;
     let (by_old, by_new) = (old.sign(&claims("alice")), new.sign(&claims("bob")));

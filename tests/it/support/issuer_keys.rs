@@ -26,17 +26,8 @@ enum Pair {
 }
 
 impl IssuerKey {
-    /// One of the two of RSA, with the padding of old.
-    pub fn rs256(id: &str, number: usize) -> Self {
-        Self::rsa(id, number, "RS256")
-    }
-
-    /// One of the two of RSA, with the newer padding.
-    pub fn ps256(id: &str, number: usize) -> Self {
-        Self::rsa(id, number, "PS256")
-    }
-
-    fn rsa(id: &str, number: usize, algorithm: &'static str) -> Self {
+    /// One of the two of RSA, for the padding of old (`RS256`) or the newer one (`PS256`).
+    pub fn rsa(id: &str, number: usize, algorithm: &'static str) -> Self {
         let block = pem::parse(RSA[number]).expect("the file is PEM");
         let pair = RsaKeyPair::from_pkcs8(block.contents()).expect("a key of RSA");
         Self { id: id.to_owned(), algorithm, pair: Pair::Rsa(pair) }

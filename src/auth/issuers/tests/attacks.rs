@@ -16,7 +16,7 @@ const SHARED_SECRET: &str = "a secret that is shared with one issuer";
 
 impl Stage {
     fn new() -> Self {
-        let (rsa, ec, ed) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
+        let (rsa, ec, ed) = (IssuerKey::rsa("r", 0, "RS256"), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
         let file = jwks_file(&[&rsa, &ec, &ed]);
         let auth = believing(&[
             json!({"jwks_file": file.path()}),
@@ -69,7 +69,7 @@ fn no_token_chooses_how_it_is_verified() {
             Err(Unauthenticated::Algorithm),
         ),
         ("another algorithm of RSA than its key's", with_alg(&stage.rsa, "RS512"), Err(Unauthenticated::Algorithm)),
-        ("another padding than its key's", with_alg(&IssuerKey::ps256("r", 0), "PS256"), Err(Unauthenticated::Algorithm)),
+        ("another padding than its key's", with_alg(&IssuerKey::rsa("r", 0, "PS256"), "PS256"), Err(Unauthenticated::Algorithm)),
         (
             "the kid of another kind of key",
             stage.ec.sign_texts(&header(&stage.ec, json!({"kid": "r"})), &text),
@@ -99,7 +99,7 @@ fn no_token_chooses_how_it_is_verified() {
 fn no_token_brings_its_own_key() {
     let stage = Stage::new();
     let good = claims(json!({})).to_string();
-    let attacker = IssuerKey::rs256("r", 1);
+    let attacker = IssuerKey::rsa("r", 1, "RS256");
     let theirs = attacker.jwk();
     for more in [
         json!({"jwk": theirs}),

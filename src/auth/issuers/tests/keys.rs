@@ -111,7 +111,7 @@ fn a_key_that_cannot_be_used_is_passed_over_and_the_others_are_taken() {
         jwk[member] = value;
         jwk
     };
-    let (rsa, ec, ed) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
+    let (rsa, ec, ed) = (IssuerKey::rsa("r", 0, "RS256"), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
     let short_modulus = base64url(&[0xFF; 128]);
     for (what, jwk) in [
         ("for encryption", with(&rsa, "use", json!("enc"))),
@@ -154,7 +154,7 @@ fn a_key_that_cannot_be_used_is_passed_over_and_the_others_are_taken() {
 
 #[test]
 fn a_token_without_a_kid_is_good_where_one_key_alone_fits() {
-    let (rsa, ec, other_ec) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::es256("f"));
+    let (rsa, ec, other_ec) = (IssuerKey::rsa("r", 0, "RS256"), IssuerKey::es256("e"), IssuerKey::es256("f"));
     let said = claims(json!({})).to_string();
     let bare = |key: &IssuerKey, alg: &str| key.sign_texts(&json!({"alg": alg}).to_string(), &said);
     let (_file, auth) = with_keys(&[&rsa, &ec], json!({}));
@@ -170,7 +170,7 @@ fn a_token_without_a_kid_is_good_where_one_key_alone_fits() {
 
 #[test]
 fn two_keys_under_one_id_are_both_tried() {
-    let (rsa, ec) = (IssuerKey::rs256("k", 0), IssuerKey::es256("k"));
+    let (rsa, ec) = (IssuerKey::rsa("k", 0, "RS256"), IssuerKey::es256("k"));
     let other = IssuerKey::es256("k");
     let (_file, auth) = with_keys(&[&rsa, &ec, &other], json!({}));
     for key in [&rsa, &ec, &other] {
@@ -180,7 +180,7 @@ fn two_keys_under_one_id_are_both_tried() {
 
 #[test]
 fn a_key_that_is_withdrawn_ends_and_one_that_is_added_begins() {
-    let (old, new) = (IssuerKey::es256("old"), IssuerKey::rs256("new", 1));
+    let (old, new) = (IssuerKey::es256("old"), IssuerKey::rsa("new", 1, "RS256"));
     let (file, auth) = with_keys(&[&old], json!({}));
     let issuer = auth.issuers().all().next().expect("there is one");
     let (by_old, by_new) = (old.sign(&claims(json!({}))), new.sign(&claims(json!({}))));

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_tokens_of_keycloak_auth0_cognito_and_firebase_are_believed() {
-    let (rsa, ec, ed) = (IssuerKey::rs256("r", 0), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
+    let (rsa, ec, ed) = (IssuerKey::rsa("r", 0, "RS256"), IssuerKey::es256("e"), IssuerKey::eddsa("d"));
     let file = jwks_file(&[&rsa, &ec, &ed]);
     let keycloak = "https://sso.example/realms/shop";
     let auth0 = "https://shop.eu.auth0.com/";
