@@ -236,13 +236,7 @@ async fn authorities_and_certificates_are_exchanged_while_nodes_talk() {
     let folder = folder.path();
     let (old, new) = (Authority::new("old", Validity::ANY_TIME), Authority::new("new", Validity::ANY_TIME));
     write(folder, "ca.pem", &old.certificate_pem());
-<<<<<<< HEAD
-    for name in ["a", "b"] {
-        put(folder, &old, name);
-    }
-=======
     ["a", "b"].iter().for_each(|name| put(folder, &old, name));
->>>>>>> wip-tls
     let locks = Arc::new(Locks::default());
     let stop = CancellationToken::new();
     let start = |name| {
@@ -264,13 +258,7 @@ async fn authorities_and_certificates_are_exchanged_while_nodes_talk() {
     becomes("both authorities are believed", async || sets([&a, &b]).iter().zip(before).all(|(now, before)| *now > before)).await;
     buy().await;
     let before = sets([&a, &b]);
-<<<<<<< HEAD
-    for name in ["a", "b"] {
-        put(folder, &new, name);
-    }
-=======
     ["a", "b"].iter().for_each(|name| put(folder, &new, name));
->>>>>>> wip-tls
     becomes("both have new certificates", async || sets([&a, &b]).iter().zip(before).all(|(now, before)| *now > before)).await;
     buy().await;
     // What was shown under the old authority is worth nothing from now on.
