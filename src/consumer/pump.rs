@@ -215,10 +215,11 @@ impl<'a> Pump<'a> {
         let now = Instant::now();
         let configured = self.consumer.settings.prefetch;
         let needs = self.lanes.values_mut().map(|lane| (lane.partition, lane.need(configured, now)));
+        let mut wanted = Vec::new();
         for (partition, need) in needs.filter(|(_, need)| *need != Need::Nothing).collect::<Vec<_>>() {
             match need {
                 Need::Nothing => {}
-                Need::Prefetch(prefetch) if prefetch > configured => self.widen(partition, prefetch).await,
+                Need::Prefetch(prefetch) if prefetch > configured => wanted.push((partition, prefetch)),
                 Need::Prefetch(prefetch) => self.subscribe_with(partition, prefetch).await,
                 Need::Marker => self.mark(partition).await,
                 // It may be among what came while others were seen to.
@@ -226,6 +227,10 @@ impl<'a> Pump<'a> {
                 Need::Again(why) => self.again(partition, why).await,
                 Need::Stop(why) => self.stop(partition, why).await,
             }
+        }
+        // Last: who waits for their turn waits for one that has just had it, and nothing else may come that they are asked after.
+        for (partition, prefetch) in wanted {
+            self.widen(partition, prefetch).await;
         }
     }
 

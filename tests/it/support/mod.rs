@@ -7,7 +7,6 @@ pub mod cluster;
 pub mod database;
 pub mod history;
 pub mod issuer;
-#[expect(dead_code, reason = "the unit tests use more of it")]
 pub mod issuer_keys;
 pub mod otlp;
 pub mod past;
