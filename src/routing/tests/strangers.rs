@@ -84,11 +84,14 @@ impl rustls::client::danger::ServerCertVerifier for Gullible {
     }
 }
 
+/// What came over connections, each with its number.
+type Bytes = Vec<(usize, Vec<u8>)>;
+
 /// Somebody who listens with a certificate, notes what is said after the handshake and by whom, and answers with these bytes.
 struct Impostor {
     address: SocketAddr,
     /// What each caller has proved itself with and said.
-    heard: Arc<Mutex<Vec<(usize, Vec<u8>)>>>,
+    heard: Arc<Mutex<Bytes>>,
 }
 
 impl Impostor {
