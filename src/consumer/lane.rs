@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::search::{Search, Share, Step, wider};
+use super::search::{STANDS_BY, Search, Share, Step, wider};
 use super::tags::{Acknowledgement, Tags};
 use crate::broker::{BrokerError, Messages, Session, Subscription, Topology};
 use crate::domain::{PartitionId, Timestamp};
@@ -57,6 +57,7 @@ struct Open {
     sorter: Option<Sorter<Taken>>,
     bytes: u64,
     search: Option<Search>,
+    since: Instant,
 }
 
 /// A batch that came, with what is wanted of its message later.
@@ -96,7 +97,15 @@ impl Lane {
         self.retry_at = None;
         let reader = read(messages, self.partition, self.generation, terms.arrivals.clone());
         let reader = AbortOnDropHandle::new(tokio::spawn(reader));
-        self.open = Some(Open { subscription, _reader: reader, tags: Tags::default(), sorter: None, bytes: 0, search: None });
+        self.open = Some(Open {
+            subscription,
+            _reader: reader,
+            tags: Tags::default(),
+            sorter: None,
+            bytes: 0,
+            search: None,
+            since: Instant::now(),
+        });
         Ok(())
     }
 
@@ -115,8 +124,9 @@ impl Lane {
     }
 
     /// How it takes part in what all lanes may hold together.
-    pub(super) fn share(&self) -> Share {
-        Share { prefetch: self.prefetch, has_begun: self.has_begun() }
+    pub(super) fn share(&self, now: Instant) -> Share {
+        let stands_by = self.open.as_ref().is_some_and(|open| open.sorter.is_none() && open.since + STANDS_BY <= now);
+        Share { prefetch: self.prefetch, stands_by }
     }
 
     /// Whether something came in this subscription.

@@ -16,7 +16,7 @@ use super::Consumer;
 use super::lane::{Arrival, Lane, Need, Taken, Terms};
 use super::meters::Meters;
 use super::round::{Halt, Round};
-use super::search::turn;
+use super::search::{STANDS_BY, turn};
 use super::traces;
 use crate::broker::{BrokerError, Publisher, Session};
 use crate::domain::{PartitionId, Timestamp};
@@ -41,6 +41,8 @@ pub(super) struct Pump<'a> {
     terms: Terms,
     arrivals: mpsc::Receiver<Arrival>,
     lanes: BTreeMap<PartitionId, Lane>,
+    /// Somebody waits for their turn to look through a log: when to ask again.
+    turn_at: Option<Instant>,
     meters: Meters,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Pump<'a> {
             },
             arrivals,
             lanes: partitions.iter().map(|partition| (partition, Lane::new(partition, consumer.settings.prefetch, now))).collect(),
+            turn_at: None,
             meters: Meters::new(partitions),
         }
     }
@@ -70,7 +73,7 @@ impl<'a> Pump<'a> {
         loop {
             self.open_due().await?;
             self.look_again().await;
-            let due = self.lanes.values().filter_map(Lane::due).min();
+            let due = self.lanes.values().filter_map(Lane::due).chain(self.turn_at).min();
             let is_ready = self.lanes.values().any(Lane::is_ready);
             let arrival = tokio::select! {
                 biased;
@@ -215,6 +218,7 @@ impl<'a> Pump<'a> {
         let now = Instant::now();
         let configured = self.consumer.settings.prefetch;
         let needs = self.lanes.values_mut().map(|lane| (lane.partition, lane.need(configured, now)));
+        self.turn_at = None;
         let mut wanted = Vec::new();
         for (partition, need) in needs.filter(|(_, need)| *need != Need::Nothing).collect::<Vec<_>>() {
             match need {
@@ -260,9 +264,13 @@ impl<'a> Pump<'a> {
     /// Another subscription, with a larger prefetch if no other partition has one: what all of them hold together is bounded.
     async fn widen(&mut self, partition: PartitionId, prefetch: u16) {
         let configured = self.consumer.settings.prefetch;
-        let others = self.lanes.values().filter(|lane| lane.partition != partition).map(|lane| (lane.partition, lane.share()));
-        // It takes nothing more until then.
-        let Some(standing_by) = turn(configured, others) else { return };
+        let now = Instant::now();
+        let others = self.lanes.values().filter(|lane| lane.partition != partition).map(|lane| (lane.partition, lane.share(now)));
+        let Some(standing_by) = turn(configured, others) else {
+            // It takes nothing more until then.
+            self.turn_at = Some(now + STANDS_BY);
+            return;
+        };
         for other in standing_by {
             self.subscribe_with(other, configured).await;
         }

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 const MESSAGES_MAX: u16 = 16_384;
 /// About how many bytes of them, at most: in all logs together, because one is looked through at a time.
 const BYTES_MAX: u64 = 256 << 20;
+/// After how long a subscription that was sent nothing stands by.
+pub(super) const STANDS_BY: Duration = Duration::from_secs(1);
 /// By how much the prefetch grows at a step.
 const GROWTH: u16 = 4;
 /// How long what is missing may be on its way before a marker is written behind it.
@@ -77,8 +79,8 @@ pub(super) fn wider(prefetch: u16, configured: u16, message_bytes: u64, all_give
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) prefetch: u16,
-    /// Whether it was sent something. One that was not stands by while another consumer reads the log, for as long as that takes.
-    pub(super) has_begun: bool,
+    /// Whether it has been sent nothing for a while: it stands by while another consumer reads the log, for as long as that takes.
+    pub(super) stands_by: bool,
 }
 
 impl Share {
@@ -90,7 +92,7 @@ impl Share {
 /// Whether one more may be widened, beside these others: which of them are to go back to the configured prefetch first, or none if it has to
 /// wait. It waits for one that is sent messages and waits for nobody, so all have their turn.
 pub(super) fn turn<T>(configured: u16, others: impl Iterator<Item = (T, Share)>) -> Option<Vec<T>> {
-    others.filter(|(_, share)| share.is_wide(configured)).map(|(which, share)| (!share.has_begun).then_some(which)).collect()
+    others.filter(|(_, share)| share.is_wide(configured)).map(|(which, share)| share.stands_by.then_some(which)).collect()
 }
 
 #[cfg(test)]
@@ -99,11 +101,11 @@ mod tests {
 
     #[test]
     fn one_log_is_looked_through_at_a_time_and_who_only_stands_by_makes_way() {
-        let share = |prefetch, has_begun| Share { prefetch, has_begun };
+        let share = |prefetch, stands_by| Share { prefetch, stands_by };
         let turn = |others: &[Share]| turn(128, others.iter().copied().enumerate());
-        assert_eq!(turn(&[share(128, true), share(128, false)]), Some(vec![]));
-        assert_eq!(turn(&[share(128, true), share(512, false), share(16_384, false)]), Some(vec![1, 2]));
-        assert_eq!(turn(&[share(512, false), share(512, true)]), None);
+        assert_eq!(turn(&[share(128, false), share(128, true)]), Some(vec![]));
+        assert_eq!(turn(&[share(128, false), share(512, true), share(16_384, true)]), Some(vec![1, 2]));
+        assert_eq!(turn(&[share(512, true), share(512, false)]), None);
     }
 
     #[test]
