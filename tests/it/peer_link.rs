@@ -90,7 +90,7 @@ async fn nothing_comes_of_a_recorder(known_by: KnownBy) {
     let id = owned_by(&spikes, "b").await;
     let mut accepted = 0;
     for buyer in 1..=20 {
-        assert!(matches!(ask_until_answered(&a, id, buyer, "passed on").await, Answer::Placed(_) | Answer::Replayed(_)));
+        assert!(matches!(ask_until_answered(&a, id, buyer, "passed-on").await, Answer::Placed(_) | Answer::Replayed(_)));
         accepted += 1;
     }
     // What was said is of no use: neither to read, nor to say again, whole or in part.
@@ -117,10 +117,10 @@ async fn nothing_comes_of_a_recorder(known_by: KnownBy) {
     // What is held up is answered in time, and is what it is called afterwards.
     recorder.meddle(Meddling::Hold);
     let since = Instant::now();
-    let during = tokio::time::timeout(Duration::from_secs(40), buy(a.router(), id, 200, "held up")).await.expect("in time");
+    let during = tokio::time::timeout(Duration::from_secs(40), buy(a.router(), id, 200, "held-up")).await.expect("in time");
     assert!(matches!(during, Reply::Busy(_) | Reply::Pending(_)), "{during:?} after {:?}", since.elapsed());
     recorder.meddle(Meddling::None);
-    ask_until_answered(&a, id, 200, "held up").await;
+    ask_until_answered(&a, id, 200, "held-up").await;
     accepted += 1;
     for node in [a, b] {
         node.stop().await;
@@ -147,7 +147,7 @@ async fn what_is_kept_back_for_long_is_not_carried_out() {
     ask_until_answered(&a, id, 1, "a connection is there").await;
     recorder.meddle(Meddling::Hold);
     let said = recorder.said().iter().map(Vec::len).sum::<usize>();
-    let during = buy(a.router(), id, 2, "kept back").await;
+    let during = buy(a.router(), id, 2, "kept-back").await;
     assert!(matches!(during, Reply::Busy(_) | Reply::Pending(_)), "{during:?}");
     assert!(recorder.said().iter().map(Vec::len).sum::<usize>() > said, "something was kept back");
     // Longer than a connection may be idle.
@@ -156,7 +156,7 @@ async fn what_is_kept_back_for_long_is_not_carried_out() {
     ask_until_answered(&a, id, 3, "the line is free again").await;
     let available = |node: &SpikeNode| node.router().board().get(commodity(id)).expect("it is listed").stock.available.get();
     assert_eq!(available(&b), 998, "two were sold");
-    assert!(matches!(ask_until_answered(&a, id, 2, "kept back").await, Answer::Placed(_)), "it was never placed");
+    assert!(matches!(ask_until_answered(&a, id, 2, "kept-back").await, Answer::Placed(_)), "it was never placed");
     for node in [a, b] {
         node.stop().await;
     }
@@ -260,7 +260,8 @@ async fn nodes_with_certificates_sell_exactly_the_stock_and_the_operator_is_hear
     }
     admin.stop().await;
     let mut another = spikes.config("c");
-    another.peer.tls = Certificates::new().node("c");
+    let elsewhere = Certificates::new();
+    another.peer.tls = elsewhere.node("c");
     another.auth.internal_secret = None;
     let refusal = SpikeNode::start(&another).await.err().expect("its authority is another").to_string();
     assert!(refusal.contains("cannot be believed") && !refusal.contains('\n'), "{refusal}");
