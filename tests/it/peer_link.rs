@@ -144,7 +144,7 @@ async fn what_is_kept_back_for_long_is_not_carried_out() {
     let spikes = Spikes::new().await;
     let (a, b, _, recorder) = with_recorder(&KnownBy::Secret, &spikes).await;
     let id = owned_by(&spikes, "b").await;
-    ask_until_answered(&a, id, 1, "a connection is there").await;
+    ask_until_answered(&a, id, 1, "a-connection").await;
     recorder.meddle(Meddling::Hold);
     let said = recorder.said().iter().map(Vec::len).sum::<usize>();
     let during = buy(a.router(), id, 2, "kept-back").await;
