@@ -153,7 +153,7 @@ async fn what_is_kept_back_for_long_is_not_carried_out() {
     // Longer than a connection may be idle.
     tokio::time::sleep(Duration::from_secs(8)).await;
     recorder.meddle(Meddling::None);
-    ask_until_answered(&a, id, 3, "the line is free again").await;
+    ask_until_answered(&a, id, 3, "the-line-is-free").await;
     let available = |node: &SpikeNode| node.router().board().get(commodity(id)).expect("it is listed").stock.available.get();
     assert_eq!(available(&b), 998, "two were sold");
     assert!(matches!(ask_until_answered(&a, id, 2, "kept-back").await, Answer::Placed(_)), "it was never placed");

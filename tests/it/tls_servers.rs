@@ -111,7 +111,7 @@ async fn mistakes_about_the_database(database: &PrivateDatabase, shown: &Shown) 
     let others = strangers.server("server", Validity::ANY_TIME);
     says(&database_refusal(&at(&others.mysql_parameters())).await, &["signed by"]);
     says(&database_refusal(&at("?ssl-mode=VERIFY_CA")).await, &["signed by no authority", "ssl-ca"]);
-    says(&database_refusal(&at("?ssl-mode=DISABLED")).await, &["TLS"]);
+    says(&database_refusal(&format!("{}/mysql?ssl-mode=DISABLED", database.url())).await, &["TLS"]);
     says(&database_refusal(&at("?ssl-mode=VERIFY_CA&ssl-ca=/no/such/file")).await, &["/no/such/file cannot be read"]);
     let by_another_name = at(&shown.mysql_parameters()).replace("127.0.0.1", "127.0.0.2");
     assert!(!database_refusal(&by_another_name).await.is_empty());
