@@ -74,10 +74,12 @@ impl AccountChanges {
 
     /// Asks once.
     async fn look(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        // What was made in this process may not have been read yet. First what is known, then what there is: that is no less.
+        let known = self.last.max(self.endings.newest());
         let last = in_time(self.store.last_account_change()).await?;
-        if last < self.last {
+        if last < known {
             // A database that was brought back from a copy counts on from what it was.
-            tracing::warn!(last, known = self.last, "the changes of accounts count on from an earlier number: all are read again");
+            tracing::warn!(last, known, "the changes of accounts count on from an earlier number: all are read again");
             self.endings.begin_anew();
             return self.read_all(now).await;
         }

@@ -96,6 +96,13 @@ impl Endings {
         }
     }
 
+    /// The number of the newest change that is known; 0 = none is.
+    #[must_use]
+    pub fn newest(&self) -> i64 {
+        let by_number = self.by_number.lock().unwrap_or_else(PoisonError::into_inner);
+        by_number.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
     /// Changes until then were not looked for.
     pub fn unsure_until(&self, at: Timestamp) {
         self.unsure_until_ms.fetch_max(at.plus_millis(SKEW_MAX_MS).millis(), Ordering::AcqRel);

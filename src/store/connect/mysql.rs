@@ -4,7 +4,7 @@ mod session;
 
 use std::time::Duration;
 
-use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
+use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlSslMode};
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqlxMySqlConnector, Statement};
 use sha1::{Digest, Sha1};
@@ -126,6 +126,11 @@ fn mysql_failure(server: &str, options: &MySqlConnectOptions, error: &sqlx::Erro
         Some(1044) => format!("the server at {server} does not let user {user:?} use the database {database:?}"),
         Some(1040 | 1203 | 1226) => format!(
             "the server at {server} has no connection left for user {user:?}: raise its max_connections, or lower database.connections_max"
+        ),
+        // MariaDB says the same to whom it does not let in without TLS.
+        Some(1045 | 1698) if matches!(options.get_ssl_mode(), MySqlSslMode::Disabled) => format!(
+            "the server at {server} does not accept user {user:?} with this password, or wants TLS: leave out ssl-mode=DISABLED in the \
+             database URL then, see docs/security.md"
         ),
         Some(1045 | 1698) => format!("the server at {server} does not accept user {user:?} with this password"),
         // ER_SECURE_TRANSPORT_REQUIRED
