@@ -127,9 +127,11 @@ pub(crate) async fn register(
     match state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await? {
         Some(account) => Ok(HttpResponse::Created().json(AccountBody::from(account))),
         // The same request has come twice at once.
-        None if is_repeated => {
+        None if operation.is_some() => {
             let account = state.store.account_by_name(username.as_str()).await?.ok_or(Problem::UsernameTaken)?;
-            registered(&state, address, account, password).await
+            // Another one of the same request may have been faster, also at the key.
+            let answer = registered(&state, address, account, password).await;
+            answer.map_err(|problem| if is_repeated { problem } else { Problem::UsernameTaken })
         }
         None => Err(Problem::UsernameTaken),
     }
