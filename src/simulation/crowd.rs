@@ -267,6 +267,7 @@ fn terms(env: &mut Env, nodes: &[Node]) -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: limit(env),
         hold_seconds: hold(env),
+        grace_seconds: 0,
         cancellation: Cancellation::Unpaid,
         starts_at: time(starts_at),
         ends_at: time(starts_at + length),

@@ -39,7 +39,8 @@ impl Store {
         let commodity =
             self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
         let commodity = commodity.map(|stored| Box::new(stored.commodity));
-        Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), applied, commodity }))
+        let payments = self.known_payments(id).await?;
+        Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), payments, applied, commodity }))
     }
 
     /// The latest order of a buyer and a commodity that was placed under that key, and what it asked for.
