@@ -34,6 +34,7 @@ pub mod projection;
 pub mod ring;
 pub mod role;
 pub mod routing;
+pub mod settlement;
 pub mod shutdown;
 pub mod simulation;
 pub mod single_flight;

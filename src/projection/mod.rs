@@ -223,6 +223,9 @@ async fn apply_apart(tables: &impl Tables, batches: &[Batch]) -> Result<Report, 
 }
 
 async fn apply_together(tables: &impl Tables, batches: &[Batch]) -> Result<Report, Failure> {
+    if breaks::is_broken(Break::NoticeWithRows) {
+        write_notices_apart(tables, batches).await?;
+    }
     let write = tables.begin().await?;
     match write_all(&write, batches).await {
         Ok(report) if report.count(Outcome::Applied) == 0 => {
@@ -239,6 +242,18 @@ async fn apply_together(tables: &impl Tables, batches: &[Batch]) -> Result<Repor
             Err(failure)
         }
     }
+}
+
+/// Never done: what is told then may never have been.
+async fn write_notices_apart(tables: &impl Tables, batches: &[Batch]) -> Result<(), Failure> {
+    let write = tables.begin().await?;
+    let mut fold = Fold::new(write.is_outbox_wanted());
+    for batch in batches {
+        fold.batch(batch).map_err(Failure::Broken)?;
+    }
+    write.insert_notices(&fold.finish().map_err(Failure::Broken)?.notices).await?;
+    write.commit().await?;
+    Ok(())
 }
 
 async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report, Failure> {
