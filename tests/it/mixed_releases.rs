@@ -253,7 +253,7 @@ impl Buyer {
         let cancelled = Order { status: OrderStatus::Cancelled, ..order };
         let mut tries = Tries::new();
         loop {
-            let cancel = Command::Cancel { order: order.id, user: Some(order.user), row: None };
+            let cancel = Command::Cancel { order: order.id, user: Some(order.user), reason: None, row: None };
             match self.enter().0.about_order(order.id, cancel).await {
                 Reply::Pending(_) | Reply::Busy(_) => tries.another().await,
                 // It was, by a try whose answer did not come.
