@@ -24,7 +24,7 @@ use crate::support::cluster::{TestConsumer, eventually};
 use crate::support::{commodity, user};
 
 const BEFORE: Release = Release { log_version_max: 1, peer_version_max: 3, peer_plain: true };
-const NOW: Release = Release { log_version_max: 4, peer_version_max: 6, peer_plain: true };
+const NOW: Release = Release { log_version_max: 5, peer_version_max: 7, peer_plain: true };
 
 /// What buyers buy; the next one is the operator's.
 const BOUGHT: i64 = 7;
