@@ -46,8 +46,8 @@ pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use payments::StoredPayment;
 pub(crate) use payments::{NewPayment, PaymentChange};
 pub use skus::{SkuClaim, SkuClaimed};
-pub(crate) use timeline::{NewNotice, NewStep};
 pub use timeline::{EventPlace, TimelineStep};
+pub(crate) use timeline::{NewNotice, NewStep};
 pub use write::Position;
 pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
 
