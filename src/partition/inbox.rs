@@ -69,24 +69,33 @@ pub struct Traced {
     pub retry_key: Option<SpareKey>,
 }
 
-/// A key that was made for a placing without one, and whether the placing was sent under it.
+/// A key for a placing without one, and whether the placing was sent under it. It costs next to nothing until it is needed.
 #[derive(Clone, Debug)]
-pub struct SpareKey {
-    key: IdempotencyKey,
-    used: Arc<AtomicBool>,
+pub struct SpareKey(Arc<Spare>);
+
+#[derive(Debug)]
+struct Spare {
+    number: u128,
+    is_used: AtomicBool,
 }
 
 impl SpareKey {
-    /// Nothing was sent under that key yet.
+    /// The key with that number, under which nothing was sent yet.
     #[must_use]
-    pub fn new(key: IdempotencyKey) -> Self {
-        Self { key, used: Arc::default() }
+    pub fn new(number: u128) -> Self {
+        Self(Arc::new(Spare { number, is_used: AtomicBool::new(false) }))
+    }
+
+    /// As the buyer may send it in `Idempotency-Key`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("retry-{:032x}", self.0.number)
     }
 
     /// Whether the placing was sent under it the last time that it was sent.
     #[must_use]
     pub fn was_used(&self) -> bool {
-        self.used.load(Ordering::Acquire)
+        self.0.is_used.load(Ordering::Acquire)
     }
 }
 
@@ -207,8 +216,10 @@ impl Inbox {
         let Traced { mut command, trace, retry_key } = command.into();
         if let (Command::Place(place), Some(spare)) = (&mut command, &retry_key) {
             let is_used = place.key.is_none() && self.leads_elsewhere();
-            spare.used.store(is_used, Ordering::Release);
-            place.key = place.key.or(is_used.then_some(spare.key));
+            spare.0.is_used.store(is_used, Ordering::Release);
+            if is_used {
+                place.key = IdempotencyKey::of(&place.user, &spare.text()).ok();
+            }
         }
         let span = trace.map(|trace| trace.begin(Step::Decide));
         match self.ask(deadline, |caller| Request::Command(command, span, caller)).await {
@@ -432,7 +443,7 @@ mod tests {
         for is_here in [false, true] {
             let (inbox, mut receiver) =
                 if is_here { Inbox::of_task(1, patience(60_000), Arc::default()) } else { Inbox::new(1, patience(60_000)) };
-            let spare = SpareKey::new(IdempotencyKey::from_text("spare").unwrap());
+            let spare = SpareKey::new(7);
             let place = crate::engine::Place {
                 commodity: CommodityId::new(1).unwrap(),
                 user: crate::domain::UserId::new(1).unwrap().into(),

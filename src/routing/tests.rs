@@ -285,13 +285,13 @@ async fn a_command_for_another_node_is_carried_out_there_once_and_answered_here(
 async fn an_order_without_a_key_is_placed_under_its_retry_key_where_another_node_decides() {
     let (a, b) = pair(3).await;
     let keyed = |user, key: &str| with_key(user, Some(key));
-    let keyless =
-        |user| Traced { retry_key: Some(SpareKey::new(IdempotencyKey::from_text("retry").unwrap())), ..with_key(user, None).into() };
+    let spare = SpareKey::new(7);
+    let keyless = |user| Traced { retry_key: Some(spare.clone()), ..with_key(user, None).into() };
     let Reply::Done(Answer::Placed(order)) = a.ways.command(home(), keyless(1)).await else { panic!("a unit is there") };
-    assert_eq!(a.ways.command(home(), keyed(1, "retry")).await, Reply::Done(Answer::Replayed(order)));
+    assert_eq!(a.ways.command(home(), keyed(1, &spare.text())).await, Reply::Done(Answer::Replayed(order)));
     // Where it is decided here its id is told, and nothing is kept of a key that nobody needs.
     assert!(matches!(b.ways.command(home(), keyless(2)).await, Reply::Done(Answer::Placed(_))));
-    assert!(matches!(b.ways.command(home(), keyed(2, "retry")).await, Reply::Done(Answer::Placed(_))));
+    assert!(matches!(b.ways.command(home(), keyed(2, &spare.text())).await, Reply::Done(Answer::Placed(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

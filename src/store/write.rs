@@ -15,7 +15,7 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrai
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
-use super::statements::{LIST_MAX, ORDER_COLUMNS, ids, pad, padded, places};
+use super::statements::{LIST_MAX, ORDER_COLUMNS, OWN_ORDER_COLUMNS, ids, pad, padded, places};
 use super::walk::{ARCHIVED, ORDERS};
 use super::{Store, StoreError, archive, operations, pool, runs};
 use crate::domain::{
@@ -261,11 +261,19 @@ impl Transaction for Write {
         };
         self.steps.fetch_add(runs::steps_of(orders), Ordering::Relaxed);
         let mut orders = orders;
-        for (size, sql) in INSERTS.iter() {
-            while orders.len() >= *size {
-                let (chunk, rest) = orders.split_at(*size);
-                let mut values = Vec::with_capacity(size * ORDER_COLUMNS_COUNT);
-                chunk.iter().for_each(|order| order.push_values(*run, &mut values));
+        for inserts in INSERTS.iter() {
+            while orders.len() >= inserts.size {
+                let (chunk, rest) = orders.split_at(inserts.size);
+                let is_own = chunk.iter().all(|new| new.order.user.account().is_some());
+                let (sql, columns) =
+                    if is_own { (&inserts.of_own_accounts, OWN_COLUMNS_COUNT) } else { (&inserts.of_anybody, ORDER_COLUMNS_COUNT) };
+                let mut values = Vec::with_capacity(chunk.len() * columns);
+                for order in chunk {
+                    order.push_values(*run, &mut values);
+                    if !is_own {
+                        order.push_foreign(&mut values);
+                    }
+                }
                 self.execute(sql, values).await?;
                 orders = rest;
             }
@@ -439,7 +447,7 @@ impl Write {
 impl NewOrder {
     fn push_values(&self, run: i32, values: &mut Vec<Value>) {
         let order = &self.order;
-        let (high, low) = order.user.halves();
+        let (_, low) = order.user.halves();
         values.extend([
             Value::from(order.id.uuid()),
             order.commodity.get().into(),
@@ -453,22 +461,43 @@ impl NewOrder {
             self.fingerprint.0.into(),
             self.changed_at.millis().into(),
             run.into(),
-            high.into(),
-            self.foreign.as_ref().map(|foreign| foreign.as_str().to_owned()).into(),
         ]);
+    }
+
+    /// The columns in which an order of another issuer's account differs.
+    fn push_foreign(&self, values: &mut Vec<Value>) {
+        let (high, _) = self.order.user.halves();
+        values.extend([high.into(), self.foreign.as_ref().map(|foreign| foreign.as_str().to_owned()).into()]);
     }
 }
 
 const ORDER_COLUMNS_COUNT: usize = 14;
 
+const OWN_COLUMNS_COUNT: usize = 12;
+
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
 const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 
-static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    let row = format!("({})", places(ORDER_COLUMNS_COUNT));
-    let insert = |size: usize| (size, format!("INSERT INTO orders ({ORDER_COLUMNS}) VALUES {}", vec![row.as_str(); size].join(",")));
-    INSERT_SIZES.into_iter().map(insert).collect()
+/// Statements that insert so many orders. Those of own accounts leave out two columns, whose defaults they have: a value that is bound
+/// costs about as much as a short column.
+struct Inserts {
+    size: usize,
+    of_own_accounts: String,
+    of_anybody: String,
+}
+
+static INSERTS: LazyLock<Vec<Inserts>> = LazyLock::new(|| {
+    let insert = |columns: String, count: usize, size: usize| {
+        let row = format!("({})", places(count));
+        format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(","))
+    };
+    let inserts = |size: usize| Inserts {
+        size,
+        of_own_accounts: insert(OWN_ORDER_COLUMNS.to_owned(), OWN_COLUMNS_COUNT, size),
+        of_anybody: insert(ORDER_COLUMNS.to_owned(), ORDER_COLUMNS_COUNT, size),
+    };
+    INSERT_SIZES.into_iter().map(inserts).collect()
 });
 
 /// The most partitions in one statement that sets positions: it looks for each row's among all of them.
