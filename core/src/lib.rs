@@ -9,3 +9,5 @@ pub mod engine;
 pub mod event;
 pub mod form;
 pub mod ring;
+#[cfg(feature = "schema")]
+pub mod schema;

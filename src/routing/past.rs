@@ -72,6 +72,10 @@ mod tests {
         CommodityId::new(id).unwrap()
     }
 
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey::from_text(text).unwrap()
+    }
+
     fn terms() -> Terms {
         Terms {
             sku: None,
