@@ -4,23 +4,20 @@
 #[cfg(test)]
 extern crate self as doorbuster;
 
+pub use doorbuster_core::{checkpoint, domain, engine, event, ring};
+use doorbuster_core::{breaks, form};
+
 pub mod account_changes;
 pub mod admin;
 pub mod auth;
-mod breaks;
 pub mod broker;
-pub mod checkpoint;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod consumer;
 pub mod datadir;
-pub mod domain;
 pub mod drift;
 pub mod embedded;
-pub mod engine;
-pub mod event;
-mod form;
 pub mod history;
 pub mod http;
 pub mod limits;
@@ -31,7 +28,6 @@ pub mod ownership;
 mod panics;
 pub mod partition;
 pub mod projection;
-pub mod ring;
 pub mod role;
 pub mod routing;
 pub mod shutdown;

@@ -4,7 +4,7 @@
 //! The log's first version and the peer link's third are made of them, so no change of the domain can change their bytes. It converts,
 //! checked, and never does I/O. A form that is to say more becomes a new type, in the version that needs it.
 
-pub(crate) mod offer;
+pub mod offer;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::domain::{
 
 /// Why a form is no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FormError {
+pub enum FormError {
     /// A word this release does not know: of a newer one.
     #[error("{0}, which this release does not know")]
     Unknown(String),
@@ -31,7 +31,7 @@ impl From<Invalid> for FormError {
 
 /// An order.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Order<'a> {
+pub struct Order<'a> {
     id: Id,
     commodity: i64,
     user: i64,
@@ -44,7 +44,7 @@ pub(crate) struct Order<'a> {
 
 /// An order's id.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Id {
+pub struct Id {
     /// Always 16.
     length: u8,
     bytes: [u8; 16],
@@ -52,7 +52,7 @@ pub(crate) struct Id {
 
 /// A commodity, all of it.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Commodity<'a> {
+pub struct Commodity<'a> {
     id: i64,
     #[serde(borrow)]
     terms: Terms<'a>,
@@ -67,7 +67,7 @@ pub(crate) struct Commodity<'a> {
 
 /// What is offered.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Terms<'a> {
+pub struct Terms<'a> {
     name: &'a str,
     description: &'a str,
     image_url: Option<&'a str>,
@@ -81,7 +81,7 @@ pub(crate) struct Terms<'a> {
 
 impl<'a> Order<'a> {
     /// None for an order of another issuer's account: there was none when this form was made.
-    pub(crate) fn of(order: &'a domain::Order) -> Option<Self> {
+    pub fn of(order: &'a domain::Order) -> Option<Self> {
         Some(Self {
             id: order.id.into(),
             commodity: order.commodity.get(),
@@ -188,12 +188,12 @@ impl TryFrom<Terms<'_>> for domain::Terms {
 
 /// Whether the forms here say all of these terms: they are older than article numbers, and than a say in what can be cancelled. What they do
 /// not say is left out, so whoever must not lose it asks first.
-pub(crate) fn says_all_of(terms: &domain::Terms) -> bool {
+pub fn says_all_of(terms: &domain::Terms) -> bool {
     terms.sku.is_none() && terms.cancellation == Cancellation::Unpaid
 }
 
 /// The same of a change.
-pub(crate) const fn says_all_of_change(change: &domain::TermsChange) -> bool {
+pub const fn says_all_of_change(change: &domain::TermsChange) -> bool {
     change.sku.is_none() && change.cancellation.is_none()
 }
 
@@ -215,7 +215,7 @@ impl TryFrom<Id> for OrderId {
 }
 
 /// The number of a status. A status that is added has none in this version: to write it is what a newer one is for.
-pub(crate) const fn code_of(status: OrderStatus) -> u32 {
+pub const fn code_of(status: OrderStatus) -> u32 {
     match status {
         OrderStatus::Reserved => 0,
         OrderStatus::Confirmed => 1,
@@ -228,13 +228,13 @@ pub(crate) const fn code_of(status: OrderStatus) -> u32 {
 }
 
 /// The status with that number.
-pub(crate) fn status_of(code: u32) -> Result<OrderStatus, FormError> {
+pub fn status_of(code: u32) -> Result<OrderStatus, FormError> {
     let status = OrderStatus::ALL.into_iter().find(|status| code_of(*status) == code);
     status.ok_or_else(|| FormError::Unknown(format!("an order status of number {code}")))
 }
 
 /// The currency with that code. Countries make new ones, and a newer release may know them.
-pub(crate) fn currency_of(code: &str) -> Result<Currency, FormError> {
+pub fn currency_of(code: &str) -> Result<Currency, FormError> {
     code.parse().map_err(|error: Invalid| {
         if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()) {
             FormError::Unknown(format!("the currency {code}"))

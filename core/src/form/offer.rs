@@ -7,7 +7,7 @@ use crate::domain::{self, Cancellation, CommodityId, Price, Sku, Stock, Timestam
 
 /// A commodity, all of it.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Commodity<'a> {
+pub struct Commodity<'a> {
     id: u64,
     #[serde(borrow)]
     terms: Terms<'a>,
@@ -22,7 +22,7 @@ pub(crate) struct Commodity<'a> {
 
 /// What is offered.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Terms<'a> {
+pub struct Terms<'a> {
     name: &'a str,
     description: &'a str,
     image_url: Option<&'a str>,
@@ -113,6 +113,6 @@ impl TryFrom<Terms<'_>> for domain::Terms {
 }
 
 /// What can be cancelled, by its number.
-pub(crate) fn cancellation_of(code: u8) -> Result<Cancellation, FormError> {
+pub fn cancellation_of(code: u8) -> Result<Cancellation, FormError> {
     Cancellation::from_code(code).ok_or_else(|| FormError::Unknown(format!("a cancellation of number {code}")))
 }

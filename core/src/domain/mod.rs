@@ -13,7 +13,7 @@ mod quantity;
 mod reach;
 mod sku;
 mod terms;
-pub(crate) mod text;
+pub mod text;
 mod time;
 
 pub use ids::{CommodityId, Epoch, OrderId, PartitionId, Partitions, Sequence, SystemId, UserId};

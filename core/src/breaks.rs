@@ -1,13 +1,12 @@
-//! Deliberate faults, one for each rule the simulator must be able to find broken. They exist in test builds; in every
-//! other build each question here is the constant "no", and nothing can switch one on.
+//! Deliberate faults, one for each rule the simulator must be able to find broken. They exist in builds for tests (the feature
+//! `breaks`); in every other build each question here is the constant "no", and nothing can switch one on.
 
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Break {
+pub enum Break {
     /// R1: answers do not wait for the confirm.
     ConfirmBeforeReply,
     /// R2: an owner in doubt keeps its engine instead of loading a new one.
-    #[cfg(test)]
     StartOver,
     /// R4: the window is held against the time a request arrived, not the time it is decided.
     WindowWithDecrement,
@@ -51,15 +50,17 @@ pub(crate) enum Break {
     OlderBoard,
 }
 
-#[cfg(not(test))]
-pub(crate) const fn is_broken(_: Break) -> bool {
+/// Whether that rule is broken on this thread.
+#[cfg(not(any(test, feature = "breaks")))]
+#[must_use]
+pub const fn is_broken(_: Break) -> bool {
     false
 }
 
-#[cfg(test)]
-pub(crate) use switch::{is_broken, with};
+#[cfg(any(test, feature = "breaks"))]
+pub use switch::{is_broken, with};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "breaks"))]
 mod switch {
     use std::cell::Cell;
 
@@ -69,12 +70,14 @@ mod switch {
         static BROKEN: Cell<Option<Break>> = const { Cell::new(None) };
     }
 
-    pub(crate) fn is_broken(rule: Break) -> bool {
+    /// Whether that rule is broken on this thread.
+    #[must_use]
+    pub fn is_broken(rule: Break) -> bool {
         BROKEN.get() == Some(rule)
     }
 
     /// Runs something with that rule broken on this thread.
-    pub(crate) fn with<T>(rule: Break, run: impl FnOnce() -> T) -> T {
+    pub fn with<T>(rule: Break, run: impl FnOnce() -> T) -> T {
         BROKEN.set(Some(rule));
         let result = run();
         BROKEN.set(None);

@@ -1,7 +1,7 @@
 //! What of a text people see. Never changes one.
 
 /// Blanks, controls, and what Unicode calls ignorable by default: joiners, marks of direction, variation selectors, tags and the like.
-pub(crate) fn is_unseen(c: char) -> bool {
+pub fn is_unseen(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(c,
