@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use super::parts::{Parts, Served, StartError, close, listen};
 use crate::admin;
 use crate::config::Config;
-use crate::http::Surface;
 use crate::membership::Ended;
+use crate::server::Surface;
 
 /// A running admin process.
 pub struct AdminNode {

@@ -17,13 +17,14 @@ use crate::clock;
 use crate::config::{self, Address, Config};
 use crate::domain::NodeId;
 use crate::drift::Drift;
-use crate::http::{self, AppState, Connections, Costly, Surface};
+use crate::http::{self, AppState, Connections, Costly};
 use crate::limits::Limiter;
 use crate::logins::Logins;
 use crate::membership::{JoinError, Me, Membership, Pace, View};
 use crate::partition::Board;
 use crate::routing::peer::{Credential, CredentialError, LinkSettings, Local, Sources};
 use crate::routing::{Neighbours, Roads, Router, watch_tasks};
+use crate::server::{self, Surface};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
 use crate::trace::Tracer;
@@ -216,7 +217,7 @@ impl Parts {
             drift,
             cluster: Some(http::Cluster { view, neighbours: Arc::clone(&self.neighbours), local: Arc::clone(&self.local) }),
         });
-        let server = http::server(listener, state, surface).map_err(|cause| unable(&address.into(), "another address", cause))?;
+        let server = server::serve(listener, state, surface).map_err(|cause| unable(&address.into(), "another address", cause))?;
         Ok(Served { connections, ..Served::of(address, server) })
     }
 }
@@ -262,7 +263,7 @@ impl Served {
 
 pub(super) async fn listen(address: &Address, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let wrong = |cause| unable(address, setting, cause);
-    let listener = crate::http::listen(address).await.map_err(wrong)?;
+    let listener = server::listen(address).await.map_err(wrong)?;
     let bound = listener.local_addr().map_err(wrong)?;
     Ok((listener, bound))
 }

@@ -14,12 +14,12 @@ use super::steward::Steward;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::Reach;
-use crate::http::Surface;
 use crate::membership::{Ended, View, join};
 use crate::ownership::ClusterOwnership;
 use crate::partition::Settings;
 use crate::routing::Router;
 use crate::routing::peer::{self, Local, PeerServer};
+use crate::server::Surface;
 use crate::store::{NodeState, Store};
 
 /// How long the database may take to be told that this node leaves.

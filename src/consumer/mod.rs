@@ -79,7 +79,7 @@ pub struct Consumer {
 /// [`ConsumerError::Listen`] if it is taken.
 pub async fn listen(settings: &config::Consumer) -> Result<TcpListener, ConsumerError> {
     let address = &settings.listen;
-    crate::http::listen(address).await.map_err(|cause| ConsumerError::Listen { address: address.clone(), cause })
+    crate::server::listen(address).await.map_err(|cause| ConsumerError::Listen { address: address.clone(), cause })
 }
 
 /// Runs a consumer with its small HTTP listener until `shutdown`: finishes the transaction under way, acknowledges it and

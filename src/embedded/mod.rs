@@ -30,6 +30,7 @@ use crate::ownership::embedded::EmbeddedOwnership;
 use crate::partition::{self, Board, Runner};
 use crate::projection;
 use crate::routing::Router;
+use crate::server;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
 use crate::trace::Tracer;
@@ -114,7 +115,7 @@ impl App {
         let authenticator = Arc::new(Authenticator::new(&config.auth, &secret)?);
         let hasher = Arc::new(Hasher::new(config.auth.hashing_concurrency_max));
         let unable = |cause| StartError::Listen { address: config.http.listen.clone(), cause };
-        let listener = http::listen(&config.http.listen).await.map_err(unable)?;
+        let listener = server::listen(&config.http.listen).await.map_err(unable)?;
         let address = listener.local_addr().map_err(unable)?;
         let metrics = telemetry::install_metrics()?;
         let tracer = Tracer::start(&config.telemetry, "embedded", &config.node.id)?;
@@ -181,7 +182,7 @@ impl App {
             drift: Arc::default(),
             cluster: None,
         });
-        let server = http::server(listener, state, http::Surface::Both).map_err(unable)?;
+        let server = server::serve(listener, state, server::Surface::Both).map_err(unable)?;
         let handle = server.handle();
         let served = tokio::spawn(server);
         began.disarm();

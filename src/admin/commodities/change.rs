@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, web};
 
 use super::bodies::{ChangeBody, NewBody, OperatorCommodityBody, PendingChange, RestockBody};
 use super::request::{ChangeRequest, created, expecting, outcome, shown};
-use super::{skus, terms};
-use crate::admin::{listing, note};
+use super::{due_listings, skus, terms};
+use crate::admin::note;
 use crate::domain::{CommodityId, Invalid, Units};
 use crate::engine::{Answer, Command, Refusal};
 use crate::http::etag::IfMatch;
@@ -60,7 +60,7 @@ pub(crate) async fn create(
         return created(&state, id, state.router.about_commodity(id, under(operation, command)).await);
     }
     let reply = match skus::reserve(&state, id, vec![(terms, total)], None).await? {
-        Ok(due) => listing::list_one(&state, &due[0]).await,
+        Ok(due) => due_listings::list_one(&state, &due[0]).await,
         Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
     };
     if is_new { created(&state, id, reply) } else { outcome(&state, id, reply) }
