@@ -27,6 +27,7 @@ pub mod membership;
 pub mod ownership;
 mod panics;
 pub mod partition;
+pub mod process;
 pub mod projection;
 pub mod role;
 pub mod routing;
