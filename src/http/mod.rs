@@ -10,7 +10,7 @@ pub(crate) mod cors;
 mod cursor;
 pub(crate) mod etag;
 mod extract;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod health;
 mod json;
 pub(crate) mod key;
