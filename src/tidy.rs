@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+mod structure;
+
 /// Where code of this workspace lives, from its root.
 const ROOTS: [&str; 7] = ["core", "src", "bin", "benches", "tests", "migrations", "loadtest"];
 

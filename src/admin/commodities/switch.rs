@@ -19,8 +19,8 @@ async fn switch(request: ChangeRequest, word: &'static str, command: fn(Commodit
 
 /// Declares a call: its description, its word, its path and id in the documentation, what is told when it is done, and its command.
 macro_rules! switches {
-    ($($(#[doc = $description:literal])+
-        $call:ident = ($word:literal, $path:literal, $id:literal, $done:literal, $command:expr, $problems:ident);)+) => {
+    ($($(#[doc = $description:tt])+
+        $call:ident = ($word:tt, $path:tt, $id:tt, $done:tt, $command:path, $problems:ident);)+) => {
         $($(#[doc = $description])+
         #[utoipa::path(post, path = $path, operation_id = $id, tag = "operators: commodities",
             params(("id" = CommodityId, Path, description = "The commodity"), IfMatch, KeyHeader),
