@@ -4,8 +4,8 @@
 #[cfg(test)]
 extern crate self as doorbuster;
 
-pub use doorbuster_core::{checkpoint, domain, engine, event, ring};
 use doorbuster_core::{breaks, form};
+pub use doorbuster_core::{checkpoint, domain, engine, event, ring};
 
 pub mod account_changes;
 pub mod admin;
@@ -27,9 +27,11 @@ pub mod membership;
 pub mod ownership;
 mod panics;
 pub mod partition;
+pub mod process;
 pub mod projection;
 pub mod role;
 pub mod routing;
+pub mod server;
 pub mod shutdown;
 pub mod simulation;
 pub mod single_flight;

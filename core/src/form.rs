@@ -5,6 +5,9 @@
 //! checked, and never does I/O. A form that is to say more becomes a new type, in the version that needs it.
 
 pub mod offer;
+mod peer_version;
+
+pub use peer_version::PeerVersion;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,6 +5,7 @@ mod endings;
 mod issuers;
 mod jws;
 mod keys;
+mod numeric_date;
 mod password;
 mod token;
 

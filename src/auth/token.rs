@@ -24,7 +24,7 @@ use crate::domain::{Timestamp, UserId};
 use crate::store::{Account, Role};
 use crate::{clock, config};
 
-pub(super) mod claims;
+mod claims;
 use claims::Claims;
 
 /// Verifies and mints tokens. Made once at the start, shared by all workers.

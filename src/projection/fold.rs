@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::domain::{CommodityId, OrderId, OrderStatus, PartitionId, Quantity, Stock, Timestamp, Units};
+use crate::domain::{CommodityId, OrderId, OrderStatus, PartitionId, Quantity, Stock, StockColumn, Timestamp, Units};
 use crate::event::{Batch, Event};
 use crate::store::{CommodityUpdate, Move, NewCommodity, NewOperation, NewOrder};
 
@@ -38,24 +38,6 @@ pub(super) struct Fold {
     /// Commodities of which money came to be owed, or went back: nothing else changes of one that is over.
     unsealed: BTreeSet<CommodityId>,
     operations: Vec<NewOperation>,
-}
-
-/// Where the units of an order are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Available,
-    Held,
-    Sold,
-}
-
-impl Place {
-    const fn of(status: OrderStatus) -> Self {
-        match status {
-            OrderStatus::Reserved => Self::Held,
-            OrderStatus::Confirmed | OrderStatus::Paid => Self::Sold,
-            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => Self::Available,
-        }
-    }
 }
 
 impl Fold {
@@ -141,7 +123,7 @@ impl Fold {
                 if !from.is_live() && !to.is_live() {
                     self.unsealed.insert(*commodity);
                 }
-                self.units(*commodity, *quantity, Place::of(*from), Place::of(*to));
+                self.units(*commodity, *quantity, StockColumn::of(*from), StockColumn::of(*to));
             }
             Event::Operated { operation, subject, at } => {
                 self.operations.push(NewOperation { partition, operation: *operation, subject: *subject, at: *at });
@@ -166,7 +148,7 @@ impl Fold {
             Entry::Occupied(_) => return Err(format!("order {} is placed twice", order.id)),
             Entry::Vacant(entry) => drop(entry.insert(self.placed.len())),
         }
-        self.units(order.commodity, order.quantity, Place::Available, Place::of(order.status));
+        self.units(order.commodity, order.quantity, StockColumn::Available, StockColumn::of(order.status));
         self.placed.push(new);
         Ok(())
     }
@@ -194,7 +176,7 @@ impl Fold {
         if status == from { Ok(()) } else { Err(format!("order {id} was to leave the status {}, it is {}", from.word(), status.word())) }
     }
 
-    fn units(&mut self, commodity: CommodityId, quantity: Quantity, from: Place, to: Place) {
+    fn units(&mut self, commodity: CommodityId, quantity: Quantity, from: StockColumn, to: StockColumn) {
         if from == to {
             return;
         }
@@ -202,9 +184,9 @@ impl Fold {
         let units = i64::from(quantity);
         for (place, units) in [(from, -units), (to, units)] {
             match place {
-                Place::Available => update.available += units,
-                Place::Held => update.held += units,
-                Place::Sold => update.sold += units,
+                StockColumn::Available => update.available += units,
+                StockColumn::Held => update.held += units,
+                StockColumn::Sold => update.sold += units,
             }
         }
     }

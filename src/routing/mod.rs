@@ -1,7 +1,6 @@
 //! From a request to the engine that decides it. Never decides anything itself and never keeps a request waiting
 //! without a bound.
 
-pub(crate) mod feeding;
 mod lookup;
 mod neighbours;
 pub(crate) mod past;

@@ -8,10 +8,12 @@ mod checkpoints;
 mod commodities;
 mod connect;
 mod convert;
+mod database_file;
 mod entity;
 mod listings;
 mod logins;
 mod losses;
+mod meta;
 mod nodes;
 mod operations;
 mod orders;
@@ -22,6 +24,7 @@ mod reads;
 mod runs;
 mod skus;
 mod statements;
+mod waits;
 mod walk;
 mod write;
 
@@ -39,11 +42,12 @@ pub use listings::{DueListing, Import, Reserved};
 pub use logins::Budget;
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
+pub(crate) use operations::NewOperation;
 pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use skus::{SkuClaim, SkuClaimed};
 pub use write::Position;
-pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
+pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
 
 use tokio::sync::Semaphore;
 

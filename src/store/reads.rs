@@ -3,7 +3,7 @@
 use super::walk::tests::{Backend, Meter, TestDatabase, filled, id};
 use super::*;
 use crate::domain::{IdempotencyKey, OrderId, Sku};
-use archive::MOVED;
+use walk::MOVED;
 
 /// Rows of the other tables.
 const BESIDE: i64 = 10_000;

@@ -8,9 +8,9 @@
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
-use super::checkpoints::to_the_end;
 use super::entity::sku::{ActiveModel, Column, Entity, Model};
 use super::statements::{LIST_MAX, pad};
+use super::waits::to_the_end;
 use super::{Store, StoreError};
 use crate::domain::{CommodityId, Sku};
 

@@ -57,6 +57,10 @@ pub(super) struct Table {
     of_status: &'static str,
 }
 
+/// The statuses that orders are archived in: nothing of them is held or due.
+pub(super) const MOVED: [OrderStatus; 5] =
+    [OrderStatus::Confirmed, OrderStatus::Paid, OrderStatus::Cancelled, OrderStatus::Expired, OrderStatus::Refunded];
+
 /// What is sold, and what was and is not archived.
 pub(super) const ORDERS: Table =
     Table { name: "orders", of_run_user: "ix_orders_run_user", of_commodity: "ix_orders_commodity_status", of_status: "ix_orders_status" };
@@ -125,7 +129,7 @@ impl Walk {
 
 /// Where orders of a status may lie.
 fn tables_of(status: OrderStatus) -> &'static [&'static Table] {
-    if super::archive::MOVED.contains(&status) { &[&ORDERS, &ARCHIVED] } else { &[&ORDERS] }
+    if MOVED.contains(&status) { &[&ORDERS, &ARCHIVED] } else { &[&ORDERS] }
 }
 
 /// The newest runs first, then groups of older ones. An order stays in its run when it is moved: so it is always of one group.

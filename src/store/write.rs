@@ -15,12 +15,13 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrai
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
+use super::operations::NewOperation;
 use super::statements::{LIST_MAX, ORDER_COLUMNS, OWN_ORDER_COLUMNS, ids, pad, padded, places};
 use super::walk::{ARCHIVED, ORDERS};
 use super::{Store, StoreError, archive, operations, pool, runs};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint,
-    Sequence, Subject, SystemId, Terms, Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence,
+    SystemId, Terms, Timestamp, Units,
 };
 use crate::event::LogVersion;
 
@@ -44,15 +45,6 @@ pub(crate) struct NewCommodity {
     pub(crate) commodity: Commodity,
     pub(crate) partition: PartitionId,
     pub(crate) removed_at: Option<Timestamp>,
-}
-
-/// A row for the changes that were made under a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NewOperation {
-    pub(crate) partition: PartitionId,
-    pub(crate) operation: Operation,
-    pub(crate) subject: Subject,
-    pub(crate) at: Timestamp,
 }
 
 /// Orders that all went from one status to another at one time.
@@ -259,7 +251,7 @@ impl Transaction for Write {
         let Some(run) = self.run.get() else {
             return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
         };
-        self.steps.fetch_add(runs::steps_of(orders), Ordering::Relaxed);
+        self.steps.fetch_add(runs::steps_of(orders.iter().map(|new| new.order.id)), Ordering::Relaxed);
         let mut orders = orders;
         for inserts in INSERTS.iter() {
             while orders.len() >= inserts.size {

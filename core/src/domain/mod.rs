@@ -25,7 +25,7 @@ pub use principal::{Foreign, IssuerName, Principal, PrincipalKey};
 pub use quantity::{Quantity, Units};
 pub use reach::Reach;
 pub use sku::Sku;
-pub use terms::{Cancellation, Commodity, CommodityState, Stock, Terms, TermsChange};
+pub use terms::{Cancellation, Commodity, CommodityState, Stock, StockColumn, Terms, TermsChange};
 pub use time::Timestamp;
 
 /// A value from outside that its type does not hold, with the sentence to show for it.

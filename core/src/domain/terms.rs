@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{CommodityId, Currency, Invalid, Price, Sku, Timestamp, Units};
+use super::{CommodityId, Currency, Invalid, OrderStatus, Price, Sku, Timestamp, Units};
 
 /// What is offered, to whom and when. All fields are checked by [`Terms::faults`]; the shell builds it from JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +197,38 @@ impl Stock {
     #[must_use]
     pub const fn balances(&self) -> bool {
         self.total.get() as u64 == self.available.get() as u64 + self.held.get() as u64 + self.sold.get() as u64
+    }
+
+    /// The units in a column.
+    pub(crate) const fn column_mut(&mut self, column: StockColumn) -> &mut Units {
+        match column {
+            StockColumn::Available => &mut self.available,
+            StockColumn::Held => &mut self.held,
+            StockColumn::Sold => &mut self.sold,
+        }
+    }
+}
+
+/// Where the units of an order are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockColumn {
+    /// On sale: the order has ended.
+    Available,
+    /// Held for it.
+    Held,
+    /// Sold to it.
+    Sold,
+}
+
+impl StockColumn {
+    /// Of an order in that status.
+    #[must_use]
+    pub const fn of(status: OrderStatus) -> Self {
+        match status {
+            OrderStatus::Reserved => Self::Held,
+            OrderStatus::Confirmed | OrderStatus::Paid => Self::Sold,
+            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => Self::Available,
+        }
     }
 }
 

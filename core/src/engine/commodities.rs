@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use super::buyers::Buyers;
 use super::hash;
 use super::keys::Keys;
-use crate::domain::{Commodity, CommodityId, OrderStatus, Quantity, Stock, Units};
+use crate::domain::{Commodity, CommodityId, OrderStatus, Quantity, Stock, StockColumn};
 
 /// A commodity, and what only the engine knows of it.
 #[derive(Debug)]
@@ -141,14 +141,14 @@ impl Commodities {
     /// Takes units off sale for a new order of that status.
     pub(super) fn take(&mut self, slot: u32, status: OrderStatus, quantity: Quantity) {
         let commodity = &mut self.listing_mut(slot).commodity;
-        carry(&mut commodity.stock, Shelf::Available, Shelf::of(status), quantity);
+        carry(&mut commodity.stock, StockColumn::Available, StockColumn::of(status), quantity);
         assert_balanced(commodity);
     }
 
     /// Carries an order's units to where its new status has them, and counts the refunds due.
     pub(super) fn shift(&mut self, slot: u32, from: OrderStatus, to: OrderStatus, quantity: Quantity) {
         let listing = self.listing_mut(slot);
-        carry(&mut listing.commodity.stock, Shelf::of(from), Shelf::of(to), quantity);
+        carry(&mut listing.commodity.stock, StockColumn::of(from), StockColumn::of(to), quantity);
         listing.refunds_due += u32::from(to == OrderStatus::RefundDue);
         listing.refunds_due -= u32::from(from == OrderStatus::RefundDue);
         assert_balanced(&listing.commodity);
@@ -176,44 +176,15 @@ impl Commodities {
     }
 }
 
-/// Where an order's units are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shelf {
-    /// On sale: the order has ended.
-    Available,
-    /// Held for it.
-    Held,
-    /// Sold to it.
-    Sold,
-}
-
-impl Shelf {
-    pub(super) const fn of(status: OrderStatus) -> Self {
-        match status {
-            OrderStatus::Reserved => Self::Held,
-            OrderStatus::Confirmed | OrderStatus::Paid => Self::Sold,
-            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => Self::Available,
-        }
-    }
-
-    const fn counter(self, stock: &mut Stock) -> &mut Units {
-        match self {
-            Self::Available => &mut stock.available,
-            Self::Held => &mut stock.held,
-            Self::Sold => &mut stock.sold,
-        }
-    }
-}
-
-fn carry(stock: &mut Stock, from: Shelf, to: Shelf, quantity: Quantity) {
+fn carry(stock: &mut Stock, from: StockColumn, to: StockColumn, quantity: Quantity) {
     if from == to {
         // An ended order that ends otherwise (a refund due, then refunded) has no units to move: they may be sold again.
         return;
     }
     let count = quantity.get();
-    let source = from.counter(stock);
+    let source = stock.column_mut(from);
     *source = source.minus(count).expect("an order's units are where its status says");
-    let target = to.counter(stock);
+    let target = stock.column_mut(to);
     *target = target.plus(count).expect("no counter exceeds the total");
 }
 

@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 
 use super::buyers::Buyers;
-use super::commodities::Shelf;
 use super::keys::Keys;
 use super::operations::Operations;
 use super::orders::{NONE, Record, number_of};
 use super::{Commodities, EndedKey, Engine, Holds, KnownCommodity, KnownKey, KnownOrder, Orders, Snapshot};
-use crate::domain::{Epoch, OrderId, OrderStatus, PartitionId, Sequence};
+use crate::domain::{Epoch, OrderId, OrderStatus, PartitionId, Sequence, StockColumn};
 use crate::event::LogVersion;
 
 /// A snapshot that contradicts itself: the tables were tampered with, or we have a bug. The partition must not serve.
@@ -135,14 +134,14 @@ fn add_order(engine: &mut Engine, slot: u32, known: &KnownOrder) -> Result<u64, 
     let keyed = known.key.and_then(|key| listing.keys.of_order(order.user, key, number_of(id))).unwrap_or(NONE);
     engine.commodities.count_order(slot);
     let record = engine.orders.insert(Record::pack(order, slot, keyed, Sequence::FENCE), order.user);
-    match Shelf::of(status) {
-        Shelf::Held => {
+    match StockColumn::of(status) {
+        StockColumn::Held => {
             engine.holds.push(record, &mut engine.orders);
             return Ok(u64::from(order.quantity.get()));
         }
-        Shelf::Available if status == OrderStatus::RefundDue => engine.commodities.count_refund_due(slot),
-        Shelf::Available => return Err(format!("order {id} is {}: nothing is owed for it", status.word())),
-        Shelf::Sold => {}
+        StockColumn::Available if status == OrderStatus::RefundDue => engine.commodities.count_refund_due(slot),
+        StockColumn::Available => return Err(format!("order {id} is {}: nothing is owed for it", status.word())),
+        StockColumn::Sold => {}
     }
     Ok(0)
 }

@@ -3,15 +3,19 @@
 //! Events are facts the engine decided; each carries all that the projection needs, so that nothing has to be looked up
 //! to apply one. This module never decides, never reads a clock and never talks to a broker or a database.
 
+mod codec;
 #[cfg(test)]
 mod tests;
 mod v1;
 mod v2;
 mod v3;
 mod v4;
+mod version;
 mod wire;
 
-pub use wire::{DecodeError, LogVersion, Unwritable, decode, decode_up_to, encode};
+pub use codec::{DecodeError, Unwritable};
+pub use version::LogVersion;
+pub use wire::{decode, decode_up_to, encode};
 
 use crate::domain::{
     Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Quantity,

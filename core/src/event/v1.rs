@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
+use super::codec::{DecodeError, Reader, Unwritable, put};
+use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{CommodityId, Epoch, IdempotencyKey, PartitionId, Quantity, RequestFingerprint, Sequence, Timestamp, Units};
 use crate::form::{Commodity, Id, Order, Terms, code_of, says_all_of, status_of};

@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
+use super::codec::{DecodeError, Reader, Unwritable, put};
+use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{
     CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence,

@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
+use super::codec::{DecodeError, Reader, Unwritable, put};
+use super::version::LogVersion;
 use super::{Batch, v2};
 use crate::domain::{Epoch, PartitionId, Sequence, SystemId};
 

@@ -8,8 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::codec::{DecodeError, Reader, Unwritable, put};
 use super::v2::{commodity_of, counted_from, signed, time, unsigned};
-use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
+use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{
     self, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity,

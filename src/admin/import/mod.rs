@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::commodities::{skus, terms};
+use super::commodities::{due_listings, skus, terms};
 use super::csv::{Lines, defused};
-use super::{listing, note};
+use super::note;
 use crate::domain::{CommodityId, Sku, Timestamp};
 use crate::engine::Refusal;
 use crate::http::commodities::is_listed;
@@ -159,7 +159,7 @@ pub(crate) async fn import(
     };
     // Whether this request is waited for or not: if it is not, others list what is left.
     let (router, store) = (Arc::clone(&state.router), state.store.clone());
-    let listing = tokio::spawn(async move { listing::list_all(&router, &store, due, PATIENCE).await });
+    let listing = tokio::spawn(async move { due_listings::list_all(&router, &store, due, PATIENCE).await });
     let left = match timeout(PATIENCE, listing).await {
         Ok(Ok(Ok(left))) => u32::try_from(left.len()).unwrap_or(count),
         Ok(Ok(Err(error))) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::auth::token::claims::NumericDate;
+use crate::auth::numeric_date::NumericDate;
 
 /// Where a token says something: a claim's name, or names with dots between them that lead into it. Names may have dots of their own, so
 /// the longest that is there is followed first.

@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::follow;
+use super::key_file;
 use super::key_set::KEY_ID_BYTES_MAX;
 use crate::auth::Unauthenticated;
 use crate::config;
@@ -279,7 +279,7 @@ fn tls(roots: Option<RootCertStore>) -> Result<ClientConfig, String> {
 
 /// The certificates in a file.
 fn authorities(file: &Path) -> Result<RootCertStore, String> {
-    let text = follow::text(file)?;
+    let text = key_file::text(file)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let certificate = certificate.map_err(|_| format!("the file {} holds what is no certificate", file.display()))?;

@@ -1,61 +1,19 @@
 //! How an issuer's keys are kept up to date while the process runs. Keys that cannot be had leave the last ones in force, and are said once.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoint;
+use super::key_file::skipped;
 use super::key_set::KeySet;
 use super::{Issuer, Source};
-use crate::config;
 
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-
-/// The largest file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
-
-/// A file with an issuer's keys.
-pub(super) struct KeyFile {
-    pub(super) path: PathBuf,
-    is_jwks: bool,
-}
-
-impl KeyFile {
-    pub(super) fn of(config: &config::Issuer) -> Option<Self> {
-        let jwks = config.jwks_file.clone().map(|path| Self { path, is_jwks: true });
-        jwks.or_else(|| config.public_key_file.clone().map(|path| Self { path, is_jwks: false }))
-    }
-
-    pub(super) fn read(&self, allowed: &[Algorithm]) -> Result<KeySet, String> {
-        let text = text(&self.path)?;
-        let keys = if self.is_jwks { KeySet::of_jwks(text.as_bytes(), allowed, skipped) } else { KeySet::of_pem(text.as_bytes(), allowed) };
-        keys.map_err(|problem| format!("the file {} {problem}", self.path.display()))
-    }
-}
-
-/// What a file holds.
-pub(super) fn text(path: &Path) -> Result<String, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("the file {} {why}", path.display());
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| wrong(&format_args!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(wrong(&"is larger than 256 KiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| wrong(&"is no text"))
-}
-
-fn skipped(id: &str, why: &str) {
-    tracing::debug!(key = id, why, "key {id} is not used: {why}");
-}
 
 impl Issuer {
     /// Keeps its keys up to date until `stop`.

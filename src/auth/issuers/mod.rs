@@ -8,6 +8,7 @@
 mod claims;
 mod endpoint;
 mod follow;
+mod key_file;
 mod key_set;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use crate::domain::{Foreign, IssuerName, Principal, Timestamp};
 use crate::store::Role;
 use claims::{Claim, ClaimPath, Claims, Names};
 use endpoint::{Endpoint, Waiting};
-use follow::KeyFile;
+use key_file::KeyFile;
 use key_set::{KeySet, NotVerified};
 use verified::{TokenDigest, VerifiedToken, VerifiedTokens};
 
@@ -260,7 +261,7 @@ impl Issuer {
 fn secret(config: &config::Issuer, own: &SecretString) -> Result<SecretString, String> {
     let secret = match (&config.secret, &config.secret_file) {
         (Some(secret), _) => secret.clone(),
-        (None, Some(file)) => follow::text(file)?.trim().into(),
+        (None, Some(file)) => key_file::text(file)?.trim().into(),
         (None, None) => return Err("has no keys".to_owned()),
     };
     if secret.expose_secret() == own.expose_secret() {

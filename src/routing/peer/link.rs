@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::breaker::Breaker;
 use super::client::{Client, Response, SendError};
 use super::frames::Frames;
-use super::hello::newest_of;
+use super::headers::newest_of;
 use super::meters::Meters;
 use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Garbage, Item, PeerVersion, Speech, Told, read_answers};
 use super::{Credential, Peer};

@@ -137,7 +137,7 @@ async fn no_page_reads_more_than_it_has((_database, store): (TestDatabase, Store
         // What each lane reads of its index, what is merged of that, and the rows; in both tables.
         let lanes = match walk {
             Walk::All | Walk::Status(_) | Walk::CommodityStatus(..) => 2,
-            Walk::Commodity(_) => (OrderStatus::ALL.len() + super::super::archive::MOVED.len()) as u64,
+            Walk::Commodity(_) => (OrderStatus::ALL.len() + MOVED.len()) as u64,
             Walk::User(..) => 2 * RUNS_FIRST as u64,
         };
         let bound = 3 * (lanes + 1) * (LIMIT + 1) + 100;

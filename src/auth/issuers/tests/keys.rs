@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::auth::issuers::follow::KeyFile;
+use crate::auth::issuers::key_file::KeyFile;
 
 const RSA_PEM: &str = include_str!("../../../../tests/data/rsa2048_public.pem");
 const ED25519_PEM: &str = include_str!("../../../../tests/data/ed25519_public.pem");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::commodities::skus::as_it_is;
+use super::skus::as_it_is;
 use crate::domain::{CommodityId, Epoch, Sequence};
 use crate::engine::{Command, Refusal};
 use crate::http::AppState;
@@ -58,7 +58,7 @@ pub(super) async fn list_one(state: &AppState, due: &DueListing) -> Reply {
 }
 
 /// Lists what is written down, for so long. What is left then is listed later.
-pub(super) async fn list_all(
+pub(in crate::admin) async fn list_all(
     router: &Router,
     store: &Store,
     due: Vec<DueListing>,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::peer::{Content, Piece, Served};
+use super::wire::{Content, Piece, Served};
 use crate::domain::{CommodityId, Epoch, PartitionId, Sequence};
 use crate::partition::{Board, Edition, Gap, Listing, News};
 

@@ -8,10 +8,11 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{self, RefOr, Required, Response, header::HeaderBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::problem::Code;
-use super::schema::add_problem;
-use super::{Surface, accounts, commodities, health, metrics, orders};
+use super::Surface;
 use crate::admin::openapi::Operators;
+use crate::http::problem::Code;
+use crate::http::schema::add_problem;
+use crate::http::{accounts, commodities, health, metrics, orders};
 
 const DESCRIPTION: &str = "A flash-sale engine: a few units, a million buyers, one minute.
 

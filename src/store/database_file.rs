@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// The files of a database that is open.
-pub(in crate::store) struct DatabaseFile {
+pub(super) struct DatabaseFile {
     parts: Vec<(PathBuf, Identity)>,
     /// Whether the log has heard of it.
     is_told: AtomicBool,
@@ -31,7 +31,7 @@ type Identity = (u64, u64);
 #[error(
     "the file of the database, {path}, was {what} while this process used it: nothing is accepted; stop it, put the file back, start again"
 )]
-pub(in crate::store) struct Gone {
+pub(super) struct Gone {
     path: String,
     what: &'static str,
 }
@@ -57,7 +57,7 @@ impl DatabaseFile {
     ///
     /// # Errors
     /// [`Gone`].
-    pub(in crate::store) fn check(&self) -> Result<(), Gone> {
+    pub(super) fn check(&self) -> Result<(), Gone> {
         let gone = self.parts.iter().find_map(|(path, before)| {
             let what = match identity(path) {
                 Ok(now) if now == *before => return None,

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::problem::{Code, Problem};
-use super::routes::{Traffic, compressed, get, resource};
 use super::{Surface, openapi};
+use crate::http::problem::{Code, Problem};
+use crate::http::routes::{Traffic, compressed, get, resource};
 
 /// Swagger UI sets styles from its script and shows pictures that it carries with it.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
