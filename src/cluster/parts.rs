@@ -155,6 +155,7 @@ impl Parts {
         let roads = Arc::new(Roads::none(store.partitions()));
         let patience = Duration::from_millis(config.partition.command_timeout_ms);
         let settings = LinkSettings {
+            partitions: store.partitions(),
             depth_max: config.partition.inbox_depth_max,
             command_timeout: patience,
             answer_timeout: Duration::from_millis(config.partition.append_timeout_ms),
