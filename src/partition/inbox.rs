@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::caller::{Caller, Shared};
 use super::trouble::TroubleNote;
 use super::{Busy, RecentOrders, Reply, Sighting, Trouble};
-use crate::domain::{Epoch, IdempotencyKey, Order, OrderId, PartitionId, PrincipalKey};
+use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::engine::Command;
+use crate::ring::partition_of;
 use crate::trace::{Span, Step, Trace};
 
 /// A command, and what no engine knows of it.
@@ -77,6 +78,25 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The partition it is for; none for what a partition's own task alone is asked.
+    pub(crate) fn partition(&self, partitions: Partitions) -> Option<PartitionId> {
+        let partition = match self {
+            Self::Command(command, ..) => partition_of_command(command, partitions)?,
+            Self::Lookup(order, _) => order.partition(),
+            Self::OrdersOf((partition, _), _) => *partition,
+        };
+        (partition.get() < partitions.get()).then_some(partition)
+    }
+
+    /// Until when it may wait to be taken up.
+    pub(crate) const fn deadline(&self) -> Instant {
+        match self {
+            Self::Command(_, _, caller) => caller.deadline,
+            Self::Lookup(_, caller) => caller.deadline,
+            Self::OrdersOf(_, caller) => caller.deadline,
+        }
+    }
+
     /// Tells the caller that it was not carried out.
     pub(crate) fn turn_away(self, busy: Busy) {
         match self {
@@ -85,6 +105,12 @@ impl Request {
             Self::OrdersOf(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
         }
     }
+}
+
+/// The partition of what a command is about: of its order, or of its commodity.
+fn partition_of_command(command: &Command, partitions: Partitions) -> Option<PartitionId> {
+    let of = |commodity: CommodityId| partition_of(commodity, partitions);
+    command.order().map(OrderId::partition).or_else(|| command.commodity().map(of))
 }
 
 /// How long callers wait.
@@ -304,7 +330,6 @@ mod tests {
     use super::super::Hear;
     use super::super::caller::Answering;
     use super::*;
-    use crate::domain::CommodityId;
     use crate::engine::Answer;
 
     fn patience(millis: u64) -> Patience {

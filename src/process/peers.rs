@@ -54,6 +54,7 @@ impl Peers {
         tokio::spawn(local.credential.clone().follow(stop.clone()));
         let roads = Arc::new(Roads::none(store.partitions()));
         let settings = LinkSettings {
+            partitions: store.partitions(),
             depth_max: config.partition.inbox_depth_max,
             command_timeout: patience(config),
             answer_timeout: Duration::from_millis(config.partition.append_timeout_ms),

@@ -2,6 +2,7 @@
 //! proof of durability or of ownership: those have real servers.
 
 mod mixed;
+mod stalled;
 mod strangers;
 
 use std::collections::BTreeMap;
@@ -28,8 +29,12 @@ use crate::partition::{Runner, Settings, Sighting, Trouble, spawn};
 
 const SECRET: &str = "an internal secret of 32 bytes or more";
 const PARTITIONS: Partitions = Partitions::DEFAULT;
-const SETTINGS: LinkSettings =
-    LinkSettings { depth_max: 1_024, command_timeout: Duration::from_secs(2), answer_timeout: Duration::from_secs(1) };
+const SETTINGS: LinkSettings = LinkSettings {
+    partitions: PARTITIONS,
+    depth_max: 1_024,
+    command_timeout: Duration::from_secs(2),
+    answer_timeout: Duration::from_secs(1),
+};
 
 /// Who has each partition's lock, and its epoch.
 #[derive(Default)]
@@ -41,13 +46,20 @@ struct Claims {
     total: i64,
     /// Whether the tables contradict themselves.
     is_broken: AtomicBool,
+    /// The partition whose log confirms nothing while there is one.
+    stalled: tokio::sync::watch::Sender<Option<PartitionId>>,
 }
 
-struct YesLog;
+/// Confirms nothing while it is the one that is stalled.
+struct StallingLog(PartitionId, tokio::sync::watch::Receiver<Option<PartitionId>>);
 
-impl Log for YesLog {
+impl Log for StallingLog {
     fn append(&self, _: Batch) -> BoxFuture<'_, Result<(), InDoubt>> {
-        Box::pin(async { Ok(()) })
+        let mut stalled = self.1.clone();
+        Box::pin(async move {
+            let freed = stalled.wait_for(|stalled| *stalled != Some(self.0)).await;
+            freed.map(drop).map_err(|over| InDoubt(over.to_string()))
+        })
     }
 }
 
@@ -67,7 +79,7 @@ impl Ownership for Claims {
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
             snapshot: Snapshot { commodities, ..Snapshot::default() },
-            log: Arc::new(YesLog),
+            log: Arc::new(StallingLog(partition, self.stalled.subscribe())),
             lost: CancellationToken::new(),
             log_version: LogVersion::NEWEST,
             applied: Some(applied.subscribe()),
@@ -148,7 +160,8 @@ impl Node {
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), SETTINGS);
         tokio::spawn(watch_tasks(Arc::clone(&neighbours)));
         let ways = Arc::new(Ways::Shifting { roads, patience: SETTINGS.command_timeout });
-        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total, is_broken: AtomicBool::default() });
+        let stalled = tokio::sync::watch::Sender::new(None);
+        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total, is_broken: AtomicBool::default(), stalled });
         Self { local, ways, neighbours, claims, peer, server, runners: BTreeMap::new() }
     }
 
@@ -157,7 +170,8 @@ impl Node {
             inbox_depth_max: 1_024,
             batch_commands_max: 256,
             retention: Duration::from_secs(60),
-            append_timeout: Duration::from_secs(1),
+            // Longer than any test: a log that confirms nothing does so until it is told otherwise.
+            append_timeout: Duration::from_secs(600),
             command_timeout: SETTINGS.command_timeout,
             stopped_retry: Duration::from_secs(60),
         };

@@ -8,10 +8,12 @@
 //! - A command that may have reached the other node is never sent twice. What the link cannot tell is
 //!   [`Reply::Pending`](crate::partition::Reply::Pending); "busy" it says only of what provably was not taken up.
 //! - Nodes of two releases understand each other: what is said is of the newest version that both know (see [`PeerVersion`]).
+//! - A partition that answers slowly holds up nobody else's requests: each has places of its own in what is out.
 //! - Everything is bounded: what waits for a peer, what travels together, bodies, frames and every wait.
 
 mod accept;
 mod answer;
+mod backlog;
 mod breaker;
 mod bulletin;
 mod client;
