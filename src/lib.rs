@@ -44,3 +44,4 @@ mod tidy;
 pub mod tls;
 pub mod tools;
 pub mod trace;
+mod upkeep;

@@ -39,6 +39,9 @@ pub enum Unauthenticated {
     /// `alg` is one that no configured key is for (`none` among them).
     #[error("the token's algorithm is not accepted here")]
     Algorithm,
+    /// It says of itself that it is for something else than access.
+    #[error("the token is no access token")]
+    Type,
     /// Signed with another key, or changed since.
     #[error("the token's signature does not match")]
     Signature,

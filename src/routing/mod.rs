@@ -24,6 +24,7 @@ use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
 pub(crate) use lookup::{Lookup, Next, without_row};
+use lookup::buyer_of;
 pub use neighbours::{Neighbours, watch_tasks};
 pub use roads::Roads;
 use ways::Ways;
@@ -209,7 +210,7 @@ impl Router {
                     return Reply::Busy(Busy::Unavailable);
                 }
             };
-            let Some(recalled) = recalled else { return without_row(order, &self.order(order).await) };
+            let Some(recalled) = recalled else { return without_row(order, buyer_of(&command.command), &self.order(order).await) };
             if let Some(row) = takes_row(&mut command.command) {
                 *row = Some(Box::new(recalled));
             }
