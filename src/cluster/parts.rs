@@ -198,12 +198,12 @@ impl Parts {
             let (drift, store, stop) = (Arc::clone(&drift), self.store.clone(), self.stop.clone());
             async move { drift.watch(store, clock::system, stop).await }
         });
+        let hasher = Arc::new(Hasher::new(config.auth.hashing_concurrency_max));
         let state = web::Data::new(AppState {
             router: Arc::clone(&self.router),
             store: self.store.clone(),
             authenticator: Arc::clone(&self.authenticator),
-            hasher: Arc::new(Hasher::new(config.auth.hashing_concurrency_max)),
-            logins: Logins::new(&config.limits, Arc::clone(&limiter), self.store.clone(), true),
+            logins: Logins::new(&config.limits, (Arc::clone(&limiter), hasher), self.store.clone(), true),
             costly: Costly::default(),
             limiter,
             clock: clock::system,

@@ -165,9 +165,8 @@ impl App {
             router: Arc::clone(&router),
             store: store.clone(),
             authenticator,
-            hasher,
             // No other node answers logins.
-            logins: Logins::new(&config.limits, Arc::clone(&limiter), store.clone(), false),
+            logins: Logins::new(&config.limits, (Arc::clone(&limiter), hasher), store.clone(), false),
             costly: Costly::default(),
             limiter,
             clock: clock::system,

@@ -86,7 +86,8 @@ impl Issuer {
     pub(super) fn look_at_file(&self) {
         if let Source::File(file) = &self.source {
             let read = file.read(&self.algorithms);
-            let believed = |keys| self.believed(keys, Instant::now()).map_err(|problem| format!("the file {} {problem}", file.path.display()));
+            let believed =
+                |keys| self.believed(keys, Instant::now()).map_err(|problem| format!("the file {} {problem}", file.path.display()));
             self.take(read.and_then(believed));
         }
     }

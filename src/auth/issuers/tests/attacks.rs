@@ -100,7 +100,8 @@ fn what_is_no_access_token_says_so_and_is_believed() {
     let stage = Stage::new();
     let good = claims(json!({})).to_string();
     let of_type = |typ: Value| stage.verify(&stage.rsa.sign_texts(&header(&stage.rsa, json!({"typ": typ})), &good));
-    for typ in [json!("JWT"), json!("jwt"), json!("at+jwt"), json!("AT+JWT"), json!("application/at+jwt"), json!("Application/JWT"), Value::Null]
+    for typ in
+        [json!("JWT"), json!("jwt"), json!("at+jwt"), json!("AT+JWT"), json!("application/at+jwt"), json!("Application/JWT"), Value::Null]
     {
         assert_eq!(of_type(typ.clone()), buyer("shop:alice"), "{typ}");
     }
@@ -113,7 +114,9 @@ fn what_is_no_access_token_says_so_and_is_believed() {
     let bare = stage.ed.sign_texts(r#"{"alg":"EdDSA","kid":"d"}"#, &good);
     assert_eq!(stage.verify(&bare), buyer("shop:alice"), "many say nothing");
     // Issuers whose headers all say the same say it in the claims.
-    for said in [json!({"typ": "ID"}), json!({"typ": "Refresh"}), json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}})] {
+    for said in
+        [json!({"typ": "ID"}), json!({"typ": "Refresh"}), json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}})]
+    {
         assert_eq!(stage.verify(&stage.rsa.sign(&claims(said.clone()))), Err(Unauthenticated::Type), "{said}");
     }
     assert_eq!(stage.verify(&stage.rsa.sign(&claims(json!({"typ": "Bearer"})))), buyer("shop:alice"));
