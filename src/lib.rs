@@ -42,3 +42,4 @@ mod tidy;
 pub mod tls;
 pub mod tools;
 pub mod trace;
+mod upkeep;

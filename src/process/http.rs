@@ -41,9 +41,8 @@ pub(super) fn state(
         router: Arc::clone(router),
         store: store.clone(),
         authenticator,
-        hasher,
         // Where there are other nodes, they answer logins too.
-        logins: Logins::new(&config.limits, Arc::clone(&limiter), store.clone(), cluster.is_some()),
+        logins: Logins::new(&config.limits, (Arc::clone(&limiter), hasher), store.clone(), cluster.is_some()),
         costly: Costly::default(),
         limiter,
         clock: clock::system,

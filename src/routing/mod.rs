@@ -22,6 +22,7 @@ pub use crate::partition::{Busy, Reply, SpareKey, Traced};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
+use lookup::buyer_of;
 pub(crate) use lookup::{Lookup, Next, without_row};
 pub use neighbours::{Neighbours, watch_tasks};
 pub use roads::Roads;
@@ -208,7 +209,7 @@ impl Router {
                     return Reply::Busy(Busy::Unavailable);
                 }
             };
-            let Some(recalled) = recalled else { return without_row(order, &self.order(order).await) };
+            let Some(recalled) = recalled else { return without_row(order, buyer_of(&command.command), &self.order(order).await) };
             if let Some(row) = takes_row(&mut command.command) {
                 *row = Some(Box::new(recalled));
             }

@@ -214,7 +214,7 @@ impl Network {
             Next::Answer(answer) => {
                 let asked = &self.history.calls[self.calls[id].noted].asked;
                 let told = match asked {
-                    Asked::Cancel(order) | Asked::Money(order) => told(&without_row(*order, &answer)),
+                    Asked::Cancel(order) | Asked::Money(order) => told(&without_row(*order, None, &answer)),
                     Asked::Place { .. } if !matches!(answer, OrderLookup::Known(_)) => Told::Pending(Some(lookup.id())),
                     _ => found(&answer),
                 };

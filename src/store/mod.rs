@@ -302,6 +302,14 @@ impl Store {
         self.inner.connections.close().await
     }
 
+    /// The same, but what is only read comes from there: as a proxy does it that has copies answer.
+    #[cfg(test)]
+    pub(crate) fn reading_from(&self, copy: &Self) -> Self {
+        let connections = Connections { reader: copy.inner.connections.reader.clone(), ..self.inner.connections.clone() };
+        let Inner { partitions, system, loads, .. } = &*self.inner;
+        Self { inner: Arc::new(Inner { connections, partitions: *partitions, system: *system, loads: Arc::clone(loads) }) }
+    }
+
     fn reader(&self) -> &Pool {
         &self.inner.connections.reader
     }

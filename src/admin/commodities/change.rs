@@ -63,6 +63,10 @@ pub(crate) async fn create(
         Ok(due) => due_listings::list_one(&state, &due[0]).await,
         Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
     };
+    let reply = match reply {
+        Reply::Refused(Refusal::CommodityNotFound | Refusal::Closed) => gone(&state, id).await?,
+        reply => reply,
+    };
     if is_new { created(&state, id, reply) } else { outcome(&state, id, reply) }
 }
 
@@ -75,6 +79,21 @@ async fn made_before(state: &web::Data<AppState>, id: CommodityId) -> Result<Opt
         }
         reply => outcome(state, id, reply).map(Some),
     }
+}
+
+/// A commodity that was listed, and is not any more: as it was then. The tables may not have it yet.
+async fn gone(state: &AppState, id: CommodityId) -> Result<Reply, Problem> {
+    Ok(match state.store.commodity(id).await? {
+        Some(row) if row.commodity.closed_at.is_none() && row.removed_at.is_none() => Reply::Pending(None),
+        Some(row) => {
+            if row.removed_at.is_some() {
+                // What was claimed for it just now is of no use to it.
+                state.store.drop_sku_claims(id).await?;
+            }
+            Reply::Done(Answer::DoneBefore(id, Some(Box::new(row.commodity))))
+        }
+        None => Reply::Pending(None),
+    })
 }
 
 problems!(CreateProblems: CommodityExists, SkuTaken, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);

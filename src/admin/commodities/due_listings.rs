@@ -18,6 +18,7 @@ use crate::http::AppState;
 use crate::ring::partition_of;
 use crate::routing::{Reply, Router};
 use crate::store::{DueListing, Store, StoreError};
+use crate::upkeep::keep_going;
 
 /// How often the tables are read anew for one that an engine has forgotten more since.
 const ROWS_READ_MAX: usize = 4;
@@ -77,9 +78,13 @@ pub(in crate::admin) async fn list_all(
 
 /// Lists what others have written down and left, for as long as the process runs.
 pub(crate) async fn list_what_was_left(router: Arc<Router>, store: Store, stop: CancellationToken) {
+    keep_going("what lists commodities that were left", &stop, || look_until(&router, &store, &stop)).await;
+}
+
+async fn look_until(router: &Router, store: &Store, stop: &CancellationToken) {
     let mut seen = BTreeSet::new();
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
-        let looked = stop.run_until_cancelled(look(&router, &store, &mut seen)).await;
+        let looked = stop.run_until_cancelled(look(router, store, &mut seen)).await;
         if let Some(Err(error)) = looked {
             tracing::warn!(%error, "cannot look for commodities that are to be listed");
         }

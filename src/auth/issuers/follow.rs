@@ -1,7 +1,7 @@
 //! How an issuer's keys are kept up to date while the process runs. Keys that cannot be had leave the last ones in force, and are said once.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -14,6 +14,10 @@ use super::{Issuer, Source};
 
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// For how long an issuer says that it has no key until that is believed. Whoever withdraws a key has another one by then, if any token is
+/// to be good; a key endpoint that is being set up or broken says the same.
+const KEYLESS: Duration = Duration::from_secs(60);
 
 impl Issuer {
     /// Keeps its keys up to date until `stop`.
@@ -39,19 +43,36 @@ impl Issuer {
     /// Goes on with what its file has now.
     pub(super) fn look_at_file(&self) {
         if let Source::File(file) = &self.source {
-            self.take(file.read(&self.algorithms));
+            let read = file.read(&self.algorithms);
+            let believed =
+                |keys| self.believed(keys, Instant::now()).map_err(|problem| format!("the file {} {problem}", file.path.display()));
+            self.take(read.and_then(believed));
         }
+    }
+
+    /// Those keys, unless there are none and it has not said so for long.
+    fn believed(&self, keys: KeySet, now: Instant) -> Result<KeySet, String> {
+        let mut since = self.keyless_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() > 0 {
+            *since = None;
+            return Ok(keys);
+        }
+        if now.saturating_duration_since(*since.get_or_insert(now)) >= KEYLESS {
+            return Ok(keys);
+        }
+        Err(format!("has no key that can be used: that is believed when it has said so for {} seconds", KEYLESS.as_secs()))
     }
 
     async fn follow_endpoint(&self, endpoint: &Endpoint, stop: CancellationToken) {
         metrics::describe_counter!("doorbuster_issuer_fetches_total", "Fetches of an issuer's keys, by outcome");
-        let (mut due, mut last_begun, mut failures) = (Instant::now(), None, 0);
-        while stop.run_until_cancelled(endpoint.due(due, last_begun)).await.is_some() {
+        let (mut due, mut last_out_of_turn, mut failures) = (Instant::now(), None, 0);
+        while let Some(is_in_turn) = stop.run_until_cancelled(endpoint.due(due, last_out_of_turn)).await {
             let begun = Instant::now();
             let mut absent = endpoint.begin();
             let Some(fetched) = stop.run_until_cancelled(endpoint.fetch()).await else { return };
             let read = fetched
-                .and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")));
+                .and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")))
+                .and_then(|keys| self.believed(keys, begun).map_err(|problem| format!("its answer {problem}")));
             let is_good = read.is_ok();
             failures = if is_good { 0 } else { failures + 1 };
             if let Ok(keys) = &read {
@@ -64,12 +85,16 @@ impl Issuer {
             let outcome = if is_good { "good" } else { "failed" };
             metrics::counter!("doorbuster_issuer_fetches_total", "issuer" => self.name.to_string(), "outcome" => outcome).increment(1);
             due = begun + endpoint.pause(failures);
-            last_begun = Some(begun);
+            if !is_in_turn {
+                last_out_of_turn = Some(begun);
+            }
         }
     }
 
     /// Goes on with what was read, if it is news.
     pub(super) fn take(&self, read: Result<KeySet, String>) {
+        #[cfg(test)]
+        assert!(!self.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "on purpose");
         let name = self.name.as_str();
         self.tell_whether_up(read.is_ok());
         match read {
