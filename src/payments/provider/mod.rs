@@ -4,7 +4,7 @@
 mod error;
 mod sandbox;
 mod stripe;
-mod transport;
+pub(crate) mod transport;
 
 use std::time::Duration;
 
@@ -58,6 +58,13 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// The authorities (PEM) that its certificate is checked against, instead of the system's.
     pub ca_file: Option<std::path::PathBuf>,
+}
+
+impl Settings {
+    fn transport(&self) -> Result<transport::Transport, String> {
+        let (url, ca_file) = (self.url.clone(), self.ca_file.clone());
+        transport::Transport::new(&transport::Reach { url, timeout: self.timeout, in_flight_max: self.in_flight_max, ca_file })
+    }
 }
 
 /// So much money: whole minor units, as ISO 4217 has them.

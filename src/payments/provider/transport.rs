@@ -1,6 +1,7 @@
-//! HTTP to a provider: one question, one answer, within a time and a size. Tells what certainly was not sent from what may have been. Never
+//! HTTP to another system: one question, one answer, within a time and a size. Tells what certainly was not sent from what may have been. Never
 //! repeats a request, never follows a redirect, never shows a secret.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 
-use super::{ProviderError, Settings};
+use super::ProviderError;
 use crate::tls;
 
 /// The largest answer that is read, in bytes: a list of a hundred events with all that is in them.
@@ -26,8 +27,21 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// What marks an answer that was kept for its key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// A way to a provider.
-pub(super) struct Transport {
+/// How another system is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    /// What paths follow.
+    pub(crate) url: String,
+    /// How long one question may take, from the connection to the last byte.
+    pub(crate) timeout: Duration,
+    /// Questions at the same time, at most.
+    pub(crate) in_flight_max: usize,
+    /// The authorities (PEM) that its certificate is checked against, instead of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// A way to another system.
+pub(crate) struct Transport {
     base: String,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
@@ -35,21 +49,21 @@ pub(super) struct Transport {
 }
 
 /// A question.
-pub(super) struct Question<'a> {
-    pub(super) method: Method,
+pub(crate) struct Question<'a> {
+    pub(crate) method: Method,
     /// What follows the provider's URL.
-    pub(super) path: &'a str,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) body: Bytes,
+    pub(crate) path: &'a str,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
 }
 
 /// An answer, whatever its status.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
-    pub(super) retry_after: Option<Duration>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+    pub(crate) retry_after: Option<Duration>,
     /// Whether it says that it was given before, under the same key.
-    pub(super) is_replayed: bool,
+    pub(crate) is_replayed: bool,
 }
 
 impl std::fmt::Debug for Transport {
@@ -59,21 +73,21 @@ impl std::fmt::Debug for Transport {
 }
 
 impl Transport {
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        let base = settings.url.trim_end_matches('/').to_owned();
+    pub(crate) fn new(reach: &Reach) -> Result<Self, String> {
+        let base = reach.url.trim_end_matches('/').to_owned();
         base.parse::<Uri>().map_err(|_| "url is no URL like https://api.example.com".to_owned())?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(settings.timeout));
-        let config = client_config(settings, base.starts_with("https:"))?;
+        tcp.set_connect_timeout(Some(reach.timeout));
+        let config = client_config(reach.ca_file.as_deref(), base.starts_with("https:"))?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
-        Ok(Self { base, client, timeout: settings.timeout, turns: Semaphore::new(settings.in_flight_max) })
+        Ok(Self { base, client, timeout: reach.timeout, turns: Semaphore::new(reach.in_flight_max) })
     }
 
     /// Asks, and reads the whole answer.
-    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, ProviderError> {
+    pub(crate) async fn ask(&self, question: Question<'_>) -> Result<Answer, ProviderError> {
         let Ok(_turn) = self.turns.try_acquire() else { return Err(ProviderError::Busy { retry_after: None }) };
         let mut request = Request::builder()
             .method(question.method)
@@ -124,10 +138,10 @@ fn cut(text: &str, chars_max: usize) -> String {
 }
 
 /// For a provider that is not asked over TLS the authorities do not matter.
-fn client_config(settings: &Settings, is_https: bool) -> Result<ClientConfig, String> {
+fn client_config(ca_file: Option<&Path>, is_https: bool) -> Result<ClientConfig, String> {
     let versions = ClientConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions();
     let versions = versions.map_err(|error| error.to_string())?;
-    let trusting = match &settings.ca_file {
+    let trusting = match ca_file {
         Some(file) => {
             let mut roots = RootCertStore::empty();
             let pem = tls::read(file).map_err(|error| error.to_string())?;

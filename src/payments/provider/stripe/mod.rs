@@ -58,7 +58,7 @@ pub(super) struct Stripe {
 
 impl Stripe {
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        Ok(Self { transport: Transport::new(settings)?, bearer: transport::bearer(settings.secret.expose_secret())? })
+        Ok(Self { transport: settings.transport()?, bearer: transport::bearer(settings.secret.expose_secret())? })
     }
 
     pub(super) async fn create(&self, payment: &NewPayment) -> Result<Created, ProviderError> {
