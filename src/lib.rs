@@ -36,6 +36,7 @@ pub mod ring;
 pub mod role;
 pub mod routing;
 pub mod sandbox;
+pub mod settlement;
 pub mod shutdown;
 pub mod simulation;
 pub mod single_flight;

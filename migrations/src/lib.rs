@@ -20,6 +20,7 @@ mod m20261127_000009_principals;
 mod m20261127_000010_keys;
 mod m20261127_000011_accounts;
 mod m20261127_000012_skus;
+mod m20261127_000013_payments;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -52,6 +53,7 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000010_keys::Migration),
             Box::new(m20261127_000011_accounts::Migration),
             Box::new(m20261127_000012_skus::Migration),
+            Box::new(m20261127_000013_payments::Migration),
         ]
     }
 

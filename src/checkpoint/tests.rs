@@ -230,6 +230,7 @@ fn commodity(id: i64) -> Commodity {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
@@ -248,6 +249,8 @@ fn order(number: u64, status: OrderStatus, pay_by: Option<Timestamp>) -> Order {
         currency: "EUR".parse().unwrap(),
         status,
         pay_by,
+        grace_seconds: 0,
+        discount: None,
     }
 }
 

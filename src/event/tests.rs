@@ -42,6 +42,7 @@ fn full_terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
@@ -68,6 +69,8 @@ fn placed(key: Option<IdempotencyKey>, status: OrderStatus, pay_by: Option<Times
         currency: euro(),
         status,
         pay_by,
+        grace_seconds: 0,
+        discount: None,
     };
     Event::Placed { order, foreign: None, key, fingerprint: RequestFingerprint(-2) }
 }

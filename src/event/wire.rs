@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, v1, v2, v3, v4};
+use super::{Batch, v1, v2, v3, v4, v5};
 use crate::domain::Invalid;
 use crate::form::FormError;
 
@@ -21,13 +21,15 @@ pub enum LogVersion {
     V3 = 3,
     /// Knows orders of other issuers' accounts.
     V4 = 4,
+    /// Knows payments, and who moved an order.
+    V5 = 5,
 }
 
 impl LogVersion {
     /// The one that every release reads.
     pub const OLDEST: Self = Self::V1;
     /// The newest that this release reads and writes.
-    pub const NEWEST: Self = Self::V4;
+    pub const NEWEST: Self = Self::V5;
 
     /// The version with that number.
     ///
@@ -39,7 +41,8 @@ impl LogVersion {
             2 => Ok(Self::V2),
             3 => Ok(Self::V3),
             4 => Ok(Self::V4),
-            _ => Err(Invalid("a version of the log must be from 1 to 4")),
+            5 => Ok(Self::V5),
+            _ => Err(Invalid("a version of the log must be from 1 to 5")),
         }
     }
 
@@ -125,6 +128,7 @@ pub fn encode(batch: &Batch, version: LogVersion) -> Result<Vec<u8>, Unwritable>
         LogVersion::V2 => v2::write(batch, header),
         LogVersion::V3 => v3::write(batch, header),
         LogVersion::V4 => v4::write(batch, header),
+        LogVersion::V5 => v5::write(batch, header),
     }
 }
 
@@ -150,6 +154,7 @@ pub fn decode_up_to(bytes: &[u8], newest: LogVersion) -> Result<Batch, DecodeErr
         Ok(LogVersion::V2) => v2::read(&mut reader)?,
         Ok(LogVersion::V3) => v3::read(&mut reader)?,
         Ok(LogVersion::V4) => v4::read(&mut reader)?,
+        Ok(LogVersion::V5) => v5::read(&mut reader)?,
         Err(_) if *version == 0 => return Err(DecodeError::Foreign),
         Err(_) => return Err(DecodeError::Newer { version: *version, newest }),
     };

@@ -28,6 +28,7 @@ pub(crate) mod routes;
 pub(crate) mod schema;
 pub(crate) mod skus;
 mod state;
+pub(crate) mod timeline;
 mod traces;
 
 use std::net::{SocketAddr, TcpListener};
@@ -151,6 +152,7 @@ fn buyers(routes: &mut web::ServiceConfig, accounts: Accounts) {
         .service(compressed(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)])))
         .service(compressed(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)])))
         .service(resource("/v1/orders/{id}", Traffic::Ordinary, vec![get(orders::read)]))
+        .service(resource("/v1/orders/{id}/timeline", Traffic::Ordinary, vec![get(timeline::read)]))
         .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]));
     if accounts.registration {
         routes.service(resource("/v1/auth/register", Traffic::Ordinary, vec![on(Method::POST, accounts::register)]));

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Code;
 use super::schema::add_problem;
-use super::{Surface, accounts, commodities, health, metrics, orders};
+use super::{Surface, accounts, commodities, health, metrics, orders, timeline};
 use crate::admin::openapi::Operators;
 
 const DESCRIPTION: &str = "A flash-sale engine: a few units, a million buyers, one minute.
@@ -23,7 +23,7 @@ request in the server's log. Unknown routes answer `404 not_found`, other method
 /// The buyers' calls.
 #[derive(OpenApi)]
 #[openapi(
-    paths(commodities::list, commodities::read, orders::place, orders::list, orders::read, orders::cancel, accounts::register),
+    paths(commodities::list, commodities::read, orders::place, orders::list, orders::read, orders::cancel, timeline::read, accounts::register),
     tags((name = "commodities", description = "What is on sale"), (name = "orders", description = "A buyer's orders"))
 )]
 struct Buyers;

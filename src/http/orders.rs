@@ -52,13 +52,19 @@ pub(crate) struct OrderBody {
     quantity: Quantity,
     /// What one unit cost when the order was placed, in minor units.
     unit_price: Price,
+    /// What a coupon took off, in minor units.
+    #[schema(minimum = 0)]
+    discount: i64,
+    /// The coupon; null = none.
+    #[schema(required)]
+    coupon: Option<String>,
     /// What the whole order costs, in minor units.
     #[schema(minimum = 0)]
     amount: i64,
     currency: Currency,
     status: OrderStatus,
     placed_at: Timestamp,
-    /// When an unpaid hold ends; null for an order that needs no payment.
+    /// Up to when it is to be paid; null for an order that needs no payment.
     #[schema(required)]
     pay_by: Option<Timestamp>,
 }
@@ -78,6 +84,8 @@ impl OrderBody {
             user_id: buyer,
             quantity: order.quantity,
             unit_price: order.unit_price,
+            discount: order.discount.map_or(0, |discount| discount.amount),
+            coupon: None,
             amount: order.amount(),
             currency: order.currency,
             status: order.status,
@@ -282,7 +290,7 @@ pub(crate) async fn cancel(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let buyer = caller.0.principal;
-    let command = Command::Cancel { order: id.0, user: Some(buyer.key()), row: None };
+    let command = Command::Cancel { order: id.0, user: Some(buyer.key()), reason: None, row: None };
     let command = key.command(&buyer, &"cancel", command);
     cancelled(&state, id.0, traced(&state.tracer, &request, command), Some(buyer)).await
 }

@@ -15,6 +15,7 @@ mod finish;
 mod losses;
 mod network;
 mod node;
+mod payments;
 mod seat;
 mod tables;
 #[cfg(test)]

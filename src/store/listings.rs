@@ -241,6 +241,7 @@ fn row(due: &DueListing) -> listing::ActiveModel {
         currency: Set(terms.currency.code().to_owned()),
         limit_per_user: Set(terms.limit_per_user.map(column)),
         hold_seconds: Set(terms.hold_seconds.map(column)),
+        grace_seconds: Set(column(terms.grace_seconds)),
         cancellation: Set(terms.cancellation.code().into()),
         starts_at: Set(terms.starts_at.millis()),
         ends_at: Set(terms.ends_at.millis()),

@@ -16,12 +16,14 @@ mod nodes;
 mod operations;
 mod orders;
 mod partitions;
+mod payments;
 mod pool;
 #[cfg(test)]
 mod reads;
 mod runs;
 mod skus;
 mod statements;
+mod timeline;
 mod walk;
 mod write;
 
@@ -41,7 +43,11 @@ pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
 pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
+pub use payments::StoredPayment;
+pub(crate) use payments::{NewPayment, PaymentChange};
 pub use skus::{SkuClaim, SkuClaimed};
+pub(crate) use timeline::{NewNotice, NewStep};
+pub use timeline::{EventPlace, TimelineStep};
 pub use write::Position;
 pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
 

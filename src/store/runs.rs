@@ -42,6 +42,8 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             status: OrderStatus::Confirmed,
             pay_by: None,
+            grace_seconds: 0,
+            discount: None,
         };
         NewOrder { order, foreign: None, key: None, fingerprint: RequestFingerprint(1), changed_at: at }
     }

@@ -6,6 +6,10 @@ use crate::domain::OrderId;
 
 /// Every column of an order, in the order of the tables.
 pub(super) const ORDER_COLUMNS: &str = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run, user_high, \
+     user_text, grace_seconds, discount, coupon_id";
+
+/// Those that an order without a hold and a discount is written with: the others have defaults.
+pub(super) const PLAIN_ORDER_COLUMNS: &str = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run, user_high, \
      user_text";
 
 /// The most ids in one list. Lists are filled up to a power of two with their last id, which changes nothing and keeps

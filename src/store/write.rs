@@ -15,9 +15,11 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrai
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
-use super::statements::{LIST_MAX, ORDER_COLUMNS, ids, pad, padded, places};
+use super::payments::{NewPayment, PaymentChange};
+use super::statements::{LIST_MAX, ORDER_COLUMNS, PLAIN_ORDER_COLUMNS, ids, pad, padded, places};
+use super::timeline::{NewNotice, NewStep};
 use super::walk::{ARCHIVED, ORDERS};
-use super::{Store, StoreError, archive, operations, pool, runs};
+use super::{Store, StoreError, archive, operations, payments, pool, runs, timeline};
 use crate::domain::{
     Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint,
     Sequence, Subject, SystemId, Terms, Timestamp, Units,
@@ -146,6 +148,16 @@ pub(crate) trait Transaction: Send + Sync {
     /// Breaks the audit's seals of these commodities, where there are some: their orders change. From here to the end of the
     /// transaction none of their orders is archived.
     fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Whether anybody is to be told of events; as it was when the positions were read.
+    fn is_outbox_wanted(&self) -> bool;
+    /// Adds rows. A refusal if one of them is there already.
+    fn insert_payments(&self, payments: &[NewPayment]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Returns how many of the payments were there: anything but all of them is a fault.
+    fn change_payments(&self, change: &PaymentChange) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Adds rows.
+    fn insert_steps(&self, steps: &[NewStep]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds rows.
+    fn insert_notices(&self, notices: &[NewNotice]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Makes all of it durable.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Undoes all of it.
@@ -163,6 +175,8 @@ pub(crate) struct Write {
     steps: AtomicI64,
     /// Whether older releases take part, as was read with the positions.
     is_mixed: OnceLock<bool>,
+    /// Whether anybody is to be told of events, as was read with the positions.
+    is_outbox_wanted: OnceLock<bool>,
 }
 
 impl Tables for Store {
@@ -177,6 +191,7 @@ impl Tables for Store {
             run: OnceLock::new(),
             steps: AtomicI64::new(0),
             is_mixed: OnceLock::new(),
+            is_outbox_wanted: OnceLock::new(),
         })
     }
 }
@@ -193,7 +208,7 @@ impl Transaction for Write {
             // The row of a subquery is not locked: consumers wait for each other at their partitions only.
             let sql = format!(
                 "SELECT id, applied_epoch, applied_sequence, (SELECT order_run FROM meta WHERE id = 1), \
-                 (SELECT log_version FROM meta WHERE id = 1) FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
+                 (SELECT log_version FROM meta WHERE id = 1), (SELECT outbox_wanted FROM meta WHERE id = 1) FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
                 places(padded(chunk.len()))
             );
             let ids = pad(chunk.iter().map(|partition| Value::from(i32::from(partition.get()))).collect());
@@ -206,6 +221,8 @@ impl Transaction for Write {
                 positions.insert(partition, (epoch, sequence));
                 let version: i16 = row.try_get_by_index(4)?;
                 self.is_mixed.get_or_init(|| version < i16::from(LogVersion::V2.get()));
+                let outbox_wanted: i16 = row.try_get_by_index(5)?;
+                self.is_outbox_wanted.get_or_init(|| outbox_wanted != 0);
                 let steps = row.try_get_by_index(3)?;
                 self.run.get_or_init(|| runs::run_after(steps));
             }
@@ -260,15 +277,13 @@ impl Transaction for Write {
             return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
         };
         self.steps.fetch_add(runs::steps_of(orders), Ordering::Relaxed);
+        // As a rule all of them are plain, or none: of rows of both kinds each goes to the end of the table where it came.
         let mut orders = orders;
-        for (size, sql) in INSERTS.iter() {
-            while orders.len() >= *size {
-                let (chunk, rest) = orders.split_at(*size);
-                let mut values = Vec::with_capacity(size * ORDER_COLUMNS_COUNT);
-                chunk.iter().for_each(|order| order.push_values(*run, &mut values));
-                self.execute(sql, values).await?;
-                orders = rest;
-            }
+        while let Some(first) = orders.first() {
+            let is_plain = first.is_plain();
+            let (alike, others) = orders.split_at(orders.iter().take_while(|new| new.is_plain() == is_plain).count());
+            self.insert_alike(alike, is_plain, *run).await?;
+            orders = others;
         }
         Ok(())
     }
@@ -318,6 +333,7 @@ impl Transaction for Write {
             currency: Set(terms.currency.code().to_owned()),
             limit_per_user: Set(terms.limit_per_user.map(column_int)),
             hold_seconds: Set(terms.hold_seconds.map(column_int)),
+            grace_seconds: Set(column_int(terms.grace_seconds)),
             cancellation: Set(terms.cancellation.code().into()),
             starts_at: Set(terms.starts_at.millis()),
             ends_at: Set(terms.ends_at.millis()),
@@ -366,6 +382,43 @@ impl Transaction for Write {
         Ok(())
     }
 
+    fn is_outbox_wanted(&self) -> bool {
+        self.is_outbox_wanted.get().copied().unwrap_or_default()
+    }
+
+    async fn insert_payments(&self, payments: &[NewPayment]) -> Result<(), StoreError> {
+        for chunk in payments.chunks(payments::ROWS_MAX) {
+            let (sql, values) = payments::insert(chunk);
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn change_payments(&self, change: &PaymentChange) -> Result<u64, StoreError> {
+        let mut found = 0;
+        for chunk in change.orders.chunks(LIST_MAX) {
+            let (sql, values) = payments::change(change, chunk);
+            found += self.execute(&sql, values).await?;
+        }
+        Ok(found)
+    }
+
+    async fn insert_steps(&self, steps: &[NewStep]) -> Result<(), StoreError> {
+        for chunk in steps.chunks(timeline::ROWS_MAX) {
+            let (sql, values) = timeline::insert_steps(chunk)?;
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_notices(&self, notices: &[NewNotice]) -> Result<(), StoreError> {
+        for chunk in notices.chunks(timeline::ROWS_MAX) {
+            let (sql, values) = timeline::insert_notices(chunk)?;
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
     async fn commit(self) -> Result<(), StoreError> {
         let steps = self.steps.load(Ordering::Relaxed);
         if steps > 0 {
@@ -381,6 +434,20 @@ impl Transaction for Write {
 }
 
 impl Write {
+    async fn insert_alike(&self, mut orders: &[NewOrder], are_plain: bool, run: i32) -> Result<(), StoreError> {
+        let (inserts, columns) = if are_plain { (&PLAIN_INSERTS, PLAIN_COLUMNS_COUNT) } else { (&INSERTS, ORDER_COLUMNS_COUNT) };
+        for (size, sql) in inserts.iter() {
+            while orders.len() >= *size {
+                let (chunk, rest) = orders.split_at(*size);
+                let mut values = Vec::with_capacity(size * columns);
+                chunk.iter().for_each(|order| order.push_values(run, are_plain, &mut values));
+                self.execute(sql, values).await?;
+                orders = rest;
+            }
+        }
+        Ok(())
+    }
+
     async fn update_by_an_operator(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
         let mut available = Expr::col(Column::Available).add(update.available);
         if let Some(total) = update.total {
@@ -405,6 +472,7 @@ impl Write {
                 .col_expr(Column::Currency, Expr::val(terms.currency.code()))
                 .col_expr(Column::LimitPerUser, Expr::val(terms.limit_per_user.map(column_int)))
                 .col_expr(Column::HoldSeconds, Expr::val(terms.hold_seconds.map(column_int)))
+                .col_expr(Column::GraceSeconds, Expr::val(column_int(terms.grace_seconds)))
                 .col_expr(Column::Cancellation, Expr::val(i16::from(terms.cancellation.code())))
                 .col_expr(Column::StartsAt, Expr::val(terms.starts_at.millis()))
                 .col_expr(Column::EndsAt, Expr::val(terms.ends_at.millis()));
@@ -437,7 +505,12 @@ impl Write {
 }
 
 impl NewOrder {
-    fn push_values(&self, run: i32, values: &mut Vec<Value>) {
+    /// Whether what it has beside the others is what the columns have by themselves.
+    fn is_plain(&self) -> bool {
+        self.order.grace_seconds == 0 && self.order.discount.is_none()
+    }
+
+    fn push_values(&self, run: i32, is_plain: bool, values: &mut Vec<Value>) {
         let order = &self.order;
         let (high, low) = order.user.halves();
         values.extend([
@@ -456,20 +529,31 @@ impl NewOrder {
             high.into(),
             self.foreign.as_ref().map(|foreign| foreign.as_str().to_owned()).into(),
         ]);
+        if !is_plain {
+            values.extend([
+                column_int(order.grace_seconds).into(),
+                order.discount.map_or(0, |discount| discount.amount).into(),
+                order.discount.map(|discount| discount.coupon.get()).into(),
+            ]);
+        }
     }
 }
 
-const ORDER_COLUMNS_COUNT: usize = 14;
+const PLAIN_COLUMNS_COUNT: usize = 14;
+const ORDER_COLUMNS_COUNT: usize = 17;
 
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
 const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 
-static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    let row = format!("({})", places(ORDER_COLUMNS_COUNT));
-    let insert = |size: usize| (size, format!("INSERT INTO orders ({ORDER_COLUMNS}) VALUES {}", vec![row.as_str(); size].join(",")));
+static PLAIN_INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| inserts(PLAIN_ORDER_COLUMNS, PLAIN_COLUMNS_COUNT));
+static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| inserts(ORDER_COLUMNS, ORDER_COLUMNS_COUNT));
+
+fn inserts(columns: &str, count: usize) -> Vec<(usize, String)> {
+    let row = format!("({})", places(count));
+    let insert = |size: usize| (size, format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(",")));
     INSERT_SIZES.into_iter().map(insert).collect()
-});
+}
 
 /// The most partitions in one statement that sets positions: it looks for each row's among all of them.
 const POSITIONS_MAX: usize = 32;

@@ -75,6 +75,9 @@ pub(crate) struct NewBody {
     /// How long a buyer has to pay, in seconds; no payment needed if left out.
     #[schema(minimum = 1, maximum = 31_536_000)]
     hold_seconds: Option<u32>,
+    /// How long after that money on its way still counts as in time, in seconds; 30 if left out.
+    #[schema(nullable = false, maximum = 604_800, default = 30)]
+    grace_seconds: Option<u32>,
     /// Which orders can be cancelled; `unpaid` if left out.
     #[schema(nullable = false)]
     cancellation: Option<Cancellation>,
@@ -116,6 +119,9 @@ pub(crate) struct ChangeBody {
     /// Null = no payment needed; for orders placed from now on.
     #[schema(minimum = 1, maximum = 31_536_000)]
     hold_seconds: Option<u32>,
+    /// For orders placed from now on.
+    #[schema(nullable = false, maximum = 604_800)]
+    grace_seconds: Option<u32>,
     /// From now on, for orders placed before too.
     #[schema(nullable = false)]
     cancellation: Option<Cancellation>,

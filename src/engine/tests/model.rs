@@ -251,6 +251,8 @@ impl Model {
                 currency: terms.currency,
                 status: if terms.hold_seconds.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed },
                 pay_by: terms.hold_seconds.map(|seconds| Timestamp::from_millis(now.millis() + 1000 * i64::from(seconds)).unwrap()),
+                grace_seconds: 0,
+                discount: None,
             };
             self.next_number += 1;
             let row = Row { order, key: place.key, fingerprint: place.fingerprint, changed_at: now };

@@ -25,6 +25,8 @@ fn known(number: u64, status: OrderStatus) -> KnownOrder {
         currency: terms().currency,
         status,
         pay_by: Some(at(3_000)),
+        grace_seconds: 0,
+        discount: None,
     };
     KnownOrder { order, key: None }
 }

@@ -69,6 +69,7 @@ pub(crate) fn terms() -> Terms {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: 0,
         cancellation: Cancellation::Unpaid,
         starts_at: at(1_000),
         ends_at: at(9_000),

@@ -368,6 +368,8 @@ fn code_of(refusal: Refusal) -> Code {
         Refusal::UpgradeUnfinished => Code::UpgradeUnfinished,
         Refusal::PriceChanged => Code::PriceChanged,
         Refusal::TooManyKeys => Code::TooManyKeys,
+        Refusal::PaymentOpen(_) => Code::NotCancellable,
+        Refusal::PaymentNotFound => Code::PaymentNotFound,
         // Whoever asks the engine reads the row again, so many times.
         Refusal::StaleRow | Refusal::EpochExhausted => Code::Unavailable,
     }

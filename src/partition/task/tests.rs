@@ -111,6 +111,7 @@ fn world_at(total: i64, clock: Clock) -> World {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            grace_seconds: Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,

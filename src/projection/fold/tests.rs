@@ -31,6 +31,8 @@ fn placed(number: u64, quantity: i64, status: OrderStatus) -> Event {
         currency: "EUR".parse().unwrap(),
         status,
         pay_by: None,
+        grace_seconds: 0,
+        discount: None,
     };
     Event::Placed { order, foreign: None, key: Some(IdempotencyKey::from_bytes([number as u8; 16])), fingerprint: RequestFingerprint(1) }
 }
@@ -49,6 +51,7 @@ fn listed(total: i64) -> Event {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: at(0),
         ends_at: at(1),

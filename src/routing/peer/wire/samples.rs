@@ -44,6 +44,8 @@ fn order(status: OrderStatus) -> Order {
         currency: euro(),
         status,
         pay_by: (status == OrderStatus::Reserved).then(|| at(1_795_600_900_123)),
+        grace_seconds: 0,
+        discount: None,
     }
 }
 
@@ -57,6 +59,7 @@ fn terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
@@ -79,6 +82,7 @@ fn changes() -> [TermsChange; 3] {
         currency: Some(euro()),
         limit_per_user: Some(Some(1)),
         hold_seconds: Some(Some(60)),
+        grace_seconds: None,
         cancellation: None,
         starts_at: Some(at(1)),
         ends_at: Some(at(2)),
