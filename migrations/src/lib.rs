@@ -21,6 +21,7 @@ mod m20261127_000010_keys;
 mod m20261127_000011_accounts;
 mod m20261127_000012_skus;
 mod m20261127_000013_payments;
+mod m20261127_000014_provider_events;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -54,6 +55,7 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000011_accounts::Migration),
             Box::new(m20261127_000012_skus::Migration),
             Box::new(m20261127_000013_payments::Migration),
+            Box::new(m20261127_000014_provider_events::Migration),
         ]
     }
 

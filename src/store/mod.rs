@@ -18,6 +18,7 @@ mod orders;
 mod partitions;
 mod payments;
 mod pool;
+mod provider_payments;
 #[cfg(test)]
 mod reads;
 mod runs;
@@ -44,6 +45,7 @@ pub use nodes::{NodeRow, NodeState};
 pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use payments::StoredPayment;
+pub use provider_payments::{Asked, FullPayment, Heard, ProviderPayment};
 pub(crate) use payments::{NewPayment, PaymentChange};
 pub use skus::{SkuClaim, SkuClaimed};
 pub(crate) use timeline::{NewNotice, NewStep};

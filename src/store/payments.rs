@@ -72,7 +72,7 @@ pub struct StoredPayment {
     pub due_at: Option<Timestamp>,
 }
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "order_id, attempt, partition_id, commodity_id, amount, currency, status, pays, started_at, expires_at, changed_at, due_at";
 
 /// When a payment that stands so since then is to be looked after.
@@ -124,7 +124,7 @@ pub(super) fn change(change: &PaymentChange, orders: &[OrderId]) -> (String, Vec
     (sql, values)
 }
 
-fn attempt_value(attempt: Attempt) -> Value {
+pub(super) fn attempt_value(attempt: Attempt) -> Value {
     i16::from(attempt.get()).into()
 }
 
@@ -208,7 +208,7 @@ fn known(order: OrderId, told: impl IntoIterator<Item = (Attempt, PaymentStatus,
     Payments::of(told).map_err(|error| StoreError::Corrupt(format!("payments of {order}: {error}")))
 }
 
-fn id_of(row: &QueryResult) -> Result<PaymentId, StoreError> {
+pub(super) fn id_of(row: &QueryResult) -> Result<PaymentId, StoreError> {
     let (order, attempt): (Uuid, i16) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let corrupt = |error| StoreError::Corrupt(format!("payment {attempt} of {order}: {error}"));
     let number = u8::try_from(attempt).unwrap_or_default();
@@ -220,7 +220,7 @@ fn status_of(id: PaymentId, code: i16) -> Result<PaymentStatus, StoreError> {
     status.ok_or_else(|| StoreError::Corrupt(format!("payments.status of {id}: {code}")))
 }
 
-fn read(row: &QueryResult) -> Result<StoredPayment, StoreError> {
+pub(super) fn read(row: &QueryResult) -> Result<StoredPayment, StoreError> {
     let id = id_of(row)?;
     let corrupt = |error| StoreError::Corrupt(format!("payment {id}: {error}"));
     let time = |index: usize| -> Result<Timestamp, StoreError> { Timestamp::from_millis(row.try_get_by_index(index)?).map_err(corrupt) };
