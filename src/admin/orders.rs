@@ -184,7 +184,7 @@ pub(crate) async fn refund(
 
 problems!(RefundProblems: OrderNotFound, NotRefundable, IdempotencyMismatch, UpgradeUnfinished, Unavailable, Overloaded);
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, ProviderUnavailable, Unavailable, Overloaded);
 
 fn filter(query: &mut Query) -> OrderFilter {
     OrderFilter {

@@ -22,6 +22,7 @@ use crate::limits::Limiter;
 use crate::logins::Logins;
 use crate::membership::{JoinError, Me, Membership, Pace, View};
 use crate::partition::Board;
+use crate::payments::{Providers, Worker};
 use crate::routing::peer::{Credential, CredentialError, LinkSettings, Local, Sources};
 use crate::routing::{Neighbours, Roads, Router, watch_tasks};
 use crate::store::{Store, StoreError};
@@ -198,6 +199,12 @@ impl Parts {
             let (drift, store, stop) = (Arc::clone(&drift), self.store.clone(), self.stop.clone());
             async move { drift.watch(store, clock::system, stop).await }
         });
+        let providers = Arc::new(Providers::new(&config.payments).map_err(|why| StartError::Missing(vec![why]))?);
+        let worker = Worker::new(Arc::clone(&self.router), self.store.clone(), Arc::clone(&providers), clock::system);
+        // Buyers' processes are many, and they share the work.
+        if surface == Surface::Buyers {
+            tokio::spawn(Arc::clone(&worker).run(self.stop.clone()));
+        }
         let state = web::Data::new(AppState {
             router: Arc::clone(&self.router),
             store: self.store.clone(),
@@ -214,6 +221,9 @@ impl Parts {
             request_ids: http::RequestIds::new(rand::random()),
             tracer: self.tracer.clone(),
             drift,
+            providers,
+            worker,
+            sandbox: None,
             cluster: Some(http::Cluster { view, neighbours: Arc::clone(&self.neighbours), local: Arc::clone(&self.local) }),
         });
         let server = http::server(listener, state, surface).map_err(|cause| unable(&address.into(), "another address", cause))?;

@@ -1,6 +1,7 @@
 //! Everything in one process: store, log, engines, HTTP. Never decides anything itself.
 
 mod demo;
+mod till;
 mod welcome;
 
 use std::io::Write;
@@ -28,8 +29,10 @@ use crate::limits::Limiter;
 use crate::logins::Logins;
 use crate::ownership::embedded::EmbeddedOwnership;
 use crate::partition::{self, Board, Runner};
+use crate::payments::Worker;
 use crate::projection;
 use crate::routing::Router;
+use crate::sandbox;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
 use crate::trace::Tracer;
@@ -64,6 +67,12 @@ pub enum StartError {
     /// There is no database to look at yet.
     #[error("no database at {0}; start `doorbuster` once, or name the folder with --data or the database with DATABASE_URL")]
     NoDatabase(String),
+    /// The payment provider that this process is itself does not start.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::ServerError),
+    /// A payment provider cannot be used.
+    #[error("{0}")]
+    Payments(String),
     /// The demo sale could not be made.
     #[error("the demo sale could not be made: {0}")]
     Demo(String),
@@ -83,6 +92,8 @@ pub struct App {
     runners: Vec<Runner>,
     server: ServerHandle,
     served: JoinHandle<std::io::Result<()>>,
+    working: JoinHandle<()>,
+    sandbox: Option<sandbox::Server>,
     tracer: Tracer,
     stop: CancellationToken,
 }
@@ -161,6 +172,9 @@ impl App {
         tokio::spawn(telemetry::run_metrics_upkeep(metrics.clone(), stop.clone()));
         tokio::spawn(admin::list_what_was_left(Arc::clone(&router), store.clone(), stop.clone()));
         tokio::spawn(projection::keep_checkpoints((store.clone(), LogVersion::NEWEST), clock::system, stop.clone()));
+        let till = till::open(config, &data, address).await?;
+        let worker = Worker::new(Arc::clone(&router), store.clone(), Arc::clone(&till.providers), clock::system);
+        let working = tokio::spawn(Arc::clone(&worker).run(stop.clone()));
         let state = web::Data::new(AppState {
             router: Arc::clone(&router),
             store: store.clone(),
@@ -179,13 +193,30 @@ impl App {
             tracer: tracer.clone(),
             // The database has no other clock.
             drift: Arc::default(),
+            providers: till.providers,
+            worker,
+            sandbox: till.sandbox.as_ref().map(|server| Arc::clone(server.sandbox())),
             cluster: None,
         });
         let server = http::server(listener, state, http::Surface::Both).map_err(unable)?;
         let handle = server.handle();
         let served = tokio::spawn(server);
         began.disarm();
-        Ok(Self { address, data, store, router, demo, ownership, runners, server: handle, served, tracer, stop })
+        Ok(Self {
+            address,
+            data,
+            store,
+            router,
+            demo,
+            ownership,
+            runners,
+            server: handle,
+            served,
+            working,
+            sandbox: till.sandbox,
+            tracer,
+            stop,
+        })
     }
 
     /// Where the API listens.
@@ -221,6 +252,12 @@ impl App {
             tracing::error!(%error, "the HTTP server ended abnormally");
         }
         self.stop.cancel();
+        if let Err(error) = self.working.await {
+            tracing::error!(%error, "what looks after payments ended abnormally");
+        }
+        if let Some(sandbox) = self.sandbox {
+            sandbox.stop().await;
+        }
         for runner in self.runners {
             runner.stopped().await;
         }

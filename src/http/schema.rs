@@ -12,9 +12,10 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
 use crate::domain::{
-    Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Sku, Timestamp,
+    Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, PaymentId, PaymentStatus, Price, Principal, Quantity, Reach, Sku, Timestamp,
     Units, UserId,
 };
+use crate::payments::ProviderName;
 use crate::store::{NodeState, Role};
 
 macro_rules! described {
@@ -59,6 +60,11 @@ described! {
         .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));
     Reach, "Reach" => text().enum_values(Some(Reach::ALL.map(Reach::word)))
         .description(Some("`up` has a session; `down` has none right now, or the broker's alarm is raised; `away` has had none for seconds: other nodes that have one take its partitions"));
+    PaymentId, "PaymentId" => text().pattern(Some("^[0-9a-f-]{36}-([1-9]|[12][0-9]|3[0-2])$")).examples([json!("01234567-89ab-8abc-9555-555123456789-1")])
+        .description(Some("The order's id, a dash, and which of its payments it is"));
+    PaymentStatus, "PaymentStatus" => text().enum_values(Some(PaymentStatus::ALL.map(PaymentStatus::word)))
+        .description(Some("`processing`: paid, and nobody knows yet whether the money comes; `authorized`: set aside; `captured`: taken; `refund_due` has to go back, or must not be taken"));
+    ProviderName, "ProviderName" => text().pattern(Some("^[a-z][a-z0-9_-]{0,31}$")).examples([json!("sandbox")]).description(Some("The configured name of a payment provider"));
     Role, "Role" => text().enum_values(Some(Role::ALL.map(Role::word)))
         .description(Some("`operator` reads and runs sales; `admin` may do that, and change accounts and nodes; `service` is another system that calls on behalf of buyers"));
 }

@@ -11,7 +11,7 @@ mod worker;
 pub use begin::{Begun, NotBegun, begin};
 pub use name::ProviderName;
 pub use providers::{Known, Providers};
-pub use worker::{Settled, Worker};
+pub use worker::{Settled, Worker, description};
 
 use crate::domain::PaymentId;
 use crate::store::{Store, StoreError};

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use step::Settled;
+pub use step::{Settled, description};
 pub(super) use step::{create, new_payment};
 
 use super::Providers;

@@ -240,6 +240,11 @@ impl Worker {
         }
     }
 
+    /// A payment that its provider refuses to make comes to nothing.
+    pub async fn give_up(&self, id: PaymentId) {
+        self.tell_ended(id, PaymentEnd::Failed).await;
+    }
+
     async fn tell_succeeded(&self, payment: PaymentId, amount: Amount, taken: Taken) -> Settled {
         let Amount { minor, currency } = amount;
         self.tell(payment, Command::PaymentSucceeded { payment, amount: minor, currency, taken, row: None }).await
@@ -304,7 +309,8 @@ pub(in crate::payments) fn new_payment(id: PaymentId, amount: Amount, expires_at
 }
 
 /// What a buyer reads of a payment, where nothing better is known.
-pub(in crate::payments) fn description(id: PaymentId) -> String {
+#[must_use]
+pub fn description(id: PaymentId) -> String {
     format!("Order {}", id.order)
 }
 
