@@ -35,6 +35,7 @@ mod own_list;
 mod ownership_cluster;
 mod partition_faults;
 mod payment_providers;
+mod payments;
 mod peer_link;
 mod principals;
 mod projection;
