@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::{Gathered, Hear, Waiter};
 use super::{RecentOrders, Reply, Sighting};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Epoch, NamedOrder, OrderId, PartitionId, Sequence, Timestamp};
+use crate::domain::{Actor, Cause, CommodityId, Epoch, NamedOrder, OrderId, OrderStatus, PartitionId, Sequence, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Refusal, RestoreError, Snapshot};
 use crate::event::{Batch, Event, LogVersion};
 

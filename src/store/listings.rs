@@ -89,7 +89,8 @@ impl Store {
         in_place_of: &BTreeMap<Sku, SkuClaim>,
         import_at: Option<Timestamp>,
     ) -> Result<Reserved, StoreError> {
-        if read_log_version(self.reader()).await? < LogVersion::V4 {
+        let is_usual = offers.iter().all(|(terms, _)| terms.grace_seconds == Terms::GRACE_SECONDS);
+        if read_log_version(self.reader()).await? < (if is_usual { LogVersion::V4 } else { LogVersion::V5 }) {
             return Ok(Reserved::OlderReleases);
         }
         let due = DueListing::with_ids_from(first, offers);

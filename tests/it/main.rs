@@ -30,6 +30,7 @@ mod log_rabbitmq;
 mod logins;
 mod mixed_releases;
 mod order_ids;
+mod order_life;
 mod order_lists;
 mod own_list;
 mod ownership_cluster;

@@ -49,7 +49,7 @@ async fn an_order_is_in_its_buyers_list_at_once_at_every_node_while_the_consumer
             other => panic!("not placed: {other:?}"),
         }
     }
-    let cancel = Command::Cancel { order: orders[2].id, user: Some(user(7).into()), row: None };
+    let cancel = Command::Cancel { order: orders[2].id, user: Some(user(7).into()), reason: None, row: None };
     assert!(matches!(b.router().about_order(orders[2].id, cancel).await, Reply::Done(Answer::Order(_))));
     let mut ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();
     ids.sort_unstable();

@@ -187,6 +187,7 @@ impl Made {
             from: OrderStatus::Confirmed,
             to: self.order.status,
             at: id.placed_at(),
+            cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
         });
         std::iter::once(placed).chain(moved)
     }

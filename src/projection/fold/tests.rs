@@ -1,7 +1,8 @@
 //! What events fold to.
 
 use super::*;
-use crate::domain::{Cancellation, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
+use crate::domain::{
+    Actor, Cause,Cancellation, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
 
 const PARTITION: u16 = 3;
 
@@ -38,7 +39,7 @@ fn placed(number: u64, quantity: i64, status: OrderStatus) -> Event {
 }
 
 fn moved(number: u64, quantity: i64, from: OrderStatus, to: OrderStatus, millis: i64) -> Event {
-    Event::Moved { order: id(number), commodity: lamp(), buyer: None, quantity: Quantity::new(quantity).unwrap(), from, to, at: at(millis) }
+    Event::Moved { order: id(number), commodity: lamp(), buyer: None, quantity: Quantity::new(quantity).unwrap(), from, to, at: at(millis), cause: Cause::by(Actor::System) }
 }
 
 fn listed(total: i64) -> Event {
