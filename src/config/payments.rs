@@ -99,7 +99,7 @@ pub struct Sandbox {
     /// What browsers reach it by. None: where it listens.
     #[serde(default)]
     pub public_url: Option<String>,
-    /// Where its messages go. None: nowhere.
+    /// Where its messages go; `none`: nowhere.
     #[serde(default)]
     pub webhook_url: Option<String>,
 }
@@ -215,7 +215,7 @@ impl PaymentProvider {
 impl Sandbox {
     pub(super) fn settle(&mut self) -> Result<(), ConfigError> {
         for text in [&mut self.public_url, &mut self.webhook_url] {
-            *text = text.as_deref().map(|url| url.trim().trim_end_matches('/')).filter(|url| !url.is_empty()).map(str::to_owned);
+            *text = text.as_deref().map(|url| url.trim().trim_end_matches('/')).filter(|url| !url.is_empty() && *url != NONE).map(str::to_owned);
         }
         self.file.take_if(|file| file.as_os_str().is_empty());
         for (setting, url) in [("public_url", &self.public_url), ("webhook_url", &self.webhook_url)] {

@@ -157,8 +157,8 @@ problems!(ListProblems: OrderNotFound, Unavailable);
 /// Stripe's (`Stripe-Signature`). It is a reason to ask the provider; nothing of the body is believed.
 #[utoipa::path(post, path = "/v1/payments/webhooks/{provider}", operation_id = "payment_webhook", tag = "payments", security(()),
     params(("provider" = ProviderName, Path, description = "The configured name of the provider")),
-    request_body(content = Vec<u8>, content_type = "application/json", description = "As the provider signed it"),
-    responses((status = 200, description = "It is heard, by this or before", body = Vec<u8>, content_type = "text/plain"), WebhookProblems))]
+    request_body(content = String, content_type = "application/json", description = "As the provider signed it"),
+    responses((status = 200, description = "It is heard, by this or before", body = String, content_type = "text/plain"), WebhookProblems))]
 pub(crate) async fn webhook(
     state: web::Data<AppState>,
     client: ClientAddress,

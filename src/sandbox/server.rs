@@ -212,7 +212,7 @@ fn advice(url: &str, file: &Path, webhook: Option<&str>, is_configured: bool, fo
     let mut text = format!(
         "\nThe sandbox is up: it takes no real money\n\n  API          {url}/sandbox\n  books        {}\n  messages to  {}\n",
         file.display(),
-        webhook.unwrap_or("nobody: set DOORBUSTER__SANDBOX__WEBHOOK_URL")
+        webhook.unwrap_or("nobody")
     );
     if !is_configured {
         text.push_str(&format!(

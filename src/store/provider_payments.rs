@@ -228,7 +228,7 @@ impl Store {
         read_provider(&row.ok_or_else(|| StoreError::Corrupt(format!("payment {id} has no row")))?, 0)
     }
 
-    /// Writes down what the provider says of a payment; the last word counts. The page where the buyer pays is kept once it is known.
+    /// Writes down what the provider says of a payment; the last word counts. Its name there, and the page where the buyer pays, are kept once they are known.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -237,12 +237,12 @@ impl Store {
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         let sql = match self.backend() {
             DbBackend::MySql => format!(
-                "{row} ON DUPLICATE KEY UPDATE provider = VALUES(provider), object_id = VALUES(object_id), \
+                "{row} ON DUPLICATE KEY UPDATE provider = VALUES(provider), object_id = COALESCE(NULLIF(VALUES(object_id), ''), object_id), \
                  checkout_url = COALESCE(VALUES(checkout_url), checkout_url), status = VALUES(status), looked_at = VALUES(looked_at), \
                  failures = VALUES(failures)"
             ),
             _ => format!(
-                "{row} ON CONFLICT (order_id, attempt) DO UPDATE SET provider = excluded.provider, object_id = excluded.object_id, \
+                "{row} ON CONFLICT (order_id, attempt) DO UPDATE SET provider = excluded.provider, object_id = COALESCE(NULLIF(excluded.object_id, ''), object_id), \
                  checkout_url = COALESCE(excluded.checkout_url, checkout_url), status = excluded.status, looked_at = excluded.looked_at, \
                  failures = excluded.failures"
             ),
@@ -301,7 +301,6 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    #[expect(clippy::option_option, reason = "nobody's turn, and nothing read yet, are two things")]
     pub async fn take_provider_position(
         &self,
         provider: &ProviderName,

@@ -38,7 +38,7 @@ impl Till {
         match kind {
             Kind::Sandbox => {
                 let folder = tempfile::tempdir().unwrap();
-                let program = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "")]);
+                let program = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none")]);
                 Self { provider: program.provider(), place: Place::Sandbox(program, folder), client }
             }
             Kind::Stripe => {

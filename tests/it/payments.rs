@@ -219,7 +219,7 @@ async fn money_that_comes_when_nothing_is_left_is_not_kept() {
 async fn a_message_that_is_not_the_providers_is_not_heard() {
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let folder = tempfile::tempdir().unwrap();
-    let sandbox = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "")]);
+    let sandbox = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none")]);
     let app = with_provider(&format!("{}/sandbox", sandbox.url()), &sandbox.secret(), secret).await;
     let body = json!({"type": "payment.captured", "data": {"id": "pay_1", "reference": "nobody", "amount": 1}}).to_string();
     let send = async |path: &str, at: i64, signature: Option<&str>, body: &str| {
@@ -248,7 +248,7 @@ async fn a_message_that_is_not_the_providers_is_not_heard() {
 #[tokio::test]
 async fn a_provider_that_is_away_costs_nobody_anything_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
-    let sandbox = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "")]);
+    let sandbox = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none")]);
     let (url, secret, address) = (format!("{}/sandbox", sandbox.url()), sandbox.secret(), sandbox.url().trim_start_matches("http://").to_owned());
     let app = with_provider(&url, &secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").await;
     let commodity = app.list(2, json!({"hold_seconds": 600})).await;
@@ -261,7 +261,7 @@ async fn a_provider_that_is_away_costs_nobody_anything_and_comes_back() {
 
     let sandbox = SandboxProgram::start(
         folder.path(),
-        &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", ""), ("DOORBUSTER__SANDBOX__LISTEN", &address)],
+        &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none"), ("DOORBUSTER__SANDBOX__LISTEN", &address)],
     );
     let started = start(&app, 7, &id).await;
     assert_eq!((started.status, &started.body["provider"]), (StatusCode::OK, &json!("acme")), "{:?}", started.body);

@@ -35,6 +35,8 @@ struct Paid {
 #[derive(Deserialize)]
 struct Metadata {
     payment_id: Option<String>,
+    /// Of a refund: it is named after its payment.
+    refund_id: Option<String>,
 }
 
 /// A secret is the key as it is written, its `whsec_` included.
@@ -79,7 +81,7 @@ pub(super) fn verify(keys: &[Key], headers: &impl Headers, body: &[u8], now: Tim
     let (Some(event), Some(kind)) = (kept(id), kept(r#type)) else { return Ok(None) };
     let object = data.and_then(|data| data.object);
     let (object, reference) = match object {
-        Some(paid) => (paid.object.id, paid.client_reference_id.or_else(|| paid.metadata.and_then(|metadata| metadata.payment_id))),
+        Some(paid) => (paid.object.id, paid.client_reference_id.or_else(|| paid.metadata.and_then(|metadata| metadata.payment_id.or(metadata.refund_id)))),
         None => (None, None),
     };
     Ok(Some(Notice { event, kind, object: kept(object), reference: kept(reference) }))

@@ -7,7 +7,7 @@ use super::Worker;
 use crate::domain::{PaymentEnd, PaymentId, PaymentStatus, Taken, Timestamp};
 use crate::engine::{Command, Refusal};
 use crate::payments::provider::{
-    Amount, Cancelling, Capturing, Created, NewPayment, NewRefund, Provider, ProviderError, RefundState, State, View,
+    Amount, Cancelling, Capturing, Created, NewPayment, NewRefund, Provider, ProviderError, Refund, RefundState, State, View,
 };
 use crate::payments::Known;
 use crate::routing::Reply;
@@ -51,8 +51,8 @@ pub enum Settled {
 
 /// What came of a question.
 enum Asking {
-    /// It stands so.
-    Seen(Seen),
+    /// It stands so, and is about so much, as far as that is known.
+    Seen(Seen, Option<Amount>),
     /// It is to be looked at later.
     Later(Duration),
 }
@@ -71,8 +71,8 @@ impl Worker {
         };
         let mut asking = self.look(&known.provider, payment, &mut row).await?;
         for _ in 0..STEPS_MAX {
-            let seen = match asking {
-                Asking::Seen(seen) => seen,
+            let (seen, amount) = match asking {
+                Asking::Seen(seen, amount) => (seen, amount),
                 Asking::Later(pause) => return Ok(Settled::In(pause)),
             };
             let object = row.object.clone().unwrap_or_default();
@@ -84,13 +84,8 @@ impl Worker {
                 Step::Void => self.heard(payment, &mut row, of_cancelling(known.provider.void(&object).await)).await?,
                 Step::Capture => self.heard(payment, &mut row, of_capturing(known.provider.capture(&object).await)).await?,
                 Step::Refund => self.refund(&known.provider, payment, &mut row).await?,
-                Step::Succeeded(taken) => {
-                    let view = known.provider.fetch(&object).await;
-                    return match view {
-                        Ok(view) => Ok(self.tell_succeeded(id, view.amount, taken).await),
-                        Err(error) => Ok(Settled::In(self.failed(id, &mut row, &error).await?)),
-                    };
-                }
+                // What the provider has money of it knows the amount of.
+                Step::Succeeded(taken) => return Ok(self.tell_succeeded(id, amount.unwrap_or_else(|| amount_of(payment)), taken).await),
                 Step::Ended(how) => return Ok(self.tell_ended(id, how).await),
             };
         }
@@ -122,10 +117,10 @@ impl Worker {
 
     /// How it stands at the provider.
     async fn look(&self, provider: &Provider, payment: &StoredPayment, row: &mut ProviderPayment) -> Result<Asking, StoreError> {
-        let Some(object) = row.object.clone() else { return Ok(Asking::Seen(Seen::Missing)) };
+        let Some(object) = row.object.clone() else { return Ok(Asking::Seen(Seen::Missing, None)) };
         let view = provider.fetch(&object).await;
         match view {
-            Err(ProviderError::Missing) => Ok(Asking::Seen(Seen::Missing)),
+            Err(ProviderError::Missing) => Ok(Asking::Seen(Seen::Missing, None)),
             Ok(view) if payment.status == PaymentStatus::RefundDue && view.refunded > 0 => {
                 // What is on its way back is not back.
                 match provider.refunds(&object).await {
@@ -149,7 +144,7 @@ impl Worker {
             Ok(view) => {
                 let seen = seen(&view);
                 self.note(payment.id, row, status_of(seen)).await?;
-                Ok(Asking::Seen(seen))
+                Ok(Asking::Seen(seen, Some(view.amount)))
             }
             Err(error) => Ok(Asking::Later(self.failed(payment.id, row, &error).await?)),
         }
@@ -167,9 +162,7 @@ impl Worker {
     async fn failed(&self, id: PaymentId, row: &mut ProviderPayment, error: &ProviderError) -> Result<Duration, StoreError> {
         row.failures = row.failures.saturating_add(1);
         row.looked_at = (self.clock)();
-        if row.asked.is_none() || row.object.is_some() {
-            self.store.note_provider_payment(id, row).await?;
-        }
+        self.store.note_provider_payment(id, row).await?;
         let (first, longest) = RETRY_SECONDS;
         let pause = Duration::from_secs(first.checked_shl(row.failures - 1).unwrap_or(longest).min(longest));
         let pause = pause.mul_f64(0.75 + rand::random::<f64>() / 2.0);
@@ -196,7 +189,7 @@ impl Worker {
                 self.look(&known.provider, payment, row).await
             }
             // It never was, and never will be.
-            Err(ProviderError::Refused { .. }) => Ok(Asking::Seen(Seen::Failed)),
+            Err(ProviderError::Refused { .. }) => Ok(Asking::Seen(Seen::Failed, None)),
             Err(error) => Ok(Asking::Later(self.failed(payment.id, row, &error).await?)),
         }
     }
@@ -231,8 +224,10 @@ impl Worker {
                 amount: Amount { minor, currency: view.amount.currency },
             };
             match provider.refund(&refund).await {
-                // Found among them, or waited for.
-                Ok(_) if spent < KEYS_MAX => spent += 1,
+                Ok(Refund { state: RefundState::Done, .. }) => {
+                    return self.heard(payment, row, Ok(View { refunded: view.captured, ..view })).await;
+                }
+                // Looked for again before it is sent under another key.
                 Err(ProviderError::KeySpent) if spent < KEYS_MAX => spent += 1,
                 Ok(_) => return Ok(Asking::Later(PROCESSING_PAUSE)),
                 Err(error) => return Ok(Asking::Later(self.failed(payment.id, row, &error).await?)),

@@ -83,11 +83,11 @@ pub(super) struct RefundBody {
     currency: String,
     status: Option<String>,
     #[serde(default)]
-    metadata: Metadata,
+    metadata: Option<Metadata>,
 }
 
 /// What we wrote on an object.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Metadata {
     payment_id: Option<String>,
     refund_id: Option<String>,
@@ -207,14 +207,14 @@ impl RefundBody {
             _ => RefundState::Pending,
         };
         let (amount, _) = minor(self.amount, &self.currency)?;
-        Ok(Refund { id: self.id, reference: self.metadata.refund_id, amount, state })
+        Ok(Refund { id: self.id, reference: self.metadata.and_then(|metadata| metadata.refund_id), amount, state })
     }
 }
 
 impl From<Event> for ProviderEvent {
     fn from(event: Event) -> Self {
         let object = event.data.object;
-        let reference = object.client_reference_id.or_else(|| object.metadata.and_then(|metadata| metadata.payment_id));
+        let reference = object.client_reference_id.or_else(|| object.metadata.and_then(|metadata| metadata.payment_id.or(metadata.refund_id)));
         Self { id: event.id, kind: event.r#type, object: object.id, reference }
     }
 }
