@@ -233,7 +233,7 @@ impl App {
 
     /// Prints where to look.
     pub fn welcome(&self) {
-        let banner = welcome::banner(self.address, self.data.path(), self.demo, self.router.board());
+        let banner = welcome::banner(self.address, self.data.path(), (self.demo, self.sandbox.is_some()), self.router.board());
         // Whether anybody reads it or not: a sale does not end because of a closed pipe.
         drop(writeln!(std::io::stdout(), "{banner}"));
     }

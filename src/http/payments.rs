@@ -20,6 +20,7 @@ use super::traces::traced;
 use crate::config;
 use crate::domain::{Attempt, Currency, NamedOrder, Order, OrderId, PaymentId, PaymentStatus, Timestamp};
 use crate::engine::{Answer, Command, Refusal};
+use crate::payments::meters::{self, Outcome};
 use crate::payments::provider::{Amount, ProviderError};
 use crate::payments::webhook::Headers;
 use crate::payments::{self, Begun, NotBegun, ProviderName};
@@ -168,18 +169,31 @@ pub(crate) async fn webhook(
 ) -> Result<HttpResponse, Problem> {
     let (name, known) = state.providers.find(&name).ok_or(Problem::NotFound)?;
     let now = (state.clock)();
+    let tell = |outcome| meters::message(name, outcome);
     let Ok(notice) = known.verifier.verify(&RequestHeaders(&request), &body.0, now) else {
+        tell(Outcome::BadSignature);
         // Whoever is good at it comes without limit, and whoever is not has those of everybody.
         state.limiter.check_address(client.0)?;
         return Err(Problem::BadSignature);
     };
-    if let Some(notice) = notice {
-        let payment = payments::payment_meant(&state.store, name, &notice).await?;
-        if state.store.hear(name, &notice, payment, now).await? == Heard::News && payment.is_some() {
+    let Some(notice) = notice else {
+        tell(Outcome::Nothing);
+        return Ok(heard());
+    };
+    let payment = payments::payment_meant(&state.store, name, &notice).await?;
+    match (state.store.hear(name, &notice, payment, now).await?, payment) {
+        (Heard::News, Some(_)) => {
+            tell(Outcome::News);
             state.providers.wake();
         }
+        (Heard::News, None) => tell(Outcome::Nothing),
+        (Heard::Before, _) => tell(Outcome::Before),
     }
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok"))
+    Ok(heard())
+}
+
+fn heard() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok")
 }
 
 problems!(WebhookProblems: NotFound, BadSignature, BodyTooLarge, Unavailable);

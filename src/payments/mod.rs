@@ -2,6 +2,7 @@
 //! never believes an amount that came with a message: it asks the provider.
 
 mod begin;
+pub mod meters;
 mod name;
 pub mod provider;
 mod providers;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use step::{Settled, description};
 pub(super) use step::{create, new_payment};
 
-use super::Providers;
+use super::{Providers, meters};
 use crate::clock::Clock;
 use crate::domain::{PaymentId, Timestamp};
 use crate::routing::Router;
@@ -63,6 +63,7 @@ impl Worker {
     /// One that tells engines over that router.
     #[must_use]
     pub fn new(router: Arc<Router>, store: Store, providers: Arc<Providers>, clock: Clock) -> Arc<Self> {
+        meters::describe();
         Arc::new(Self { router, store, providers, clock, at_work: Mutex::default() })
     }
 
@@ -127,6 +128,7 @@ impl Worker {
     async fn look_after(self: &Arc<Self>, payment: StoredPayment, until: Timestamp) {
         let id = payment.id;
         let is_over = (self.clock)() >= payment.expires_at;
+        meters::settled();
         let settled = match timeout(WORK_MAX, self.settle(&payment, is_over)).await {
             Ok(Ok(settled)) => settled,
             Ok(Err(error)) => {

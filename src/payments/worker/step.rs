@@ -9,7 +9,7 @@ use crate::engine::{Command, Refusal};
 use crate::payments::provider::{
     Amount, Cancelling, Capturing, Created, NewPayment, NewRefund, Provider, ProviderError, Refund, RefundState, State, View,
 };
-use crate::payments::Known;
+use crate::payments::{Known, meters};
 use crate::routing::Reply;
 use crate::settlement::{self, Seen, Step};
 use crate::store::{Asked, ProviderPayment, StoreError, StoredPayment};
@@ -160,6 +160,7 @@ impl Worker {
 
     /// Writes down that the provider could not be asked; when it is asked again.
     async fn failed(&self, id: PaymentId, row: &mut ProviderPayment, error: &ProviderError) -> Result<Duration, StoreError> {
+        meters::failure(&row.provider);
         row.failures = row.failures.saturating_add(1);
         row.looked_at = (self.clock)();
         self.store.note_provider_payment(id, row).await?;
