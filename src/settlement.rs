@@ -91,16 +91,8 @@ const fn ended(seen: Seen) -> Step {
 mod tests {
     use super::*;
 
-    const SEEN: [Seen; 8] = [
-        Seen::Missing,
-        Seen::Open,
-        Seen::Processing,
-        Seen::Authorized,
-        Seen::Captured,
-        Seen::Refunded,
-        Seen::Failed,
-        Seen::Cancelled,
-    ];
+    const SEEN: [Seen; 8] =
+        [Seen::Missing, Seen::Open, Seen::Processing, Seen::Authorized, Seen::Captured, Seen::Refunded, Seen::Failed, Seen::Cancelled];
 
     #[test]
     fn money_is_given_back_once_and_only_where_the_engine_says_so() {

@@ -182,7 +182,16 @@ fn placed(order: Order) -> Event {
 }
 
 fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Event {
-    Event::Moved { order: order.id, commodity: order.commodity, buyer: Some(order.user), quantity: order.quantity, from, to, at, cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System) }
+    Event::Moved {
+        order: order.id,
+        commodity: order.commodity,
+        buyer: Some(order.user),
+        quantity: order.quantity,
+        from,
+        to,
+        at,
+        cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
+    }
 }
 
 fn listing(id: CommodityId) -> Event {

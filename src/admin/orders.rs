@@ -11,14 +11,13 @@ use super::csv::Lines;
 use super::note;
 use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Reason, Sku, Timestamp};
 use crate::engine::Command;
-use crate::http::body::Body;
 use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
 use crate::http::skus::Skus;
 use crate::http::timeline::{Timeline, timeline};
-use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
+use crate::http::{AppState, Body, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::store::{OrderFilter, StoreError};
 
 /// Orders one step of an export reads.

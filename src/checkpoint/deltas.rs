@@ -8,7 +8,8 @@ use super::form::{self, Unreadable};
 use super::{CommodityRows, Known, KnownByCommodity, Position, is_kept, keys_since};
 use crate::breaks::{self, Break};
 use crate::domain::{
-    Attempt, CommodityId, Order, OrderId, OrderStatus, PaymentFact, PaymentId, PaymentStatus, Payments, PrincipalKey, RequestFingerprint, SystemId, Timestamp,
+    Attempt, CommodityId, Order, OrderId, OrderStatus, PaymentFact, PaymentId, PaymentStatus, Payments, PrincipalKey, RequestFingerprint,
+    SystemId, Timestamp,
 };
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 use crate::event::{self, Batch, Event, LogVersion, Unwritable};

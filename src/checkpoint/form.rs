@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Known, KnownByCommodity};
 use crate::domain::{
-    Attempt, CommodityId, CouponId, Currency, Discount, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, PaymentStatus, Payments, Price,
-    PrincipalKey, Quantity, RequestFingerprint, Terms, Timestamp, UserId,
+    Attempt, CommodityId, CouponId, Currency, Discount, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, PaymentStatus, Payments,
+    Price, PrincipalKey, Quantity, RequestFingerprint, Terms, Timestamp, UserId,
 };
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 use crate::form::says_all_of_order;
@@ -114,7 +114,8 @@ impl More for Money {
             Ok((Attempt::new(number)?, status, pays))
         };
         let payments = self.payments.into_iter().map(told).collect::<Result<Vec<_>, Invalid>>()?;
-        let discount = self.discount.map(|(coupon, amount)| Ok::<_, Invalid>(Discount { coupon: CouponId::new(coupon)?, amount })).transpose()?;
+        let discount =
+            self.discount.map(|(coupon, amount)| Ok::<_, Invalid>(Discount { coupon: CouponId::new(coupon)?, amount })).transpose()?;
         if self.grace_seconds > Terms::GRACE_SECONDS_MAX || discount.is_some_and(|discount| discount.amount < 0) {
             return Err(Invalid("a grace or a discount that no release writes"));
         }

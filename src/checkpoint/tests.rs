@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Actor, Cancellation, Cause, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Payments, Price, Principal, PrincipalKey, Quantity,
-    RequestFingerprint, Stock, Terms, Units, UserId,
+    Actor, Cancellation, Cause, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Payments, Price, Principal,
+    PrincipalKey, Quantity, RequestFingerprint, Stock, Terms, Units, UserId,
 };
 use crate::engine::tests::projection::Row;
 use crate::engine::tests::steps::a_step;
@@ -55,7 +55,13 @@ impl Kept {
         let (listed, mut over) = world.tables.listed_and_over();
         let owing: Vec<CommodityId> = folded.owing().collect();
         over.retain(|(commodity, _)| owing.contains(&commodity.id));
-        let row = |id| world.tables.orders.get(&id).map(|row| KnownOrder { order: row.order, key: row.key, payments: world.tables.payments_of(row.order.id) });
+        let row = |id| {
+            world.tables.orders.get(&id).map(|row| KnownOrder {
+                order: row.order,
+                key: row.key,
+                payments: world.tables.payments_of(row.order.id),
+            })
+        };
         let recalled: Vec<KnownOrder> = folded.recalled().filter_map(row).collect();
         folded.snapshot(CommodityRows { listed, over }, &recalled, world.now).unwrap()
     }
@@ -265,7 +271,16 @@ fn keyed(number: u64, buyer: i64, ended_at: Option<Timestamp>) -> KnownKey {
 
 fn moved(buyer: Option<PrincipalKey>) -> Event {
     let (from, to) = (OrderStatus::Confirmed, OrderStatus::Cancelled);
-    Event::Moved { order: order_id(1), commodity: commodity(3).id, buyer, quantity: Quantity::ONE, from, to, at: at(7), cause: Cause::by(Actor::System) }
+    Event::Moved {
+        order: order_id(1),
+        commodity: commodity(3).id,
+        buyer,
+        quantity: Quantity::ONE,
+        from,
+        to,
+        at: at(7),
+        cause: Cause::by(Actor::System),
+    }
 }
 
 fn batch(events: Vec<Event>) -> Batch {
@@ -297,7 +312,11 @@ fn golden_snapshot() -> Snapshot {
     let statuses = [OrderStatus::Reserved, OrderStatus::RefundDue];
     let mut orders: Vec<KnownOrder> = (1..)
         .zip(statuses)
-        .map(|(number, status)| KnownOrder { order: order(number, status, Some(at(1_795_600_900_123))), key: None, payments: Payments::default() })
+        .map(|(number, status)| KnownOrder {
+            order: order(number, status, Some(at(1_795_600_900_123))),
+            key: None,
+            payments: Payments::default(),
+        })
         .collect();
     orders[1].key = Some(IdempotencyKey::from_bytes(*b"fedcba9876543210"));
     orders[1].order.pay_by = None;
@@ -415,7 +434,9 @@ fn nothing_is_no_parts() {
 fn a_large_commodity_stands_in_several_parts_of_bounded_size_and_is_read_back() {
     let buyers = (1..=150_000).map(|id| BuyerUnits { user: user(id << 40), units: 1 }).collect();
     let keys = (1..=20_000).map(|id| KnownKey { user: user(id), ..keyed(id as u64, id, None) }).collect();
-    let orders = (1..=20_000).map(|number| KnownOrder { order: order(number, OrderStatus::Reserved, Some(at(9))), key: None, payments: Payments::default() }).collect();
+    let orders = (1..=20_000)
+        .map(|number| KnownOrder { order: order(number, OrderStatus::Reserved, Some(at(9))), key: None, payments: Payments::default() })
+        .collect();
     let large = KnownCommodity { buyers, keys, orders, ..KnownCommodity::fresh(commodity(3)) };
     let small = |id| KnownCommodity { buyers: vec![BuyerUnits { user: user(id), units: 2 }], ..KnownCommodity::fresh(commodity(id)) };
     let snapshot = Snapshot { commodities: vec![small(2), large, small(4)], ..Snapshot::default() };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix_web::http::Uri;
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::{Deserializer, Error};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 
 use super::{Address, ConfigError};
 use crate::payments::ProviderName;
@@ -200,7 +200,9 @@ impl PaymentProvider {
             Some("http") if self.ca_file.is_some() => return Err("ca_file goes with an https url".to_owned()),
             Some("http") if self.allow_plain_http || uri.host().is_some_and(super::issuers::is_loopback) => {}
             Some("http") => {
-                return Err("whoever is between us and a url of plain HTTP can take the secret: use https, or set allow_plain_http".to_owned());
+                return Err(
+                    "whoever is between us and a url of plain HTTP can take the secret: use https, or set allow_plain_http".to_owned()
+                );
             }
             _ => return Err(no_url()),
         }
@@ -215,7 +217,11 @@ impl PaymentProvider {
 impl Sandbox {
     pub(super) fn settle(&mut self) -> Result<(), ConfigError> {
         for text in [&mut self.public_url, &mut self.webhook_url] {
-            *text = text.as_deref().map(|url| url.trim().trim_end_matches('/')).filter(|url| !url.is_empty() && *url != NONE).map(str::to_owned);
+            *text = text
+                .as_deref()
+                .map(|url| url.trim().trim_end_matches('/'))
+                .filter(|url| !url.is_empty() && *url != NONE)
+                .map(str::to_owned);
         }
         self.file.take_if(|file| file.as_os_str().is_empty());
         for (setting, url) in [("public_url", &self.public_url), ("webhook_url", &self.webhook_url)] {

@@ -105,16 +105,8 @@ pub enum PaymentStatus {
 
 impl PaymentStatus {
     /// Every one, by its code.
-    pub const ALL: [PaymentStatus; 8] = [
-        Self::Open,
-        Self::Processing,
-        Self::Authorized,
-        Self::Captured,
-        Self::Failed,
-        Self::Cancelled,
-        Self::RefundDue,
-        Self::Refunded,
-    ];
+    pub const ALL: [PaymentStatus; 8] =
+        [Self::Open, Self::Processing, Self::Authorized, Self::Captured, Self::Failed, Self::Cancelled, Self::RefundDue, Self::Refunded];
 
     /// The word used in JSON and in filters of lists.
     #[must_use]
@@ -324,6 +316,18 @@ impl Actor {
     /// Every one, by its code.
     pub const ALL: [Actor; 5] = [Self::Buyer, Self::Operator, Self::Expiry, Self::Provider, Self::System];
 
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Buyer => "buyer",
+            Self::Operator => "operator",
+            Self::Expiry => "expiry",
+            Self::Provider => "provider",
+            Self::System => "system",
+        }
+    }
+
     /// The number in tables and logs. Append-only.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -400,7 +404,16 @@ mod tests {
             assert_eq!(id.to_string(), format!("{order}-{number}"));
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        for wrong in ["", "1", "-1", &format!("{order}"), &format!("{order}-0"), &format!("{order}-33"), &format!("{order}-01"), &format!("{order}-+1")] {
+        for wrong in [
+            "",
+            "1",
+            "-1",
+            &format!("{order}"),
+            &format!("{order}-0"),
+            &format!("{order}-33"),
+            &format!("{order}-01"),
+            &format!("{order}-+1"),
+        ] {
             assert!(wrong.parse::<PaymentId>().is_err(), "{wrong}");
         }
     }

@@ -26,9 +26,9 @@ mod place;
 mod restore;
 mod slab;
 mod snapshot;
-mod transitions;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transitions;
 
 use std::collections::VecDeque;
 

@@ -41,7 +41,9 @@ impl Engine {
     fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
         if !terms.faults().is_empty() {
             Err(Refusal::TermsConflict)
-        } else if self.log_version < LogVersion::V4 && !says_all_of(terms) || self.log_version < LogVersion::V5 && !offer::says_all_of(terms) {
+        } else if self.log_version < LogVersion::V4 && !says_all_of(terms)
+            || self.log_version < LogVersion::V5 && !offer::says_all_of(terms)
+        {
             Err(Refusal::UpgradeUnfinished)
         } else {
             Ok(())

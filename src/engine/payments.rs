@@ -4,8 +4,8 @@
 use super::moves::Found;
 use super::{Answer, Engine, Outcome, Recalled, Refusal};
 use crate::domain::{
-    Actor, Attempt, Cause, Currency, Order, OrderId, OrderStatus, PaymentEnd, PaymentFact, PaymentId, PaymentStatus, Payments, PrincipalKey,
-    Reason, Taken, Timestamp,
+    Actor, Attempt, Cause, Currency, Order, OrderId, OrderStatus, PaymentEnd, PaymentFact, PaymentId, PaymentStatus, Payments,
+    PrincipalKey, Reason, Taken, Timestamp,
 };
 use crate::event::{Event, LogVersion};
 

@@ -171,11 +171,7 @@ fn check(engine: &Engine, slot: u32, held: u64) -> Result<(), String> {
     let listing = engine.commodities.listing(slot);
     let (id, stock) = (listing.commodity.id, listing.commodity.stock);
     if listing.is_over() {
-        return if engine.commodities.is_owed(slot) {
-            Ok(())
-        } else {
-            Err(format!("commodity {id} is over, and nothing is owed of it"))
-        };
+        return if engine.commodities.is_owed(slot) { Ok(()) } else { Err(format!("commodity {id} is over, and nothing is owed of it")) };
     }
     let (in_stock, of_buyers) = (u64::from(stock.held.get()) + u64::from(stock.sold.get()), listing.buyers.total());
     if u64::from(stock.held.get()) != held || in_stock != of_buyers {

@@ -15,8 +15,8 @@ mod wire;
 pub use wire::{DecodeError, LogVersion, Unwritable, decode, decode_up_to, encode};
 
 use crate::domain::{
-    Cause, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, PaymentId,
-    PaymentStatus, PrincipalKey, Quantity, RequestFingerprint, Sequence, Subject, SystemId, Terms, Timestamp, Units,
+    Cause, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId,
+    PaymentId, PaymentStatus, PrincipalKey, Quantity, RequestFingerprint, Sequence, Subject, SystemId, Terms, Timestamp, Units,
 };
 
 /// One entry of a partition's log: what one append makes durable, whole or not at all.

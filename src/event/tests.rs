@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use crate::domain::{Actor, Attempt, Cancellation, CouponId, Currency, Discount, OperationKey, PaymentFact, Price, Principal, Stock, UserId};
+use crate::domain::{
+    Actor, Attempt, Cancellation, CouponId, Currency, Discount, OperationKey, PaymentFact, Price, Principal, Stock, UserId,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -556,13 +558,9 @@ fn values_outside_their_domain_are_broken_in_version_2_too() {
 
 #[test]
 fn what_a_newer_release_may_have_added_is_kept() {
-    for (version, variants) in [
-        (LogVersion::V1, 9u32),
-        (LogVersion::V2, 10u32),
-        (LogVersion::V3, 10u32),
-        (LogVersion::V4, 12u32),
-        (LogVersion::V5, 14u32),
-    ] {
+    for (version, variants) in
+        [(LogVersion::V1, 9u32), (LogVersion::V2, 10u32), (LogVersion::V3, 10u32), (LogVersion::V4, 12u32), (LogVersion::V5, 14u32)]
+    {
         let events = [(variants, 1i64)];
         let decoded = match version {
             LogVersion::V1 => decode_raw(version, (1u16, 1u32, 1u64, events.as_slice())),

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
 use super::{Batch, Event as Fact};
 use crate::domain::{
-    Actor, Cause, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence,
-    Timestamp, Units, UserId,
+    Actor, Cause, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint,
+    Sequence, Timestamp, Units, UserId,
 };
 use crate::form::{Commodity, Terms, code_of, currency_of, says_all_of, says_all_of_order, status_of};
 

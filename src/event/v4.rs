@@ -12,8 +12,8 @@ use super::v2::{commodity_of, counted_from, signed, time, unsigned};
 use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
 use super::{Batch, Event as Fact};
 use crate::domain::{
-    self, Actor, Cause, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity,
-    RequestFingerprint, Sequence, SystemId, Timestamp, Units,
+    self, Actor, Cause, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId, Price, PrincipalKey,
+    Quantity, RequestFingerprint, Sequence, SystemId, Timestamp, Units,
 };
 use crate::form::offer::{Commodity, Terms, says_all_of};
 use crate::form::{code_of, currency_of, says_all_of_order, status_of};

@@ -357,10 +357,9 @@ impl Frame {
             unit_price: unsigned(order.unit_price),
             currency: *order.currency.letters(),
             status: code_of(order.status),
-            hold: order.pay_by.map(|pay_by| Hold {
-                pay_within_ms: pay_by.millis() - order.id.placed_at().millis(),
-                grace_seconds: order.grace_seconds,
-            }),
+            hold: order
+                .pay_by
+                .map(|pay_by| Hold { pay_within_ms: pay_by.millis() - order.id.placed_at().millis(), grace_seconds: order.grace_seconds }),
             keyed: key.map(|key| Keyed { key: key.to_bytes(), fingerprint: fingerprint.0.to_le_bytes() }),
             more: order.discount.map(|discount| More {
                 discount: Some(Discount { coupon: unsigned(discount.coupon), amount: unsigned(discount.amount) }),

@@ -293,8 +293,10 @@ mod tests {
                 let is_public = operation["security"] == json!([{}]);
                 let examples = &operation["responses"]["401"]["content"]["application/problem+json"]["examples"];
                 assert_eq!(is_public, examples["unauthenticated"].is_null(), "{method} {path}");
-                let is_for_some_roles =
-                    path.starts_with("/admin/") || path.ends_with("/orders") && method == "post" || path.ends_with("/cancel") || path.ends_with("/payments") && method == "post";
+                let is_for_some_roles = path.starts_with("/admin/")
+                    || path.ends_with("/orders") && method == "post"
+                    || path.ends_with("/cancel")
+                    || path.ends_with("/payments") && method == "post";
                 assert_eq!(is_for_some_roles, operation["responses"]["403"].is_object(), "{method} {path}");
             }
         }

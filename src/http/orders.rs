@@ -24,8 +24,8 @@ use super::skus::{Skus, sku_of};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PaymentId, Price, Principal, Quantity, RequestFingerprint, Sku,
-    Timestamp,
+    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PaymentId, Price, Principal, Quantity,
+    RequestFingerprint, Sku, Timestamp,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};

@@ -12,8 +12,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
 use crate::domain::{
-    Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, PaymentId, PaymentStatus, Price, Principal, Quantity, Reach, Sku, Timestamp,
-    Units, UserId,
+    Actor, Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, PaymentId, PaymentStatus, Price, Principal,
+    Quantity, Reach, Sku, Timestamp, Units, UserId,
 };
 use crate::payments::ProviderName;
 use crate::store::{NodeState, Role};
@@ -48,7 +48,9 @@ described! {
         .examples([json!("2026-11-27T12:00:00.000Z")]).description(Some("RFC 3339; answers are in UTC with milliseconds; 1970 to 9999"));
     Currency, "Currency" => text().enum_values(Some(currencies())).examples([json!("EUR")]).description(Some("An ISO 4217 code"));
     OrderStatus, "OrderStatus" => text().enum_values(Some(OrderStatus::ALL.map(OrderStatus::word)))
-        .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` was paid after it had ended"));
+        .description(Some("`reserved` until `pay_by`; `confirmed` needs no payment; `refund_due` until its money went back"));
+    Actor, "Actor" => text().enum_values(Some(Actor::ALL.map(Actor::word)))
+        .description(Some("`expiry`: its time was over; `provider`: what was heard of a payment; `system`: whatever else, and whoever it was before that was written down"));
     CommodityState, "CommodityState" => text().enum_values(Some(CommodityState::ALL.map(CommodityState::word)))
         .description(Some("`sold_out` may sell again while the sale lasts; `closed` is history: it is read, and nothing of it changes"));
     Sku, "Sku" => text().min_length(Some(1)).max_length(Some(Sku::CHARS_MAX)).pattern(Some("^[^\\s\\u0000-\\u001f\\u007f-\\u009f]+$"))

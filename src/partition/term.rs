@@ -100,9 +100,8 @@ impl<C: Hear<Reply>> Term<C> {
         self.recent.look_up(order)
     }
 
-    /// Ends holds whose time is over, at most one batch of them.
-    pub(crate) fn expire(&mut self, now: Timestamp) {
-        let at_most = self.bounds.batch_commands_max;
+    /// Lets go holds whose time is over, at most so many.
+    pub(crate) fn expire(&mut self, now: Timestamp, at_most: usize) {
         let expired = self.apply(now, Command::Expire { at_most });
         debug_assert!(matches!(expired, Ok(Answer::Expired(_))));
     }
@@ -261,7 +260,9 @@ impl<C: Hear<Reply>> Term<C> {
 fn spoil(events: &mut Vec<Event>, first: usize) {
     let again = events[first..].iter().filter_map(|event| match event {
         Event::Moved { from, to, .. } if from.is_live() && !to.is_live() && breaks::is_broken(Break::UnitsOnce) => Some(event.clone()),
-        Event::Moved { order, commodity, buyer, quantity, from, to: OrderStatus::Paid, at, .. } if breaks::is_broken(Break::PaidOrExpired) => {
+        Event::Moved { order, commodity, buyer, quantity, from, to: OrderStatus::Paid, at, .. }
+            if breaks::is_broken(Break::PaidOrExpired) =>
+        {
             let (order, commodity, buyer, quantity, from, at) = (*order, *commodity, *buyer, *quantity, *from, *at);
             let cause = Cause::by(Actor::Expiry);
             Some(Event::Moved { order, commodity, buyer, quantity, from, to: OrderStatus::Expired, at, cause })

@@ -3,7 +3,7 @@
 
 use super::provider::{Amount, ProviderError, State};
 use super::worker;
-use super::{Providers, ProviderName};
+use super::{ProviderName, Providers};
 use crate::domain::{PaymentId, PaymentStatus, Timestamp};
 use crate::store::{Asked, ProviderPayment, Store, StoreError};
 
@@ -55,12 +55,8 @@ pub async fn begin(
         let known = providers.get(&row.provider).ok_or(NotBegun::NoProvider)?;
         let Some(asked) = row.asked.clone() else { return Err(StoreError::Corrupt(format!("payment {id} was asked for nothing")).into()) };
         let created = worker::create(&known.provider, worker::new_payment(id, amount, expires_at, &asked)).await?;
-        row = ProviderPayment {
-            object: Some(created.id),
-            checkout_url: Some(created.checkout_url),
-            status: status_of(created.state),
-            ..row
-        };
+        row =
+            ProviderPayment { object: Some(created.id), checkout_url: Some(created.checkout_url), status: status_of(created.state), ..row };
         store.note_provider_payment(id, &row).await?;
     }
     Ok(Begun { provider: row.provider, status: row.status, checkout_url: row.checkout_url })

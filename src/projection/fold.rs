@@ -306,7 +306,9 @@ fn notice(event: EventPlace, fact: &Event) -> Option<NewNotice> {
         Event::Changed { commodity, .. } | Event::Restocked { commodity, .. } | Event::Paused { commodity, .. } => {
             (*commodity, None, Timestamp::ZERO)
         }
-        Event::Ended { commodity, at, .. } | Event::Closed { commodity, at, .. } | Event::Removed { commodity, at } => (*commodity, None, *at),
+        Event::Ended { commodity, at, .. } | Event::Closed { commodity, at, .. } | Event::Removed { commodity, at } => {
+            (*commodity, None, *at)
+        }
         Event::PaymentStarted { .. } | Event::PaymentChanged { .. } | Event::KeyForgotten { .. } | Event::Operated { .. } => return None,
     };
     Some(NewNotice { event, at, commodity, order })

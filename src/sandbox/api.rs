@@ -281,7 +281,11 @@ fn invalid(why: &str) -> HttpResponse {
 /// Whether whoever asks may change something, and the key of the request.
 fn admitted(sandbox: &Sandbox, request: &HttpRequest, body: &[u8]) -> Result<Option<super::books::Key>, HttpResponse> {
     if !shows_secret(sandbox, request.headers()) {
-        return Err(reply::refusal(StatusCode::UNAUTHORIZED, "unauthenticated", "an Authorization: Bearer header with the secret is needed"));
+        return Err(reply::refusal(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "an Authorization: Bearer header with the secret is needed",
+        ));
     }
     let Some(key) = request.headers().get("idempotency-key") else { return Ok(None) };
     match key.to_str() {

@@ -135,10 +135,8 @@ impl Books {
     }
 
     pub(super) async fn set(&self, name: &'static str, value: String) -> Result<(), BooksError> {
-        self.run(async move |books| {
-            execute(&books, "REPLACE INTO settings (name, value) VALUES (?, ?)", [name.into(), value.into()]).await
-        })
-        .await
+        self.run(async move |books| execute(&books, "REPLACE INTO settings (name, value) VALUES (?, ?)", [name.into(), value.into()]).await)
+            .await
     }
 
     /// Makes a payment, once for each key that is not forgotten.
@@ -216,7 +214,13 @@ impl Books {
     }
 
     /// Gives money back, once for each key that is not forgotten.
-    pub(super) async fn refund(&self, refund: Refund, currency: Currency, key: Option<Key>, told: Told) -> Result<Outcome<Refund>, BooksError> {
+    pub(super) async fn refund(
+        &self,
+        refund: Refund,
+        currency: Currency,
+        key: Option<Key>,
+        told: Told,
+    ) -> Result<Outcome<Refund>, BooksError> {
         self.run(async move |books| {
             if let Some(key) = &key {
                 match made_under(&books, key).await? {
@@ -278,13 +282,11 @@ impl Books {
     }
 
     /// Has what was to succeed by now succeed; how many there were. `copies` of each event, one after the other.
-    pub(super) async fn settle(
-        &self,
-        now: Timestamp,
-        mut copies: impl FnMut() -> Copies + Send + 'static,
-    ) -> Result<usize, BooksError> {
+    pub(super) async fn settle(&self, now: Timestamp, mut copies: impl FnMut() -> Copies + Send + 'static) -> Result<usize, BooksError> {
         self.run(async move |books| {
-            let due = rows::payments_where(&books, "succeeds_at <= ? ORDER BY succeeds_at LIMIT ?", [now.millis().into(), SETTLED_MAX.into()]).await?;
+            let due =
+                rows::payments_where(&books, "succeeds_at <= ? ORDER BY succeeds_at LIMIT ?", [now.millis().into(), SETTLED_MAX.into()])
+                    .await?;
             for mut payment in due.iter().cloned() {
                 let kind = payment.authorize();
                 rows::update(&books, &payment).await?;

@@ -82,7 +82,8 @@ impl Sandbox {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(settings: &Settings, clock: Clock) -> Result<Arc<Self>, OpenError> {
-        let deliveries = settings.webhook.as_ref().map(|(url, secret)| Deliveries::new(url, secret)).transpose().map_err(OpenError::Setting)?;
+        let deliveries =
+            settings.webhook.as_ref().map(|(url, secret)| Deliveries::new(url, secret)).transpose().map_err(OpenError::Setting)?;
         let books = Books::open(&settings.file).await?;
         let name = match books.setting(NAME).await? {
             Some(name) => name,

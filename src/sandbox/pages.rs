@@ -59,12 +59,7 @@ pub(super) async fn decline(sandbox: Shared, request: HttpRequest, token: web::P
     act(&sandbox, &request, token.into_inner(), Act::Decline).await
 }
 
-pub(super) async fn later(
-    sandbox: Shared,
-    request: HttpRequest,
-    token: web::Path<String>,
-    query: web::Query<LaterQuery>,
-) -> HttpResponse {
+pub(super) async fn later(sandbox: Shared, request: HttpRequest, token: web::Path<String>, query: web::Query<LaterQuery>) -> HttpResponse {
     if query.seconds > LATER_SECONDS_MAX {
         return reply::refusal(StatusCode::BAD_REQUEST, "invalid_request", "seconds must be a day at most");
     }
@@ -126,7 +121,11 @@ fn document(title: &str, style: &str, body: &str) -> String {
 }
 
 fn nothing_here() -> String {
-    document("No such payment", PAGE_STYLE, "<h1>No such payment</h1><p>This address leads to no payment. Go back to the shop and start again.</p>")
+    document(
+        "No such payment",
+        PAGE_STYLE,
+        "<h1>No such payment</h1><p>This address leads to no payment. Go back to the shop and start again.</p>",
+    )
 }
 
 fn payment_page(payment: &Payment) -> String {

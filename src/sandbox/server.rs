@@ -133,7 +133,8 @@ impl Server {
                 .configure(|routes| api::routes(routes, &shared))
                 .route("/healthz", web::get().to(|| std::future::ready(HttpResponse::Ok().body("ok"))))
         };
-        let server = HttpServer::new(factory).workers(WORKERS).disable_signals().shutdown_timeout(5).listen(listener).map_err(unable)?.run();
+        let server =
+            HttpServer::new(factory).workers(WORKERS).disable_signals().shutdown_timeout(5).listen(listener).map_err(unable)?.run();
         let stop = CancellationToken::new();
         let (handle, served) = (server.handle(), tokio::spawn(server));
         let running = tokio::spawn(Arc::clone(&sandbox).run(stop.clone()));

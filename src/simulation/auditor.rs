@@ -420,7 +420,8 @@ impl Auditor {
     fn started(&mut self, id: PaymentId, amount: i64, at: Timestamp) -> Result<(), String> {
         let (order, _) = self.orders.get(&id.order).ok_or(format!("payment {id} is of no order"))?;
         let of_it = self.payments.iter().filter(|(other, _)| other.order == id.order);
-        let (count, is_open) = of_it.fold((0, false), |(count, open), (_, (status, _))| (count + 1, open || *status == PaymentStatus::Open));
+        let (count, is_open) =
+            of_it.fold((0, false), |(count, open), (_, (status, _))| (count + 1, open || *status == PaymentStatus::Open));
         let is_right = order.status == OrderStatus::Reserved && order.pay_by.is_some_and(|pay_by| at < pay_by) && amount == order.amount();
         if is_open || !is_right || id.attempt.get() != count + 1 {
             return Err(format!("payment {id} of {amount} is started at {at}, beside {count} others, of {order:?}"));

@@ -389,7 +389,9 @@ fn busy(ask: &Ask) -> Said {
 fn told(reply: &Reply) -> Told {
     match reply {
         Reply::Done(Answer::Placed(order)) => Told::Accepted { order: order.id, status: order.status },
-        Reply::Done(Answer::Replayed(order) | Answer::Order(order) | Answer::Payment { order, .. }) => Told::Order { order: order.id, status: order.status },
+        Reply::Done(Answer::Replayed(order) | Answer::Order(order) | Answer::Payment { order, .. }) => {
+            Told::Order { order: order.id, status: order.status }
+        }
         Reply::Done(Answer::PlacedBefore(order)) => Told::Pending(Some(*order)),
         Reply::Done(Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) => Told::Done,
         Reply::Refused(Refusal::OrderNotFound) => Told::NotFound,

@@ -134,8 +134,13 @@ impl Payments {
 
     /// A worker takes up what is due; or somebody was told of a payment, once more, in whatever order.
     fn take_up(&mut self, env: &Env, is_calm: bool) {
-        let due: Vec<(PaymentId, PaymentStatus)> =
-            env.tables.payments().into_iter().filter(|(id, status, _)| self.is_due(*id, *status)).map(|(id, status, _)| (id, status)).collect();
+        let due: Vec<(PaymentId, PaymentStatus)> = env
+            .tables
+            .payments()
+            .into_iter()
+            .filter(|(id, status, _)| self.is_due(*id, *status))
+            .map(|(id, status, _)| (id, status))
+            .collect();
         if let Some((payment, status)) = self.dice.pick(&due).copied().filter(|_| is_calm || self.dice.percent(60)) {
             let is_over = is_calm || self.dice.percent(20);
             return self.jobs.push(Job { payment, status, is_over, stage: Stage::Look });
@@ -245,9 +250,8 @@ impl Payments {
 
     /// Whether nothing is under way, and nothing is left to do.
     pub(super) fn is_quiet(&self, tables: &Memory, touched: &BTreeSet<CommodityId>) -> bool {
-        let is_over = |(id, status, commodity): (PaymentId, PaymentStatus, CommodityId)| {
-            touched.contains(&commodity) || !self.is_due(id, status)
-        };
+        let is_over =
+            |(id, status, commodity): (PaymentId, PaymentStatus, CommodityId)| touched.contains(&commodity) || !self.is_due(id, status);
         !self.is_on || self.jobs.is_empty() && tables.payments().into_iter().all(is_over)
     }
 

@@ -386,7 +386,9 @@ impl Memory {
         let is_there = |notice: &NewNotice| {
             let position = (notice.event.epoch, notice.event.sequence);
             let is_applied = position <= inner.partitions[&notice.event.partition].1;
-            is_applied && notice.order.is_none_or(|(order, _)| inner.row(order).is_some()) && inner.commodities.contains_key(&notice.commodity)
+            is_applied
+                && notice.order.is_none_or(|(order, _)| inner.row(order).is_some())
+                && inner.commodities.contains_key(&notice.commodity)
         };
         match inner.notices.values().find(|notice| !is_there(notice)) {
             Some(notice) => Err(format!("it is told what never was: {notice:?}")),

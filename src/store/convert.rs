@@ -3,8 +3,8 @@
 use super::entity::{commodity, listing, order, user};
 use super::{Account, DueListing, Role, StoreError};
 use crate::domain::{
-    Cancellation, Commodity, CommodityId, CouponId, Currency, Discount, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId, OrderStatus, Price,
-    PrincipalKey, Quantity, RequestFingerprint, Sku, Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, CouponId, Currency, Discount, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId,
+    OrderStatus, Price, PrincipalKey, Quantity, RequestFingerprint, Sku, Stock, Terms, Timestamp, Units, UserId,
 };
 
 impl order::Model {

@@ -45,11 +45,11 @@ pub use nodes::{NodeRow, NodeState};
 pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use payments::StoredPayment;
-pub use provider_payments::{Asked, FullPayment, Heard, ProviderPayment};
 pub(crate) use payments::{NewPayment, PaymentChange};
+pub use provider_payments::{Asked, FullPayment, Heard, ProviderPayment};
 pub use skus::{SkuClaim, SkuClaimed};
-pub(crate) use timeline::{NewNotice, NewStep};
 pub use timeline::{EventPlace, TimelineStep};
+pub(crate) use timeline::{NewNotice, NewStep};
 pub use write::Position;
 pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
 

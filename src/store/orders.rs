@@ -7,7 +7,9 @@ use super::entity::order::{Entity, Model};
 use super::statements::{ORDER_COLUMNS, places};
 use super::walk::{ARCHIVED, Ids, ORDERS, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, NamedOrder, OrderId, OrderStatus, PartitionId, PrincipalKey, RequestFingerprint, Timestamp};
+use crate::domain::{
+    CommodityId, Epoch, IdempotencyKey, NamedOrder, OrderId, OrderStatus, PartitionId, PrincipalKey, RequestFingerprint, Timestamp,
+};
 use crate::engine::Recalled;
 
 /// How many rows the first step of a race takes, how many times as many the next, and how many a step takes at most.

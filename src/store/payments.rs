@@ -10,9 +10,7 @@ use super::checkpoints::timely;
 use super::pool::Transaction;
 use super::statements::{LIST_MAX, ids, padded, places};
 use super::{Store, StoreError};
-use crate::domain::{
-    Attempt, CommodityId, Currency, OrderId, OrderStatus, PartitionId, PaymentId, PaymentStatus, Payments, Timestamp,
-};
+use crate::domain::{Attempt, CommodityId, Currency, OrderId, OrderStatus, PartitionId, PaymentId, PaymentStatus, Payments, Timestamp};
 
 /// Rows in one statement, at most.
 pub(super) const ROWS_MAX: usize = 100;

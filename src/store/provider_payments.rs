@@ -158,7 +158,9 @@ impl Store {
                 PaymentStatus::Captured => (vec![PaymentStatus::Authorized, PaymentStatus::Captured], Some(("=", PaymentStatus::Captured))),
                 PaymentStatus::Open => (vec![PaymentStatus::Open], Some(("<>", PaymentStatus::Processing))),
                 PaymentStatus::Authorized => (vec![PaymentStatus::Authorized], Some(("<>", PaymentStatus::Captured))),
-                PaymentStatus::Failed | PaymentStatus::Cancelled | PaymentStatus::RefundDue | PaymentStatus::Refunded => (vec![status], None),
+                PaymentStatus::Failed | PaymentStatus::Cancelled | PaymentStatus::RefundDue | PaymentStatus::Refunded => {
+                    (vec![status], None)
+                }
             };
             conditions.push(format!("p.status IN ({})", super::statements::places(of_engine.len())));
             values.extend(of_engine.into_iter().map(code));

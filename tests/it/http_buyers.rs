@@ -15,8 +15,7 @@ async fn an_accepted_order_is_told_in_full_and_found_again() {
     let body = placed.body.as_object().expect("an object");
     let mut names: Vec<&str> = body.keys().map(String::as_str).collect();
     names.sort_unstable();
-    let expected =
-        [
+    let expected = [
         "amount",
         "commodity_id",
         "coupon",

@@ -83,7 +83,10 @@ fn known(snapshot: &doorbuster::engine::Snapshot, order: OrderId) -> Option<Know
 #[case(Backend::Sqlite)]
 #[case(Backend::Mysql)]
 #[tokio::test]
-async fn payments_and_steps_are_in_the_tables_and_a_claim_loads_what_is_owed(#[case] backend: Backend, #[values(false, true)] together: bool) {
+async fn payments_and_steps_are_in_the_tables_and_a_claim_loads_what_is_owed(
+    #[case] backend: Backend,
+    #[values(false, true)] together: bool,
+) {
     let database = TestDatabase::migrated(backend).await;
     let store = database.store().await;
     let (batches, [first, second, sold]) = life();
@@ -101,7 +104,10 @@ async fn payments_and_steps_are_in_the_tables_and_a_claim_loads_what_is_owed(#[c
     let open = store.payments(first).await.expect("the database answers");
     assert_eq!((open[0].status, open[0].due_at, open[0].amount), (PaymentStatus::Open, due(16_000), 1_999));
     let steps = store.timeline(second).await.expect("the database answers");
-    assert_eq!(steps.iter().map(|step| (step.at, step.status, step.by)).collect::<Vec<_>>(), [(at(3_000), OrderStatus::Paid, Actor::Provider)]);
+    assert_eq!(
+        steps.iter().map(|step| (step.at, step.status, step.by)).collect::<Vec<_>>(),
+        [(at(3_000), OrderStatus::Paid, Actor::Provider)]
+    );
     assert_eq!(steps[0].reason.as_ref().map(|reason| reason.as_str()), Some("so it is"));
     assert!(store.timeline(sold).await.expect("the database answers").is_empty(), "what never changed has no row");
 
@@ -164,7 +170,8 @@ async fn paid(app: &TestApp, commodity: i64, buyer: i64) -> OrderId {
     let placed = app.place(buyer, commodity, &json!({})).await;
     assert_eq!((placed.status.as_u16(), &placed.body["status"]), (201, &json!("reserved")));
     let order: OrderId = placed.body["order_id"].as_str().expect("an id").parse().expect("an id");
-    let Answer::Payment { order: started, attempt, is_new: true } = asked(app, order, Command::StartPayment { order, user: None, row: None }).await
+    let Answer::Payment { order: started, attempt, is_new: true } =
+        asked(app, order, Command::StartPayment { order, user: None, row: None }).await
     else {
         panic!("it is new")
     };

@@ -158,7 +158,10 @@ async fn the_same_request_under_one_key_is_one_payment_whatever_became_of_it() {
     at_page(&app, &first.body, "decline").await;
     until(&app, 7, &id, ("reserved", "failed")).await;
     let again = under("k", json!({})).await;
-    assert_eq!((again.status, &again.body["payment_id"], &again.body["status"]), (StatusCode::OK, &first.body["payment_id"], &json!("failed")));
+    assert_eq!(
+        (again.status, &again.body["payment_id"], &again.body["status"]),
+        (StatusCode::OK, &first.body["payment_id"], &json!("failed"))
+    );
     assert_eq!(under("k", json!({"return_url": "https://a.example/"})).await.refusal(), (422, "idempotency_mismatch"));
     assert_eq!(under("another", json!({})).await.status, StatusCode::CREATED);
 }
@@ -168,7 +171,10 @@ async fn what_no_message_told_is_found_out_and_what_is_told_twice_or_late_change
     let app = TestApp::start(Backend::Sqlite).await;
     let commodity = app.list(20, json!({"hold_seconds": 600, "limit_per_user": null})).await;
     let faults = app.request(Method::PUT, "/sandbox/faults");
-    assert_eq!(app.send(faults.body(json!({"lose": 0.5, "double": 0.5, "delay_ms": 500, "fail": 0.2}).to_string())).await.status, StatusCode::OK);
+    assert_eq!(
+        app.send(faults.body(json!({"lose": 0.5, "double": 0.5, "delay_ms": 500, "fail": 0.2}).to_string())).await.status,
+        StatusCode::OK
+    );
     let mut orders = Vec::new();
     for user in 1..=10 {
         let id = reserve(&app, user, commodity).await;
@@ -249,7 +255,8 @@ async fn a_message_that_is_not_the_providers_is_not_heard() {
 async fn a_provider_that_is_away_costs_nobody_anything_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none")]);
-    let (url, secret, address) = (format!("{}/sandbox", sandbox.url()), sandbox.secret(), sandbox.url().trim_start_matches("http://").to_owned());
+    let (url, secret, address) =
+        (format!("{}/sandbox", sandbox.url()), sandbox.secret(), sandbox.url().trim_start_matches("http://").to_owned());
     let app = with_provider(&url, &secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").await;
     let commodity = app.list(2, json!({"hold_seconds": 600})).await;
     let id = reserve(&app, 7, commodity).await;
@@ -259,10 +266,8 @@ async fn a_provider_that_is_away_costs_nobody_anything_and_comes_back() {
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(order(&app, 7, &id).await["status"], "reserved");
 
-    let sandbox = SandboxProgram::start(
-        folder.path(),
-        &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none"), ("DOORBUSTER__SANDBOX__LISTEN", &address)],
-    );
+    let sandbox =
+        SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none"), ("DOORBUSTER__SANDBOX__LISTEN", &address)]);
     let started = start(&app, 7, &id).await;
     assert_eq!((started.status, &started.body["provider"]), (StatusCode::OK, &json!("acme")), "{:?}", started.body);
     at_page(&app, &started.body, "pay").await;

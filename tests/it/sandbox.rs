@@ -64,9 +64,14 @@ async fn what_is_no_request_is_refused_with_a_word_for_it() {
     let sandbox = SandboxProgram::start(folder.path(), &[("DOORBUSTER__SANDBOX__WEBHOOK_URL", "none")]);
     let (client, url) = (client(), format!("{}/sandbox", sandbox.url()));
     let post = |path: &str, body: Value| client.post(format!("{url}{path}")).bearer_auth(sandbox.secret()).json(&body);
-    for body in [json!({}), json!({"amount": 0, "currency": "EUR"}), json!({"amount": 1, "currency": "XXX"}), json!({"amount": 1.5, "currency": "EUR"}),
-        json!({"amount": 1, "currency": "EUR", "return_url": "javascript:alert(1)"}), json!({"amount": 1, "currency": "EUR", "amout": 1})]
-    {
+    for body in [
+        json!({}),
+        json!({"amount": 0, "currency": "EUR"}),
+        json!({"amount": 1, "currency": "XXX"}),
+        json!({"amount": 1.5, "currency": "EUR"}),
+        json!({"amount": 1, "currency": "EUR", "return_url": "javascript:alert(1)"}),
+        json!({"amount": 1, "currency": "EUR", "amout": 1}),
+    ] {
         let (status, answer) = json_of(post("/payments", body.clone())).await;
         assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")), "{body}");
     }
@@ -109,7 +114,11 @@ async fn its_books_are_the_same_after_it_was_killed_and_its_messages_go_on() {
     for (id, view) in &known {
         assert_eq!(provider.fetch(id).await.unwrap(), *view);
     }
-    assert_eq!(provider.create(&payment("p-0")).await.map(|_| ()), Err(doorbuster::payments::provider::ProviderError::KeyReused), "another time in it");
+    assert_eq!(
+        provider.create(&payment("p-0")).await.map(|_| ()),
+        Err(doorbuster::payments::provider::ProviderError::KeyReused),
+        "another time in it"
+    );
     // 20 were made, 10 paid, 5 captured; one more was made, processes, and succeeds by itself.
     let messages = mailbox.wait_for(20 + 10 + 5 + 3).await;
     let kinds = |kind: &str| messages.iter().filter(|message| message.json()["type"] == kind).count();
@@ -130,7 +139,10 @@ async fn messages_are_signed_repeated_until_they_are_taken_and_doubled_and_lost_
     let message = mailbox.wait_for(1).await.remove(0);
     let verifier = Verifier::new(Scheme::Standard, &[sandbox.webhook_secret().into()]).unwrap();
     let notice = verifier.verify(&message, &message.body, clock::system()).unwrap().unwrap();
-    assert_eq!((notice.kind.as_str(), notice.object.as_deref(), notice.reference.as_deref()), ("payment.created", Some(created.id.as_str()), Some("p-1")));
+    assert_eq!(
+        (notice.kind.as_str(), notice.object.as_deref(), notice.reference.as_deref()),
+        ("payment.created", Some(created.id.as_str()), Some("p-1"))
+    );
     assert!(!String::from_utf8_lossy(&message.body).contains("checkout"), "where it is paid is the buyer's to know");
 
     let (status, set) = json_of(client.put(&faults).json(&json!({"double": 1.0, "delay_ms": 50}))).await;

@@ -213,7 +213,8 @@ impl Model {
     fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
         if !terms.faults().is_empty() {
             Err(Refusal::TermsConflict)
-        } else if self.with_older_releases && (terms.sku.is_some() || terms.cancellation != Cancellation::Unpaid || terms.grace_seconds != 30)
+        } else if self.with_older_releases
+            && (terms.sku.is_some() || terms.cancellation != Cancellation::Unpaid || terms.grace_seconds != 30)
         {
             Err(Refusal::UpgradeUnfinished)
         } else {

@@ -63,11 +63,22 @@ pub(crate) struct Pick {
 /// What happens around the payments of an order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Paying {
-    Start { user: Option<i64> },
+    Start {
+        user: Option<i64>,
+    },
     /// Of the right amount, or of a little more.
-    Succeed { attempt: u8, too_much: i64, taken: Taken },
-    End { attempt: u8, how: PaymentEnd },
-    GiveBack { restock: bool },
+    Succeed {
+        attempt: u8,
+        too_much: i64,
+        taken: Taken,
+    },
+    End {
+        attempt: u8,
+        how: PaymentEnd,
+    },
+    GiveBack {
+        restock: bool,
+    },
 }
 
 /// What an operator does to one commodity.

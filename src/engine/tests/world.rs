@@ -7,9 +7,7 @@ use super::model::{Listed, Model};
 use super::projection::Projection;
 use super::steps::{LATE_MS, Operation, Paying, Pick, Step};
 use super::support::*;
-use crate::domain::{
-    Attempt, CommodityId, Order, OrderId, OrderStatus, PaymentId, RequestFingerprint, Sequence, Terms, Timestamp,
-};
+use crate::domain::{Attempt, CommodityId, Order, OrderId, OrderStatus, PaymentId, RequestFingerprint, Sequence, Terms, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Batch, Event};
 

@@ -331,7 +331,9 @@ async fn an_order_that_the_tables_have_is_forgotten_and_its_row_makes_it_known_a
     while inbox.command(Command::ConfirmPayment { order: order.id, row: None }).await != Reply::Refused(Refusal::OrderNotFound) {
         tokio::time::advance(Duration::from_millis(500)).await;
     }
-    let row = move |applied| Some(Box::new(Recalled { order, key: None, payments: crate::domain::Payments::default(), applied, commodity: None }));
+    let row = move |applied| {
+        Some(Box::new(Recalled { order, key: None, payments: crate::domain::Payments::default(), applied, commodity: None }))
+    };
     assert_eq!(inbox.command(cancel(row((applied.0, Sequence::FENCE)))).await, Reply::Refused(Refusal::StaleRow));
     let cancelled = tokio::spawn(async move { inbox.command(cancel(row(applied))).await });
     world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();

@@ -81,7 +81,10 @@ pub(super) fn verify(keys: &[Key], headers: &impl Headers, body: &[u8], now: Tim
     let (Some(event), Some(kind)) = (kept(id), kept(r#type)) else { return Ok(None) };
     let object = data.and_then(|data| data.object);
     let (object, reference) = match object {
-        Some(paid) => (paid.object.id, paid.client_reference_id.or_else(|| paid.metadata.and_then(|metadata| metadata.payment_id.or(metadata.refund_id)))),
+        Some(paid) => (
+            paid.object.id,
+            paid.client_reference_id.or_else(|| paid.metadata.and_then(|metadata| metadata.payment_id.or(metadata.refund_id))),
+        ),
         None => (None, None),
     };
     Ok(Some(Notice { event, kind, object: kept(object), reference: kept(reference) }))

@@ -56,8 +56,12 @@ impl Worker {
                 }
             };
             for event in &events.items {
-                let notice =
-                    Notice { event: event.id.clone(), kind: event.kind.clone(), object: event.object.clone(), reference: event.reference.clone() };
+                let notice = Notice {
+                    event: event.id.clone(),
+                    kind: event.kind.clone(),
+                    object: event.object.clone(),
+                    reference: event.reference.clone(),
+                };
                 let heard = self.hear(name, &notice).await?;
                 news += usize::from(heard == Heard::News);
             }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::{
-    Actor, Cause,Cancellation, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
+    Actor, Cancellation, Cause, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId,
+};
 
 const PARTITION: u16 = 3;
 
@@ -39,7 +40,16 @@ fn placed(number: u64, quantity: i64, status: OrderStatus) -> Event {
 }
 
 fn moved(number: u64, quantity: i64, from: OrderStatus, to: OrderStatus, millis: i64) -> Event {
-    Event::Moved { order: id(number), commodity: lamp(), buyer: None, quantity: Quantity::new(quantity).unwrap(), from, to, at: at(millis), cause: Cause::by(Actor::System) }
+    Event::Moved {
+        order: id(number),
+        commodity: lamp(),
+        buyer: None,
+        quantity: Quantity::new(quantity).unwrap(),
+        from,
+        to,
+        at: at(millis),
+        cause: Cause::by(Actor::System),
+    }
 }
 
 fn listed(total: i64) -> Event {

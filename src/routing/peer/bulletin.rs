@@ -113,7 +113,9 @@ impl Reporter {
 
     fn say(&mut self, bulletin: Bulletin) {
         match (self.version, bulletin) {
-            (version @ (PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7), bulletin) => self.frames.push_back(frame(|out| bulletin.write(version, out))),
+            (version @ (PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7), bulletin) => {
+                self.frames.push_back(frame(|out| bulletin.write(version, out)))
+            }
             (version, Bulletin::Standing(standing)) => {
                 let together = self.older.standing(standing);
                 self.frames.push_back(frame(|out| together.write(version, out)));

@@ -136,11 +136,7 @@ pub(super) async fn payment_where(books: &Open, condition: &str, value: String) 
     one(books, &sql, [value.into()]).await?.map(|row| payment(&row)).transpose()
 }
 
-pub(super) async fn payments_where(
-    books: &Open,
-    condition: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<Vec<Payment>, DbErr> {
+pub(super) async fn payments_where(books: &Open, condition: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Payment>, DbErr> {
     let sql = format!("SELECT {PAYMENT_COLUMNS} FROM payments WHERE {condition}");
     all(books, &sql, values).await?.iter().map(payment).collect()
 }

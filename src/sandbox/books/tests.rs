@@ -89,7 +89,9 @@ async fn a_key_makes_one_thing_until_it_is_forgotten() {
     assert!(matches!(again, Outcome::Before(found) if found.id == "a"));
     assert!(matches!(books.create(payment("b"), key("k", "other", 149, 50), told(149)).await.unwrap(), Outcome::KeyReused));
     made(books.create(payment("b"), key("k", "other", 150, 50), told(150)).await.unwrap());
-    assert!(matches!(books.create(payment("c"), key("k", "other", 151, 50), told(151)).await.unwrap(), Outcome::Before(found) if found.id == "b"));
+    assert!(
+        matches!(books.create(payment("c"), key("k", "other", 151, 50), told(151)).await.unwrap(), Outcome::Before(found) if found.id == "b")
+    );
 }
 
 #[tokio::test]
@@ -104,7 +106,9 @@ async fn money_goes_back_once_and_no_more_than_there_was() {
     assert!(matches!(books.refund(refund("r", 5_000), eur, None, told(5)).await.unwrap(), Outcome::TooMuch));
     assert!(matches!(books.refund(refund("r", 4_000), "USD".parse().unwrap(), None, told(5)).await.unwrap(), Outcome::UnexpectedState(_)));
     assert!(matches!(books.refund(refund("r1", 4_000), eur, key("k", "f", 5, 5), told(5)).await.unwrap(), Outcome::Made(_)));
-    assert!(matches!(books.refund(refund("r2", 4_000), eur, key("k", "f", 6, 5), told(6)).await.unwrap(), Outcome::Before(found) if found.id == "r1"));
+    assert!(
+        matches!(books.refund(refund("r2", 4_000), eur, key("k", "f", 6, 5), told(6)).await.unwrap(), Outcome::Before(found) if found.id == "r1")
+    );
     assert!(matches!(books.refund(refund("r2", 4_000), eur, key("k", "f", 60, 5), told(60)).await.unwrap(), Outcome::TooMuch));
     assert_eq!(books.refunds("a".into()).await.unwrap().unwrap().len(), 1);
     assert_eq!(books.payment("a".into()).await.unwrap().unwrap().refunded, 4_000);

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use super::{Listed, Memory, Mood, Row, SYSTEM, away};
 use crate::domain::{CommodityId, OperationKey, OrderId, PartitionId, PaymentId, Stock, SystemId, Units};
 use crate::store::{
-    CommodityUpdate, Delta, EventPlace, Move, NewCommodity, NewNotice, NewOperation, NewOrder, NewPayment, NewStep, PaymentChange, Position,
-    StoreError, Transaction,
+    CommodityUpdate, Delta, EventPlace, Move, NewCommodity, NewNotice, NewOperation, NewOrder, NewPayment, NewStep, PaymentChange,
+    Position, StoreError, Transaction,
 };
 
 /// The transaction.

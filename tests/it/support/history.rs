@@ -149,7 +149,16 @@ impl History {
             stock.available = Units::new(i64::from(stock.available) + i64::from(order.quantity)).expect("units");
         }
         let Order { id, commodity, user, quantity, .. } = *order;
-        self.events.push(Event::Moved { order: id, commodity, buyer: Some(user), quantity, from, to, at: now, cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System) });
+        self.events.push(Event::Moved {
+            order: id,
+            commodity,
+            buyer: Some(user),
+            quantity,
+            from,
+            to,
+            at: now,
+            cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
+        });
     }
 
     /// Closes the commodity listed as number `index`, of which nothing may be held or due.

@@ -175,7 +175,10 @@ async fn serve(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::
     match next {
         Some(Next::TooMany) => return reply(error(429, "invalid_request_error", Some("rate_limit"), "Too many requests"), false),
         Some(Next::KeyInUse) => {
-            return reply(error(409, "idempotency_error", Some("idempotency_key_in_use"), "There is currently another in-progress request"), false);
+            return reply(
+                error(409, "idempotency_error", Some("idempotency_key_in_use"), "There is currently another in-progress request"),
+                false,
+            );
         }
         Some(Next::FailKept) | None => {}
     }
@@ -277,7 +280,10 @@ impl State {
     fn expire(&mut self, id: &str) -> Reply {
         let Some(session) = self.sessions.get_mut(id) else { return no_such("checkout.session", id) };
         if session.body["status"] != "open" {
-            let message = format!("Only Checkout Sessions with a status in [\"open\"] can be expired. This one has a status of {}.", session.body["status"]);
+            let message = format!(
+                "Only Checkout Sessions with a status in [\"open\"] can be expired. This one has a status of {}.",
+                session.body["status"]
+            );
             return error(400, "invalid_request_error", None, &message);
         }
         session.body["status"] = "expired".into();
@@ -288,7 +294,8 @@ impl State {
     }
 
     fn change_intent(&mut self, id: &str, is_capture: bool) -> Reply {
-        let Some(intent) = self.sessions.values_mut().filter_map(|session| session.intent.as_mut()).find(|intent| intent["id"] == id) else {
+        let Some(intent) = self.sessions.values_mut().filter_map(|session| session.intent.as_mut()).find(|intent| intent["id"] == id)
+        else {
             return no_such("payment_intent", id);
         };
         if intent["status"] != "requires_capture" {
@@ -319,10 +326,13 @@ impl State {
         let value = |name: &str| one(parameters, name).unwrap_or_default();
         let (id, amount) = (value("payment_intent"), value("amount").parse::<i64>().unwrap_or_default());
         let number = self.number();
-        let Some(intent) = self.sessions.values_mut().filter_map(|session| session.intent.as_mut()).find(|intent| intent["id"] == json!(id)) else {
+        let Some(intent) =
+            self.sessions.values_mut().filter_map(|session| session.intent.as_mut()).find(|intent| intent["id"] == json!(id))
+        else {
             return no_such("payment_intent", &id);
         };
-        let (received, refunded) = (intent["amount_received"].as_i64().unwrap(), intent["latest_charge"]["amount_refunded"].as_i64().unwrap());
+        let (received, refunded) =
+            (intent["amount_received"].as_i64().unwrap(), intent["latest_charge"]["amount_refunded"].as_i64().unwrap());
         if received == 0 {
             let message = "This PaymentIntent does not have a successful charge to refund.";
             return error(400, "invalid_request_error", Some("charge_not_refundable"), message);

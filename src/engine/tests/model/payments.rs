@@ -1,9 +1,7 @@
 //! What the rules say of payments, as plainly as they can be said.
 
 use super::{Known, Model, Pay};
-use crate::domain::{
-    Attempt, Currency, Order, OrderId, OrderStatus, PaymentEnd, PaymentId, PaymentStatus, PrincipalKey, Taken, Timestamp,
-};
+use crate::domain::{Attempt, Currency, Order, OrderId, OrderStatus, PaymentEnd, PaymentId, PaymentStatus, PrincipalKey, Taken, Timestamp};
 use crate::engine::{Answer, Outcome, Refusal};
 
 /// When a hold is let go.

@@ -214,7 +214,8 @@ impl RefundBody {
 impl From<Event> for ProviderEvent {
     fn from(event: Event) -> Self {
         let object = event.data.object;
-        let reference = object.client_reference_id.or_else(|| object.metadata.and_then(|metadata| metadata.payment_id.or(metadata.refund_id)));
+        let reference =
+            object.client_reference_id.or_else(|| object.metadata.and_then(|metadata| metadata.payment_id.or(metadata.refund_id)));
         Self { id: event.id, kind: event.r#type, object: object.id, reference }
     }
 }

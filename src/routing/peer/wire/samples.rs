@@ -3,8 +3,8 @@
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
     Attempt, Cancellation, Commodity, CommodityId, CouponId, Currency, Discount, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation,
-    OperationKey, Order, OrderId, OrderStatus, PartitionId, PaymentEnd, PaymentId, PaymentStatus, Payments, Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Taken, Terms, TermsChange,
-    Timestamp, Units, UserId,
+    OperationKey, Order, OrderId, OrderStatus, PartitionId, PaymentEnd, PaymentId, PaymentStatus, Payments, Price, Principal, PrincipalKey,
+    Quantity, Reach, RequestFingerprint, Sequence, Stock, Taken, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -331,7 +331,9 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
         done("removed", Answer::Removed),
         match version {
             PeerVersion::V3 => done("expired", Answer::Expired(256)),
-            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => done("placed before", Answer::PlacedBefore(order_id())),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => {
+                done("placed before", Answer::PlacedBefore(order_id()))
+            }
         },
         ("pending".to_owned(), Told::Reply(Reply::Pending(Some(order_id())))),
         ("pending, no id".to_owned(), Told::Reply(Reply::Pending(None))),

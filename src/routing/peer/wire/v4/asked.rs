@@ -72,7 +72,9 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::Place(place) => Self::Place(place.try_into()?),
             engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment((*order).into(), form(row)?),
             engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund((*order).into(), form(row)?),
-            engine::Command::Cancel { order, user, reason: _, row } => Self::Cancel((*order).into(), user.map(account_of).transpose()?, form(row)?),
+            engine::Command::Cancel { order, user, reason: _, row } => {
+                Self::Cancel((*order).into(), user.map(account_of).transpose()?, form(row)?)
+            }
             // Of later versions.
             engine::Command::ListOnce { .. }
             | engine::Command::StartPayment { .. }

@@ -87,7 +87,9 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment(bytes_of(*order), form(row)),
             engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund(bytes_of(*order), form(row)),
             // Why is not said then.
-            engine::Command::Cancel { order, user, reason: _, row } => Self::Cancel(bytes_of(*order), user.map(PrincipalKey::get), form(row)),
+            engine::Command::Cancel { order, user, reason: _, row } => {
+                Self::Cancel(bytes_of(*order), user.map(PrincipalKey::get), form(row))
+            }
             // What has a key or expects a version holds no other such; and an owner asks the rest of itself.
             engine::Command::StartPayment { .. }
             | engine::Command::PaymentSucceeded { .. }

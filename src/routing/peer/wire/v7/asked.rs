@@ -2,14 +2,14 @@
 
 use uuid::Uuid;
 
-use super::codes::{end_of, code_of_end, code_of_payment, payment_of};
+use super::codes::{code_of_end, code_of_payment, end_of, payment_of};
 use super::{
     Ask, Buyer, Cancel, Change, Command, Commodity, Discount, Item, Keyed, List, Order, Payment, PaymentEnded, PaymentSucceeded, Place,
     Recalled, Refund, Restock,
 };
 use crate::domain::{
-    self, Attempt, CommodityId, CouponId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, PaymentId, Payments,
-    Price, Principal, PrincipalKey, Quantity, Reason, RequestFingerprint, Sequence, Taken, Timestamp, Units, UserId,
+    self, Attempt, CommodityId, CouponId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, PaymentId,
+    Payments, Price, Principal, PrincipalKey, Quantity, Reason, RequestFingerprint, Sequence, Taken, Timestamp, Units, UserId,
 };
 use crate::engine;
 use crate::form::{code_of, currency_of, status_of};
