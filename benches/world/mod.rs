@@ -95,6 +95,8 @@ impl World {
             currency: "EUR".parse().expect("a currency"),
             status: OrderStatus::Reserved,
             pay_by: Some(at.plus_millis(600_000)),
+            grace_seconds: 0,
+            discount: None,
         }
     }
 
@@ -108,6 +110,7 @@ impl World {
             currency: "EUR".parse().expect("a currency"),
             limit_per_user: None,
             hold_seconds: Some(600),
+            grace_seconds: Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,

@@ -160,6 +160,8 @@ impl Year {
             currency: "EUR".parse().expect("a currency"),
             status: OrderStatus::Reserved,
             pay_by: Some(at.plus_millis(600_000)),
+            grace_seconds: 0,
+            discount: None,
         }
     }
 }
@@ -180,7 +182,16 @@ fn placed(order: Order) -> Event {
 }
 
 fn moved(order: &Order, from: OrderStatus, to: OrderStatus, at: Timestamp) -> Event {
-    Event::Moved { order: order.id, commodity: order.commodity, buyer: Some(order.user), quantity: order.quantity, from, to, at }
+    Event::Moved {
+        order: order.id,
+        commodity: order.commodity,
+        buyer: Some(order.user),
+        quantity: order.quantity,
+        from,
+        to,
+        at,
+        cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
+    }
 }
 
 fn listing(id: CommodityId) -> Event {
@@ -193,6 +204,7 @@ fn listing(id: CommodityId) -> Event {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: None,
         hold_seconds: Some(600),
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,

@@ -48,6 +48,14 @@ pub enum Break {
     ArchiveUnsealed,
     /// A board takes what is of an older epoch than what it shows.
     OlderBoard,
+    /// Money is given back without a look whether it went back before.
+    RefundLookedUp,
+    /// An order that gives its units back does so twice.
+    UnitsOnce,
+    /// An order that is paid expires all the same.
+    PaidOrExpired,
+    /// What is to be told to others is written apart from the rows that it is about.
+    NoticeWithRows,
 }
 
 /// Whether that rule is broken on this thread.

@@ -1,11 +1,12 @@
-//! Forms of the domain's values as the first release wrote them, frozen (and those of [`offer`], which came later): numbers, texts and
-//! arrays alone, no type of the domain.
+//! Forms of the domain's values as the first release wrote them, frozen (and those of [`offer`] and [`sale`], which came later): numbers, texts
+//! and arrays alone, no type of the domain.
 //!
 //! The log's first version and the peer link's third are made of them, so no change of the domain can change their bytes. It converts,
 //! checked, and never does I/O. A form that is to say more becomes a new type, in the version that needs it.
 
 pub mod offer;
 mod peer_version;
+pub mod sale;
 
 pub use peer_version::PeerVersion;
 
@@ -111,6 +112,8 @@ impl TryFrom<Order<'_>> for domain::Order {
             currency: currency_of(order.currency)?,
             status: status_of(order.status)?,
             pay_by: order.pay_by.map(Timestamp::from_millis).transpose()?,
+            grace_seconds: 0,
+            discount: None,
         })
     }
 }
@@ -182,6 +185,7 @@ impl TryFrom<Terms<'_>> for domain::Terms {
             currency: currency_of(terms.currency)?,
             limit_per_user: terms.limit_per_user,
             hold_seconds: terms.hold_seconds,
+            grace_seconds: domain::Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::from_millis(terms.starts_at)?,
             ends_at: Timestamp::from_millis(terms.ends_at)?,
@@ -192,12 +196,12 @@ impl TryFrom<Terms<'_>> for domain::Terms {
 /// Whether the forms here say all of these terms: they are older than article numbers, and than a say in what can be cancelled. What they do
 /// not say is left out, so whoever must not lose it asks first.
 pub fn says_all_of(terms: &domain::Terms) -> bool {
-    terms.sku.is_none() && terms.cancellation == Cancellation::Unpaid
+    terms.sku.is_none() && terms.cancellation == Cancellation::Unpaid && offer::says_all_of(terms)
 }
 
 /// The same of a change.
 pub const fn says_all_of_change(change: &domain::TermsChange) -> bool {
-    change.sku.is_none() && change.cancellation.is_none()
+    change.sku.is_none() && change.cancellation.is_none() && offer::says_all_of_change(change)
 }
 
 impl From<OrderId> for Id {
@@ -215,6 +219,11 @@ impl TryFrom<Id> for OrderId {
         }
         Ok(Self::from_uuid(uuid::Uuid::from_bytes(id.bytes))?)
     }
+}
+
+/// Whether the forms of orders before [`sale`] say all of this one: they know no grace and no discount.
+pub const fn says_all_of_order(order: &domain::Order) -> bool {
+    order.grace_seconds == 0 && order.discount.is_none()
 }
 
 /// The number of a status. A status that is added has none in this version: to write it is what a newer one is for.

@@ -4,8 +4,8 @@ use serde_json::json;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
 use crate::domain::{
-    Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, Price, Principal, Quantity, Reach, Sku, Timestamp,
-    Units, UserId,
+    Actor, Cancellation, CommodityId, CommodityState, Currency, NodeId, OrderId, OrderStatus, PaymentId, PaymentStatus, Price, Principal,
+    Quantity, Reach, Sku, Timestamp, Units, UserId,
 };
 
 /// Describes types that are not described by their fields.
@@ -47,6 +47,12 @@ described! {
         .examples([json!("KB-75")]).description(Some("The shop's own number of a commodity: visible characters, each as it was sent, composed (NFC). No two commodities have the same"));
     Cancellation, "Cancellation" => text().enum_values(Some(Cancellation::ALL.map(Cancellation::word)))
         .description(Some("`none`: by operators alone, and as with `unpaid`; `unpaid`: as long as no money was taken, so confirmed orders that needed none too; `any`: paid ones too, which are `refund_due` then"));
+    Actor, "Actor" => text().enum_values(Some(Actor::ALL.map(Actor::word)))
+        .description(Some("`expiry`: its time was over; `provider`: what was heard of a payment; `system`: whatever else, and whoever it was before that was written down"));
+    PaymentId, "PaymentId" => text().pattern(Some("^[0-9a-f-]{36}-([1-9]|[12][0-9]|3[0-2])$")).examples([json!("01234567-89ab-8abc-9555-555123456789-1")])
+        .description(Some("The order's id, a dash, and which of its payments it is"));
+    PaymentStatus, "PaymentStatus" => text().enum_values(Some(PaymentStatus::ALL.map(PaymentStatus::word)))
+        .description(Some("`processing`: paid, and nobody knows yet whether the money comes; `authorized`: set aside; `captured`: taken; `refund_due` has to go back, or must not be taken"));
     NodeId, "NodeId" => text().pattern(Some("^[A-Za-z0-9._-]{1,64}$")).examples([json!("node-1")]).description(Some("The configured id of a node"));
     Reach, "Reach" => text().enum_values(Some(Reach::ALL.map(Reach::word)))
         .description(Some("`up` has a session; `down` has none right now, or the broker's alarm is raised; `away` has had none for seconds: other nodes that have one take its partitions"));

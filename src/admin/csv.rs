@@ -114,6 +114,8 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             status: OrderStatus::Confirmed,
             pay_by: None,
+            grace_seconds: 0,
+            discount: None,
         };
         NamedOrder { order, foreign: None }
     }

@@ -1,21 +1,23 @@
-//! Everybody's orders, for operators: list, export, read, cancel.
+//! Everybody's orders, for operators: list, export, read, what became of them, cancel, give back.
 
 use std::collections::HashMap;
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use futures_util::stream;
+use utoipa::ToSchema;
 
 use super::csv::Lines;
 use super::note;
-use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Sku, Timestamp};
+use crate::domain::{CommodityId, NamedOrder, OrderId, OrderStatus, Principal, Reason, Sku, Timestamp};
 use crate::engine::Command;
 use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::orders::{OrderBody, OrderOrUnsettled, UnsettledOrder, cancelled, lookup, status};
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
 use crate::http::skus::Skus;
-use crate::http::{AppState, Id, Operator, Page, PageRequest, Query, RequestId};
+use crate::http::timeline::{Timeline, timeline};
+use crate::http::{AppState, Body, Id, Operator, Page, PageRequest, Query, RequestId};
 use crate::store::{OrderFilter, StoreError};
 
 /// Orders one step of an export reads.
@@ -88,9 +90,45 @@ pub(crate) async fn read(state: web::Data<AppState>, _operator: Operator, id: Id
 
 problems!(ReadProblems: OrderNotFound, Unavailable);
 
-/// Call an order off for its buyer. Its units are on sale again at once.
+/// What became of an order.
+#[utoipa::path(get, path = "/admin/v1/orders/{id}/timeline", operation_id = "operator_read_timeline", tag = "operators: orders",
+    params(("id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "Each status it had, oldest first", body = Timeline), TimelineProblems))]
+pub(crate) async fn read_timeline(state: web::Data<AppState>, _operator: Operator, id: Id<OrderId>) -> Result<HttpResponse, Problem> {
+    timeline(&state, id.0, None).await
+}
+
+problems!(TimelineProblems: OrderNotFound, Unavailable);
+
+/// Why an order is cancelled.
+#[derive(Debug, ToSchema)]
+#[schema(as = CancelOrder)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
+pub(crate) struct CancelBody {
+    /// Kept in the order's timeline.
+    #[schema(min_length = 1, max_length = 500)]
+    reason: Option<String>,
+}
+
+/// How the money of an order is given back.
+#[derive(Debug, ToSchema)]
+#[schema(as = RefundOrder)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
+pub(crate) struct RefundBody {
+    /// Kept in the order's timeline.
+    #[schema(min_length = 1, max_length = 500)]
+    reason: Option<String>,
+    /// Whether its units go on sale again; else they are written off: the commodity's `total` shrinks by them. True if left out.
+    #[schema(nullable = false, default = true)]
+    restock: Option<bool>,
+}
+
+/// Call an order off for its buyer. Its units are on sale again at once. The body may be left out.
 #[utoipa::path(post, path = "/admin/v1/orders/{id}/cancel", operation_id = "operator_cancel_order", tag = "operators: orders",
     params(("id" = OrderId, Path, description = "The order"), KeyHeader),
+    request_body(content = CancelBody, description = "Left out: for no reason that is told", example = json!({"reason": "out of stock"})),
     responses(
         (status = 200, description = "Cancelled; or cancelled before, under the same key", body = OrderBody),
         (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
@@ -102,13 +140,50 @@ pub(crate) async fn cancel(
     id: Id<OrderId>,
     key: GivenKey,
     request: RequestId,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
+    let mut fields = body.fields_if_any()?;
+    let reason = fields.nullable_text::<Reason>("reason").flatten();
+    fields.finish()?;
     note(&operator.0, &request, "cancel order", id.0);
-    let command = Command::Cancel { order: id.0, user: None, row: None };
-    cancelled(&state, id.0, key.command(&operator.0.principal, &"cancel", command), None).await
+    let asked = serde_json::json!(["cancel", reason]);
+    // Without a reason as in releases that knew of none.
+    let asked = if reason.is_some() { asked } else { serde_json::json!("cancel") };
+    let command = Command::Cancel { order: id.0, user: None, reason, row: None };
+    cancelled(&state, id.0, key.command(&operator.0.principal, &asked, command), None).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, Unavailable, Overloaded);
+/// Give the money of a paid order back. It is `refund_due` until the provider has confirmed that it went back, then `refunded`. The body may
+/// be left out.
+#[utoipa::path(post, path = "/admin/v1/orders/{id}/refund", operation_id = "operator_refund_order", tag = "operators: orders",
+    params(("id" = OrderId, Path, description = "The order"), KeyHeader),
+    request_body(content = RefundBody, description = "Left out: its units go on sale again", example = json!({"reason": "broken", "restock": false})),
+    responses(
+        (status = 200, description = "The money is due back; or was, under the same key", body = OrderBody),
+        (status = 202, description = "The outcome is not known yet: ask for the order", body = UnsettledOrder,
+            headers(("Retry-After" = u32, description = "Seconds to wait before asking"), ("Location" = String, description = "The order"))),
+        RefundProblems))]
+pub(crate) async fn refund(
+    state: web::Data<AppState>,
+    operator: Operator,
+    id: Id<OrderId>,
+    key: GivenKey,
+    request: RequestId,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    let mut fields = body.fields_if_any()?;
+    let reason = fields.nullable_text::<Reason>("reason").flatten();
+    let restock = fields.boolean("restock").unwrap_or(true);
+    fields.finish()?;
+    note(&operator.0, &request, "refund order", id.0);
+    let asked = serde_json::json!(["refund", reason, restock]);
+    let command = Command::Refund { order: id.0, reason, restock, row: None };
+    cancelled(&state, id.0, key.command(&operator.0.principal, &asked, command), None).await
+}
+
+problems!(RefundProblems: OrderNotFound, NotRefundable, IdempotencyMismatch, UpgradeUnfinished, Unavailable, Overloaded);
+
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, ProviderUnavailable, Unavailable, Overloaded);
 
 fn filter(query: &mut Query) -> OrderFilter {
     OrderFilter {

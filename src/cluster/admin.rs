@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::secrets::Secrets;
 use crate::config::Config;
-use crate::process::{Database, Engines, Plan, Process, StartError};
+use crate::process::{Database, Engines, Plan, Process, StartError, Takers};
 use crate::server::Surface;
 
 /// A running admin process.
@@ -27,6 +27,7 @@ impl AdminNode {
             peers: true,
             internal: None,
             engines: Engines::None,
+            takers: Takers::Configured { looks_after_payments: false },
         };
         let (process, ()) = Process::start(config, plan, async |_| Ok(())).await?;
         tracing::info!(http = %process.address(), "the admin process is up");

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::secrets::Secrets;
 use crate::config::Config;
 use crate::membership::{Ended, View};
-use crate::process::{Database, Engines, Plan, Process, StartError};
+use crate::process::{Database, Engines, Plan, Process, StartError, Takers};
 use crate::routing::Router;
 use crate::server::Surface;
 
@@ -33,6 +33,7 @@ impl SpikeNode {
             peers: true,
             internal: Some((&config.node.internal_listen, "DOORBUSTER__NODE__INTERNAL_LISTEN")),
             engines: Engines::Placed,
+            takers: Takers::Configured { looks_after_payments: true },
         };
         let (process, ()) = Process::start(config, plan, async |_| Ok(())).await?;
         let node = Self(process);

@@ -116,6 +116,7 @@ fn terms(now: Timestamp) -> Terms {
         currency: "EUR".parse().expect("the euro is a currency"),
         limit_per_user: Some(2),
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: now,
         ends_at: now.plus_millis(YEAR_MS),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::datadir::DataDir;
 pub use crate::process::StartError;
-use crate::process::{Database, Engines, Plan, Process};
+use crate::process::{Database, Engines, Plan, Process, Takers};
 use crate::routing::Router;
 use crate::server::Surface;
 use crate::store::Store;
@@ -62,6 +62,7 @@ impl App {
             peers: false,
             internal: None,
             engines: Engines::All,
+            takers: Takers::ConfiguredOrSandbox(data.path().to_owned()),
         };
         // Before the first request: whoever waits for `/readyz` finds the demo.
         let (process, demo) = Process::start(config, plan, async |process| {
@@ -89,7 +90,7 @@ impl App {
 
     /// Prints where to look.
     pub fn welcome(&self) {
-        let banner = welcome::banner(self.address(), self.data.path(), self.demo, self.router().board());
+        let banner = welcome::banner(self.address(), self.data.path(), (self.demo, self.process.has_sandbox()), self.router().board());
         // Whether anybody reads it or not: a sale does not end because of a closed pipe.
         drop(writeln!(std::io::stdout(), "{banner}"));
     }

@@ -272,7 +272,9 @@ fn leads_to(from: OrderStatus, to: OrderStatus) -> bool {
             Reserved => to != Confirmed,
             Confirmed => matches!(to, Cancelled | RefundDue | Refunded),
             Refunded => false,
-            Paid | Cancelled | Expired => matches!(to, RefundDue | Refunded),
+            Paid | Cancelled => matches!(to, RefundDue | Refunded),
+            // Paid late, while units were left.
+            Expired => matches!(to, Paid | RefundDue | Refunded),
             RefundDue => to == Refunded,
         }
 }

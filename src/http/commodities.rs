@@ -49,6 +49,9 @@ pub(crate) struct CommodityBody {
     /// How long a buyer has to pay, in seconds; null = no payment needed.
     #[schema(required, minimum = 1, maximum = 31_536_000)]
     hold_seconds: Option<u32>,
+    /// How long after that money on its way still counts as in time, in seconds.
+    #[schema(maximum = 604_800)]
+    grace_seconds: u32,
     /// Which orders can be cancelled.
     cancellation: Cancellation,
     /// From when on it sells.
@@ -75,6 +78,7 @@ impl CommodityBody {
             available: commodity.stock.available,
             limit_per_user: terms.limit_per_user,
             hold_seconds: terms.hold_seconds,
+            grace_seconds: terms.grace_seconds,
             cancellation: terms.cancellation,
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,

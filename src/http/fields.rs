@@ -86,6 +86,14 @@ impl Fields {
         self.told(name, text_from(&value))
     }
 
+    /// Yes or no; absent or at fault gives none.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(value) => Some(value),
+            _ => self.told(name, Err(Invalid("must be true or false"))),
+        }
+    }
+
     /// A field that must be there: adds the fault if it neither is nor has one already.
     pub fn required<T>(&mut self, name: &'static str, found: Option<T>) -> Option<T> {
         if found.is_none() {

@@ -18,6 +18,7 @@ pub(crate) mod metrics;
 pub(crate) mod middleware;
 pub(crate) mod orders;
 mod own_orders;
+pub(crate) mod payments;
 pub mod problem;
 mod query;
 mod request_id;
@@ -26,6 +27,7 @@ pub(crate) mod routes;
 pub(crate) mod schema;
 pub(crate) mod skus;
 mod state;
+pub(crate) mod timeline;
 mod traces;
 
 pub use body::{Body, CSV_BYTES_MAX, CsvBody};

@@ -15,6 +15,7 @@ use super::fields::Fields;
 use super::key::{GivenKey, KeyHeader, given};
 use super::metrics::Meters;
 use super::own_orders;
+use super::payments;
 use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::retry_key::RetryKey;
@@ -23,8 +24,8 @@ use super::skus::{Skus, sku_of};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint, Sku,
-    Timestamp,
+    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PaymentId, Price, Principal, Quantity,
+    RequestFingerprint, Sku, Timestamp,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};
@@ -32,6 +33,9 @@ use crate::store::OrderFilter;
 
 /// When to ask again about an order whose outcome is not known yet, in seconds.
 const PENDING_RETRY_SECONDS: &str = "1";
+
+/// How often a cancellation calls off a payment that is open: one may be started in between.
+const PAYMENTS_CALLED_OFF_MAX: u32 = 3;
 
 /// How long a list waits for the owners of partitions that are changing hands.
 const OWNERS_PATIENCE: Duration = Duration::from_millis(500);
@@ -52,13 +56,19 @@ pub(crate) struct OrderBody {
     quantity: Quantity,
     /// What one unit cost when the order was placed, in minor units.
     unit_price: Price,
+    /// What a coupon took off, in minor units.
+    #[schema(minimum = 0)]
+    discount: i64,
+    /// The coupon; null = none.
+    #[schema(required)]
+    coupon: Option<String>,
     /// What the whole order costs, in minor units.
     #[schema(minimum = 0)]
     amount: i64,
     currency: Currency,
     status: OrderStatus,
     placed_at: Timestamp,
-    /// When an unpaid hold ends; null for an order that needs no payment.
+    /// Up to when it is to be paid; null for an order that needs no payment.
     #[schema(required)]
     pay_by: Option<Timestamp>,
 }
@@ -78,6 +88,8 @@ impl OrderBody {
             user_id: buyer,
             quantity: order.quantity,
             unit_price: order.unit_price,
+            discount: order.discount.map_or(0, |discount| discount.amount),
+            coupon: None,
             amount: order.amount(),
             currency: order.currency,
             status: order.status,
@@ -282,12 +294,12 @@ pub(crate) async fn cancel(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let buyer = caller.0.principal;
-    let command = Command::Cancel { order: id.0, user: Some(buyer.key()), row: None };
+    let command = Command::Cancel { order: id.0, user: Some(buyer.key()), reason: None, row: None };
     let command = key.command(&buyer, &"cancel", command);
     cancelled(&state, id.0, traced(&state.tracer, &request, command), Some(buyer)).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, ProviderUnavailable, Unavailable, Overloaded);
 
 /// Has an order cancelled by that command, of that buyer or of whoever it is.
 pub(crate) async fn cancelled(
@@ -296,7 +308,15 @@ pub(crate) async fn cancelled(
     command: impl Into<Traced>,
     buyer: Option<Principal>,
 ) -> Result<HttpResponse, Problem> {
-    match state.router.about_order(order, command).await {
+    let command = command.into();
+    let mut reply = state.router.about_order(order, command.clone()).await;
+    for _ in 0..PAYMENTS_CALLED_OFF_MAX {
+        let Reply::Refused(Refusal::PaymentOpen(attempt)) = reply else { break };
+        // Called off, or found to have succeeded: then the engine decides again.
+        payments::call_off(state, PaymentId { order, attempt }).await?;
+        reply = state.router.about_order(order, command.clone()).await;
+    }
+    match reply {
         Reply::Done(Answer::Order(order) | Answer::Replayed(order)) => {
             let buyer = match buyer.or_else(|| order.user.account().map(Principal::Own)) {
                 Some(buyer) => Some(buyer),

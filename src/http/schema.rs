@@ -12,11 +12,13 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBu
 
 use super::cursor::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::{Code, PROBLEM_JSON};
+use crate::payments::ProviderName;
 use crate::store::{NodeState, Role};
 
 described! {
     NodeState, "NodeState" => text().enum_values(Some(NodeState::ALL.map(NodeState::word)))
         .description(Some("`joining` is starting, `draining` gives up its partitions, `gone` stopped in order"));
+    ProviderName, "ProviderName" => text().pattern(Some("^[a-z][a-z0-9_-]{0,31}$")).examples([json!("sandbox")]).description(Some("The configured name of a payment provider"));
     Role, "Role" => text().enum_values(Some(Role::ALL.map(Role::word)))
         .description(Some("`operator` reads and runs sales; `admin` may do that, and change accounts and nodes; `service` is another system that calls on behalf of buyers"));
 }

@@ -16,8 +16,10 @@ use crate::drift::Drift;
 use crate::limits::Limiter;
 use crate::logins::Logins;
 use crate::membership::View;
+use crate::payments::{Providers, Worker};
 use crate::routing::peer::Local;
 use crate::routing::{Neighbours, Router};
+use crate::sandbox::Sandbox;
 use crate::single_flight::{Share, SingleFlight};
 use crate::store::{AccountChange, Store, StoreError};
 use crate::trace::Tracer;
@@ -53,6 +55,12 @@ pub struct AppState {
     pub tracer: Tracer,
     /// How far this machine's clock is off.
     pub drift: Arc<Drift>,
+    /// Who takes the money.
+    pub providers: Arc<Providers>,
+    /// What looks after payments.
+    pub worker: Arc<Worker>,
+    /// The provider to try with, where this process is it too.
+    pub sandbox: Option<Arc<Sandbox>>,
     /// The other nodes; none in a process that is the whole system.
     pub cluster: Option<Cluster>,
 }

@@ -44,7 +44,9 @@ impl<C: Hear<Reply>> Waiter<C> {
 /// What is left to say when the batch an answer rests on is in doubt.
 fn doubtful(reply: Reply) -> Reply {
     match reply {
-        Reply::Done(Answer::Placed(order) | Answer::Replayed(order) | Answer::Order(order)) => Reply::Pending(Some(order.id)),
+        Reply::Done(Answer::Placed(order) | Answer::Replayed(order) | Answer::Order(order) | Answer::Payment { order, .. }) => {
+            Reply::Pending(Some(order.id))
+        }
         // Its order is in the tables, whatever becomes of this batch.
         Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
         Reply::Done(Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_))
@@ -58,7 +60,7 @@ fn doubtful(reply: Reply) -> Reply {
 /// had changed before) shares that batch's doubt; everything else certainly did not happen.
 fn undone(reply: Reply) -> Reply {
     match reply {
-        Reply::Done(Answer::Replayed(order)) => Reply::Pending(Some(order.id)),
+        Reply::Done(Answer::Replayed(order) | Answer::Payment { order, is_new: false, .. }) => Reply::Pending(Some(order.id)),
         // Its order is in the tables, whatever becomes of this batch.
         Reply::Done(Answer::PlacedBefore(order)) => Reply::Done(Answer::PlacedBefore(order)),
         Reply::Done(Answer::DoneBefore(..)) => Reply::Pending(None),

@@ -397,6 +397,8 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             status: crate::domain::OrderStatus::Confirmed,
             pay_by: None,
+            grace_seconds: 0,
+            discount: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod caller;
 mod chores;
 mod inbox;
 mod metrics;
+mod pace;
 mod recent;
 mod reply;
 #[cfg(test)]

@@ -158,6 +158,8 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             status,
             pay_by: None,
+            grace_seconds: 0,
+            discount: None,
         }
     }
 

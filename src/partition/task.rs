@@ -17,6 +17,7 @@ use super::caller::Answering;
 use super::chores::Chores;
 use super::inbox::{Inbox, Patience, Request};
 use super::metrics::Meters;
+use super::pace::Pace;
 use super::term::{Bounds, Term};
 use super::traces::Traces;
 use super::trouble::TroubleNote;
@@ -200,7 +201,8 @@ impl Task {
             };
             let begun = tokio::task::spawn_blocking(begin).await;
             let (term, listings) = begun.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
-            let office = Office { partition, term, log, lost, board, clock, chores, closed: BTreeSet::new(), traces: Traces::default() };
+            let (closed, traces, pace) = (BTreeSet::new(), Traces::default(), Pace::new());
+            let office = Office { partition, term, log, lost, board, clock, chores, closed, traces, pace };
             Ok((office, listings))
         }
     }
@@ -311,6 +313,8 @@ struct Office {
     closed: BTreeSet<CommodityId>,
     /// Of the batch being gathered.
     traces: Traces,
+    /// Of holds that are let go.
+    pace: Pace,
 }
 
 impl Office {
@@ -321,6 +325,7 @@ impl Office {
         loop {
             if let Some(batch) = self.term.next_batch() {
                 task.meters.sent(batch.events.len());
+                self.pace.sent();
                 task.under_way = Some(UnderWay { append: self.append(batch), since: Instant::now(), is_late: false });
             }
             if !inbox_open && task.under_way.is_none() {
@@ -340,6 +345,7 @@ impl Office {
                 Wake::Confirm(Ok(())) => {
                     let UnderWay { since, .. } = task.under_way.take().expect("a confirm belongs to an append");
                     task.meters.confirmed(since.elapsed());
+                    self.pace.confirmed(since.elapsed());
                     self.term.confirmed();
                     self.board.confirm(self.partition, self.term.epoch(), self.term.sequence());
                     look_again = None;
@@ -364,8 +370,13 @@ impl Office {
                 Wake::LookAgain => look_again = None,
                 Wake::Expiry => {
                     let first = self.term.gathered().len();
-                    self.term.expire((self.clock)());
+                    self.term.expire((self.clock)(), self.pace.now(task.settings.batch_commands_max));
+                    if self.term.gathered().len() > first {
+                        self.pace.let_go();
+                    }
                     self.publish(first);
+                    // Beside what is let go orders have their turn.
+                    self.take_what_came(task, &mut drained);
                 }
                 Wake::Chore if self.chores.is_overtaken() => {
                     tracing::error!(partition = %self.partition, "a later epoch of partition {} is in the tables", self.partition);
@@ -388,7 +399,8 @@ impl Office {
         let Task { requests, stop, under_way, settings, .. } = task;
         let is_late = under_way.as_ref().is_some_and(|under_way| under_way.is_late);
         let late_at = under_way.as_ref().filter(|_| !is_late).map(|under_way| under_way.since + settings.append_timeout);
-        let expiry = self.term.engine().next_expiry().map(|at| self.nap_until(at));
+        let may_let_go = self.pace.now(settings.batch_commands_max) > 0;
+        let expiry = self.term.engine().next_expiry().filter(|_| may_let_go).map(|at| self.nap_until(at));
         let Self { lost, chores, .. } = self;
         tokio::select! {
             biased;

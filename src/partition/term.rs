@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::{Gathered, Waiter};
 use super::{Hear, RecentOrders, Reply, Sighting};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Epoch, NamedOrder, OrderId, PartitionId, Sequence, Timestamp};
+use crate::domain::{Actor, Cause, CommodityId, Epoch, NamedOrder, OrderId, OrderStatus, PartitionId, Sequence, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Refusal, RestoreError, Snapshot};
 use crate::event::{Batch, Event, LogVersion};
 
@@ -100,9 +100,8 @@ impl<C: Hear<Reply>> Term<C> {
         self.recent.look_up(order)
     }
 
-    /// Ends holds whose time is over, at most one batch of them.
-    pub(crate) fn expire(&mut self, now: Timestamp) {
-        let at_most = self.bounds.batch_commands_max;
+    /// Lets go holds whose time is over, at most so many.
+    pub(crate) fn expire(&mut self, now: Timestamp, at_most: usize) {
         let expired = self.apply(now, Command::Expire { at_most });
         debug_assert!(matches!(expired, Ok(Answer::Expired(_))));
     }
@@ -116,7 +115,7 @@ impl<C: Hear<Reply>> Term<C> {
     /// Has the engine decide, and notes how the orders stand that it changed.
     fn apply(&mut self, now: Timestamp, mut command: Command) -> Outcome {
         if breaks::is_broken(Break::StaleRow)
-            && let Command::Cancel { row: Some(row), .. } | Command::ConfirmPayment { row: Some(row), .. } = &mut command
+            && let Some(Some(row)) = command.row_mut()
         {
             row.applied = (self.epoch, self.sequence);
         }
@@ -132,6 +131,9 @@ impl<C: Hear<Reply>> Term<C> {
         let Self { engine, gathered, bounds, .. } = self;
         let first = gathered.events.len();
         let outcome = engine.apply(now, command, &mut gathered.events);
+        if breaks::is_broken(Break::UnitsOnce) || breaks::is_broken(Break::PaidOrExpired) {
+            spoil(&mut gathered.events, first);
+        }
         if !bounds.confirm_is_applied {
             gathered.changed.extend(gathered.events[first..].iter().filter_map(|event| order_of(event, engine)));
         }
@@ -254,6 +256,23 @@ impl<C: Hear<Reply>> Term<C> {
     }
 }
 
+/// Adds what no engine decides, behind what one has.
+fn spoil(events: &mut Vec<Event>, first: usize) {
+    let again = events[first..].iter().filter_map(|event| match event {
+        Event::Moved { from, to, .. } if from.is_live() && !to.is_live() && breaks::is_broken(Break::UnitsOnce) => Some(event.clone()),
+        Event::Moved { order, commodity, buyer, quantity, from, to: OrderStatus::Paid, at, .. }
+            if breaks::is_broken(Break::PaidOrExpired) =>
+        {
+            let (order, commodity, buyer, quantity, from, at) = (*order, *commodity, *buyer, *quantity, *from, *at);
+            let cause = Cause::by(Actor::Expiry);
+            Some(Event::Moved { order, commodity, buyer, quantity, from, to: OrderStatus::Expired, at, cause })
+        }
+        _ => None,
+    });
+    let again: Vec<Event> = again.collect();
+    events.extend(again);
+}
+
 /// The command alone, whatever version it expects.
 fn without_version(command: Command) -> Command {
     match command {
@@ -277,6 +296,8 @@ fn commodity_of(event: &Event) -> Option<CommodityId> {
         Event::Placed { order, .. } => Some(order.commodity),
         // What it is about has an event of its own.
         Event::KeyForgotten { .. } | Event::Operated { .. } => None,
+        // Nothing of it that anybody sees.
+        Event::PaymentStarted { .. } | Event::PaymentChanged { .. } => None,
     }
 }
 
@@ -293,6 +314,8 @@ fn order_of(event: &Event, engine: &Engine) -> Option<NamedOrder> {
         | Event::Closed { .. }
         | Event::Removed { .. }
         | Event::Operated { .. }
+        | Event::PaymentStarted { .. }
+        | Event::PaymentChanged { .. }
         | Event::KeyForgotten { .. } => None,
     }
 }

@@ -72,6 +72,12 @@ pub enum StartError {
     /// The partitions were not served in time.
     #[error("the partitions are not served after {0:?}; the log above says why")]
     NotServing(Duration),
+    /// The payment provider that this process is itself does not start.
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::ServerError),
+    /// A payment provider cannot be used.
+    #[error("{0}")]
+    Payments(String),
     /// The demo sale could not be made.
     #[error("the demo sale could not be made: {0}")]
     Demo(String),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 
+use super::till::Till;
 use super::{Accounts, Base, Port, Served, StartError};
 use crate::account_changes::AccountChanges;
 use crate::config::Config;
@@ -22,6 +23,7 @@ pub(super) fn state(
     Accounts { authenticator, hasher }: Accounts,
     changes: AccountChanges,
     (router, connections, cluster): (&Arc<Router>, &Arc<Connections>, Option<Cluster>),
+    till: &Till,
 ) -> AppState {
     let Base { store, metrics, tracer, stop, .. } = base;
     let (limiter, drift) = (Arc::new(Limiter::new(&config.limits)), Arc::<Drift>::default());
@@ -53,6 +55,9 @@ pub(super) fn state(
         request_ids: RequestIds::new(rand::random()),
         tracer: tracer.clone(),
         drift,
+        providers: Arc::clone(&till.providers),
+        worker: Arc::clone(&till.worker),
+        sandbox: till.sandbox.as_ref().map(|server| Arc::clone(server.sandbox())),
         cluster,
     }
 }

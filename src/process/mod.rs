@@ -8,6 +8,7 @@ mod http;
 mod peers;
 mod port;
 mod steward;
+mod till;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(crate) use engines::Engines;
 pub use error::StartError;
 pub use port::Port;
 pub(crate) use port::Served;
+pub(crate) use till::Takers;
 
 use crate::account_changes::AccountChanges;
 use crate::auth::{Authenticator, Hasher};
@@ -40,6 +42,7 @@ use crate::telemetry;
 use crate::trace::Tracer;
 use engines::Running;
 use peers::Peers;
+use till::Till;
 
 /// What a process is made of.
 pub(crate) struct Plan<'a> {
@@ -61,6 +64,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) internal: Option<(&'a Address, &'static str)>,
     /// Whose engines it runs.
     pub(crate) engines: Engines,
+    /// Who takes the money.
+    pub(crate) takers: Takers,
 }
 
 /// What every process has that works on the database.
@@ -111,6 +116,7 @@ pub(crate) struct Process {
     address: SocketAddr,
     connections: Arc<Connections>,
     served: Served,
+    till: Till,
     leave_timeout: Duration,
 }
 
@@ -176,8 +182,9 @@ impl Process {
 
         // HTTP.
         let (address, connections) = (http.address(), Arc::new(Connections::new(config)));
+        let till = plan.takers.open(config, address, (&base, &router)).await?;
         let cluster = peers.as_ref().map(Peers::shown);
-        let state = http::state(config, &base, accounts, changes, (&router, &connections, cluster));
+        let state = http::state(config, &base, accounts, changes, (&router, &connections, cluster), &till);
         let served = http::serve(http, state, plan.surface, &base)?;
 
         // Only now do others count on it.
@@ -186,7 +193,7 @@ impl Process {
         }
         begun.disarm();
         let leave_timeout = Duration::from_millis(config.http.leave_timeout_ms);
-        Ok((Self { base, router, peers, engines, address, connections, served, leave_timeout }, prepared))
+        Ok((Self { base, router, peers, engines, address, connections, served, till, leave_timeout }, prepared))
     }
 
     /// Where HTTP is answered.
@@ -197,6 +204,11 @@ impl Process {
     /// Where other nodes are answered.
     pub(crate) fn internal_address(&self) -> Option<SocketAddr> {
         self.peers.as_ref()?.internal_address()
+    }
+
+    /// Whether it takes its buyers' money itself, to try with.
+    pub(crate) fn has_sandbox(&self) -> bool {
+        self.till.sandbox.is_some()
     }
 
     /// The way of commands.
@@ -232,6 +244,7 @@ impl Process {
             tracing::info!("stopping: answering what is in flight");
         }
         self.served.stop().await;
+        self.till.stop().await;
         self.engines.give_up().await;
         self.engines.stop().await;
         if let Some(peers) = self.peers {

@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::domain::{CommodityId, OrderId, OrderStatus, PartitionId, Quantity, Stock, StockColumn, Timestamp, Units};
+use crate::domain::{
+    CommodityId, OrderId, OrderStatus, PartitionId, PaymentFact, PaymentId, PaymentStatus, Quantity, Stock, StockColumn, Timestamp, Units,
+};
 use crate::event::{Batch, Event};
-use crate::store::{CommodityUpdate, Move, NewCommodity, NewOperation, NewOrder};
+use crate::store::{
+    CommodityUpdate, EventPlace, Move, NewCommodity, NewNotice, NewOperation, NewOrder, NewPayment, NewStep, PaymentChange, TimelineStep,
+};
 
 /// What to write.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +28,12 @@ pub(super) struct Changes {
     pub(super) unsealed: BTreeSet<CommodityId>,
     /// In the order they were made.
     pub(super) operations: Vec<NewOperation>,
+    pub(super) payments: Vec<NewPayment>,
+    pub(super) payment_changes: Vec<PaymentChange>,
+    /// Orders that may lie in the archive, and of which a payment is owed from now on.
+    pub(super) owing: BTreeSet<OrderId>,
+    pub(super) steps: Vec<NewStep>,
+    pub(super) notices: Vec<NewNotice>,
 }
 
 /// What has come together so far.
@@ -38,9 +48,21 @@ pub(super) struct Fold {
     /// Commodities of which money came to be owed, or went back: nothing else changes of one that is over.
     unsealed: BTreeSet<CommodityId>,
     operations: Vec<NewOperation>,
+    payments: BTreeMap<PaymentId, NewPayment>,
+    payment_changes: BTreeMap<PaymentId, (PaymentStatus, bool, Timestamp)>,
+    owing: BTreeSet<OrderId>,
+    steps: Vec<NewStep>,
+    notices: Vec<NewNotice>,
+    /// Whether anybody is to be told of events.
+    is_outbox_wanted: bool,
 }
 
 impl Fold {
+    /// With rows for whoever is to be told of events, or without.
+    pub(super) fn new(is_outbox_wanted: bool) -> Self {
+        Self { is_outbox_wanted, ..Self::default() }
+    }
+
     /// Takes in a batch that counts.
     ///
     /// # Errors
@@ -49,7 +71,8 @@ impl Fold {
         if batch.is_fence() && !batch.events.is_empty() {
             return Err("a fence with events".into());
         }
-        batch.events.iter().try_for_each(|event| self.event(batch.partition, event))
+        let Batch { partition, epoch, sequence, .. } = *batch;
+        (0..).zip(&batch.events).try_for_each(|(place, event)| self.event(EventPlace { partition, epoch, sequence, place }, event))
     }
 
     /// The rows all of it comes to.
@@ -72,6 +95,15 @@ impl Fold {
             orders.sort_unstable();
             Move { from: status(from), to: status(to), at, orders }
         });
+        let mut payment_changes: BTreeMap<_, Vec<OrderId>> = BTreeMap::new();
+        for (PaymentId { order, attempt }, (status, pays, at)) in self.payment_changes {
+            payment_changes.entry((attempt, status.code(), pays, at)).or_insert_with(Vec::new).push(order);
+        }
+        let payment_status = |code| PaymentStatus::from_code(code).expect("the code of a status");
+        let payment_changes = payment_changes.into_iter().map(|((attempt, status, pays, at), orders)| {
+            let status = payment_status(status);
+            PaymentChange { attempt, status, pays, at, orders }
+        });
         Ok(Changes {
             listed: self.listed.into_values().collect(),
             updates: self.updates,
@@ -80,10 +112,19 @@ impl Fold {
             forgotten: self.forgotten,
             unsealed: self.unsealed,
             operations: self.operations,
+            payments: self.payments.into_values().collect(),
+            payment_changes: payment_changes.collect(),
+            owing: self.owing,
+            steps: self.steps,
+            notices: self.notices,
         })
     }
 
-    fn event(&mut self, partition: PartitionId, event: &Event) -> Result<(), String> {
+    fn event(&mut self, place: EventPlace, event: &Event) -> Result<(), String> {
+        if self.is_outbox_wanted {
+            self.notices.extend(notice(place, event));
+        }
+        let partition = place.partition;
         match event {
             Event::Listed(commodity) => {
                 let new = NewCommodity { commodity: (**commodity).clone(), partition, removed_at: None };
@@ -118,12 +159,44 @@ impl Fold {
                 let new = NewOrder { order: *order, foreign: foreign.clone(), key: *key, fingerprint: *fingerprint, changed_at };
                 return self.placed(partition, new);
             }
-            Event::Moved { order, commodity, buyer: _, quantity, from, to, at } => {
+            Event::Moved { order, commodity, buyer: _, quantity, from, to, at, cause } => {
                 self.moved(*order, *from, *to, *at)?;
-                if !from.is_live() && !to.is_live() {
+                // Nothing else changes of a commodity that is over.
+                if !from.is_live() || *to == OrderStatus::RefundDue {
                     self.unsealed.insert(*commodity);
                 }
                 self.units(*commodity, *quantity, StockColumn::of(*from), StockColumn::of(*to));
+                if let Some(PaymentFact { attempt, status }) = cause.payment {
+                    self.payment_changed(PaymentId { order: *order, attempt }, status, true, *at);
+                }
+                let step = TimelineStep { at: *at, status: *to, by: cause.by, reason: cause.reason.clone() };
+                self.steps.push(NewStep { order: *order, event: place, step });
+            }
+            Event::PaymentStarted { payment, commodity, amount, currency, expires_at, at } => {
+                let new = NewPayment {
+                    id: *payment,
+                    partition,
+                    commodity: *commodity,
+                    amount: *amount,
+                    currency: *currency,
+                    status: PaymentStatus::Open,
+                    pays: false,
+                    started_at: *at,
+                    expires_at: *expires_at,
+                    changed_at: *at,
+                };
+                if self.payments.insert(*payment, new).is_some() {
+                    return Err(format!("payment {payment} is started twice"));
+                }
+            }
+            Event::PaymentChanged { payment, commodity, status, at } => {
+                self.payment_changed(*payment, *status, false, *at);
+                if *status == PaymentStatus::RefundDue {
+                    self.unsealed.insert(*commodity);
+                    if !self.placed_at.contains_key(&payment.order) {
+                        self.owing.insert(payment.order);
+                    }
+                }
             }
             Event::Operated { operation, subject, at } => {
                 self.operations.push(NewOperation { partition, operation: *operation, subject: *subject, at: *at });
@@ -176,6 +249,16 @@ impl Fold {
         if status == from { Ok(()) } else { Err(format!("order {id} was to leave the status {}, it is {}", from.word(), status.word())) }
     }
 
+    fn payment_changed(&mut self, id: PaymentId, status: PaymentStatus, pays: bool, at: Timestamp) {
+        match self.payments.get_mut(&id) {
+            Some(new) => (new.status, new.pays, new.changed_at) = (status, new.pays || pays, at),
+            None => {
+                let change = self.payment_changes.entry(id).or_insert((status, pays, at));
+                *change = (status, change.1 || pays, at);
+            }
+        }
+    }
+
     fn units(&mut self, commodity: CommodityId, quantity: Quantity, from: StockColumn, to: StockColumn) {
         if from == to {
             return;
@@ -194,6 +277,23 @@ impl Fold {
     fn update(&mut self, commodity: CommodityId) -> &mut CommodityUpdate {
         self.updates.entry(commodity).or_default()
     }
+}
+
+/// What is to be told to others of an event.
+fn notice(event: EventPlace, fact: &Event) -> Option<NewNotice> {
+    let (commodity, order, at) = match fact {
+        Event::Placed { order, .. } => (order.commodity, Some((order.id, order.status)), order.id.placed_at()),
+        Event::Moved { order, commodity, to, at, .. } => (*commodity, Some((*order, *to)), *at),
+        Event::Listed(commodity) => (commodity.id, None, Timestamp::ZERO),
+        Event::Changed { commodity, .. } | Event::Restocked { commodity, .. } | Event::Paused { commodity, .. } => {
+            (*commodity, None, Timestamp::ZERO)
+        }
+        Event::Ended { commodity, at, .. } | Event::Closed { commodity, at, .. } | Event::Removed { commodity, at } => {
+            (*commodity, None, *at)
+        }
+        Event::PaymentStarted { .. } | Event::PaymentChanged { .. } | Event::KeyForgotten { .. } | Event::Operated { .. } => return None,
+    };
+    Some(NewNotice { event, at, commodity, order })
 }
 
 /// A commodity that was listed in these batches, as it is after what happened to it in them.

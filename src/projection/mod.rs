@@ -223,6 +223,9 @@ async fn apply_apart(tables: &impl Tables, batches: &[Batch]) -> Result<Report, 
 }
 
 async fn apply_together(tables: &impl Tables, batches: &[Batch]) -> Result<Report, Failure> {
+    if breaks::is_broken(Break::NoticeWithRows) {
+        write_notices_apart(tables, batches).await?;
+    }
     let write = tables.begin().await?;
     match write_all(&write, batches).await {
         Ok(report) if report.count(Outcome::Applied) == 0 => {
@@ -241,12 +244,24 @@ async fn apply_together(tables: &impl Tables, batches: &[Batch]) -> Result<Repor
     }
 }
 
+/// Never done: what is told then may never have been.
+async fn write_notices_apart(tables: &impl Tables, batches: &[Batch]) -> Result<(), Failure> {
+    let write = tables.begin().await?;
+    let mut fold = Fold::new(write.is_outbox_wanted());
+    for batch in batches {
+        fold.batch(batch).map_err(Failure::Broken)?;
+    }
+    write.insert_notices(&fold.finish().map_err(Failure::Broken)?.notices).await?;
+    write.commit().await?;
+    Ok(())
+}
+
 async fn write_all(write: &impl Transaction, batches: &[Batch]) -> Result<Report, Failure> {
     let partitions: BTreeSet<PartitionId> = batches.iter().map(|batch| batch.partition).collect();
     let known = write.positions(&partitions.into_iter().collect::<Vec<_>>()).await?;
     let before = known.clone();
     let mut admission = Admission { system: write.system(), positions: known, moved: BTreeSet::new(), report: Report::default() };
-    let mut fold = Fold::default();
+    let mut fold = Fold::new(write.is_outbox_wanted());
     let mut applied: BTreeMap<PartitionId, Vec<&Batch>> = BTreeMap::new();
     for batch in batches {
         if admission.admit(batch) {
@@ -295,12 +310,30 @@ async fn write_changes(write: &impl Transaction, changes: &Changes) -> Result<()
             return Err(Failure::Broken(format!("{count} orders were to leave the status {from}, {found} of them are in it")));
         }
     }
+    write_payments(write, changes).await?;
+    write.insert_steps(&changes.steps).await?;
     for (commodity, update) in &changes.updates {
         if !write.update_commodity(*commodity, update).await? {
             return Err(Failure::Broken(format!("there is no commodity {commodity}")));
         }
     }
     write.insert_operations(&changes.operations).await?;
+    write.insert_notices(&changes.notices).await?;
+    Ok(())
+}
+
+async fn write_payments(write: &impl Transaction, changes: &Changes) -> Result<(), Failure> {
+    write.insert_payments(&changes.payments).await?;
+    if !changes.owing.is_empty() && !breaks::is_broken(Break::BringBack) {
+        // Hardly ever: a claim looks for what is owed among the orders, and these may lie in the archive.
+        write.bring_back(&changes.owing.iter().copied().collect::<Vec<_>>()).await?;
+    }
+    for change in &changes.payment_changes {
+        let (count, found) = (change.orders.len() as u64, write.change_payments(change).await?);
+        if found != count {
+            return Err(Failure::Broken(format!("{count} payments were to be {}, {found} of them are there", change.status.word())));
+        }
+    }
     Ok(())
 }
 

@@ -197,7 +197,7 @@ impl Router {
     async fn decided(&self, order: OrderId, command: &mut Traced) -> Reply {
         for _ in 0..ROWS_READ_MAX {
             match self.ways.command(order.partition(), command.clone()).await {
-                Reply::Refused(Refusal::OrderNotFound) if takes_row(&mut command.command).is_some_and(|row| row.is_none()) => {}
+                Reply::Refused(Refusal::OrderNotFound) if command.command.row_mut().is_some_and(|row| row.is_none()) => {}
                 // The engine has forgotten more since it was read.
                 Reply::Refused(Refusal::StaleRow) => {}
                 reply => return reply,
@@ -210,7 +210,7 @@ impl Router {
                 }
             };
             let Some(recalled) = recalled else { return without_row(order, buyer_of(&command.command), &self.order(order).await) };
-            if let Some(row) = takes_row(&mut command.command) {
+            if let Some(row) = command.command.row_mut() {
                 *row = Some(Box::new(recalled));
             }
         }
@@ -277,26 +277,5 @@ impl Router {
                 }
             };
         }
-    }
-}
-
-/// Where the row of the order goes that a command is about; none for other commands.
-pub(crate) fn takes_row(command: &mut Command) -> Option<&mut Option<Box<Recalled>>> {
-    match command {
-        Command::Keyed { command, .. } => takes_row(command),
-        Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => Some(row),
-        Command::List { .. }
-        | Command::ListOnce { .. }
-        | Command::Change { .. }
-        | Command::Expecting { .. }
-        | Command::Restock { .. }
-        | Command::Pause(_)
-        | Command::Resume(_)
-        | Command::End(_)
-        | Command::Close(_)
-        | Command::CloseEnded { .. }
-        | Command::Remove(_)
-        | Command::Place(_)
-        | Command::Expire { .. } => None,
     }
 }

@@ -168,7 +168,8 @@ mod tests {
         for refusal in [Refusal::Ended, Refusal::SoldOut, Refusal::NotEnded, Refusal::VersionMismatch] {
             assert_eq!(told(&place(Some("a")), refusal, closed(), None), (tell(refusal), 0));
         }
-        let cancel = Command::Cancel { order: "01234567-89ab-8abc-9555-555123456789".parse().unwrap(), user: None, row: None };
+        let cancel =
+            Command::Cancel { order: "01234567-89ab-8abc-9555-555123456789".parse().unwrap(), user: None, reason: None, row: None };
         assert_eq!(told(&cancel, Refusal::Closed, closed(), None), (tell(Refusal::Closed), 0));
     }
 }

@@ -129,6 +129,7 @@ fn lamp(id: i64, total: i64) -> Commodity {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            grace_seconds: Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,

@@ -18,7 +18,8 @@ use crate::admin;
 use crate::config::{Accounts, Address};
 use crate::http::problem::Problem;
 use crate::http::routes::{Traffic, compressed, get, on, resource};
-use crate::http::{AppState, accounts, commodities, cors, health, metrics, middleware, orders};
+use crate::http::{AppState, accounts, commodities, cors, health, metrics, middleware, orders, payments, timeline};
+use crate::sandbox;
 
 /// Which of the APIs a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +72,17 @@ pub fn serve(listener: TcpListener, state: web::Data<AppState>, surface: Surface
     };
     let connections = Arc::clone(&state.connections);
     let factory = move || {
-        let accounts = state.accounts;
+        let (accounts, sandbox) = (state.accounts, state.sandbox.clone().map(web::Data::from));
         App::new()
             .app_data(state.clone())
             .wrap(from_fn(middleware::serve))
             .wrap(Condition::new(!state.config.cors_origins.is_empty(), cors::cors(&state.config.cors_origins)))
             .configure(|routes| configure(routes, surface, accounts))
+            .configure(|routes| {
+                if let Some(sandbox) = &sandbox {
+                    sandbox::routes(routes, sandbox);
+                }
+            })
             .default_service(web::to(|| std::future::ready(Err::<HttpResponse, _>(Problem::NotFound))))
     };
     let server = HttpServer::new(factory)
@@ -115,7 +121,10 @@ fn buyers(routes: &mut web::ServiceConfig, accounts: Accounts) {
         .service(compressed(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)])))
         .service(compressed(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)])))
         .service(resource("/v1/orders/{id}", Traffic::Ordinary, vec![get(orders::read)]))
-        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]));
+        .service(resource("/v1/orders/{id}/timeline", Traffic::Ordinary, vec![get(timeline::read)]))
+        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]))
+        .service(resource("/v1/orders/{id}/payments", Traffic::Ordinary, vec![get(payments::list), on(Method::POST, payments::start)]))
+        .service(resource("/v1/payments/webhooks/{provider}", Traffic::Ordinary, vec![on(Method::POST, payments::webhook)]));
     if accounts.registration {
         routes.service(resource("/v1/auth/register", Traffic::Ordinary, vec![on(Method::POST, accounts::register)]));
     }

@@ -12,7 +12,7 @@ use super::Surface;
 use crate::admin::openapi::Operators;
 use crate::http::problem::Code;
 use crate::http::schema::add_problem;
-use crate::http::{accounts, commodities, health, metrics, orders};
+use crate::http::{accounts, commodities, health, metrics, orders, payments, timeline};
 
 const DESCRIPTION: &str = "A flash-sale engine: a few units, a million buyers, one minute.
 
@@ -24,8 +24,10 @@ request in the server's log. Unknown routes answer `404 not_found`, other method
 /// The buyers' calls.
 #[derive(OpenApi)]
 #[openapi(
-    paths(commodities::list, commodities::read, orders::place, orders::list, orders::read, orders::cancel, accounts::register),
-    tags((name = "commodities", description = "What is on sale"), (name = "orders", description = "A buyer's orders"))
+    paths(commodities::list, commodities::read, orders::place, orders::list, orders::read, orders::cancel, timeline::read, payments::start, payments::list, payments::webhook,
+        accounts::register),
+    tags((name = "commodities", description = "What is on sale"), (name = "orders", description = "A buyer's orders"),
+        (name = "payments", description = "How orders are paid"))
 )]
 struct Buyers;
 
@@ -107,7 +109,7 @@ fn complete(path: &str, operation: &mut Operation) {
     // The keys of another issuer may be away.
     can_answer(!is_public, &[Code::Unauthenticated, Code::Unavailable]);
     let is_for_some_roles =
-        path.starts_with("/admin/") || matches!(operation.operation_id.as_deref(), Some("place_order" | "cancel_order"));
+        path.starts_with("/admin/") || matches!(operation.operation_id.as_deref(), Some("place_order" | "cancel_order" | "start_payment"));
     can_answer(is_for_some_roles, &[Code::Forbidden]);
     can_answer(id_in_path, &[Code::NotFound]);
     can_answer(query || checked_header, &[Code::InvalidRequest]);
@@ -122,7 +124,7 @@ fn complete(path: &str, operation: &mut Operation) {
         }
     });
     if let Some(RefOr::T(body)) = &mut operation.request_body {
-        let may_be_left_out = operation.operation_id.as_deref() == Some("place_order");
+        let may_be_left_out = matches!(operation.operation_id.as_deref(), Some("place_order" | "start_payment"));
         body.required = Some(if may_be_left_out { Required::False } else { Required::True });
     }
     operation.parameters.get_or_insert_default().push(request_id_parameter());
@@ -273,6 +275,10 @@ mod tests {
         let posts: Vec<_> = document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["post"].is_object()).collect();
         assert!(posts.len() >= 11, "{posts:?}");
         for (path, item) in posts {
+            // What a provider tells has an id of its own.
+            if path.starts_with("/v1/payments/webhooks/") {
+                continue;
+            }
             let takes_key = |parameter: &Value| parameter["name"] == "Idempotency-Key" && parameter["in"] == "header";
             assert!(item["post"]["parameters"].as_array().is_some_and(|all| all.iter().any(takes_key)), "{path}");
         }
@@ -288,8 +294,10 @@ mod tests {
                 let is_public = operation["security"] == json!([{}]);
                 let examples = &operation["responses"]["401"]["content"]["application/problem+json"]["examples"];
                 assert_eq!(is_public, examples["unauthenticated"].is_null(), "{method} {path}");
-                let is_for_some_roles =
-                    path.starts_with("/admin/") || path.ends_with("/orders") && method == "post" || path.ends_with("/cancel");
+                let is_for_some_roles = path.starts_with("/admin/")
+                    || path.ends_with("/orders") && method == "post"
+                    || path.ends_with("/cancel")
+                    || path.ends_with("/payments") && method == "post";
                 assert_eq!(is_for_some_roles, operation["responses"]["403"].is_object(), "{method} {path}");
             }
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::Memory;
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, OperationKey, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Sequence, Subject, Terms,
-    Timestamp,
+    CommodityId, Epoch, IdempotencyKey, OperationKey, Order, OrderId, OrderStatus, PartitionId, PaymentFact, PaymentId, PaymentStatus,
+    PrincipalKey, Sequence, Subject, Terms, Timestamp,
 };
 use crate::event::{Batch, Event};
 use crate::projection::{Outcome, verdict};
@@ -33,6 +33,8 @@ pub(super) struct Auditor {
     confirmed: BTreeMap<(PartitionId, Epoch), usize>,
     commodities: BTreeMap<CommodityId, Ledger>,
     orders: BTreeMap<OrderId, (Order, Option<IdempotencyKey>)>,
+    /// How each payment stands, and whether it pays.
+    payments: BTreeMap<PaymentId, (PaymentStatus, bool)>,
     /// Keys under which a commodity was changed.
     operations: BTreeSet<OperationKey>,
     pub(super) batches: usize,
@@ -183,6 +185,7 @@ impl Auditor {
         }
         self.commodities.clear();
         self.orders.clear();
+        self.payments.clear();
         self.operations.clear();
         kept.iter().flat_map(|batch| &batch.events).for_each(|event| self.take(event));
         self.kept = kept;
@@ -197,6 +200,8 @@ impl Auditor {
             | Event::Ended { commodity, .. }
             | Event::Closed { commodity, .. }
             | Event::Removed { commodity, .. }
+            | Event::PaymentStarted { commodity, .. }
+            | Event::PaymentChanged { commodity, .. }
             | Event::Moved { commodity, .. } => Some(*commodity),
             Event::Placed { order, .. } => Some(order.commodity),
             Event::Operated { subject: Subject::Commodity(commodity), .. } => Some(*commodity),
@@ -222,10 +227,15 @@ impl Auditor {
             (Event::Closed { .. }, Some(ledger)) => ledger.closed = true,
             (Event::Removed { .. }, Some(ledger)) => ledger.removed = true,
             (Event::Placed { order, key, .. }, Some(_)) => drop(self.orders.insert(order.id, (*order, *key))),
-            (Event::Moved { order, to, .. }, _) => {
+            (Event::Moved { order, to, cause, .. }, _) => {
                 if let Some((order, _)) = self.orders.get_mut(order) {
                     order.status = *to;
                 }
+                self.pays(*order, cause.payment);
+            }
+            (Event::PaymentStarted { payment, .. }, _) => drop(self.payments.insert(*payment, (PaymentStatus::Open, false))),
+            (Event::PaymentChanged { payment, status, .. }, _) => {
+                self.payments.entry(*payment).or_insert((*status, false)).0 = *status;
             }
             (Event::Operated { operation, .. }, _) => drop(self.operations.insert(operation.key)),
             (Event::KeyForgotten { order }, _) => {
@@ -254,6 +264,10 @@ impl Auditor {
                 Some((order, key)) if *order == row.order && *key == row.key => {}
                 other => return Err(format!("the tables have {:?}, and the log {other:?}", row.order)),
             }
+        }
+        let rows = tables.payment_rows();
+        if let Some((id, found)) = self.payments.iter().find(|(id, found)| rows.get(id) != Some(found)) {
+            return Err(format!("the tables have payment {id} as {:?}, and the log says {found:?}", rows.get(id)));
         }
         for row in tables.commodities() {
             let id = row.commodity.id;
@@ -295,6 +309,13 @@ impl Auditor {
             Event::Closed { commodity, at, .. } => {
                 let owed =
                     |order: &Order| order.commodity == *commodity && matches!(order.status, OrderStatus::Reserved | OrderStatus::RefundDue);
+                let open = |(id, (status, _)): &(&PaymentId, &(PaymentStatus, bool))| {
+                    let is_of_it = self.orders.get(&id.order).is_some_and(|(order, _)| order.commodity == *commodity);
+                    is_of_it && matches!(status, PaymentStatus::Open | PaymentStatus::RefundDue)
+                };
+                if let Some((id, _)) = self.payments.iter().find(open) {
+                    return Err(format!("commodity {commodity} is closed, and payment {id} is open or must go back"));
+                }
                 if let Some((order, _)) = self.orders.values().find(|(order, _)| owed(order)) {
                     return Err(format!("commodity {commodity} is closed, and order {} is {:?}", order.id, order.status));
                 }
@@ -317,7 +338,12 @@ impl Auditor {
                 }
                 return self.placed(order, *key);
             }
-            Event::Moved { order, from, to, at, .. } => return self.moved(*order, *from, *to, *at),
+            Event::Moved { order, from, to, at, cause, .. } => {
+                self.moved(*order, *from, *to, *at)?;
+                return self.paid(*order, *to, cause.payment);
+            }
+            Event::PaymentStarted { payment, amount, at, .. } => return self.started(*payment, *amount, *at),
+            Event::PaymentChanged { payment, status, .. } => return self.changed(*payment, *status),
             Event::Operated { operation, subject, .. } => {
                 if !self.operations.insert(operation.key) {
                     return Err(format!("what was asked for under one key is done twice, to {subject:?}"));
@@ -369,20 +395,80 @@ impl Auditor {
             (Reserved, Paid | Cancelled | Expired)
                 | (Confirmed, Cancelled)
                 | (Paid | Cancelled | Expired, RefundDue)
+                | (Expired, Paid)
                 | (RefundDue, Refunded)
         );
-        let early = to == Expired && order.pay_by.is_none_or(|pay_by| at < pay_by);
+        let grace_ms = u64::from(order.grace_seconds) * 1_000;
+        let early = to == Expired && order.pay_by.is_none_or(|pay_by| at < pay_by.plus_millis(grace_ms));
         if order.status != from || !allowed || early {
             return Err(format!("order {id} is {:?} and moves from {from:?} to {to:?} at {at}", order.status));
         }
         order.status = to;
-        let commodity = order.commodity;
+        let (commodity, user) = (order.commodity, order.user);
+        let has = self.units_of(commodity, user);
         match self.ledger(commodity)? {
-            ledger if ledger.closed && from.is_live() => {
+            ledger if ledger.closed && from.is_live() && to != RefundDue => {
                 Err(format!("order {id} of commodity {commodity}, which is closed, moves from {from:?}"))
             }
-            _ => Ok(()),
+            ledger if to == Paid && from == Expired && ledger.terms.limit_per_user.is_some_and(|limit| has > i64::from(limit)) => {
+                Err(format!("order {id} is paid late, and {user} has {has} units, more than the limit"))
+            }
+            _ => self.not_oversold(commodity),
         }
+    }
+
+    fn started(&mut self, id: PaymentId, amount: i64, at: Timestamp) -> Result<(), String> {
+        let (order, _) = self.orders.get(&id.order).ok_or(format!("payment {id} is of no order"))?;
+        let of_it = self.payments.iter().filter(|(other, _)| other.order == id.order);
+        let (count, is_open) =
+            of_it.fold((0, false), |(count, open), (_, (status, _))| (count + 1, open || *status == PaymentStatus::Open));
+        let is_right = order.status == OrderStatus::Reserved && order.pay_by.is_some_and(|pay_by| at < pay_by) && amount == order.amount();
+        if is_open || !is_right || id.attempt.get() != count + 1 {
+            return Err(format!("payment {id} of {amount} is started at {at}, beside {count} others, of {order:?}"));
+        }
+        self.payments.insert(id, (PaymentStatus::Open, false));
+        Ok(())
+    }
+
+    /// A payment of an order that is moved stands so then.
+    fn paid(&mut self, id: OrderId, to: OrderStatus, fact: Option<PaymentFact>) -> Result<(), String> {
+        let Some(PaymentFact { attempt, status }) = fact else { return Ok(()) };
+        let payment = PaymentId { order: id, attempt };
+        let fits = match to {
+            OrderStatus::Paid => matches!(status, PaymentStatus::Authorized | PaymentStatus::Captured),
+            OrderStatus::RefundDue => status == PaymentStatus::RefundDue,
+            OrderStatus::Refunded => matches!(status, PaymentStatus::Failed | PaymentStatus::Cancelled | PaymentStatus::Refunded),
+            OrderStatus::Reserved | OrderStatus::Confirmed | OrderStatus::Cancelled | OrderStatus::Expired => false,
+        };
+        let other = self.payments.iter().find(|(other, (_, pays))| other.order == id && **other != payment && *pays);
+        if !fits || other.is_some() || !self.payments.contains_key(&payment) {
+            return Err(format!("order {id} is {to:?} by payment {payment}, which is {status:?}, beside {other:?}"));
+        }
+        self.pays(id, fact);
+        Ok(())
+    }
+
+    fn pays(&mut self, order: OrderId, fact: Option<PaymentFact>) {
+        if let Some(PaymentFact { attempt, status }) = fact {
+            self.payments.insert(PaymentId { order, attempt }, (status, true));
+        }
+    }
+
+    /// A payment that pays nothing stands so then.
+    fn changed(&mut self, id: PaymentId, status: PaymentStatus) -> Result<(), String> {
+        let Some((before, pays)) = self.payments.get_mut(&id) else { return Err(format!("payment {id} was never started")) };
+        let fits = match status {
+            PaymentStatus::RefundDue => *before != PaymentStatus::RefundDue,
+            PaymentStatus::Failed | PaymentStatus::Cancelled | PaymentStatus::Refunded => {
+                matches!(before, PaymentStatus::Open | PaymentStatus::RefundDue)
+            }
+            PaymentStatus::Open | PaymentStatus::Processing | PaymentStatus::Authorized | PaymentStatus::Captured => false,
+        };
+        if *pays || !fits {
+            return Err(format!("payment {id} is {before:?}, pays: {pays}, and comes to be {status:?}"));
+        }
+        *before = status;
+        Ok(())
     }
 
     fn not_oversold(&mut self, commodity: CommodityId) -> Result<(), String> {

@@ -60,7 +60,10 @@ impl Crowd {
             }
             65..80 => about_some_order(env, nodes, |order, _| (Ask::Lookup(order), Asked::Look(order))),
             80..90 => about_some_order(env, nodes, |order, user| {
-                (Ask::Command(Command::Cancel { order, user: Some(user.key()), row: None }), Asked::Cancel(order))
+                (Ask::Command(Command::Cancel { order, user: Some(user.key()), reason: None, row: None }), Asked::Cancel(order))
+            }),
+            90.. if env.payments.is_on => about_some_order(env, nodes, |order, user| {
+                (Ask::Command(Command::StartPayment { order, user: Some(user.key()), row: None }), Asked::Money(order))
             }),
             90..97 => {
                 about_some_order(env, nodes, |order, _| (Ask::Command(Command::ConfirmPayment { order, row: None }), Asked::Money(order)));
@@ -191,6 +194,11 @@ pub(super) fn tell(id: CommodityId, command: Command, asked: Asked, env: &mut En
     ask(partition_of(id, env.partitions), Ask::Command(command), asked, env, nodes)
 }
 
+/// A command about an order, from whoever sends it.
+pub(super) fn ask_about(order: OrderId, command: Command, asked: Asked, env: &mut Env, nodes: &[Node]) {
+    ask(order.partition(), Ask::Command(command), asked, env, nodes);
+}
+
 /// A placing, by a user, of so many units.
 pub(super) fn place_units(commodity: CommodityId, user: i64, quantity: i64, env: &mut Env, nodes: &[Node]) -> Option<CallId> {
     place(Try { commodity, user: own(user), quantity, key: None }, env, nodes)
@@ -268,7 +276,9 @@ fn terms(env: &mut Env, nodes: &[Node]) -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: limit(env),
         hold_seconds: hold(env),
-        cancellation: Cancellation::Unpaid,
+        // Beside older releases there is no other.
+        grace_seconds: if env.weather.mixed_until_ms > 0 { Terms::GRACE_SECONDS } else { env.payments.grace() },
+        cancellation: if env.weather.mixed_until_ms > 0 { Cancellation::Unpaid } else { Cancellation::Any },
         starts_at: time(starts_at),
         ends_at: time(starts_at + length),
     }

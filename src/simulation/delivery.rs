@@ -8,7 +8,7 @@ use super::node::Node;
 use super::tables::Memory;
 use crate::domain::PartitionId;
 use crate::history::Told;
-use crate::routing::{past, takes_row};
+use crate::routing::past;
 
 impl Network {
     /// Moves one call on.
@@ -70,7 +70,7 @@ impl Network {
                 let to = believed_owner(nodes, call.partition, self.stale_news_percent, dice);
                 match (tables.recalled(order, applied), &mut call.ask) {
                     (Some(recalled), Ask::Command(command)) => {
-                        let row = takes_row(command).expect("only such a command is about an order");
+                        let row = command.row_mut().expect("only such a command is about an order");
                         *row = Some(Box::new(recalled));
                     }
                     // Never known to it: asked once more, as a question.

@@ -9,6 +9,7 @@ use super::broker::Broker;
 use super::dice::Dice;
 use super::losses::Losses;
 use super::network::Network;
+use super::payments::Payments;
 use super::tables::Memory;
 use super::weather::Weather;
 use crate::domain::{NodeId, PartitionId, Partitions};
@@ -35,6 +36,7 @@ pub(super) struct Env {
     pub(super) auditor: Auditor,
     pub(super) network: Network,
     pub(super) boards: Boards,
+    pub(super) payments: Payments,
     /// The members as their heartbeats have it, one bit each.
     pub(super) members: usize,
     /// Epochs that were served.

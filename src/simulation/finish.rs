@@ -74,6 +74,8 @@ fn no_hold_is_over(world: &World) -> bool {
 /// The log, the tables and the engines say the same.
 fn check_tables(world: &World) -> Result<(), String> {
     world.env.auditor.compare(&world.env.tables)?;
+    world.env.tables.check_notices()?;
+    world.env.payments.audit(&world.env.tables, &world.env.auditor.touched)?;
     world.env.boards.compare(&world.nodes)?;
     let orders = world.env.tables.orders();
     for row in world.env.tables.commodities().iter().filter(|row| !row.removed && row.commodity.closed_at.is_none()) {

@@ -20,6 +20,7 @@ mod log_faults;
 mod losses;
 mod network;
 mod node;
+mod payments;
 mod seat;
 mod tables;
 #[cfg(test)]

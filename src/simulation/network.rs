@@ -8,7 +8,7 @@ use super::call::{Ask, CallId, Said};
 use super::dice::Dice;
 use super::tables::Memory;
 use crate::checkpoint::Position;
-use crate::domain::{CommodityId, OrderId, PartitionId, Principal};
+use crate::domain::{CommodityId, OrderId, PartitionId, PaymentId, Principal};
 use crate::engine::{Answer, Command, Refusal};
 use crate::history::{Asked, History, Told};
 use crate::partition::{Busy, Reply, Sighting};
@@ -59,6 +59,10 @@ pub(super) struct Network {
     pub(super) totals: BTreeMap<CommodityId, i64>,
     /// The version of each that an operator was told last.
     pub(super) versions: BTreeMap<CommodityId, u32>,
+    /// Payments that somebody was told to be open, and what they are about.
+    pub(super) payments_started: Vec<(PaymentId, i64)>,
+    /// Payments that have to be called off before their orders can be.
+    pub(super) payments_in_the_way: Vec<PaymentId>,
     /// What cannot be true of an answer, if there is one.
     pub(super) contradiction: Option<String>,
     /// How often a node is wrong about who owns a partition, in a hundred times.
@@ -120,11 +124,9 @@ impl Network {
         /// As the router has it.
         const ROWS_READ_MAX: usize = 4;
         let call = &mut self.calls[id];
-        let about = match &call.ask {
-            Ask::Command(
-                Command::Cancel { order, row, .. } | Command::ConfirmPayment { order, row } | Command::ConfirmRefund { order, row },
-            ) => Some((*order, row.is_none())),
-            _ => None,
+        let about = match &mut call.ask {
+            Ask::Command(command) => command.order().zip(command.row_mut().map(|row| row.is_none())),
+            Ask::Lookup(_) => None,
         };
         match (said, &call.ask) {
             (Said::Sighting(sighting), Ask::Lookup(order)) => {
@@ -148,6 +150,12 @@ impl Network {
                 call.stage = Stage::Recalling(order, None);
                 false
             }
+            (Said::Reply(Reply::Refused(Refusal::PaymentOpen(attempt))), Ask::Command(command)) => {
+                let order = command.order().expect("it is refused to whoever cancels an order");
+                self.payments_in_the_way.push(PaymentId { order, attempt });
+                self.tell(id, Told::Refused, now, trail);
+                true
+            }
             (Said::Reply(Reply::Refused(refusal)), Ask::Command(command)) => match past::after_refusal(command, refusal) {
                 past::Step::Tell(reply) => {
                     self.tell(id, told(&reply), now, trail);
@@ -160,6 +168,9 @@ impl Network {
             },
             (Said::Reply(reply), _) => {
                 self.note_version(id, &reply);
+                if let Reply::Done(Answer::Payment { order, attempt, .. }) = &reply {
+                    self.payments_started.push((PaymentId { order: order.id, attempt: *attempt }, order.amount()));
+                }
                 self.tell(id, told(&reply), now, trail);
                 true
             }
@@ -280,7 +291,9 @@ pub(super) fn busy(ask: &Ask) -> Said {
 fn told(reply: &Reply) -> Told {
     match reply {
         Reply::Done(Answer::Placed(order)) => Told::Accepted { order: order.id, status: order.status },
-        Reply::Done(Answer::Replayed(order) | Answer::Order(order)) => Told::Order { order: order.id, status: order.status },
+        Reply::Done(Answer::Replayed(order) | Answer::Order(order) | Answer::Payment { order, .. }) => {
+            Told::Order { order: order.id, status: order.status }
+        }
         Reply::Done(Answer::PlacedBefore(order)) => Told::Pending(Some(*order)),
         Reply::Done(Answer::Commodity(_) | Answer::DoneBefore(..) | Answer::Removed | Answer::Expired(_) | Answer::Closed(_)) => Told::Done,
         Reply::Refused(Refusal::OrderNotFound) => Told::NotFound,

@@ -238,7 +238,7 @@ impl Seat {
         }
         decided_at(&term.gathered()[first..], clock)?;
         if term.room() > 0 && term.engine().next_expiry().is_some_and(|at| at <= clock) && env.dice.percent(50) {
-            term.expire(clock);
+            term.expire(clock, env.weather.batch_commands_max);
         }
         if let Some(batch) = term.next_batch() {
             env.trail.note(env.now, || sends(node, &batch));

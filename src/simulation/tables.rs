@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Unreadable};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, NamedOrder, OperationKey, Order, OrderId, OrderStatus, PartitionId, Principal,
-    PrincipalKey, RequestFingerprint, Sequence, Stock, Subject, SystemId, Timestamp,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, NamedOrder, OperationKey, Order, OrderId, OrderStatus, PartitionId, PaymentId,
+    PaymentStatus, Payments, Principal, PrincipalKey, RequestFingerprint, Sequence, Stock, Subject, SystemId, Timestamp,
 };
 use crate::engine::{KnownCommodity, KnownOperation, KnownOrder, Recalled, Snapshot};
 use crate::event::LogVersion;
 use crate::history::{CommodityRow, OrderRow, Rows};
-use crate::store::{Delta, Epochs, Gap, NewOperation, Position, StoreError, Tables};
+use crate::store::{Delta, Epochs, EventPlace, Gap, NewNotice, NewOperation, NewPayment, NewStep, Position, StoreError, Tables};
 use change::Change;
 
 /// The system that all of this is.
@@ -75,6 +75,12 @@ struct Inner {
     /// What was done under a key.
     operations: BTreeMap<OperationKey, NewOperation>,
     commodities: BTreeMap<CommodityId, Listed>,
+    payments: BTreeMap<PaymentId, NewPayment>,
+    /// Steps of orders, by the place of their events.
+    steps: BTreeMap<EventPlace, NewStep>,
+    /// What is to be told to others, by the place of its event.
+    notices: BTreeMap<EventPlace, NewNotice>,
+    is_outbox_wanted: bool,
     /// The claimed epoch and the position, by partition.
     partitions: BTreeMap<PartitionId, (Epoch, Position)>,
     checkpoints: BTreeMap<PartitionId, Kept>,
@@ -119,7 +125,7 @@ impl Inner {
     }
 
     fn by_rows(&self, partition: PartitionId, with_live_orders: bool) -> Snapshot {
-        let mut rows = FromRows::new(DAWN, with_live_orders);
+        let mut rows = FromRows::new(DAWN, with_live_orders, self.known_payments(partition));
         let commodities = self.rows(partition);
         let is_listed = |id: CommodityId| commodities.listed.iter().any(|commodity| commodity.id == id);
         for row in self.orders.values().filter(|row| row.order.id.partition() == partition) {
@@ -127,7 +133,23 @@ impl Inner {
                 rows.row(row.order, row.key.map(|key| (key, row.fingerprint)), row.changed_at);
             }
         }
+        for id in rows.owing_ids().collect::<Vec<_>>() {
+            if let Some(row) = self.orders.get(&id) {
+                rows.owing(row.order, row.key);
+            }
+        }
         rows.snapshot(commodities)
+    }
+
+    fn payments_of(&self, order: OrderId) -> Payments {
+        let rows = self.payments.values().filter(|row| row.id.order == order);
+        Payments::of(rows.map(|row| (row.id.attempt, row.status, row.pays))).expect("the projection writes down what an engine says")
+    }
+
+    /// Those of orders that an engine must know.
+    fn known_payments(&self, partition: PartitionId) -> BTreeMap<OrderId, Payments> {
+        let orders: BTreeSet<OrderId> = self.payments.keys().map(|id| id.order).filter(|order| order.partition() == partition).collect();
+        orders.into_iter().map(|order| (order, self.payments_of(order))).collect()
     }
 
     fn by_checkpoint(&self, partition: PartitionId) -> Result<Snapshot, Unreadable> {
@@ -139,7 +161,7 @@ impl Inner {
         if folded.position() != self.partitions[&partition].1 {
             return Err(Unreadable("a delta is missing at the end".into()));
         }
-        let row = |id| self.orders.get(&id).map(|row: &Row| KnownOrder { order: row.order, key: row.key });
+        let row = |id| self.orders.get(&id).map(|row: &Row| KnownOrder { order: row.order, key: row.key, payments: self.payments_of(id) });
         let recalled: Vec<KnownOrder> = folded.recalled().filter_map(row).collect();
         folded.snapshot(self.rows(partition), &recalled, DAWN)
     }
@@ -287,7 +309,7 @@ impl Memory {
         let listed = &inner.commodities[&row.order.commodity];
         let over = listed.removed || listed.commodity.closed_at.is_some();
         let commodity = over.then(|| Box::new(listed.commodity.clone()));
-        Some(Recalled { order: row.order, key: row.key, applied, commodity })
+        Some(Recalled { order: row.order, key: row.key, payments: inner.payments_of(id), applied, commodity })
     }
 
     /// A closed commodity.
@@ -330,6 +352,48 @@ impl Memory {
     /// Every commodity, for the checks.
     pub(super) fn commodities(&self) -> Vec<Listed> {
         self.lock().commodities.values().cloned().collect()
+    }
+
+    /// Whether anybody is to be told of events.
+    pub(super) fn set_outbox_wanted(&self, is_wanted: bool) {
+        self.lock().is_outbox_wanted = is_wanted;
+    }
+
+    /// Every payment: how it stands, and of which commodity it is.
+    pub(super) fn payments(&self) -> Vec<(PaymentId, PaymentStatus, CommodityId)> {
+        self.lock().payments.values().map(|row| (row.id, row.status, row.commodity)).collect()
+    }
+
+    /// What of payments the logs must say too: how each stands, and whether it pays.
+    pub(super) fn payment_rows(&self) -> BTreeMap<PaymentId, (PaymentStatus, bool)> {
+        self.lock().payments.values().map(|row| (row.id, (row.status, row.pays))).collect()
+    }
+
+    /// Whether each step of an order is there, and everything that is to be told is about what is there.
+    pub(super) fn check_notices(&self) -> Result<(), String> {
+        let inner = self.lock();
+        let mut last: BTreeMap<OrderId, OrderStatus> = BTreeMap::new();
+        for step in inner.steps.values() {
+            last.insert(step.order, step.step.status);
+        }
+        for row in inner.all_rows().filter(|_| !inner.has_gaps) {
+            let first = if row.order.pay_by.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed };
+            let told = last.get(&row.order.id).copied().unwrap_or(first);
+            if told != row.order.status {
+                return Err(format!("order {} is {}, and its timeline ends with {}", row.order.id, row.order.status.word(), told.word()));
+            }
+        }
+        let is_there = |notice: &NewNotice| {
+            let position = (notice.event.epoch, notice.event.sequence);
+            let is_applied = position <= inner.partitions[&notice.event.partition].1;
+            is_applied
+                && notice.order.is_none_or(|(order, _)| inner.row(order).is_some())
+                && inner.commodities.contains_key(&notice.commodity)
+        };
+        match inner.notices.values().find(|notice| !is_there(notice)) {
+            Some(notice) => Err(format!("it is told what never was: {notice:?}")),
+            None => Ok(()),
+        }
     }
 
     /// Every order, for the checks.

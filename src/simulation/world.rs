@@ -12,6 +12,7 @@ use super::log_faults;
 use super::losses::Losses;
 use super::network::Network;
 use super::node::Node;
+use super::payments::Payments;
 use super::tables::{Memory, Mood};
 use super::weather::Weather;
 use crate::domain::{PartitionId, Partitions};
@@ -48,6 +49,7 @@ impl World {
                 auditor: Auditor::default(),
                 network: Network::new(weather.stale_news_percent),
                 boards: Boards::new(seed, weather.nodes, partitions),
+                payments: Payments::new(seed),
                 members: 0,
                 epochs: 0,
                 trail,
@@ -55,6 +57,7 @@ impl World {
             },
         };
         world.env.tables.set_mixed(world.env.weather.mixed_until_ms > 0);
+        world.env.tables.set_outbox_wanted(seed % 2 == 0);
         world.count_members();
         for node in &mut world.nodes {
             node.view = world.env.members;
@@ -107,6 +110,7 @@ impl World {
             Some(2) => {
                 env.network.work(env.now, &mut env.dice, &env.tables, nodes, &mut env.trail);
                 (0..BULLETINS).for_each(|_| env.boards.work(nodes, env.weather.weights.fault == 0));
+                Payments::work(env, nodes);
                 env.network.contradiction.take().map_or(Ok(()), Err)
             }
             Some(3) => {
@@ -155,6 +159,7 @@ impl World {
             && self.nodes.iter().all(|node| node.is_quiet() && node.view == self.env.members)
             && self.env.partitions.iter().all(served)
             && self.env.boards.are_quiet(&self.nodes)
+            && self.env.payments.is_quiet(&self.env.tables, &self.env.auditor.touched)
     }
 
     pub(super) fn count_members(&mut self) {

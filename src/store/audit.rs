@@ -12,7 +12,7 @@ use super::statements::places;
 use super::waits::to_the_end;
 use super::walk::{ARCHIVED, ORDERS, Table, hint};
 use super::{Store, StoreError};
-use crate::domain::{CommodityId, OrderStatus, Timestamp};
+use crate::domain::{CommodityId, OrderStatus, PaymentStatus, Timestamp};
 
 /// Commodities whose orders are added up in one statement.
 const LIST_MAX: usize = 256;
@@ -194,7 +194,12 @@ impl Store {
             hint(self.backend(), ORDERS.of_commodity)
         );
         let found = transaction.query_all_raw(self.statement(&sql, values(ids))).await?;
-        let owing = found.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<i64>, _>>()?;
+        let mut owing = found.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<i64>, _>>()?;
+        let owed = [PaymentStatus::Open, PaymentStatus::RefundDue].map(|status| status.code().to_string()).join(", ");
+        let sql = format!("SELECT DISTINCT commodity_id FROM payments WHERE partition_id = ? AND status IN ({owed})");
+        for row in transaction.query_all_raw(self.statement(&sql, [Value::from(partition)])).await? {
+            owing.push(row.try_get_by_index(0)?);
+        }
         let ids: Vec<i64> = ids.iter().copied().filter(|id| !owing.contains(id)).collect();
         if ids.is_empty() {
             return Ok(0);

@@ -188,7 +188,8 @@ impl Store {
         listed: Vec<Commodity>,
         load: Load,
     ) -> Result<Snapshot, StoreError> {
-        let mut rows = FromRows::new(load.now, load.with_live_orders);
+        let payments = self.payments_of_partition(transaction, partition).await?;
+        let mut rows = FromRows::new(load.now, load.with_live_orders, payments);
         let id = Value::from(i32::from(partition.get()));
         let codes = |wanted: fn(OrderStatus) -> bool| -> String {
             let codes: Vec<String> =
@@ -223,16 +224,24 @@ impl Store {
                 rows.row(order, row.key(), row.changed_at()?);
             }
         }
+        let ids: Vec<OrderId> = rows.owing_ids().collect();
+        for known in self.known_orders(transaction, &ids).await? {
+            owing.push(known.order.commodity);
+            rows.owing(known.order, known.key);
+        }
         let over = over(transaction, &not_listed(owing.into_iter(), &listed)).await?;
         Ok(blocking(move || rows.snapshot(CommodityRows { listed, over })).await)
     }
 
     async fn known_orders(&self, transaction: &Transaction, ids: &[OrderId]) -> Result<Vec<KnownOrder>, StoreError> {
         let mut known = Vec::with_capacity(ids.len());
+        let payments = self.known_payments_in(transaction, ids).await?;
         for ids in ids.chunks(LIST_MAX) {
             let query = order::Entity::find().filter(order::Column::Id.is_in(ids.iter().map(|id| id.uuid())));
             for row in timely(query.all(transaction)).await? {
-                known.push(KnownOrder { order: row.order()?, key: row.key().map(|(key, _)| key) });
+                let order = row.order()?;
+                let payments = payments.get(&order.id).copied().unwrap_or_default();
+                known.push(KnownOrder { order, key: row.key().map(|(key, _)| key), payments });
             }
         }
         Ok(known)

@@ -3,8 +3,8 @@
 use super::entity::{commodity, listing, order, user};
 use super::{Account, DueListing, Role, StoreError};
 use crate::domain::{
-    Cancellation, Commodity, CommodityId, Currency, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId, OrderStatus, Price,
-    PrincipalKey, Quantity, RequestFingerprint, Sku, Stock, Terms, Timestamp, Units, UserId,
+    Cancellation, Commodity, CommodityId, CouponId, Currency, Discount, Foreign, IdempotencyKey, Invalid, NamedOrder, Order, OrderId,
+    OrderStatus, Price, PrincipalKey, Quantity, RequestFingerprint, Sku, Stock, Terms, Timestamp, Units, UserId,
 };
 
 impl order::Model {
@@ -28,6 +28,11 @@ impl order::Model {
             currency: currency(&self.currency).map_err(|error| self.corrupt("currency", error))?,
             status: OrderStatus::from_code(self.status).ok_or_else(|| self.corrupt("status", Invalid("an unknown code")))?,
             pay_by: self.pay_by.map(Timestamp::from_millis).transpose().map_err(|error| self.corrupt("pay_by", error))?,
+            grace_seconds: u32::try_from(self.grace_seconds)
+                .ok()
+                .filter(|seconds| *seconds <= Terms::GRACE_SECONDS_MAX)
+                .ok_or_else(|| self.corrupt("grace_seconds", Invalid("out of range")))?,
+            discount: self.discount_of().map_err(|error| self.corrupt("discount", error))?,
         })
     }
 
@@ -39,6 +44,14 @@ impl order::Model {
             return Ok(NamedOrder { order, foreign });
         }
         Err(self.corrupt("user_text", Invalid("it is not whose key the order has")))
+    }
+
+    fn discount_of(&self) -> Result<Option<Discount>, Invalid> {
+        match (self.coupon_id, self.discount) {
+            (None, 0) => Ok(None),
+            (Some(coupon), amount) if amount >= 0 => Ok(Some(Discount { coupon: CouponId::new(coupon)?, amount })),
+            _ => Err(Invalid("a discount is a coupon's and not negative")),
+        }
     }
 
     fn corrupt(&self, column: &str, error: Invalid) -> StoreError {
@@ -70,6 +83,7 @@ impl commodity::Model {
                 currency: currency(&self.currency).map_err(|error| ("currency", error))?,
                 limit_per_user: positive("limit_per_user", self.limit_per_user)?,
                 hold_seconds: positive("hold_seconds", self.hold_seconds)?,
+                grace_seconds: u32::try_from(self.grace_seconds).map_err(|_| ("grace_seconds", Invalid("a negative number")))?,
                 starts_at: time("starts_at", self.starts_at)?,
                 ends_at: time("ends_at", self.ends_at)?,
                 name: self.name,
@@ -104,6 +118,7 @@ impl listing::Model {
             currency: self.currency,
             limit_per_user: self.limit_per_user,
             hold_seconds: self.hold_seconds,
+            grace_seconds: self.grace_seconds,
             cancellation: self.cancellation,
             starts_at: self.starts_at,
             ends_at: self.ends_at,

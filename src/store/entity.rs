@@ -37,6 +37,12 @@ pub mod order {
         pub user_high: i64,
         /// Another issuer's account, as `<issuer's name>:<subject>`.
         pub user_text: Option<String>,
+        /// How long after `pay_by` its units are held, in seconds.
+        pub grace_seconds: i32,
+        /// What a coupon takes off, in minor units.
+        pub discount: i64,
+        /// The coupon.
+        pub coupon_id: Option<i64>,
     }
 
     /// None.
@@ -76,6 +82,8 @@ pub mod commodity {
         pub limit_per_user: Option<i32>,
         /// Seconds.
         pub hold_seconds: Option<i32>,
+        /// Seconds.
+        pub grace_seconds: i32,
         /// `Cancellation::code`.
         pub cancellation: i16,
         /// Unix milliseconds.
@@ -139,6 +147,8 @@ pub mod listing {
         pub limit_per_user: Option<i32>,
         /// Seconds.
         pub hold_seconds: Option<i32>,
+        /// Seconds.
+        pub grace_seconds: i32,
         /// `Cancellation::code`.
         pub cancellation: i16,
         /// Unix milliseconds.

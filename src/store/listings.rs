@@ -89,7 +89,8 @@ impl Store {
         in_place_of: &BTreeMap<Sku, SkuClaim>,
         import_at: Option<Timestamp>,
     ) -> Result<Reserved, StoreError> {
-        if read_log_version(self.reader()).await? < LogVersion::V4 {
+        let is_usual = offers.iter().all(|(terms, _)| terms.grace_seconds == Terms::GRACE_SECONDS);
+        if read_log_version(self.reader()).await? < (if is_usual { LogVersion::V4 } else { LogVersion::V5 }) {
             return Ok(Reserved::OlderReleases);
         }
         let due = DueListing::with_ids_from(first, offers);
@@ -241,6 +242,7 @@ fn row(due: &DueListing) -> listing::ActiveModel {
         currency: Set(terms.currency.code().to_owned()),
         limit_per_user: Set(terms.limit_per_user.map(column)),
         hold_seconds: Set(terms.hold_seconds.map(column)),
+        grace_seconds: Set(column(terms.grace_seconds)),
         cancellation: Set(terms.cancellation.code().into()),
         starts_at: Set(terms.starts_at.millis()),
         ends_at: Set(terms.ends_at.millis()),

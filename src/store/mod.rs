@@ -18,12 +18,15 @@ mod nodes;
 mod operations;
 mod orders;
 mod partitions;
+mod payments;
 mod pool;
+mod provider_payments;
 #[cfg(test)]
 mod reads;
 mod runs;
 mod skus;
 mod statements;
+mod timeline;
 mod waits;
 mod walk;
 mod write;
@@ -45,7 +48,12 @@ pub use nodes::{NodeRow, NodeState};
 pub(crate) use operations::NewOperation;
 pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
+pub use payments::StoredPayment;
+pub(crate) use payments::{NewPayment, PaymentChange};
+pub use provider_payments::{Asked, FullPayment, Heard, ProviderPayment};
 pub use skus::{SkuClaim, SkuClaimed};
+pub use timeline::{EventPlace, TimelineStep};
+pub(crate) use timeline::{NewNotice, NewStep};
 pub use write::Position;
 pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
 

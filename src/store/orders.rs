@@ -7,7 +7,9 @@ use super::entity::order::{Entity, Model};
 use super::statements::{ORDER_COLUMNS, places};
 use super::walk::{ARCHIVED, Ids, ORDERS, Sieve, Walk};
 use super::{OrderFilter, Store, StoreError, runs};
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, NamedOrder, OrderId, PartitionId, PrincipalKey, RequestFingerprint, Timestamp};
+use crate::domain::{
+    CommodityId, Epoch, IdempotencyKey, NamedOrder, OrderId, OrderStatus, PartitionId, PrincipalKey, RequestFingerprint, Timestamp,
+};
 use crate::engine::Recalled;
 
 /// How many rows the first step of a race takes, how many times as many the next, and how many a step takes at most.
@@ -39,7 +41,17 @@ impl Store {
         let commodity =
             self.commodity(order.commodity).await?.filter(|stored| stored.removed_at.is_some() || stored.commodity.closed_at.is_some());
         let commodity = commodity.map(|stored| Box::new(stored.commodity));
-        Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), applied, commodity }))
+        let payments = self.known_payments(id).await?;
+        Ok(Some(Recalled { order, key: row.key().map(|(key, _)| key), payments, applied, commodity }))
+    }
+
+    /// How an order stands in the tables, and since when.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Corrupt`].
+    pub async fn changed(&self, id: OrderId) -> Result<Option<(OrderStatus, Timestamp)>, StoreError> {
+        let Some(row) = self.order_row(id).await? else { return Ok(None) };
+        Ok(Some((row.order()?.status, row.changed_at()?)))
     }
 
     /// The latest order of a buyer and a commodity that was placed under that key, and what it asked for.

@@ -10,11 +10,14 @@ macro_rules! own_order_columns {
     };
 }
 
-/// The columns of an order that an account of our own placed; the others have their defaults.
+/// The columns of a plain order that an account of our own placed: the others have their defaults.
 pub(super) const OWN_ORDER_COLUMNS: &str = own_order_columns!();
 
+/// Those that an order without a hold and a discount is written with: the others have defaults.
+pub(super) const PLAIN_ORDER_COLUMNS: &str = concat!(own_order_columns!(), ", user_high, user_text");
+
 /// Every column of an order, in the order of the tables.
-pub(super) const ORDER_COLUMNS: &str = concat!(own_order_columns!(), ", user_high, user_text");
+pub(super) const ORDER_COLUMNS: &str = concat!(own_order_columns!(), ", user_high, user_text, grace_seconds, discount, coupon_id");
 
 /// The most ids in one list. Lists are filled up to a power of two with their last id, which changes nothing and keeps
 /// the number of different statements small.

@@ -16,9 +16,11 @@ use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
 use super::operations::NewOperation;
-use super::statements::{LIST_MAX, ORDER_COLUMNS, OWN_ORDER_COLUMNS, ids, pad, padded, places};
+use super::payments::{NewPayment, PaymentChange};
+use super::statements::{LIST_MAX, ORDER_COLUMNS, OWN_ORDER_COLUMNS, PLAIN_ORDER_COLUMNS, ids, pad, padded, places};
+use super::timeline::{NewNotice, NewStep};
 use super::walk::{ARCHIVED, ORDERS};
-use super::{Store, StoreError, archive, operations, pool, runs};
+use super::{Store, StoreError, archive, operations, payments, pool, runs, timeline};
 use crate::domain::{
     Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence,
     SystemId, Terms, Timestamp, Units,
@@ -138,6 +140,16 @@ pub(crate) trait Transaction: Send + Sync {
     /// Breaks the audit's seals of these commodities, where there are some: their orders change. From here to the end of the
     /// transaction none of their orders is archived.
     fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Whether anybody is to be told of events; as it was when the positions were read.
+    fn is_outbox_wanted(&self) -> bool;
+    /// Adds rows. A refusal if one of them is there already.
+    fn insert_payments(&self, payments: &[NewPayment]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Returns how many of the payments were there: anything but all of them is a fault.
+    fn change_payments(&self, change: &PaymentChange) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Adds rows.
+    fn insert_steps(&self, steps: &[NewStep]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds rows.
+    fn insert_notices(&self, notices: &[NewNotice]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Makes all of it durable.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Undoes all of it.
@@ -155,6 +167,8 @@ pub(crate) struct Write {
     steps: AtomicI64,
     /// Whether older releases take part, as was read with the positions.
     is_mixed: OnceLock<bool>,
+    /// Whether anybody is to be told of events, as was read with the positions.
+    is_outbox_wanted: OnceLock<bool>,
 }
 
 impl Tables for Store {
@@ -169,6 +183,7 @@ impl Tables for Store {
             run: OnceLock::new(),
             steps: AtomicI64::new(0),
             is_mixed: OnceLock::new(),
+            is_outbox_wanted: OnceLock::new(),
         })
     }
 }
@@ -185,7 +200,7 @@ impl Transaction for Write {
             // The row of a subquery is not locked: consumers wait for each other at their partitions only.
             let sql = format!(
                 "SELECT id, applied_epoch, applied_sequence, (SELECT order_run FROM meta WHERE id = 1), \
-                 (SELECT log_version FROM meta WHERE id = 1) FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
+                 (SELECT log_version FROM meta WHERE id = 1), (SELECT outbox_wanted FROM meta WHERE id = 1) FROM partitions WHERE id IN ({}) ORDER BY id{lock}",
                 places(padded(chunk.len()))
             );
             let ids = pad(chunk.iter().map(|partition| Value::from(i32::from(partition.get()))).collect());
@@ -198,6 +213,8 @@ impl Transaction for Write {
                 positions.insert(partition, (epoch, sequence));
                 let version: i16 = row.try_get_by_index(4)?;
                 self.is_mixed.get_or_init(|| version < i16::from(LogVersion::V2.get()));
+                let outbox_wanted: i16 = row.try_get_by_index(5)?;
+                self.is_outbox_wanted.get_or_init(|| outbox_wanted != 0);
                 let steps = row.try_get_by_index(3)?;
                 self.run.get_or_init(|| runs::run_after(steps));
             }
@@ -252,23 +269,13 @@ impl Transaction for Write {
             return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
         };
         self.steps.fetch_add(runs::steps_of(orders.iter().map(|new| new.order.id)), Ordering::Relaxed);
+        // As a rule all of them are plain, or none: of rows of both kinds each goes to the end of the table where it came.
         let mut orders = orders;
-        for inserts in INSERTS.iter() {
-            while orders.len() >= inserts.size {
-                let (chunk, rest) = orders.split_at(inserts.size);
-                let is_own = chunk.iter().all(|new| new.order.user.account().is_some());
-                let (sql, columns) =
-                    if is_own { (&inserts.of_own_accounts, OWN_COLUMNS_COUNT) } else { (&inserts.of_anybody, ORDER_COLUMNS_COUNT) };
-                let mut values = Vec::with_capacity(chunk.len() * columns);
-                for order in chunk {
-                    order.push_values(*run, &mut values);
-                    if !is_own {
-                        order.push_foreign(&mut values);
-                    }
-                }
-                self.execute(sql, values).await?;
-                orders = rest;
-            }
+        while let Some(first) = orders.first() {
+            let is_plain = first.is_plain();
+            let (alike, others) = orders.split_at(orders.iter().take_while(|new| new.is_plain() == is_plain).count());
+            self.insert_alike(alike, is_plain, *run).await?;
+            orders = others;
         }
         Ok(())
     }
@@ -318,6 +325,7 @@ impl Transaction for Write {
             currency: Set(terms.currency.code().to_owned()),
             limit_per_user: Set(terms.limit_per_user.map(column_int)),
             hold_seconds: Set(terms.hold_seconds.map(column_int)),
+            grace_seconds: Set(column_int(terms.grace_seconds)),
             cancellation: Set(terms.cancellation.code().into()),
             starts_at: Set(terms.starts_at.millis()),
             ends_at: Set(terms.ends_at.millis()),
@@ -366,6 +374,43 @@ impl Transaction for Write {
         Ok(())
     }
 
+    fn is_outbox_wanted(&self) -> bool {
+        self.is_outbox_wanted.get().copied().unwrap_or_default()
+    }
+
+    async fn insert_payments(&self, payments: &[NewPayment]) -> Result<(), StoreError> {
+        for chunk in payments.chunks(payments::ROWS_MAX) {
+            let (sql, values) = payments::insert(chunk);
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn change_payments(&self, change: &PaymentChange) -> Result<u64, StoreError> {
+        let mut found = 0;
+        for chunk in change.orders.chunks(LIST_MAX) {
+            let (sql, values) = payments::change(change, chunk);
+            found += self.execute(&sql, values).await?;
+        }
+        Ok(found)
+    }
+
+    async fn insert_steps(&self, steps: &[NewStep]) -> Result<(), StoreError> {
+        for chunk in steps.chunks(timeline::ROWS_MAX) {
+            let (sql, values) = timeline::insert_steps(chunk)?;
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_notices(&self, notices: &[NewNotice]) -> Result<(), StoreError> {
+        for chunk in notices.chunks(timeline::ROWS_MAX) {
+            let (sql, values) = timeline::insert_notices(chunk)?;
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+
     async fn commit(self) -> Result<(), StoreError> {
         let steps = self.steps.load(Ordering::Relaxed);
         if steps > 0 {
@@ -381,6 +426,33 @@ impl Transaction for Write {
 }
 
 impl Write {
+    async fn insert_alike(&self, mut orders: &[NewOrder], are_plain: bool, run: i32) -> Result<(), StoreError> {
+        for inserts in INSERTS.iter() {
+            while orders.len() >= inserts.size {
+                let (chunk, rest) = orders.split_at(inserts.size);
+                let are_own = are_plain && chunk.iter().all(|new| new.order.user.account().is_some());
+                let (sql, columns) = match (are_own, are_plain) {
+                    (true, _) => (&inserts.own, OWN_COLUMNS_COUNT),
+                    (false, true) => (&inserts.plain, PLAIN_COLUMNS_COUNT),
+                    (false, false) => (&inserts.full, ORDER_COLUMNS_COUNT),
+                };
+                let mut values = Vec::with_capacity(chunk.len() * columns);
+                for order in chunk {
+                    order.push_values(run, &mut values);
+                    if !are_own {
+                        order.push_foreign(&mut values);
+                    }
+                    if !are_plain {
+                        order.push_money(&mut values);
+                    }
+                }
+                self.execute(sql, values).await?;
+                orders = rest;
+            }
+        }
+        Ok(())
+    }
+
     async fn update_by_an_operator(&self, id: CommodityId, update: &CommodityUpdate) -> Result<bool, StoreError> {
         let mut available = Expr::col(Column::Available).add(update.available);
         if let Some(total) = update.total {
@@ -405,6 +477,7 @@ impl Write {
                 .col_expr(Column::Currency, Expr::val(terms.currency.code()))
                 .col_expr(Column::LimitPerUser, Expr::val(terms.limit_per_user.map(column_int)))
                 .col_expr(Column::HoldSeconds, Expr::val(terms.hold_seconds.map(column_int)))
+                .col_expr(Column::GraceSeconds, Expr::val(column_int(terms.grace_seconds)))
                 .col_expr(Column::Cancellation, Expr::val(i16::from(terms.cancellation.code())))
                 .col_expr(Column::StartsAt, Expr::val(terms.starts_at.millis()))
                 .col_expr(Column::EndsAt, Expr::val(terms.ends_at.millis()));
@@ -437,6 +510,11 @@ impl Write {
 }
 
 impl NewOrder {
+    /// Whether what it has beside the others is what the columns have by themselves.
+    fn is_plain(&self) -> bool {
+        self.order.grace_seconds == 0 && self.order.discount.is_none()
+    }
+
     fn push_values(&self, run: i32, values: &mut Vec<Value>) {
         let order = &self.order;
         let (_, low) = order.user.halves();
@@ -456,6 +534,16 @@ impl NewOrder {
         ]);
     }
 
+    /// The columns in which an order with a hold or a discount differs.
+    fn push_money(&self, values: &mut Vec<Value>) {
+        let order = &self.order;
+        values.extend([
+            column_int(order.grace_seconds).into(),
+            order.discount.map_or(0, |discount| discount.amount).into(),
+            order.discount.map(|discount| discount.coupon.get()).into(),
+        ]);
+    }
+
     /// The columns in which an order of another issuer's account differs.
     fn push_foreign(&self, values: &mut Vec<Value>) {
         let (high, _) = self.order.user.halves();
@@ -463,7 +551,8 @@ impl NewOrder {
     }
 }
 
-const ORDER_COLUMNS_COUNT: usize = 14;
+const PLAIN_COLUMNS_COUNT: usize = 14;
+const ORDER_COLUMNS_COUNT: usize = 17;
 
 const OWN_COLUMNS_COUNT: usize = 12;
 
@@ -471,23 +560,24 @@ const OWN_COLUMNS_COUNT: usize = 12;
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
 const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 
-/// Statements that insert so many orders. Those of own accounts leave out two columns, whose defaults they have: a value that is bound
-/// costs about as much as a short column.
+/// Statements that insert so many orders, by what has to be said of them: what is bound costs about as much as a short column.
 struct Inserts {
     size: usize,
-    of_own_accounts: String,
-    of_anybody: String,
+    own: String,
+    plain: String,
+    full: String,
 }
 
 static INSERTS: LazyLock<Vec<Inserts>> = LazyLock::new(|| {
-    let insert = |columns: String, count: usize, size: usize| {
+    let insert = |columns: &str, count: usize, size: usize| {
         let row = format!("({})", places(count));
         format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(","))
     };
     let inserts = |size: usize| Inserts {
         size,
-        of_own_accounts: insert(OWN_ORDER_COLUMNS.to_owned(), OWN_COLUMNS_COUNT, size),
-        of_anybody: insert(ORDER_COLUMNS.to_owned(), ORDER_COLUMNS_COUNT, size),
+        own: insert(OWN_ORDER_COLUMNS, OWN_COLUMNS_COUNT, size),
+        plain: insert(PLAIN_ORDER_COLUMNS, PLAIN_COLUMNS_COUNT, size),
+        full: insert(ORDER_COLUMNS, ORDER_COLUMNS_COUNT, size),
     };
     INSERT_SIZES.into_iter().map(inserts).collect()
 });

@@ -362,7 +362,7 @@ async fn while_a_process_of_the_release_before_may_run_nothing_is_archived(#[cas
     assert_eq!((status.code(), refusals), (Some(2), 1), "{text}");
     assert!(text.contains("not archived: processes of an older release may still run") && text.contains("--finish"), "{text}");
 
-    database.execute("UPDATE meta SET log_version = 4").await;
+    database.execute("UPDATE meta SET log_version = 5").await;
     let columns = "id, instance, internal_address, state, started_at, heartbeat_at, broker";
     database.execute(&format!("INSERT INTO nodes ({columns}) VALUES ('old', 1, '127.0.0.1:1', 1, 1, 1, 0)")).await;
     let is_over = Arc::new(AtomicBool::new(false));

@@ -49,7 +49,7 @@ async fn is_history(router: &Router, id: i64, order: Order) {
     assert_eq!(operate(router, id, Command::Resume(commodity(id))).await, Reply::Refused(Refusal::Closed));
     let again = operate(router, id, Command::Close(commodity(id))).await;
     assert!(matches!(&again, Reply::Done(Answer::Commodity(closed)) if closed.closed_at.is_some()), "{again:?}");
-    let cancel = Command::Cancel { order: order.id, user: Some(user(7).into()), row: None };
+    let cancel = Command::Cancel { order: order.id, user: Some(user(7).into()), reason: None, row: None };
     assert_eq!(router.about_order(order.id, cancel).await, Reply::Refused(Refusal::Closed));
 }
 

@@ -120,7 +120,7 @@ async fn a_file_has_a_bound_of_its_own_and_says_what_it_is() {
 async fn what_was_exported_is_imported_elsewhere_as_it_was() {
     let app = TestApp::start(Backend::Sqlite).await;
     let fields = json!({"sku": "=KB-75", "name": "Größe, \"75 %\"", "description": "two\nlines", "image_url": "https://example.org/a.png",
-        "limit_per_user": 2, "hold_seconds": 60, "cancellation": "any"});
+        "limit_per_user": 2, "hold_seconds": 60, "grace_seconds": 0, "cancellation": "any"});
     app.list(5, fields).await;
     for _ in 0..600 {
         app.list(1, json!({})).await;

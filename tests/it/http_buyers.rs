@@ -15,8 +15,21 @@ async fn an_accepted_order_is_told_in_full_and_found_again() {
     let body = placed.body.as_object().expect("an object");
     let mut names: Vec<&str> = body.keys().map(String::as_str).collect();
     names.sort_unstable();
-    let expected =
-        ["amount", "commodity_id", "currency", "order_id", "pay_by", "placed_at", "quantity", "sku", "status", "unit_price", "user_id"];
+    let expected = [
+        "amount",
+        "commodity_id",
+        "coupon",
+        "currency",
+        "discount",
+        "order_id",
+        "pay_by",
+        "placed_at",
+        "quantity",
+        "sku",
+        "status",
+        "unit_price",
+        "user_id",
+    ];
     assert_eq!(names, expected);
     assert_eq!((&body["commodity_id"], &body["user_id"], &body["quantity"]), (&json!(id), &json!("42"), &json!(2)));
     assert_eq!((&body["unit_price"], &body["amount"], &body["currency"]), (&json!(4_999), &json!(9_998), &json!("EUR")));

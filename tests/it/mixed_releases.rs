@@ -24,7 +24,7 @@ use crate::support::cluster::{TestConsumer, eventually};
 use crate::support::{commodity, user};
 
 const BEFORE: Release = Release { log_version_max: 1, peer_version_max: 3, peer_plain: true };
-const NOW: Release = Release { log_version_max: 4, peer_version_max: 6, peer_plain: true };
+const NOW: Release = Release { log_version_max: 5, peer_version_max: 7, peer_plain: true };
 
 /// What buyers buy; the next one is the operator's.
 const BOUGHT: i64 = 7;
@@ -253,7 +253,7 @@ impl Buyer {
         let cancelled = Order { status: OrderStatus::Cancelled, ..order };
         let mut tries = Tries::new();
         loop {
-            let cancel = Command::Cancel { order: order.id, user: Some(order.user), row: None };
+            let cancel = Command::Cancel { order: order.id, user: Some(order.user), reason: None, row: None };
             match self.enter().0.about_order(order.id, cancel).await {
                 Reply::Pending(_) | Reply::Busy(_) => tries.another().await,
                 // It was, by a try whose answer did not come.

@@ -54,11 +54,11 @@ async fn an_order_is_in_its_buyers_list_at_once_at_every_node_while_the_consumer
     let (stranger, mut told) = (Some(user(8).into()), Vec::new());
     for node in [&a, &b] {
         for id in orders.iter().map(|order| order.id).chain([unknown]) {
-            told.push(node.router().about_order(id, Command::Cancel { order: id, user: stranger, row: None }).await);
+            told.push(node.router().about_order(id, Command::Cancel { order: id, user: stranger, reason: None, row: None }).await);
         }
     }
     assert_eq!(told, vec![Reply::Refused(Refusal::OrderNotFound); 14]);
-    let cancel = Command::Cancel { order: orders[2].id, user: Some(user(7).into()), row: None };
+    let cancel = Command::Cancel { order: orders[2].id, user: Some(user(7).into()), reason: None, row: None };
     assert!(matches!(b.router().about_order(orders[2].id, cancel).await, Reply::Done(Answer::Order(_))));
     let mut ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();
     ids.sort_unstable();

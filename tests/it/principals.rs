@@ -181,7 +181,7 @@ async fn an_account_of_another_issuer_buys_lists_and_cancels_through_any_node() 
         }
     };
     stands(placed[1].status).await;
-    let cancel = |buyer: i64| Command::Cancel { order: placed[1].id, user: Some(principal(buyer).key()), row: None };
+    let cancel = |buyer: i64| Command::Cancel { order: placed[1].id, user: Some(principal(buyer).key()), reason: None, row: None };
     let cancelled = Order { status: OrderStatus::Cancelled, ..placed[1] };
     assert_eq!(nodes[1].router().about_order(placed[1].id, cancel(-2)).await, Reply::Done(Answer::Order(cancelled)));
     stands(OrderStatus::Cancelled).await;
@@ -199,7 +199,7 @@ async fn an_account_of_another_issuer_buys_lists_and_cancels_through_any_node() 
     assert_eq!(second.router().about_commodity(commodity(7), again).await, Reply::Done(Answer::Replayed(placed[2])));
     spikes.consumer.take().expect("it consumes").stop().await;
     // It knows the buyer of an order that it takes up again by their key alone.
-    let cancel = Command::Cancel { order: placed[2].id, user: None, row: None };
+    let cancel = Command::Cancel { order: placed[2].id, user: None, reason: None, row: None };
     assert!(matches!(second.router().about_order(placed[2].id, cancel).await, Reply::Done(Answer::Order(_))));
     let OrderLookup::Known(named) = second.router().named_order(placed[2].id).await else { panic!("it is known") };
     assert_eq!((named.order.status, named.buyer()), (OrderStatus::Cancelled, Some(principal(-3))));

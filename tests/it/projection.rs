@@ -88,6 +88,7 @@ fn faults() -> Vec<Vec<Event>> {
         from: OrderStatus::Paid,
         to: OrderStatus::Cancelled,
         at: now,
+        cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
     }];
     let no_commodity = vec![Event::Paused { commodity: commodity(99), paused: true, version: 2 }];
     let restocked_below = vec![Event::Restocked { commodity: commodity(1), total: doorbuster::domain::Units::ZERO, version: 2 }];

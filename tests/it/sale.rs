@@ -48,7 +48,7 @@ async fn a_sale_sells_exactly_its_stock_and_survives_a_restart(#[case] backend: 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_nobody_pays_ends_and_its_units_are_sold_to_another(#[case] backend: Backend) {
     let app = TestApp::start(backend).await;
-    let lamp = app.list(1, json!({"hold_seconds": 1})).await;
+    let lamp = app.list(1, json!({"hold_seconds": 1, "grace_seconds": 0})).await;
     let held = app.place(20, lamp, &json!({})).await;
     assert_eq!((held.status.as_u16(), &held.body["status"]), (201, &json!("reserved")));
     assert_eq!(app.books(lamp).await, [1, 0, 1, 0]);

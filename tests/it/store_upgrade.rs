@@ -104,9 +104,9 @@ async fn a_schema_that_the_next_release_has_widened_is_worked_on_until_its_log_h
     database.execute("INSERT INTO schema_steps (version, applied_at) VALUES ('m29990101_000001_beyond', 0)").await;
     database.store().await.check_schema().await.unwrap();
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
-    database.execute("UPDATE meta SET log_version = 5").await;
+    database.execute("UPDATE meta SET log_version = 6").await;
     let error = Store::connect(database.url(), &settings()).await.expect_err("it cannot read that").to_string();
-    assert!(error.contains("version 5, which this release does not know"), "{error}");
+    assert!(error.contains("version 6, which this release does not know"), "{error}");
 }
 
 #[rstest]
@@ -115,6 +115,6 @@ async fn a_schema_that_the_next_release_has_widened_is_worked_on_until_its_log_h
 #[tokio::test]
 async fn a_fresh_schema_begins_with_the_form_of_this_release(#[case] backend: Backend) {
     let database = TestDatabase::migrated(backend).await;
-    assert_eq!(number(&database, "SELECT CAST(log_version AS SIGNED) FROM meta").await, 4);
+    assert_eq!(number(&database, "SELECT CAST(log_version AS SIGNED) FROM meta").await, 5);
     assert_eq!(number(&database, "SELECT CAST(order_run AS SIGNED) FROM meta").await, 1);
 }

@@ -1,18 +1,22 @@
 //! A checkpoint, and the deltas on top of it, as they come to what a claim needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 
 use super::form::{self, Unreadable};
 use super::{CommodityRows, Known, KnownByCommodity, Position, is_kept, keys_since};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, Order, OrderId, OrderStatus, PrincipalKey, RequestFingerprint, SystemId, Timestamp};
+use crate::domain::{
+    Attempt, CommodityId, Order, OrderId, OrderStatus, PaymentFact, PaymentId, PaymentStatus, Payments, PrincipalKey, RequestFingerprint,
+    SystemId, Timestamp,
+};
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOrder, Snapshot};
 use crate::event::{self, Batch, Event, LogVersion, Unwritable};
+use crate::form::says_all_of_order;
 
 /// What of these batches a claim needs, as it lies in the tables: each behind its length, in version 2 of the log's form, which older
-/// releases read too; with orders of other issuers' accounts in version 4. What else later versions say of a batch no claim needs.
+/// releases read too; with orders of other issuers' accounts in version 4; with payments, or a hold that has a grace, in version 5.
 ///
 /// # Errors
 /// [`Unwritable`] for what an older form could hold and no engine writes: an order of another partition, the placing of one in another
@@ -24,8 +28,8 @@ pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<
         if events.is_empty() {
             continue;
         }
-        let version = if events.iter().any(is_of_a_foreigner) { LogVersion::V4 } else { LogVersion::V2 };
-        // Version 4 names a system, and here it is that of the tables.
+        let version = events.iter().map(version_for).max().unwrap_or(LogVersion::V2);
+        // Versions from 4 on name a system, and here it is that of the tables.
         let system = batch.system.unwrap_or(SystemId::from_bytes([0; 16]));
         let bytes = event::encode(&Batch::new(batch.partition, batch.epoch, batch.sequence, events).of_system(system), version)?;
         let length = u32::try_from(bytes.len()).expect("a batch is bounded");
@@ -35,10 +39,15 @@ pub fn delta_of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<
     Ok(delta)
 }
 
-fn is_of_a_foreigner(event: &Event) -> bool {
+/// The first version that says what a claim needs of an event.
+fn version_for(event: &Event) -> LogVersion {
+    let by_buyer = |is_foreign| if is_foreign { LogVersion::V4 } else { LogVersion::V2 };
     match event {
-        Event::Placed { order, .. } => order.user.account().is_none(),
-        Event::Moved { buyer, .. } => buyer.is_some_and(|buyer| buyer.account().is_none()),
+        Event::PaymentStarted { .. } | Event::PaymentChanged { .. } => LogVersion::V5,
+        Event::Placed { order, .. } if !says_all_of_order(order) => LogVersion::V5,
+        Event::Moved { cause, .. } if cause.payment.is_some() => LogVersion::V5,
+        Event::Placed { order, .. } => by_buyer(order.user.account().is_none()),
+        Event::Moved { buyer, .. } => by_buyer(buyer.is_some_and(|buyer| buyer.account().is_none())),
         Event::Listed(_)
         | Event::Changed { .. }
         | Event::Restocked { .. }
@@ -47,14 +56,20 @@ fn is_of_a_foreigner(event: &Event) -> bool {
         | Event::Ended { .. }
         | Event::Closed { .. }
         | Event::Removed { .. }
-        | Event::KeyForgotten { .. } => false,
+        | Event::KeyForgotten { .. } => LogVersion::V2,
     }
 }
 
 /// Terms and stock are read from the commodities' own rows.
 const fn is_needed(event: &Event) -> bool {
     match event {
-        Event::Placed { .. } | Event::Moved { .. } | Event::KeyForgotten { .. } | Event::Closed { .. } | Event::Removed { .. } => true,
+        Event::Placed { .. }
+        | Event::Moved { .. }
+        | Event::PaymentStarted { .. }
+        | Event::PaymentChanged { .. }
+        | Event::KeyForgotten { .. }
+        | Event::Closed { .. }
+        | Event::Removed { .. } => true,
         Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => false,
         // It has a row of its own.
         Event::Operated { .. } => false,
@@ -79,8 +94,28 @@ struct Since {
     orders: Vec<KnownOrder>,
     /// Where orders went, by their ids: the last status, and when.
     moved: HashMap<OrderId, (OrderStatus, Timestamp)>,
-    /// Orders whose refund is due though they had ended: only their rows say what they were.
+    /// What became of payments, by their orders, in order.
+    payments: HashMap<OrderId, Vec<PaymentStep>>,
+    /// Orders of which money came to be due though they had ended, or were paid: only their rows say what they were.
     recalled: Vec<OrderId>,
+}
+
+/// What became of a payment.
+#[derive(Clone, Copy, Debug)]
+enum PaymentStep {
+    Started(Attempt),
+    Pays(Attempt),
+    Changed(PaymentFact),
+}
+
+impl PaymentStep {
+    const fn onto(self, payments: Payments) -> Payments {
+        match self {
+            Self::Started(attempt) => payments.with_started(attempt),
+            Self::Pays(attempt) => payments.with_paid_by(attempt),
+            Self::Changed(fact) => payments.with(fact),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -140,7 +175,8 @@ impl Checkpoint {
     /// # Errors
     /// [`Unreadable`] if it does not fit them.
     pub fn snapshot(self, rows: CommodityRows, recalled: &[KnownOrder], now: Timestamp) -> Result<Snapshot, Unreadable> {
-        let mut known = self.settle(recalled, now)?;
+        let over = rows.over.iter().map(|(commodity, _)| commodity.id).collect();
+        let mut known = self.settle(recalled, &over, now)?;
         let mut commodities = Vec::with_capacity(rows.listed.len());
         let listed = rows.listed.into_iter().map(|commodity| (commodity, None));
         let over = rows.over.into_iter().map(|(commodity, removed)| (commodity, Some(removed)));
@@ -161,7 +197,7 @@ impl Checkpoint {
     fn event(&mut self, event: Event) -> Result<(), Unreadable> {
         match event {
             Event::Placed { order, foreign: _, key, fingerprint } => self.placed(order, key.map(|key| (key, fingerprint))),
-            Event::Moved { order, commodity, buyer, quantity, from, to, at } => {
+            Event::Moved { order, commodity, buyer, quantity, from, to, at, cause } => {
                 let Some(buyer) = buyer else {
                     return Err(Unreadable("a change of an order without its buyer, as older versions have it".into()));
                 };
@@ -173,7 +209,22 @@ impl Checkpoint {
                     (true, true) | (false, false) => {}
                 }
                 since.moved.insert(order, (to, at));
+                if let Some(PaymentFact { attempt, status }) = cause.payment
+                    && matches!(status, PaymentStatus::Authorized | PaymentStatus::Captured | PaymentStatus::RefundDue)
+                {
+                    since.payments.entry(order).or_default().push(PaymentStep::Pays(attempt));
+                }
                 if to == OrderStatus::RefundDue && from != OrderStatus::Reserved {
+                    since.recalled.push(order);
+                }
+            }
+            Event::PaymentStarted { payment: PaymentId { order, attempt }, commodity, .. } => {
+                self.since(commodity).payments.entry(order).or_default().push(PaymentStep::Started(attempt));
+            }
+            Event::PaymentChanged { payment: PaymentId { order, attempt }, commodity, status, .. } => {
+                let since = self.since(commodity);
+                since.payments.entry(order).or_default().push(PaymentStep::Changed(PaymentFact { attempt, status }));
+                if status == PaymentStatus::RefundDue {
                     since.recalled.push(order);
                 }
             }
@@ -182,11 +233,8 @@ impl Checkpoint {
                 return Err(Unreadable(format!("the key of order {order} was forgotten, as version 1 has it")));
             }
             Event::Closed { commodity, .. } | Event::Removed { commodity, .. } => {
-                let mut before = std::mem::take(self.since(commodity));
-                // What was refunded before that is not needed any more, and its row may be in the archive.
-                let is_due = |id: &OrderId| before.moved.get(id).is_none_or(|(to, _)| *to == OrderStatus::RefundDue);
-                before.recalled.retain(is_due);
-                self.since.insert(commodity, Since { is_over: true, recalled: before.recalled, ..Since::default() });
+                // Nothing was held or due of it then.
+                self.since.insert(commodity, Since { is_over: true, ..Since::default() });
             }
             Event::Listed(_) | Event::Changed { .. } | Event::Restocked { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
             Event::Operated { .. } => {}
@@ -201,7 +249,7 @@ impl Checkpoint {
             since.keys.push(KnownKey { user: order.user, key, fingerprint, order: order.id, ended_at: None });
         }
         if order.status == OrderStatus::Reserved {
-            since.orders.push(KnownOrder { order, key: key.map(|(key, _)| key) });
+            since.orders.push(KnownOrder { order, key: key.map(|(key, _)| key), payments: Payments::default() });
         }
     }
 
@@ -210,9 +258,13 @@ impl Checkpoint {
     }
 
     /// What is known now.
-    fn settle(mut self, recalled: &[KnownOrder], now: Timestamp) -> Result<KnownByCommodity, Unreadable> {
-        for (commodity, since) in std::mem::take(&mut self.since) {
+    fn settle(mut self, recalled: &[KnownOrder], over: &BTreeSet<CommodityId>, now: Timestamp) -> Result<KnownByCommodity, Unreadable> {
+        for (commodity, mut since) in std::mem::take(&mut self.since) {
             let known = self.known.entry(commodity).or_default();
+            // Who has how much of it nobody knows any more.
+            if since.is_over || over.contains(&commodity) {
+                since.units.clear();
+            }
             since.onto(known, recalled)?;
         }
         let since = keys_since(now);
@@ -256,15 +308,32 @@ impl Since {
         }
         keep_later(&mut known.keys);
         known.orders.append(&mut self.orders);
-        for id in &self.recalled {
-            let is_due = self.moved.get(id).is_none_or(|(to, _)| *to == OrderStatus::RefundDue);
-            if is_due && !known.orders.iter().any(|known| known.order.id == *id) {
-                let row = recalled.iter().find(|row| row.order.id == *id).ok_or_else(|| Unreadable(format!("order {id} has no row")))?;
-                known.orders.push(*row);
+        if !self.payments.is_empty() {
+            for known in &mut known.orders {
+                let steps = self.payments.get(&known.order.id).into_iter().flatten();
+                known.payments = steps.fold(known.payments, |payments, step| step.onto(payments));
             }
         }
-        known.orders.retain(|known| matches!(known.order.status, OrderStatus::Reserved | OrderStatus::RefundDue));
+        for id in &self.recalled {
+            if known.orders.iter().any(|known| known.order.id == *id) {
+                continue;
+            }
+            match recalled.iter().find(|row| row.order.id == *id) {
+                Some(row) => known.orders.push(*row),
+                // What is done is not needed, and its row may be in the archive.
+                None if self.is_due(*id) => return Err(Unreadable(format!("order {id} has no row"))),
+                None => {}
+            }
+        }
+        known.orders.retain(|known| matches!(known.order.status, OrderStatus::Reserved | OrderStatus::RefundDue) || known.payments.owe());
         Ok(())
+    }
+
+    /// Whether money of an order that came to be due is so still.
+    fn is_due(&self, id: OrderId) -> bool {
+        let steps = self.payments.get(&id).into_iter().flatten();
+        let payments = steps.fold(Payments::default(), |payments, step| step.onto(payments));
+        payments.owe() || self.moved.get(&id).is_some_and(|(to, _)| *to == OrderStatus::RefundDue)
     }
 }
 

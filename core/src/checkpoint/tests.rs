@@ -1,13 +1,13 @@
 //! Checkpoints and deltas against the rows: whatever happens to a partition, both come to the same. What cannot be used says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Cancellation, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity,
-    RequestFingerprint, Stock, Terms, Units, UserId,
+    Actor, Cancellation, Cause, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, Payments, Price, Principal,
+    PrincipalKey, Quantity, RequestFingerprint, Stock, Terms, Units, UserId,
 };
 use crate::engine::tests::projection::Row;
 use crate::engine::tests::steps::a_step;
@@ -55,7 +55,13 @@ impl Kept {
         let (listed, mut over) = world.tables.listed_and_over();
         let owing: Vec<CommodityId> = folded.owing().collect();
         over.retain(|(commodity, _)| owing.contains(&commodity.id));
-        let row = |id| world.tables.orders.get(&id).map(|row| KnownOrder { order: row.order, key: row.key });
+        let row = |id| {
+            world.tables.orders.get(&id).map(|row| KnownOrder {
+                order: row.order,
+                key: row.key,
+                payments: world.tables.payments_of(row.order.id),
+            })
+        };
         let recalled: Vec<KnownOrder> = folded.recalled().filter_map(row).collect();
         folded.snapshot(CommodityRows { listed, over }, &recalled, world.now).unwrap()
     }
@@ -70,9 +76,13 @@ impl Kept {
 }
 
 fn from_rows(world: &World, with_live_orders: bool) -> Snapshot {
-    let mut rows = FromRows::new(world.now, with_live_orders);
+    let mut rows = FromRows::new(world.now, with_live_orders, world.tables.all_payments());
     for row in world.tables.orders.values() {
         rows.row(row.order, row.key.map(|key| (key, row.fingerprint)), row.changed_at);
+    }
+    for id in rows.owing_ids().collect::<Vec<_>>() {
+        let row = &world.tables.orders[&id];
+        rows.owing(row.order, row.key);
     }
     let (listed, over) = world.tables.listed_and_over();
     rows.snapshot(CommodityRows { listed, over })
@@ -157,19 +167,19 @@ fn a_key_leads_to_the_later_of_two_orders_whatever_became_of_the_earlier() {
     let placed = |order: Order| Event::Placed { order, foreign: None, key: Some(key.key), fingerprint: key.fingerprint };
     let moved = |from, to| {
         let (commodity, buyer, quantity) = (first.commodity, Some(first.user), first.quantity);
-        Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now }
+        Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now, cause: Cause::by(Actor::System) }
     };
     let cancelled = moved(OrderStatus::Confirmed, OrderStatus::Cancelled);
     let due = moved(OrderStatus::Cancelled, OrderStatus::RefundDue);
     let first_now = Order { status: OrderStatus::RefundDue, ..first };
-    let rows = [KnownOrder { order: first_now, key: Some(key.key) }];
+    let rows = [KnownOrder { order: first_now, key: Some(key.key), payments: Payments::default() }];
 
     let mut folded = Checkpoint::at(position(5, 0));
     let delta = delta_of(&[batch(vec![placed(first), cancelled, placed(later), due])]);
     folded.delta(position(5, 0), position(5, 1), &delta).unwrap();
     let from_checkpoint = folded.snapshot(listed(&[3]), &rows, now).unwrap();
 
-    let mut from_rows = FromRows::new(now, false);
+    let mut from_rows = FromRows::new(now, false, BTreeMap::new());
     for order in [first_now, later] {
         from_rows.row(order, Some((key.key, key.fingerprint)), now);
     }
@@ -185,7 +195,7 @@ fn what_was_refunded_before_its_commodity_closed_needs_no_row() {
     let first = order(1, OrderStatus::Confirmed, None);
     let moved = |from, to| {
         let (commodity, buyer, quantity) = (first.commodity, Some(first.user), first.quantity);
-        Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now }
+        Event::Moved { order: first.id, commodity, buyer, quantity, from, to, at: now, cause: Cause::by(Actor::System) }
     };
     let events = vec![
         Event::Placed { order: first, foreign: None, key: None, fingerprint: RequestFingerprint(0) },
@@ -230,6 +240,7 @@ fn commodity(id: i64) -> Commodity {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
@@ -248,6 +259,8 @@ fn order(number: u64, status: OrderStatus, pay_by: Option<Timestamp>) -> Order {
         currency: "EUR".parse().unwrap(),
         status,
         pay_by,
+        grace_seconds: 0,
+        discount: None,
     }
 }
 
@@ -258,7 +271,16 @@ fn keyed(number: u64, buyer: i64, ended_at: Option<Timestamp>) -> KnownKey {
 
 fn moved(buyer: Option<PrincipalKey>) -> Event {
     let (from, to) = (OrderStatus::Confirmed, OrderStatus::Cancelled);
-    Event::Moved { order: order_id(1), commodity: commodity(3).id, buyer, quantity: Quantity::ONE, from, to, at: at(7) }
+    Event::Moved {
+        order: order_id(1),
+        commodity: commodity(3).id,
+        buyer,
+        quantity: Quantity::ONE,
+        from,
+        to,
+        at: at(7),
+        cause: Cause::by(Actor::System),
+    }
 }
 
 fn batch(events: Vec<Event>) -> Batch {
@@ -290,7 +312,11 @@ fn golden_snapshot() -> Snapshot {
     let statuses = [OrderStatus::Reserved, OrderStatus::RefundDue];
     let mut orders: Vec<KnownOrder> = (1..)
         .zip(statuses)
-        .map(|(number, status)| KnownOrder { order: order(number, status, Some(at(1_795_600_900_123))), key: None })
+        .map(|(number, status)| KnownOrder {
+            order: order(number, status, Some(at(1_795_600_900_123))),
+            key: None,
+            payments: Payments::default(),
+        })
         .collect();
     orders[1].key = Some(IdempotencyKey::from_bytes(*b"fedcba9876543210"));
     orders[1].order.pay_by = None;
@@ -387,7 +413,7 @@ fn a_delta_of_another_issuers_order_is_read_back_and_one_of_our_own_stays_as_it_
 #[test]
 fn an_order_of_any_status_is_read_back() {
     for status in OrderStatus::ALL {
-        let known = vec![KnownOrder { order: order(1, status, None), key: None }];
+        let known = vec![KnownOrder { order: order(1, status, None), key: None, payments: Payments::default() }];
         let commodities = vec![KnownCommodity { orders: known.clone(), ..KnownCommodity::fresh(commodity(3)) }];
         let mut read = KnownByCommodity::new();
         form::decode(&parts_of(&Snapshot { commodities, ..Snapshot::default() })[0], &mut read).unwrap();
@@ -408,7 +434,9 @@ fn nothing_is_no_parts() {
 fn a_large_commodity_stands_in_several_parts_of_bounded_size_and_is_read_back() {
     let buyers = (1..=150_000).map(|id| BuyerUnits { user: user(id << 40), units: 1 }).collect();
     let keys = (1..=20_000).map(|id| KnownKey { user: user(id), ..keyed(id as u64, id, None) }).collect();
-    let orders = (1..=20_000).map(|number| KnownOrder { order: order(number, OrderStatus::Reserved, Some(at(9))), key: None }).collect();
+    let orders = (1..=20_000)
+        .map(|number| KnownOrder { order: order(number, OrderStatus::Reserved, Some(at(9))), key: None, payments: Payments::default() })
+        .collect();
     let large = KnownCommodity { buyers, keys, orders, ..KnownCommodity::fresh(commodity(3)) };
     let small = |id| KnownCommodity { buyers: vec![BuyerUnits { user: user(id), units: 2 }], ..KnownCommodity::fresh(commodity(id)) };
     let snapshot = Snapshot { commodities: vec![small(2), large, small(4)], ..Snapshot::default() };
@@ -526,6 +554,7 @@ fn what_does_not_fit_the_rows_is_unreadable() {
         from,
         to: OrderStatus::RefundDue,
         at: at(7),
+        cause: Cause::by(Actor::System),
     };
     let mut recalled = Checkpoint::at(position(5, 0));
     recalled.delta(position(5, 0), position(5, 1), &delta_of(&[batch(vec![due(OrderStatus::Expired)])])).unwrap();

@@ -85,6 +85,13 @@ impl<'de> Deserialize<'de> for CommodityId {
 }
 
 positive_id!(
+    /// What takes something off a price. Positive, never used twice.
+    CouponId,
+    "a coupon id",
+    9_007_199_254_740_991
+);
+
+positive_id!(
     /// An account of our own: the `sub` of its tokens.
     UserId,
     "a user id",

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{CommodityId, Currency, Foreign, Invalid, OrderId, Price, Principal, PrincipalKey, Quantity, Timestamp};
+use super::{CommodityId, CouponId, Currency, Foreign, Invalid, OrderId, Price, Principal, PrincipalKey, Quantity, Timestamp};
 
 /// Where an order stands. `pending` and `refused` are answers about ids, never states of an order that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,8 +80,21 @@ pub struct Order {
     pub currency: Currency,
     /// Where it stands.
     pub status: OrderStatus,
-    /// When an unpaid hold ends; none for an order that needs no payment.
+    /// Up to when it is to be paid; none for an order that needs no payment.
     pub pay_by: Option<Timestamp>,
+    /// How long after `pay_by` its units are still held, in seconds.
+    pub grace_seconds: u32,
+    /// What a coupon takes off.
+    pub discount: Option<Discount>,
+}
+
+/// What a coupon takes off the price of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discount {
+    /// The coupon.
+    pub coupon: CouponId,
+    /// Minor units of the order's currency: from 0 to all that its units cost.
+    pub amount: i64,
 }
 
 /// An order as lists show it: with who ordered it.
@@ -105,7 +118,14 @@ impl Order {
     /// What the whole order costs, in minor units.
     #[must_use]
     pub fn amount(&self) -> i64 {
-        self.unit_price.times(self.quantity)
+        let discount = self.discount.map_or(0, |discount| discount.amount);
+        (self.unit_price.times(self.quantity) - discount).max(0)
+    }
+
+    /// When its hold is let go, if it is not paid by then.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Timestamp> {
+        self.pay_by.map(|pay_by| pay_by.plus_millis(u64::from(self.grace_seconds) * 1_000))
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Terms {
     pub limit_per_user: Option<u32>,
     /// How long a buyer has to pay, in seconds, 1 to 31,536,000; none = no payment needed.
     pub hold_seconds: Option<u32>,
+    /// How long after that money on its way still counts as in time, in seconds, 0 to 604,800.
+    pub grace_seconds: u32,
     /// Which orders can be cancelled.
     pub cancellation: Cancellation,
     /// From when on it sells.
@@ -32,6 +34,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// `grace_seconds` where nothing else is said.
+    pub const GRACE_SECONDS: u32 = 30;
+    /// The longest grace.
+    pub const GRACE_SECONDS_MAX: u32 = 604_800;
+
     /// Checks every field and the pair of times; returns each field at fault with the sentence to show.
     #[must_use]
     pub fn faults(&self) -> Vec<(&'static str, Invalid)> {
@@ -53,6 +60,7 @@ impl Terms {
                 self.hold_seconds.is_none_or(|n| (1..=31_536_000).contains(&n)),
                 "hold seconds must be from 1 to 31536000, or null",
             ),
+            ("grace_seconds", self.grace_seconds <= Self::GRACE_SECONDS_MAX, "grace seconds must be from 0 to 604800"),
             ("ends_at", self.starts_at < self.ends_at, "a sale must end after it starts"),
         ];
         checks.into_iter().filter(|(_, ok, _)| !ok).map(|(field, _, why)| (field, Invalid(why))).collect()
@@ -142,6 +150,8 @@ pub struct TermsChange {
     pub limit_per_user: Option<Option<u32>>,
     /// New hold time, or none from now on; for orders placed from now on.
     pub hold_seconds: Option<Option<u32>>,
+    /// New grace, for orders placed from now on.
+    pub grace_seconds: Option<u32>,
     /// Which orders can be cancelled from now on, those placed before too.
     pub cancellation: Option<Cancellation>,
     /// New start.
@@ -166,6 +176,7 @@ impl TermsChange {
             currency: self.currency.unwrap_or(old.currency),
             limit_per_user: self.limit_per_user.unwrap_or(old.limit_per_user),
             hold_seconds: self.hold_seconds.unwrap_or(old.hold_seconds),
+            grace_seconds: self.grace_seconds.unwrap_or(old.grace_seconds),
             cancellation: self.cancellation.unwrap_or(old.cancellation),
             starts_at: self.starts_at.unwrap_or(old.starts_at),
             ends_at: self.ends_at.unwrap_or(old.ends_at),

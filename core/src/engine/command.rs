@@ -1,8 +1,8 @@
 //! What an engine can be asked for, and what it answers. Refusals are values: nothing here is an error.
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, IdempotencyKey, Operation, Order, OrderId, Price, Principal, PrincipalKey, Quantity, RequestFingerprint,
-    Sequence, Terms, TermsChange, Timestamp, Units,
+    Attempt, Commodity, CommodityId, Currency, Epoch, IdempotencyKey, Operation, Order, OrderId, PaymentEnd, PaymentId, Payments, Price,
+    Principal, PrincipalKey, Quantity, Reason, RequestFingerprint, Sequence, Taken, Terms, TermsChange, Timestamp, Units,
 };
 
 /// A request to the state machine of one partition. Whoever sends one has checked that the partition is right.
@@ -64,7 +64,7 @@ pub enum Command {
     Resume(CommodityId),
     /// End the sale for good. Ending what was ended changes nothing and is no refusal.
     End(CommodityId),
-    /// Make a commodity history whose sale is over, of which nothing is held and no refund is due. Closing what was closed changes
+    /// Make a commodity history whose sale is over, of which nothing is held, no payment is open and no refund is due. Closing what was closed changes
     /// nothing and is no refusal, as long as it is known here.
     Close(CommodityId),
     /// Close what ended before a time and can be closed.
@@ -78,7 +78,52 @@ pub enum Command {
     Remove(CommodityId),
     /// Claim units for a buyer.
     Place(Place),
-    /// The payment of an order arrived. A reserved order is paid, even after its `pay_by` while its hold was not ended yet;
+    /// Try to pay an order. One payment of it is open at a time: while there is one, that is the answer.
+    StartPayment {
+        /// Which order.
+        order: OrderId,
+        /// The buyer who asks; none = whoever it is. An order of another buyer is not found.
+        user: Option<PrincipalKey>,
+        /// Its row, for an engine that has forgotten it: without, such an order is [`Refusal::OrderNotFound`].
+        row: Option<Box<Recalled>>,
+    },
+    /// The money of a payment is there, the provider says. A reserved order is paid. One that has expired is paid if its units are left, and
+    /// else due a refund; one that was cancelled is due a refund; and what pays no order has to go back. Told again, it changes nothing and
+    /// is no refusal.
+    PaymentSucceeded {
+        /// Which payment.
+        payment: PaymentId,
+        /// How much, in minor units.
+        amount: i64,
+        /// Of that currency.
+        currency: Currency,
+        /// Whether it is taken.
+        taken: Taken,
+        /// As above.
+        row: Option<Box<Recalled>>,
+    },
+    /// There is no money of a payment and never will be, the provider says: it came to nothing, or it went back. Told again, it changes
+    /// nothing and is no refusal.
+    PaymentEnded {
+        /// Which payment.
+        payment: PaymentId,
+        /// How.
+        how: PaymentEnd,
+        /// As above.
+        row: Option<Box<Recalled>>,
+    },
+    /// Give the money of a paid order back.
+    Refund {
+        /// Which order.
+        order: OrderId,
+        /// Why.
+        reason: Option<Reason>,
+        /// Whether its units go on sale again; else they are written off.
+        restock: bool,
+        /// As above.
+        row: Option<Box<Recalled>>,
+    },
+    /// The payment of an order arrived, by another way than a payment that was started here. A reserved order is paid, even after its `pay_by` while its hold was not ended yet;
     /// an expired or cancelled one is due a refund. Told again, it changes nothing and is no refusal.
     ConfirmPayment {
         /// Which order.
@@ -86,7 +131,7 @@ pub enum Command {
         /// Its row, for an engine that has forgotten it: without, such an order is [`Refusal::OrderNotFound`].
         row: Option<Box<Recalled>>,
     },
-    /// The money of an order that was due a refund went back. Told again, it changes nothing and is no refusal.
+    /// The money of an order that was due a refund went back, by whatever way. Told again, it changes nothing and is no refusal.
     ConfirmRefund {
         /// Which order.
         order: OrderId,
@@ -99,6 +144,8 @@ pub enum Command {
         order: OrderId,
         /// The buyer who asks; none = an operator. An order of another buyer is not found.
         user: Option<PrincipalKey>,
+        /// Why.
+        reason: Option<Reason>,
         /// As above.
         row: Option<Box<Recalled>>,
     },
@@ -122,6 +169,10 @@ impl Command {
             Self::Place(place) => Some(place.commodity),
             Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.commodity(),
             Self::CloseEnded { .. }
+            | Self::StartPayment { .. }
+            | Self::PaymentSucceeded { .. }
+            | Self::PaymentEnded { .. }
+            | Self::Refund { .. }
             | Self::ConfirmPayment { .. }
             | Self::ConfirmRefund { .. }
             | Self::Cancel { .. }
@@ -133,8 +184,39 @@ impl Command {
     #[must_use]
     pub fn order(&self) -> Option<OrderId> {
         match self {
-            Self::ConfirmPayment { order, .. } | Self::ConfirmRefund { order, .. } | Self::Cancel { order, .. } => Some(*order),
+            Self::ConfirmPayment { order, .. }
+            | Self::ConfirmRefund { order, .. }
+            | Self::Cancel { order, .. }
+            | Self::StartPayment { order, .. }
+            | Self::Refund { order, .. } => Some(*order),
+            Self::PaymentSucceeded { payment, .. } | Self::PaymentEnded { payment, .. } => Some(payment.order),
             Self::Expecting { command, .. } | Self::Keyed { command, .. } => command.order(),
+            Self::List { .. }
+            | Self::ListOnce { .. }
+            | Self::Change { .. }
+            | Self::Restock { .. }
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::End(_)
+            | Self::Close(_)
+            | Self::CloseEnded { .. }
+            | Self::Remove(_)
+            | Self::Place(_)
+            | Self::Expire { .. } => None,
+        }
+    }
+
+    /// Where the row goes of the order that it is about; none for a command about something else.
+    pub const fn row_mut(&mut self) -> Option<&mut Option<Box<Recalled>>> {
+        match self {
+            Self::Keyed { command, .. } | Self::Expecting { command, .. } => command.row_mut(),
+            Self::Cancel { row, .. }
+            | Self::ConfirmPayment { row, .. }
+            | Self::ConfirmRefund { row, .. }
+            | Self::StartPayment { row, .. }
+            | Self::PaymentSucceeded { row, .. }
+            | Self::PaymentEnded { row, .. }
+            | Self::Refund { row, .. } => Some(row),
             Self::List { .. }
             | Self::ListOnce { .. }
             | Self::Change { .. }
@@ -158,6 +240,8 @@ pub struct Recalled {
     pub order: Order,
     /// The key it was placed under, if it had one.
     pub key: Option<IdempotencyKey>,
+    /// Its payments.
+    pub payments: Payments,
     /// The last batch in the tables, and its epoch, when the row was read or before.
     pub applied: (Epoch, Sequence),
     /// Its commodity, if that is closed or removed.
@@ -195,6 +279,15 @@ pub enum Answer {
     PlacedBefore(OrderId),
     /// An order after it was paid, cancelled, refunded; or as it was, where that had happened before.
     Order(Order),
+    /// The payment of an order that is open now.
+    Payment {
+        /// The order.
+        order: Order,
+        /// Which of its payments.
+        attempt: Attempt,
+        /// Whether it was started just now.
+        is_new: bool,
+    },
     /// A commodity after the change.
     Commodity(Box<Commodity>),
     /// What was asked was done to that commodity before, under this key: the commodity as it stands now; none if it is closed or removed
@@ -249,7 +342,7 @@ pub enum Refusal {
     EpochExhausted,
     /// The sale is not over.
     NotEnded,
-    /// Units are held, or a refund is due.
+    /// Units are held, a payment is open, or a refund is due.
     HasOpenOrders,
     /// The commodity is closed: nothing of it changes any more. A placing under a key may have its order in the tables.
     Closed,
@@ -261,4 +354,8 @@ pub enum Refusal {
     PriceChanged,
     /// So many keys of operators are remembered that there is no room for another.
     TooManyKeys,
+    /// A payment of the order is open: it has to be called off at its provider first, or found to have succeeded.
+    PaymentOpen(Attempt),
+    /// No such payment was started.
+    PaymentNotFound,
 }

@@ -20,7 +20,8 @@ pub(super) struct Listing {
     pub(super) keys: Keys,
     /// Whether the tables have it that it is over.
     is_history: bool,
-    refunds_due: u32,
+    /// Orders whose money has to go back, and orders with payments that somebody has to see to.
+    owed: u32,
     /// Orders of it that the engine knows.
     orders: u32,
 }
@@ -55,7 +56,7 @@ impl Commodities {
         assert_balanced(&commodity);
         let hash = hash_of(commodity.id);
         let (buyers, keys, is_history) = (Buyers::default(), Keys::default(), removed || commodity.closed_at.is_some());
-        let listing = Some(Listing { commodity, removed, buyers, keys, is_history, refunds_due: 0, orders: 0 });
+        let listing = Some(Listing { commodity, removed, buyers, keys, is_history, owed: 0, orders: 0 });
         let slot = if let Some(slot) = self.free.pop() {
             self.listings[slot as usize] = listing;
             slot
@@ -124,9 +125,9 @@ impl Commodities {
         self.listings.get(slot as usize).is_some_and(Option::is_some)
     }
 
-    /// Orders of it whose money has to go back.
-    pub(super) fn refunds_due(&self, slot: u32) -> u32 {
-        self.listing(slot).refunds_due
+    /// Whether a refund of it is due, or a payment is open.
+    pub(super) fn is_owed(&self, slot: u32) -> bool {
+        self.listing(slot).owed > 0
     }
 
     /// Makes an operator's change and counts the version up.
@@ -145,18 +146,20 @@ impl Commodities {
         assert_balanced(commodity);
     }
 
-    /// Carries an order's units to where its new status has them, and counts the refunds due.
+    /// Carries an order's units to where its new status has them, and counts what is owed.
     pub(super) fn shift(&mut self, slot: u32, from: OrderStatus, to: OrderStatus, quantity: Quantity) {
         let listing = self.listing_mut(slot);
         carry(&mut listing.commodity.stock, StockColumn::of(from), StockColumn::of(to), quantity);
-        listing.refunds_due += u32::from(to == OrderStatus::RefundDue);
-        listing.refunds_due -= u32::from(from == OrderStatus::RefundDue);
+        listing.owed += u32::from(to == OrderStatus::RefundDue);
+        listing.owed -= u32::from(from == OrderStatus::RefundDue);
         assert_balanced(&listing.commodity);
     }
 
-    /// Counts a refund due that was so before this engine began.
-    pub(super) fn count_refund_due(&mut self, slot: u32) {
-        self.listing_mut(slot).refunds_due += 1;
+    /// Counts an order that owes, or owes no more, whatever its status.
+    pub(super) fn count_owed(&mut self, slot: u32, (before, after): (bool, bool)) {
+        let listing = self.listing_mut(slot);
+        listing.owed += u32::from(after);
+        listing.owed -= u32::from(before);
     }
 
     /// Bytes allocated, without the texts of the terms.

@@ -3,7 +3,7 @@
 //! A commodity that is over is forgotten with its keys when the tables have that, and with it all of its orders: whoever asks for
 //! one by its key is answered from here until then, and from the tables afterwards.
 //!
-//! An order is forgotten when the tables have its last change and nothing is due of it (no hold to end, no refund to make). A
+//! An order is forgotten when the tables have its last change and nothing is due of it (no hold to end, no payment open, no refund to make). A
 //! command about it then brings its row along. The row counts only if it was read when the tables had all that this engine has
 //! forgotten: what changed later, this engine still knows.
 
@@ -40,7 +40,7 @@ impl Engine {
             let Some((sequence, slot)) = self.unsettled.front().copied().filter(|(sequence, _)| *sequence <= applied) else { return false };
             self.unsettled.pop_front();
             let record = self.orders.get(slot);
-            if record.changed_in() == sequence && self.is_forgettable(record.status()) {
+            if record.changed_in() == sequence && self.is_forgettable(record.status()) && !self.orders.payments(slot).owe() {
                 let commodity = record.commodity();
                 self.orders.remove(slot);
                 self.commodities.forget_order(commodity);
@@ -108,15 +108,24 @@ impl Engine {
         };
         let listing = self.commodities.listing(commodity);
         let keyed = recalled.key.and_then(|key| listing.keys.of_order(order.user, key, super::orders::number_of(order.id)));
-        Ok(self.insert(order, commodity, keyed.unwrap_or(NONE)))
+        let slot = self.insert(order, commodity, keyed.unwrap_or(NONE));
+        self.orders.set_payments(slot, recalled.payments);
+        Ok(slot)
     }
 
-    /// Whether the row of a sold order claims units that its buyer has and that are sold: any other is no row of these tables.
-    pub(super) fn has_units(&self, order: &Order) -> bool {
-        let listing = self.commodities.find(order.commodity).map(|slot| self.commodities.listing(slot));
+    /// Whether the row of a sold order claims units that its buyer has and that are sold: any other is no row of these tables. Of what is
+    /// over nobody knows who has how much.
+    pub(super) fn has_units(&self, recalled: &Recalled) -> bool {
+        let order = &recalled.order;
         let units = order.quantity.get();
-        listing.is_some_and(|listing| {
-            !listing.is_over() && listing.buyers.units(order.user) >= units && listing.commodity.stock.sold.get() >= units
-        })
+        match (self.commodities.find(order.commodity), &recalled.commodity) {
+            (Some(slot), _) => {
+                let listing = self.commodities.listing(slot);
+                let has_them = listing.is_over() || listing.buyers.units(order.user) >= units;
+                has_them && listing.commodity.stock.sold.get() >= units
+            }
+            (None, Some(commodity)) => commodity.stock.sold.get() >= units,
+            (None, None) => false,
+        }
     }
 }

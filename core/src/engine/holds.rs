@@ -1,4 +1,4 @@
-//! Held orders by when their holds end: an indexed binary heap of order slots, the earliest `pay_by` first, any entry removable.
+//! Held orders by when their holds are let go: an indexed binary heap of order slots, the earliest first, any entry removable.
 //! Each order's record knows its place in it. Never owns orders.
 
 use super::orders::Orders;
@@ -95,5 +95,5 @@ impl Holds {
 /// By time; holds that end at the same time by their order's number, so that every engine of the same history agrees.
 fn rank(slot: u32, orders: &Orders) -> (i64, u64) {
     let record = orders.get(slot);
-    (record.pay_by().map_or(i64::MAX, |at| at.millis()), record.number())
+    (record.held_until().map_or(i64::MAX, |at| at.millis()), record.number())
 }

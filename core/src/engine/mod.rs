@@ -3,7 +3,8 @@
 //! It never reads a clock, draws a random number, awaits, logs or does I/O; time arrives as an argument.
 //!
 //! What it knows: every commodity that the tables do not have as closed or removed, how many live units each buyer has, the idempotency
-//! keys, what was changed under a key in the last 25 hours, every reserved order and every one whose refund is due; and of all others those whose last change is not in the tables yet.
+//! keys, what was changed under a key in the last 25 hours, every reserved order, every one whose refund is due or of which a payment is open or must go back; and of
+//! all others those whose last change is not in the tables yet.
 //! What else there is of an order lies in the tables, and its row comes along with a command that is about it (R10).
 //!
 //! What that costs, with a million buyers of one order each: `cargo bench --bench engine` prints it.
@@ -20,12 +21,14 @@ mod operate;
 mod operations;
 mod orders;
 mod packed;
+mod payments;
 mod place;
 mod restore;
 mod slab;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transitions;
 
 use std::collections::VecDeque;
 
@@ -33,12 +36,13 @@ pub use command::{Answer, Command, Outcome, Place, Recalled, Refusal};
 pub use operations::OPERATIONS_KEPT_MS;
 pub use restore::RestoreError;
 pub use snapshot::{BuyerUnits, KnownCommodity, KnownKey, KnownOperation, KnownOrder, Snapshot};
+pub use transitions::{STARTS, TRANSITIONS, Transition, diagram};
 
 use self::commodities::Commodities;
 use self::holds::Holds;
 use self::operations::Operations;
 use self::orders::{Orders, number_of};
-use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Sequence, Timestamp};
+use crate::domain::{Commodity, CommodityId, Epoch, Order, OrderId, PartitionId, Payments, Sequence, Timestamp};
 use crate::event::{Event, LogVersion};
 
 /// The state machine. One per partition, one writer.
@@ -75,7 +79,8 @@ struct EndedKey {
 impl Engine {
     /// Builds the engine of an epoch from what the projection has; its events are written in that version of the log. Where that is of an
     /// older release, others of it may take part, and it does nothing that they would not understand: below version 2 it forgets no live
-    /// order and closes nothing, below version 4 nobody buys but accounts of our own and no key of a change is kept.
+    /// order and closes nothing, below version 4 nobody buys but accounts of our own and no key of a change is kept, below version 5 there are no
+    /// payments and no grace.
     ///
     /// # Errors
     /// [`RestoreError`] when the snapshot contradicts itself, its partition or its epoch.
@@ -109,23 +114,35 @@ impl Engine {
             Command::CloseEnded { before, at_most } => self.close_ended(now, before, at_most, events),
             Command::Remove(commodity) => self.remove(now, commodity, events),
             Command::Place(place) => self.place(now, place, events),
+            Command::StartPayment { order, user, row } => self.start_payment(now, order, user, row, events),
+            Command::PaymentSucceeded { payment, amount, currency, taken, row } => {
+                self.payment_succeeded(now, payment, (amount, currency, taken), row, events)
+            }
+            Command::PaymentEnded { payment, how, row } => self.payment_ended(now, payment, how, row, events),
+            Command::Refund { order, reason, restock, row } => self.refund(now, order, (reason, restock), row, events),
             Command::ConfirmPayment { order, row } => self.confirm_payment(now, order, row, events),
             Command::ConfirmRefund { order, row } => self.confirm_refund(now, order, row, events),
-            Command::Cancel { order, user, row } => self.cancel(now, order, user, row, events),
+            Command::Cancel { order, user, reason, row } => self.cancel(now, order, (user, reason), row, events),
             Command::Expire { at_most } => self.expire(now, at_most, events),
         }
     }
 
-    /// When the earliest hold ends, if there is one: the shell sends [`Command::Expire`] then.
+    /// When the earliest hold is let go, if there is one: the shell sends [`Command::Expire`] then.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.orders.get(self.holds.first()?).pay_by()
+        self.orders.get(self.holds.first()?).held_until()
     }
 
     /// An order the engine knows.
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<Order> {
         self.find_order(id).map(|slot| self.unpack(slot))
+    }
+
+    /// What is known of the payments of an order the engine knows.
+    #[must_use]
+    pub fn payments(&self, id: OrderId) -> Option<Payments> {
+        self.find_order(id).map(|slot| self.orders.payments(slot))
     }
 
     /// Every order the engine knows, in no particular order.
@@ -210,6 +227,8 @@ impl Engine {
             currency: record.currency(),
             status: record.status(),
             pay_by: record.pay_by(),
+            grace_seconds: record.grace_seconds(),
+            discount: self.orders.discount(slot),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Orders going from one status to another: paid, refunded, cancelled, expired.
 
-use super::{Answer, EndedKey, Engine, Outcome, Recalled, Refusal};
-use crate::domain::{Cancellation, Commodity, Order, OrderId, OrderStatus, PrincipalKey, Timestamp};
+use super::{Answer, EndedKey, Engine, Outcome, Recalled, Refusal, transitions};
+use crate::domain::{
+    Actor, Cancellation, Cause, Commodity, Order, OrderId, OrderStatus, PaymentFact, PaymentStatus, PrincipalKey, Reason, Timestamp,
+};
 use crate::event::Event;
 
 /// An order that a command is about.
-enum Found {
+pub(super) enum Found {
     /// The engine knows it, in that slot.
     Known(u32),
     /// It had forgotten it: this is its row.
@@ -13,12 +15,14 @@ enum Found {
 }
 
 impl Engine {
-    /// A payment arrived. A hold whose time is over but was not ended yet still gets its units: they are still held.
+    /// An order was paid by another way than a payment of ours. A hold whose time is over but was not ended yet still gets its units: they are still held.
     pub(super) fn confirm_payment(&mut self, now: Timestamp, id: OrderId, row: Option<Box<Recalled>>, events: &mut Vec<Event>) -> Outcome {
         let (found, order) = self.find_or_recall(id, row)?;
         match order.status {
-            OrderStatus::Reserved => self.shift(now, &found, OrderStatus::Paid, events),
-            OrderStatus::Cancelled | OrderStatus::Expired => self.shift(now, &found, OrderStatus::RefundDue, events),
+            OrderStatus::Reserved => self.shift(now, &found, (OrderStatus::Paid, Cause::by(Actor::Provider)), events),
+            OrderStatus::Cancelled | OrderStatus::Expired => {
+                self.shift(now, &found, (OrderStatus::RefundDue, Cause::by(Actor::Provider)), events)
+            }
             OrderStatus::Paid | OrderStatus::RefundDue | OrderStatus::Refunded => Ok(Answer::Order(order)),
             OrderStatus::Confirmed => Err(Refusal::NotPayable),
         }
@@ -28,7 +32,11 @@ impl Engine {
     pub(super) fn confirm_refund(&mut self, now: Timestamp, id: OrderId, row: Option<Box<Recalled>>, events: &mut Vec<Event>) -> Outcome {
         let (found, order) = self.find_or_recall(id, row)?;
         match order.status {
-            OrderStatus::RefundDue => self.shift(now, &found, OrderStatus::Refunded, events),
+            OrderStatus::RefundDue => {
+                let refunded = |attempt| PaymentFact { attempt, status: PaymentStatus::Refunded };
+                let payment = self.payments_of(&found).paid_by().map(refunded);
+                self.shift(now, &found, (OrderStatus::Refunded, Cause { payment, ..Cause::by(Actor::Provider) }), events)
+            }
             OrderStatus::Refunded => Ok(Answer::Order(order)),
             OrderStatus::Reserved | OrderStatus::Confirmed | OrderStatus::Paid | OrderStatus::Cancelled | OrderStatus::Expired => {
                 Err(Refusal::NotRefundable)
@@ -41,7 +49,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         id: OrderId,
-        user: Option<PrincipalKey>,
+        (user, reason): (Option<PrincipalKey>, Option<Reason>),
         row: Option<Box<Recalled>>,
         events: &mut Vec<Event>,
     ) -> Outcome {
@@ -55,10 +63,18 @@ impl Engine {
         }
         // Of a commodity that was removed nothing is said, and no order of it is live.
         let allowed = commodity.map_or(Cancellation::None, |commodity| commodity.terms.cancellation);
+        let by = if user.is_some() { Actor::Buyer } else { Actor::Operator };
         match (order.status, allowed) {
             (_, Cancellation::None) if user.is_some() => Err(Refusal::NotCancellable),
-            (OrderStatus::Reserved | OrderStatus::Confirmed, _) => self.shift(now, &found, OrderStatus::Cancelled, events),
-            (OrderStatus::Paid, Cancellation::Any) => self.shift(now, &found, OrderStatus::RefundDue, events),
+            (OrderStatus::Reserved | OrderStatus::Confirmed, _) => match self.payments_of(&found).open() {
+                Some(attempt) => Err(Refusal::PaymentOpen(attempt)),
+                None => self.shift(now, &found, (OrderStatus::Cancelled, Cause { reason, ..Cause::by(by) }), events),
+            },
+            (OrderStatus::Paid, Cancellation::Any) => {
+                let slot = self.slot_of(&found)?;
+                let cause = Cause { reason, ..self.called_off(slot, by) };
+                Ok(self.shift_known(now, slot, OrderStatus::RefundDue, cause, events))
+            }
             (
                 OrderStatus::Paid | OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded,
                 Cancellation::None | Cancellation::Unpaid | Cancellation::Any,
@@ -69,16 +85,16 @@ impl Engine {
     /// Ends holds whose time is over, earliest first.
     pub(super) fn expire(&mut self, now: Timestamp, at_most: usize, events: &mut Vec<Event>) -> Outcome {
         let mut expired = 0;
-        while expired < at_most && self.next_expiry().is_some_and(|pay_by| pay_by <= now) {
+        while expired < at_most && self.next_expiry().is_some_and(|at| at <= now) {
             let held = self.holds.first().expect("an expiry is that of a hold");
-            self.shift_known(now, held, OrderStatus::Expired, events);
+            self.shift_known(now, held, OrderStatus::Expired, Cause::by(Actor::Expiry), events);
             expired += 1;
         }
         Ok(Answer::Expired(expired))
     }
 
     /// The order as it stands; its row counts only where the engine does not know better.
-    fn find_or_recall(&self, id: OrderId, row: Option<Box<Recalled>>) -> Result<(Found, Order), Refusal> {
+    pub(super) fn find_or_recall(&self, id: OrderId, row: Option<Box<Recalled>>) -> Result<(Found, Order), Refusal> {
         if let Some(slot) = self.find_order(id) {
             return Ok((Found::Known(slot), self.unpack(slot)));
         }
@@ -89,7 +105,7 @@ impl Engine {
             return Err(Refusal::StaleRow);
         }
         // These are known for as long as they are in such a status: the row is not of this engine's past.
-        let is_always_known = matches!(row.order.status, OrderStatus::Reserved | OrderStatus::RefundDue);
+        let is_always_known = matches!(row.order.status, OrderStatus::Reserved | OrderStatus::RefundDue) || row.payments.owe();
         if is_always_known || self.orders.find(super::orders::number_of(id)).is_some() {
             return Err(Refusal::StaleRow);
         }
@@ -106,34 +122,49 @@ impl Engine {
         }
     }
 
-    fn shift(&mut self, now: Timestamp, found: &Found, to: OrderStatus, events: &mut Vec<Event>) -> Outcome {
-        let slot = match found {
-            Found::Known(slot) => *slot,
-            Found::Recalled(row) if row.order.status.is_live() && !self.has_units(&row.order) => return Err(Refusal::StaleRow),
+    fn shift(&mut self, now: Timestamp, found: &Found, (to, cause): (OrderStatus, Cause), events: &mut Vec<Event>) -> Outcome {
+        let slot = self.slot_of(found)?;
+        Ok(self.shift_known(now, slot, to, cause, events))
+    }
+
+    /// The slot of an order, which is known from here on.
+    pub(super) fn slot_of(&mut self, found: &Found) -> Result<u32, Refusal> {
+        match found {
+            Found::Known(slot) => Ok(*slot),
+            Found::Recalled(row) if row.order.status.is_live() && !self.has_units(row) => Err(Refusal::StaleRow),
             Found::Recalled(row) => {
                 let slot = self.take_up(row)?;
                 self.unsettled.push_back((self.gathering, slot));
-                slot
+                Ok(slot)
             }
-        };
-        Ok(self.shift_known(now, slot, to, events))
+        }
+    }
+
+    /// Notes that something of an order changes with the batch that is gathered.
+    pub(super) fn note_changed(&mut self, slot: u32) {
+        let gathering = self.gathering;
+        let record = self.orders.get_mut(slot);
+        if record.changed_in() != gathering {
+            record.set_changed_in(gathering);
+            self.unsettled.push_back((gathering, slot));
+        }
     }
 
     /// Gives an order another status, and carries its units, its buyer's count, its hold and its key along.
-    fn shift_known(&mut self, now: Timestamp, slot: u32, to: OrderStatus, events: &mut Vec<Event>) -> Answer {
-        let (gathering, user) = (self.gathering, self.orders.buyer(slot));
+    pub(super) fn shift_known(&mut self, now: Timestamp, slot: u32, to: OrderStatus, cause: Cause, events: &mut Vec<Event>) -> Answer {
+        self.note_changed(slot);
+        let user = self.orders.buyer(slot);
         let record = self.orders.get_mut(slot);
         let (from, quantity, commodity, keyed) = (record.status(), record.quantity(), record.commodity(), record.keyed());
-        let (number, is_first_change) = (record.number(), record.changed_in() != gathering);
+        let number = record.number();
+        assert!(transitions::is_one(from, to), "no order goes from {} to {}", from.word(), to.word());
         record.set_status(to);
-        record.set_changed_in(gathering);
-        if is_first_change {
-            self.unsettled.push_back((gathering, slot));
-        }
         self.commodities.shift(commodity, from, to, quantity);
         let listing = self.commodities.listing_mut(commodity);
         if from.is_live() && !to.is_live() && !listing.is_over() {
             listing.buyers.take(user, quantity.get()).expect("units are taken back once per order");
+        } else if !from.is_live() && to.is_live() {
+            listing.buyers.add(user, quantity.get()).expect("one buyer has at most all units of a commodity");
         }
         if keyed != super::orders::NONE && !listing.is_over() && listing.keys.is_of(keyed, number) {
             let ended = has_ended(to).then_some(now);
@@ -144,7 +175,7 @@ impl Engine {
             self.holds.remove(slot, &mut self.orders);
         }
         let order = self.unpack(slot);
-        events.push(Event::Moved { order: order.id, commodity: order.commodity, quantity, from, to, at: now, buyer: Some(user) });
+        events.push(Event::Moved { order: order.id, commodity: order.commodity, quantity, from, to, at: now, buyer: Some(user), cause });
         Answer::Order(order)
     }
 }

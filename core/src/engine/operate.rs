@@ -2,9 +2,9 @@
 
 use super::keys::Keys;
 use super::{Answer, Command, Engine, Outcome, Refusal};
-use crate::domain::{Commodity, CommodityId, Epoch, Sequence, Stock, Terms, TermsChange, Timestamp, Units};
+use crate::domain::{Commodity, CommodityId, Epoch, Quantity, Sequence, Stock, Terms, TermsChange, Timestamp, Units};
 use crate::event::{Event, LogVersion};
-use crate::form::says_all_of;
+use crate::form::{offer, says_all_of};
 
 /// The version of a commodity nobody has changed yet.
 const FIRST_VERSION: u32 = 1;
@@ -41,7 +41,9 @@ impl Engine {
     fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
         if !terms.faults().is_empty() {
             Err(Refusal::TermsConflict)
-        } else if self.log_version < LogVersion::V4 && !says_all_of(terms) {
+        } else if self.log_version < LogVersion::V4 && !says_all_of(terms)
+            || self.log_version < LogVersion::V5 && !offer::says_all_of(terms)
+        {
             Err(Refusal::UpgradeUnfinished)
         } else {
             Ok(())
@@ -162,13 +164,22 @@ impl Engine {
         self.ending.push_back((self.gathering, slot));
     }
 
-    /// Whether no unit of it is held and no refund is due.
+    /// Whether no unit of it is held, no payment is open and no refund is due.
     fn owes_nothing(&self, slot: u32) -> bool {
-        self.commodities.get(slot).stock.held == Units::ZERO && self.commodities.refunds_due(slot) == 0
+        self.commodities.get(slot).stock.held == Units::ZERO && !self.commodities.is_owed(slot)
+    }
+
+    /// Takes units of it that are on sale off its total, whether it is over or not.
+    pub(super) fn write_off(&mut self, slot: u32, quantity: Quantity, events: &mut Vec<Event>) {
+        let stock = self.commodities.get(slot).stock;
+        let total = stock.total.minus(quantity.get()).expect("they are among the units there are");
+        let stock = with_total(stock, total).expect("they are on sale");
+        let commodity = self.commodities.amend(slot, |commodity| commodity.stock = stock);
+        events.push(Event::Restocked { commodity: commodity.id, total, version: commodity.version });
     }
 
     /// Takes a commodity off the list; its keys are forgotten with it, and only [`Event::Removed`] says so. Refused while units are
-    /// held or sold, and while a refund is due.
+    /// held or sold, while a payment is open and while a refund is due.
     pub(super) fn remove(&mut self, now: Timestamp, id: CommodityId, events: &mut Vec<Event>) -> Outcome {
         let slot = self.find_commodity(id)?;
         if !self.owes_nothing(slot) || self.commodities.get(slot).stock.sold > Units::ZERO {

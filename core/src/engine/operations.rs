@@ -149,7 +149,13 @@ fn subject_of(command: &Command) -> Option<Subject> {
         | Command::Close(_)
         | Command::Remove(_)
         | Command::Expecting { .. } => command.commodity().map(Subject::Commodity),
-        Command::Cancel { .. } | Command::ConfirmPayment { .. } | Command::ConfirmRefund { .. } => command.order().map(Subject::Order),
+        Command::Cancel { .. }
+        | Command::Refund { .. }
+        | Command::StartPayment { .. }
+        | Command::PaymentSucceeded { .. }
+        | Command::PaymentEnded { .. }
+        | Command::ConfirmPayment { .. }
+        | Command::ConfirmRefund { .. } => command.order().map(Subject::Order),
         Command::Place(_) | Command::Keyed { .. } | Command::CloseEnded { .. } | Command::Expire { .. } => None,
     }
 }

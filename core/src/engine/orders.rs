@@ -1,12 +1,12 @@
 //! The orders an engine knows, 60 bytes each, found by number. Never decides about one. An order of another issuer's account has 12 bytes
-//! more, apart from the rest: the higher half of its buyer's key.
+//! more, apart from the rest: the higher half of its buyer's key. What few have is apart from the rest too: payments and a discount.
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use super::hash;
 use super::packed::{pack, unpack};
 use super::slab::Slab;
-use crate::domain::{Currency, Order, OrderId, OrderStatus, Price, PrincipalKey, Quantity, Sequence, Timestamp};
+use crate::domain::{Currency, Discount, Order, OrderId, OrderStatus, Payments, Price, PrincipalKey, Quantity, Sequence, Timestamp};
 
 /// "No slot", where a slot is optional.
 pub(super) const NONE: u32 = u32::MAX;
@@ -28,6 +28,7 @@ pub(super) struct Record {
     changed_in: [u8; 5],
     currency: Currency,
     quantity: [u8; 3],
+    grace_seconds: [u8; 3],
     status: OrderStatus,
     commodity: u32,
     keyed: u32,
@@ -47,6 +48,7 @@ impl Record {
             changed_in: pack(changed_in.0),
             currency: order.currency,
             quantity: pack(u64::from(order.quantity.get())),
+            grace_seconds: pack(u64::from(order.grace_seconds)),
             status: order.status,
             commodity,
             keyed,
@@ -66,6 +68,16 @@ impl Record {
     pub(super) fn pay_by(&self) -> Option<Timestamp> {
         let millis = unpack(self.pay_by);
         (millis != NEVER).then(|| Timestamp::from_millis(millis as i64).expect("packed from a timestamp"))
+    }
+
+    /// How long its units are held after that, in seconds.
+    pub(super) fn grace_seconds(&self) -> u32 {
+        unpack(self.grace_seconds) as u32
+    }
+
+    /// When its hold is let go.
+    pub(super) fn held_until(&self) -> Option<Timestamp> {
+        self.pay_by().map(|pay_by| pay_by.plus_millis(u64::from(self.grace_seconds()) * 1_000))
     }
 
     pub(super) fn unit_price(&self) -> Price {
@@ -125,17 +137,25 @@ struct Foreign {
     high: [u8; 8],
 }
 
+/// What most orders don't have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Extra {
+    payments: Payments,
+    discount: Option<Discount>,
+}
+
 /// All remembered orders.
 #[derive(Debug)]
 pub(super) struct Orders {
     records: Slab<Record>,
     by_number: HashTable<u32>,
     foreign: HashTable<Foreign>,
+    extras: HashMap<u32, Extra>,
 }
 
 impl Orders {
     pub(super) const fn new() -> Self {
-        Self { records: Slab::new(), by_number: HashTable::new(), foreign: HashTable::new() }
+        Self { records: Slab::new(), by_number: HashTable::new(), foreign: HashTable::new(), extras: HashMap::new() }
     }
 
     /// Room for so many, so that filling it copies nothing.
@@ -169,9 +189,40 @@ impl Orders {
         if let Ok(entry) = self.by_number.find_entry(hash::of_number(number), |found| *found == slot) {
             entry.remove();
             self.records.free(slot);
+            self.extras.remove(&slot);
             if let Ok(entry) = self.foreign.find_entry(hash_of(slot), |foreign| foreign.slot == slot) {
                 entry.remove();
             }
+        }
+    }
+
+    /// What is known of an order's payments.
+    pub(super) fn payments(&self, slot: u32) -> Payments {
+        self.extra(slot).payments
+    }
+
+    pub(super) fn set_payments(&mut self, slot: u32, payments: Payments) {
+        self.set_extra(slot, Extra { payments, ..self.extra(slot) });
+    }
+
+    /// What a coupon takes off it.
+    pub(super) fn discount(&self, slot: u32) -> Option<Discount> {
+        self.extra(slot).discount
+    }
+
+    pub(super) fn set_discount(&mut self, slot: u32, discount: Option<Discount>) {
+        self.set_extra(slot, Extra { discount, ..self.extra(slot) });
+    }
+
+    fn extra(&self, slot: u32) -> Extra {
+        if self.extras.is_empty() { Extra::default() } else { self.extras.get(&slot).copied().unwrap_or_default() }
+    }
+
+    fn set_extra(&mut self, slot: u32, extra: Extra) {
+        if extra != Extra::default() {
+            self.extras.insert(slot, extra);
+        } else if !self.extras.is_empty() {
+            self.extras.remove(&slot);
         }
     }
 
@@ -208,7 +259,7 @@ impl Orders {
 
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.records.memory_bytes() + self.by_number.allocation_size() + self.foreign.allocation_size()
+        self.records.memory_bytes() + self.by_number.allocation_size() + self.foreign.allocation_size() + self.extras.allocation_size()
     }
 }
 
@@ -236,6 +287,8 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             status: OrderStatus::Refunded,
             pay_by: Some(Timestamp::MAX),
+            grace_seconds: crate::domain::Terms::GRACE_SECONDS_MAX,
+            discount: None,
         }
     }
 
@@ -253,7 +306,7 @@ mod tests {
             (record.placed_at(), record.pay_by(), record.unit_price(), record.currency(), record.quantity(), record.status()),
             (Timestamp::MAX, order.pay_by, order.unit_price, order.currency, order.quantity, order.status)
         );
-        assert_eq!(record.changed_in(), Sequence((1 << 40) - 1));
+        assert_eq!((record.changed_in(), record.grace_seconds()), (Sequence((1 << 40) - 1), order.grace_seconds));
         assert_eq!((record.commodity(), record.keyed(), record.position()), (7, NONE, NONE));
     }
 

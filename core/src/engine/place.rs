@@ -76,7 +76,9 @@ impl Engine {
     /// Takes the units and writes the order down. Everything was checked.
     fn accept(&mut self, now: Timestamp, slot: u32, place: &Place, user: PrincipalKey) -> Order {
         let terms = &self.commodities.get(slot).terms;
-        let hold = terms.hold_seconds;
+        // What costs nothing needs no payment.
+        let hold = terms.hold_seconds.filter(|_| terms.price.times(place.quantity) > 0);
+        let has_grace = hold.is_some() && self.log_version >= LogVersion::V5;
         let order = Order {
             id: OrderId::new(now, self.partition, self.epoch, self.next_number),
             commodity: place.commodity,
@@ -86,6 +88,8 @@ impl Engine {
             currency: terms.currency,
             status: if hold.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed },
             pay_by: hold.map(|seconds| now.plus_millis(u64::from(seconds) * 1000)),
+            grace_seconds: if has_grace { terms.grace_seconds } else { 0 },
+            discount: None,
         };
         self.next_number += 1;
         self.commodities.take(slot, order.status, order.quantity);
@@ -104,6 +108,10 @@ impl Engine {
     /// Makes an order one that this engine knows.
     pub(super) fn insert(&mut self, order: &Order, commodity: u32, keyed: u32) -> u32 {
         self.commodities.count_order(commodity);
-        self.orders.insert(Record::pack(order, commodity, keyed, self.gathering), order.user)
+        let slot = self.orders.insert(Record::pack(order, commodity, keyed, self.gathering), order.user);
+        if order.discount.is_some() {
+            self.orders.set_discount(slot, order.discount);
+        }
+        slot
     }
 }

@@ -128,20 +128,29 @@ fn add_order(engine: &mut Engine, slot: u32, known: &KnownOrder) -> Result<u64, 
     if order.commodity != listing.commodity.id {
         return Err(format!("order {id} is of commodity {} and stands with {}", order.commodity, listing.commodity.id));
     }
-    if status.is_live() && (listing.is_over() || listing.buyers.units(order.user) < order.quantity.get()) {
+    let (owes, is_sold) = (known.payments.owe(), Shelf::of(status) == Shelf::Sold);
+    // Of what is over nobody knows who has how much: a sold order of it is here for its payments alone.
+    let is_claimed = match listing.is_over() {
+        true => is_sold && owes,
+        false => listing.buyers.units(order.user) >= order.quantity.get(),
+    };
+    if status.is_live() && !is_claimed {
         return Err(format!("order {id} claims {} units, and its buyer has fewer", order.quantity.get()));
     }
     let keyed = known.key.and_then(|key| listing.keys.of_order(order.user, key, number_of(id))).unwrap_or(NONE);
     engine.commodities.count_order(slot);
     let record = engine.orders.insert(Record::pack(order, slot, keyed, Sequence::FENCE), order.user);
+    engine.orders.set_payments(record, known.payments);
+    engine.orders.set_discount(record, order.discount);
+    engine.commodities.count_owed(slot, (false, owes));
     match StockColumn::of(status) {
         StockColumn::Held => {
             engine.holds.push(record, &mut engine.orders);
             return Ok(u64::from(order.quantity.get()));
         }
-        StockColumn::Available if status == OrderStatus::RefundDue => engine.commodities.count_refund_due(slot),
-        StockColumn::Available => return Err(format!("order {id} is {}: nothing is owed for it", status.word())),
-        StockColumn::Sold => {}
+        StockColumn::Available if status == OrderStatus::RefundDue => engine.commodities.count_owed(slot, (false, true)),
+        StockColumn::Available if !owes => return Err(format!("order {id} is {}: nothing is owed for it", status.word())),
+        StockColumn::Available | StockColumn::Sold => {}
     }
     Ok(0)
 }
@@ -161,11 +170,7 @@ fn check(engine: &Engine, slot: u32, held: u64) -> Result<(), String> {
     let listing = engine.commodities.listing(slot);
     let (id, stock) = (listing.commodity.id, listing.commodity.stock);
     if listing.is_over() {
-        return if engine.commodities.refunds_due(slot) > 0 {
-            Ok(())
-        } else {
-            Err(format!("commodity {id} is over, and nothing is owed of it"))
-        };
+        return if engine.commodities.is_owed(slot) { Ok(()) } else { Err(format!("commodity {id} is over, and nothing is owed of it")) };
     }
     let (in_stock, of_buyers) = (u64::from(stock.held.get()) + u64::from(stock.sold.get()), listing.buyers.total());
     if u64::from(stock.held.get()) != held || in_stock != of_buyers {

@@ -1,11 +1,13 @@
 //! What an engine starts from: the state of a partition as the projection has it.
 
-use crate::domain::{Commodity, CommodityId, IdempotencyKey, Operation, Order, OrderId, PrincipalKey, RequestFingerprint, Timestamp};
+use crate::domain::{
+    Commodity, CommodityId, IdempotencyKey, Operation, Order, OrderId, Payments, PrincipalKey, RequestFingerprint, Timestamp,
+};
 
 /// Everything an engine must know of its partition's past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Every commodity that is neither removed nor closed; and each other one of which a refund is due. In any order.
+    /// Every commodity that is neither removed nor closed; and each other one of which money is owed. In any order.
     pub commodities: Vec<KnownCommodity>,
     /// Changes of commodities that were made under a key in the last 25 hours. In any order.
     pub operations: Vec<KnownOperation>,
@@ -34,7 +36,7 @@ pub struct KnownCommodity {
     pub buyers: Vec<BuyerUnits>,
     /// Every key of a live order, of one whose refund is due, and of those that ended in the last 24 hours.
     pub keys: Vec<KnownKey>,
-    /// Every reserved order and every one whose refund is due; while older releases take part, every live one.
+    /// Every reserved order, every one whose refund is due, and every one with a payment that is open or must go back; while older releases take part, every live one.
     pub orders: Vec<KnownOrder>,
 }
 
@@ -69,6 +71,8 @@ pub struct KnownOrder {
     pub order: Order,
     /// The key, if it had one.
     pub key: Option<IdempotencyKey>,
+    /// Its payments.
+    pub payments: Payments,
 }
 
 impl KnownCommodity {

@@ -10,6 +10,7 @@ mod v1;
 mod v2;
 mod v3;
 mod v4;
+mod v5;
 mod version;
 mod wire;
 
@@ -18,8 +19,8 @@ pub use version::LogVersion;
 pub use wire::{decode, decode_up_to, encode};
 
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, PrincipalKey, Quantity,
-    RequestFingerprint, Sequence, Subject, SystemId, Terms, Timestamp, Units,
+    Cause, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId,
+    PaymentId, PaymentStatus, PrincipalKey, Quantity, RequestFingerprint, Sequence, Subject, SystemId, Terms, Timestamp, Units,
 };
 
 /// One entry of a partition's log: what one append makes durable, whole or not at all.
@@ -158,6 +159,34 @@ pub enum Event {
         from: OrderStatus,
         /// What it is.
         to: OrderStatus,
+        /// When.
+        at: Timestamp,
+        /// Who moved it, and why; nobody says so in what versions before 5 wrote.
+        cause: Cause,
+    },
+    /// Somebody is about to pay an order.
+    PaymentStarted {
+        /// Which payment.
+        payment: PaymentId,
+        /// The order's commodity.
+        commodity: CommodityId,
+        /// What is to be paid, in minor units.
+        amount: i64,
+        /// The currency of the amount.
+        currency: Currency,
+        /// Up to when.
+        expires_at: Timestamp,
+        /// When it was started.
+        at: Timestamp,
+    },
+    /// A payment stands otherwise that its order is not moved by.
+    PaymentChanged {
+        /// Which payment.
+        payment: PaymentId,
+        /// The order's commodity.
+        commodity: CommodityId,
+        /// How it stands.
+        status: PaymentStatus,
         /// When.
         at: Timestamp,
     },

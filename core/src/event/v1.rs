@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::codec::{DecodeError, Reader, Unwritable, put};
 use super::version::LogVersion;
 use super::{Batch, Event as Fact};
-use crate::domain::{CommodityId, Epoch, IdempotencyKey, PartitionId, Quantity, RequestFingerprint, Sequence, Timestamp, Units};
-use crate::form::{Commodity, Id, Order, Terms, code_of, says_all_of, status_of};
+use crate::domain::{
+    Actor, Cause, CommodityId, Epoch, IdempotencyKey, PartitionId, Quantity, RequestFingerprint, Sequence, Timestamp, Units,
+};
+use crate::form::{Commodity, Id, Order, Terms, code_of, says_all_of, says_all_of_order, status_of};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 9;
@@ -126,6 +128,7 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
             }
             Fact::Ended { commodity, at, version } => Self::Ended(Ended { commodity: commodity.get(), at: at.millis(), version: *version }),
             Fact::Removed { commodity, at } => Self::Removed(Removed { commodity: commodity.get(), at: at.millis() }),
+            Fact::Placed { order, .. } if !says_all_of_order(order) => return Err(unwritable("a grace or a discount")),
             Fact::Placed { order, foreign: _, key, fingerprint } => {
                 let what = "an order of another issuer's account";
                 let order = Order::of(order).ok_or(Unwritable { version: LogVersion::V1, what })?;
@@ -133,7 +136,7 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
                 Self::Placed(Placed { order, key, fingerprint: fingerprint.0 })
             }
             // Whose order it is was not written down.
-            Fact::Moved { order, commodity, buyer: _, quantity, from, to, at } => Self::Moved(Moved {
+            Fact::Moved { order, commodity, buyer: _, quantity, from, to, at, cause: _ } => Self::Moved(Moved {
                 order: (*order).into(),
                 commodity: commodity.get(),
                 quantity: quantity.get().into(),
@@ -142,6 +145,7 @@ impl<'a> TryFrom<&'a Fact> for Event<'a> {
                 at: at.millis(),
             }),
             Fact::KeyForgotten { order } => Self::KeyForgotten((*order).into()),
+            Fact::PaymentStarted { .. } | Fact::PaymentChanged { .. } => return Err(unwritable("a payment")),
             Fact::Operated { .. } => return Err(unwritable("the key of a change")),
             Fact::Closed { .. } => return Err(unwritable("that a commodity is closed")),
         })
@@ -185,6 +189,7 @@ impl TryFrom<Event<'_>> for Fact {
                 from: status_of(from)?,
                 to: status_of(to)?,
                 at: Timestamp::from_millis(at)?,
+                cause: Cause::by(Actor::System),
             },
             Event::KeyForgotten(order) => Self::KeyForgotten { order: order.try_into()? },
         })

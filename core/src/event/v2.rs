@@ -11,10 +11,10 @@ use super::codec::{DecodeError, Reader, Unwritable, put};
 use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{
-    CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint, Sequence,
-    Timestamp, Units, UserId,
+    Actor, Cause, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity, RequestFingerprint,
+    Sequence, Timestamp, Units, UserId,
 };
-use crate::form::{Commodity, Terms, code_of, currency_of, says_all_of, status_of};
+use crate::form::{Commodity, Terms, code_of, currency_of, says_all_of, says_all_of_order, status_of};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 10;
@@ -179,7 +179,9 @@ fn time_of(fact: &Fact) -> Option<Timestamp> {
         | Fact::Ended { at, .. }
         | Fact::Removed { at, .. }
         | Fact::Closed { at, .. }
-        | Fact::Operated { at, .. } => Some(*at),
+        | Fact::Operated { at, .. }
+        | Fact::PaymentStarted { at, .. }
+        | Fact::PaymentChanged { at, .. } => Some(*at),
         Fact::Listed(_) | Fact::Changed { .. } | Fact::Restocked { .. } | Fact::Paused { .. } | Fact::KeyForgotten { .. } => None,
     }
 }
@@ -211,7 +213,7 @@ impl Frame {
             }
             Fact::Removed { commodity, at } => Event::Removed(Removed { commodity: unsigned(*commodity), after_ms: self.after(*at) }),
             Fact::Placed { order, foreign: _, key, fingerprint } => Event::Placed(self.placed(order, *key, *fingerprint)?),
-            Fact::Moved { order, commodity, buyer, quantity, from, to, at } => Event::Moved(Moved {
+            Fact::Moved { order, commodity, buyer, quantity, from, to, at, cause: _ } => Event::Moved(Moved {
                 order: self.id(*order)?,
                 commodity: unsigned(*commodity),
                 // Of another issuer's account it has no form: whose order it is is in its row.
@@ -222,6 +224,7 @@ impl Frame {
                 after_ms: self.after(*at),
             }),
             Fact::KeyForgotten { order } => Event::KeyForgotten(self.id(*order)?),
+            Fact::PaymentStarted { .. } | Fact::PaymentChanged { .. } => return Err(unwritable("a payment")),
             Fact::Operated { .. } => return Err(unwritable("the key of a change")),
             Fact::Closed { commodity, at, version } => {
                 Event::Closed(Closed { commodity: unsigned(*commodity), after_ms: self.after(*at), version: *version })
@@ -232,6 +235,9 @@ impl Frame {
     fn placed(&self, order: &Order, key: Option<IdempotencyKey>, fingerprint: RequestFingerprint) -> Result<Placed, Unwritable> {
         if order.id.epoch() != self.epoch {
             return Err(unwritable("the placing of an order of another epoch"));
+        }
+        if !says_all_of_order(order) {
+            return Err(unwritable("a grace or a discount"));
         }
         let id = self.id(order.id)?;
         Ok(Placed {
@@ -286,6 +292,7 @@ impl Frame {
                 from: status_of(moved.from)?,
                 to: status_of(moved.to)?,
                 at: time(self.at, moved.after_ms)?,
+                cause: Cause::by(Actor::System),
             },
             Event::KeyForgotten(order) => Fact::KeyForgotten { order: self.order_of(&order)? },
             Event::Closed(Closed { commodity, after_ms, version }) => {
@@ -306,6 +313,8 @@ impl Frame {
             currency: currency_of(currency)?,
             status: status_of(placed.status)?,
             pay_by: placed.pay_within_ms.map(|within| time(id.placed_at().millis(), within)).transpose()?,
+            grace_seconds: 0,
+            discount: None,
         };
         Ok(match placed.keyed {
             Some(Keyed { key, fingerprint }) => Fact::Placed {

@@ -13,11 +13,11 @@ use super::v2::{commodity_of, counted_from, signed, time, unsigned};
 use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{
-    self, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId, Price, PrincipalKey, Quantity,
-    RequestFingerprint, Sequence, SystemId, Timestamp, Units,
+    self, Actor, Cause, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId, Price, PrincipalKey,
+    Quantity, RequestFingerprint, Sequence, SystemId, Timestamp, Units,
 };
-use crate::form::offer::{Commodity, Terms};
-use crate::form::{code_of, currency_of, status_of};
+use crate::form::offer::{Commodity, Terms, says_all_of};
+use crate::form::{code_of, currency_of, says_all_of_order, status_of};
 
 /// How many kinds of events there are.
 const EVENTS: u32 = 12;
@@ -224,6 +224,8 @@ struct Frame {
 impl Frame {
     fn event<'a>(&self, fact: &'a Fact) -> Result<Event<'a>, Unwritable> {
         Ok(match fact {
+            Fact::Listed(commodity) if !says_all_of(&commodity.terms) => return Err(unwritable("terms of a later form")),
+            Fact::Changed { terms, .. } if !says_all_of(terms) => return Err(unwritable("terms of a later form")),
             Fact::Listed(commodity) => Event::Listed((&**commodity).into()),
             Fact::Changed { commodity, terms, version } => {
                 Event::Changed(Changed { commodity: unsigned(*commodity), terms: (&**terms).into(), version: *version })
@@ -239,7 +241,7 @@ impl Frame {
             }
             Fact::Removed { commodity, at } => Event::Removed(Removed { commodity: unsigned(*commodity), after_ms: self.after(*at) }),
             Fact::Placed { order, foreign, key, fingerprint } => self.placed(order, foreign.as_ref(), *key, *fingerprint)?,
-            Fact::Moved { order, commodity, buyer, quantity, from, to, at } => Event::Moved(Moved {
+            Fact::Moved { order, commodity, buyer, quantity, from, to, at, cause: _ } => Event::Moved(Moved {
                 order: self.id(*order)?,
                 commodity: unsigned(*commodity),
                 buyer: buyer.map_or(0, PrincipalKey::get),
@@ -257,6 +259,7 @@ impl Frame {
                 },
                 after_ms: self.after(*at),
             }),
+            Fact::PaymentStarted { .. } | Fact::PaymentChanged { .. } => return Err(unwritable("a payment")),
             Fact::Closed { commodity, at, version } => {
                 Event::Closed(Closed { commodity: unsigned(*commodity), after_ms: self.after(*at), version: *version })
             }
@@ -272,6 +275,9 @@ impl Frame {
     ) -> Result<Event<'a>, Unwritable> {
         if order.id.epoch() != self.epoch {
             return Err(unwritable("the placing of an order of another epoch"));
+        }
+        if !says_all_of_order(order) {
+            return Err(unwritable("a grace or a discount"));
         }
         let id = self.id(order.id)?;
         let placed = Claim {
@@ -339,6 +345,7 @@ impl Frame {
                 from: status_of(moved.from)?,
                 to: status_of(moved.to)?,
                 at: time(self.at, moved.after_ms)?,
+                cause: Cause::by(Actor::System),
             },
             Event::KeyForgotten(order) => Fact::KeyForgotten { order: self.order_of(&order)? },
             Event::Operated(Operated { asked: Keyed { key, fingerprint }, subject, after_ms }) => Fact::Operated {
@@ -370,6 +377,8 @@ impl Frame {
             currency: currency_of(currency)?,
             status: status_of(placed.status)?,
             pay_by: placed.pay_within_ms.map(|within| time(id.placed_at().millis(), within)).transpose()?,
+            grace_seconds: 0,
+            discount: None,
         };
         let (key, fingerprint) = match &placed.keyed {
             Some(keyed) => (Some(IdempotencyKey::from_bytes(keyed.key)), i64::from_le_bytes(keyed.fingerprint)),

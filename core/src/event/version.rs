@@ -13,13 +13,15 @@ pub enum LogVersion {
     V3 = 3,
     /// Knows orders of other issuers' accounts.
     V4 = 4,
+    /// Knows payments, and who moved an order.
+    V5 = 5,
 }
 
 impl LogVersion {
     /// The one that every release reads.
     pub const OLDEST: Self = Self::V1;
     /// The newest that this release reads and writes.
-    pub const NEWEST: Self = Self::V4;
+    pub const NEWEST: Self = Self::V5;
 
     /// The version with that number.
     ///
@@ -31,7 +33,8 @@ impl LogVersion {
             2 => Ok(Self::V2),
             3 => Ok(Self::V3),
             4 => Ok(Self::V4),
-            _ => Err(Invalid("a version of the log must be from 1 to 4")),
+            5 => Ok(Self::V5),
+            _ => Err(Invalid("a version of the log must be from 1 to 5")),
         }
     }
 

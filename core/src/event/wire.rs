@@ -6,7 +6,7 @@
 
 use super::codec::{DecodeError, Reader, Unwritable};
 use super::version::LogVersion;
-use super::{Batch, v1, v2, v3, v4};
+use super::{Batch, v1, v2, v3, v4, v5};
 
 /// The wire form of a batch in that version.
 ///
@@ -19,6 +19,7 @@ pub fn encode(batch: &Batch, version: LogVersion) -> Result<Vec<u8>, Unwritable>
         LogVersion::V2 => v2::write(batch, header),
         LogVersion::V3 => v3::write(batch, header),
         LogVersion::V4 => v4::write(batch, header),
+        LogVersion::V5 => v5::write(batch, header),
     }
 }
 
@@ -44,6 +45,7 @@ pub fn decode_up_to(bytes: &[u8], newest: LogVersion) -> Result<Batch, DecodeErr
         Ok(LogVersion::V2) => v2::read(&mut reader)?,
         Ok(LogVersion::V3) => v3::read(&mut reader)?,
         Ok(LogVersion::V4) => v4::read(&mut reader)?,
+        Ok(LogVersion::V5) => v5::read(&mut reader)?,
         Err(_) if *version == 0 => return Err(DecodeError::Foreign),
         Err(_) => return Err(DecodeError::Newer { version: *version, newest }),
     };

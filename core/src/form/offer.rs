@@ -107,6 +107,7 @@ impl TryFrom<Terms<'_>> for domain::Terms {
             starts_at: Timestamp::from_millis(terms.starts_at)?,
             ends_at: Timestamp::from_millis(terms.ends_at)?,
             sku: terms.sku.map(str::parse).transpose()?,
+            grace_seconds: domain::Terms::GRACE_SECONDS,
             cancellation: cancellation_of(terms.cancellation)?,
         })
     }
@@ -115,4 +116,15 @@ impl TryFrom<Terms<'_>> for domain::Terms {
 /// What can be cancelled, by its number.
 pub fn cancellation_of(code: u8) -> Result<Cancellation, FormError> {
     Cancellation::from_code(code).ok_or_else(|| FormError::Unknown(format!("a cancellation of number {code}")))
+}
+
+/// Whether the forms here say all of these terms: they are older than the grace. What they do not say is left out, so whoever must not lose
+/// it asks first.
+pub(crate) const fn says_all_of(terms: &domain::Terms) -> bool {
+    terms.grace_seconds == domain::Terms::GRACE_SECONDS
+}
+
+/// The same of a change.
+pub(crate) const fn says_all_of_change(change: &domain::TermsChange) -> bool {
+    change.grace_seconds.is_none()
 }

@@ -11,15 +11,17 @@ pub enum PeerVersion {
     V4 = 4,
     /// Of the release before this one.
     V5 = 5,
-    /// Of this release: knows other issuers' accounts.
+    /// Knows other issuers' accounts.
     V6 = 6,
+    /// Of this release: knows payments.
+    V7 = 7,
 }
 
 impl PeerVersion {
     /// The oldest that this release speaks: what it begins with.
     pub const OLDEST: Self = Self::V3;
     /// The newest that this release speaks.
-    pub const NEWEST: Self = Self::V6;
+    pub const NEWEST: Self = Self::V7;
 
     /// The version with that number.
     ///
@@ -31,7 +33,8 @@ impl PeerVersion {
             4 => Ok(Self::V4),
             5 => Ok(Self::V5),
             6 => Ok(Self::V6),
-            _ => Err(Invalid("a version of the peer link must be 3, 4, 5 or 6")),
+            7 => Ok(Self::V7),
+            _ => Err(Invalid("a version of the peer link must be 3, 4, 5, 6 or 7")),
         }
     }
 

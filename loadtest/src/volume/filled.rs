@@ -122,6 +122,7 @@ impl Filled {
             currency: "EUR".parse().expect("a currency"),
             limit_per_user: None,
             hold_seconds: None,
+            grace_seconds: Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at,
             ends_at,
@@ -156,6 +157,8 @@ impl Filled {
             currency: "EUR".parse().expect("a currency"),
             status: if is_cancelled { OrderStatus::Cancelled } else { OrderStatus::Confirmed },
             pay_by: None,
+            grace_seconds: 0,
+            discount: None,
         };
         Made { order, key: (dice / 100 % 100 < self.fill.keyed_percent.into()).then(|| key(id)) }
     }
@@ -184,6 +187,7 @@ impl Made {
             from: OrderStatus::Confirmed,
             to: self.order.status,
             at: id.placed_at(),
+            cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
         });
         std::iter::once(placed).chain(moved)
     }

@@ -90,6 +90,10 @@ pub(crate) struct NewBody {
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 31_536_000)]
     #[serde(deserialize_with = "nullable_integer")]
     hold_seconds: Option<Option<Count>>,
+    /// How long after that money on its way still counts as in time, in seconds; 30 if left out.
+    #[schema(value_type = u32, nullable = false, maximum = 604_800, default = 30)]
+    #[serde(deserialize_with = "integer")]
+    grace_seconds: Option<Grace>,
     /// Which orders can be cancelled; `unpaid` if left out.
     #[schema(nullable = false)]
     #[serde(deserialize_with = "text")]
@@ -144,6 +148,10 @@ pub(crate) struct ChangeBody {
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 31_536_000)]
     #[serde(deserialize_with = "nullable_integer")]
     hold_seconds: Option<Option<Count>>,
+    /// For orders placed from now on.
+    #[schema(value_type = u32, nullable = false, maximum = 604_800)]
+    #[serde(deserialize_with = "integer")]
+    grace_seconds: Option<Grace>,
     /// From now on, for orders placed before too.
     #[schema(nullable = false)]
     #[serde(deserialize_with = "text")]
@@ -171,7 +179,7 @@ pub(crate) struct RestockBody {
 }
 
 /// A limit or a hold time of any size; [`Terms::faults`](crate::domain::Terms::faults) knows the range.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Count(u32);
 
 impl TryFrom<i64> for Count {
@@ -181,8 +189,19 @@ impl TryFrom<i64> for Count {
     }
 }
 
+/// A time of any size, 0 too; [`Terms::faults`](crate::domain::Terms::faults) knows the range.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Grace(u32);
+
+impl TryFrom<i64> for Grace {
+    type Error = Invalid;
+    fn try_from(number: i64) -> Result<Self, Invalid> {
+        u32::try_from(number).map(Self).map_err(|_| Invalid("must be a whole number from 0 to 604800"))
+    }
+}
+
 /// Units to add: at least one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Added(pub(super) Units);
 
 impl TryFrom<i64> for Added {
@@ -207,6 +226,7 @@ macro_rules! into_change {
                     currency: body.currency,
                     limit_per_user: body.limit_per_user.map(|limit| limit.map(|Count(limit)| limit)),
                     hold_seconds: body.hold_seconds.map(|hold| hold.map(|Count(hold)| hold)),
+                    grace_seconds: body.grace_seconds.map(|Grace(grace)| grace),
                     cancellation: body.cancellation,
                     starts_at: body.starts_at,
                     ends_at: body.ends_at,

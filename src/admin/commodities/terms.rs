@@ -2,6 +2,7 @@
 //! must decide.
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::bodies::{ChangeBody, NewBody};
 use crate::domain::{Cancellation, Price, Sku, Terms, TermsChange, Timestamp, Units};
@@ -25,22 +26,37 @@ pub(in crate::admin) fn new_commodity(mut fields: Fields) -> Result<(Terms, Unit
 
 /// What a request for a new commodity asks for, as its key remembers it: the same whatever is left out or said in so many words.
 pub(in crate::admin) fn asked(terms: &Terms, total: Units) -> impl Serialize + use<> {
-    let Terms { sku, name, description, image_url, price, currency, limit_per_user, hold_seconds, cancellation, starts_at, ends_at } =
-        terms;
-    serde_json::json!([
-        sku.as_ref().map(Sku::as_str),
+    let Terms {
+        sku,
         name,
         description,
         image_url,
-        price.minor(),
-        currency.code(),
+        price,
+        currency,
         limit_per_user,
         hold_seconds,
+        grace_seconds,
         cancellation,
-        starts_at.millis(),
-        ends_at.millis(),
-        total.get(),
-    ])
+        starts_at,
+        ends_at,
+    } = terms;
+    let mut asked = vec![
+        json!(sku.as_ref().map(Sku::as_str)),
+        json!(name),
+        json!(description),
+        json!(image_url),
+        json!(price.minor()),
+        json!(currency.code()),
+        json!(limit_per_user),
+        json!(hold_seconds),
+        json!(cancellation),
+        json!(starts_at.millis()),
+        json!(ends_at.millis()),
+        json!(total.get()),
+    ];
+    // Said last, and only where it is not the usual: a key that was given before there was one stays the same request's.
+    asked.extend((*grace_seconds != Terms::GRACE_SECONDS).then(|| json!(grace_seconds)));
+    asked
 }
 
 /// A change of terms. What only the pair of old and new terms can tell is checked against `old`, where that is at hand.
@@ -73,6 +89,7 @@ fn faultless() -> Terms {
         currency: "EUR".parse().expect("the euro is in use"),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,

@@ -18,7 +18,7 @@ pub(super) const ROWS_MAX: usize = 10_000;
 pub(super) const FAULTS_MAX: usize = 100;
 
 /// The columns there are, in the order of an export.
-pub(super) const COLUMNS: [&str; 12] = [
+pub(super) const COLUMNS: [&str; 13] = [
     "sku",
     "name",
     "description",
@@ -28,13 +28,14 @@ pub(super) const COLUMNS: [&str; 12] = [
     "total",
     "limit_per_user",
     "hold_seconds",
+    "grace_seconds",
     "cancellation",
     "starts_at",
     "ends_at",
 ];
 
 /// Those whose values are whole numbers.
-const NUMBERS: [&str; 4] = ["price", "total", "limit_per_user", "hold_seconds"];
+const NUMBERS: [&str; 5] = ["price", "total", "limit_per_user", "hold_seconds", "grace_seconds"];
 
 /// A commodity of a file.
 #[derive(Debug)]
@@ -195,6 +196,7 @@ pub(super) fn cells(terms: &Terms, total: Units) -> [Cow<'_, str>; COLUMNS.len()
         total.get().to_string().into(),
         number(terms.limit_per_user),
         number(terms.hold_seconds),
+        terms.grace_seconds.to_string().into(),
         terms.cancellation.word().into(),
         terms.starts_at.to_string().into(),
         terms.ends_at.to_string().into(),

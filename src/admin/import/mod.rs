@@ -95,7 +95,7 @@ impl From<Import> for ImportBody {
 ///
 /// UTF-8, with or without a mark that says so, lines ended by CRLF or LF, fields quoted as in RFC 4180; at most 10,000 commodities and 10 MiB,
 /// whatever `http.body_bytes_max` is. The first line names the columns, in any order: `name`, `price`, `currency`, `total`, `starts_at`, `ends_at`,
-/// and, where wanted, `sku`, `description`, `image_url`, `limit_per_user`, `hold_seconds`, `cancellation`. They mean what they mean in a new
+/// and, where wanted, `sku`, `description`, `image_url`, `limit_per_user`, `hold_seconds`, `grace_seconds`, `cancellation`. They mean what they mean in a new
 /// commodity; an empty cell is a field that was left out. An apostrophe before a text that a spreadsheet would take for a formula is left out, as an export puts it there. Of
 /// a file with faults nothing is listed, and `errors` has each of them with its `line`, the first 100 if there are more.
 ///

@@ -99,7 +99,7 @@ fn a_file_is_as_long_as_it_may_be_and_faults_are_told_up_to_a_number() {
 fn what_is_written_is_read_back_as_it_was() {
     let (full, _) = crate::admin::commodities::terms::new_commodity(crate::http::Fields::of(
         json!({"sku": "=1+1", "name": "'=x, \"Größe\"", "description": "two\nlines", "image_url": "https://example.org/a.png", "price": 4999,
-            "currency": "EUR", "total": 7, "limit_per_user": 2, "hold_seconds": 60, "cancellation": "any",
+            "currency": "EUR", "total": 7, "limit_per_user": 2, "hold_seconds": 60, "grace_seconds": 5, "cancellation": "any",
             "starts_at": "2026-11-27T12:00:00Z", "ends_at": "2026-11-28T12:00:00Z"})
         .as_object()
         .unwrap()

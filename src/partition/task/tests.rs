@@ -111,6 +111,7 @@ fn world_at(total: i64, clock: Clock) -> World {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            grace_seconds: Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at: Timestamp::ZERO,
             ends_at: Timestamp::MAX,
@@ -325,12 +326,14 @@ async fn an_order_that_the_tables_have_is_forgotten_and_its_row_makes_it_known_a
     let applied = (order.id.epoch(), Sequence(1));
     world.ownership.applied.send_replace(applied);
     let inbox = world.runner.inbox.clone();
-    let cancel = move |row| Command::Cancel { order: order.id, user: None, row };
+    let cancel = move |row| Command::Cancel { order: order.id, user: None, reason: None, row };
     // While it is known, it is called off for good: only a payment is asked for here, which a confirmed order refuses.
     while inbox.command(Command::ConfirmPayment { order: order.id, row: None }).await != Reply::Refused(Refusal::OrderNotFound) {
         tokio::time::advance(Duration::from_millis(500)).await;
     }
-    let row = move |applied| Some(Box::new(Recalled { order, key: None, applied, commodity: None }));
+    let row = move |applied| {
+        Some(Box::new(Recalled { order, key: None, payments: crate::domain::Payments::default(), applied, commodity: None }))
+    };
     assert_eq!(inbox.command(cancel(row((applied.0, Sequence::FENCE)))).await, Reply::Refused(Refusal::StaleRow));
     let cancelled = tokio::spawn(async move { inbox.command(cancel(row(applied))).await });
     world.sent.recv().await.unwrap().confirm.send(Ok(())).unwrap();

@@ -1,7 +1,9 @@
 //! What events fold to.
 
 use super::*;
-use crate::domain::{Cancellation, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId};
+use crate::domain::{
+    Actor, Cancellation, Cause, Commodity, Epoch, IdempotencyKey, Order, Price, RequestFingerprint, Sequence, Terms, UserId,
+};
 
 const PARTITION: u16 = 3;
 
@@ -31,12 +33,23 @@ fn placed(number: u64, quantity: i64, status: OrderStatus) -> Event {
         currency: "EUR".parse().unwrap(),
         status,
         pay_by: None,
+        grace_seconds: 0,
+        discount: None,
     };
     Event::Placed { order, foreign: None, key: Some(IdempotencyKey::from_bytes([number as u8; 16])), fingerprint: RequestFingerprint(1) }
 }
 
 fn moved(number: u64, quantity: i64, from: OrderStatus, to: OrderStatus, millis: i64) -> Event {
-    Event::Moved { order: id(number), commodity: lamp(), buyer: None, quantity: Quantity::new(quantity).unwrap(), from, to, at: at(millis) }
+    Event::Moved {
+        order: id(number),
+        commodity: lamp(),
+        buyer: None,
+        quantity: Quantity::new(quantity).unwrap(),
+        from,
+        to,
+        at: at(millis),
+        cause: Cause::by(Actor::System),
+    }
 }
 
 fn listed(total: i64) -> Event {
@@ -49,6 +62,7 @@ fn listed(total: i64) -> Event {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: at(0),
         ends_at: at(1),

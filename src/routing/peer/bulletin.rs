@@ -113,7 +113,9 @@ impl Reporter {
 
     fn say(&mut self, bulletin: Bulletin) {
         match (self.version, bulletin) {
-            (version @ (PeerVersion::V5 | PeerVersion::V6), bulletin) => self.frames.push_back(frame(|out| bulletin.write(version, out))),
+            (version @ (PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7), bulletin) => {
+                self.frames.push_back(frame(|out| bulletin.write(version, out)))
+            }
             (version, Bulletin::Standing(standing)) => {
                 let together = self.older.standing(standing);
                 self.frames.push_back(frame(|out| together.write(version, out)));
@@ -181,7 +183,7 @@ mod tests {
             let (mut frames, mut longest, mut sum) = (0, 0, 0);
             while let Some(piece) = teller.next(&board) {
                 let bytes = match version {
-                    PeerVersion::V5 | PeerVersion::V6 => Bulletin::Piece(piece).write(version, Vec::new()),
+                    PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => Bulletin::Piece(piece).write(version, Vec::new()),
                     version => older.piece(piece).iter().flat_map(|said: &Together| said.write(version, Vec::new())).collect(),
                 };
                 (frames, longest, sum) = (frames + 1, bytes.len().max(longest), sum + bytes.len());

@@ -193,6 +193,6 @@ async fn read(
 fn bulletins(version: PeerVersion, frame: &[u8], older: &mut Hearer) -> Result<Vec<Bulletin>, Garbage> {
     match version {
         PeerVersion::V3 | PeerVersion::V4 => Ok(older.read(Together::read(version, frame)?)),
-        PeerVersion::V5 | PeerVersion::V6 => Ok(vec![Bulletin::read(version, frame)?]),
+        PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => Ok(vec![Bulletin::read(version, frame)?]),
     }
 }

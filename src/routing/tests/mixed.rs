@@ -2,7 +2,7 @@
 
 use super::*;
 
-const VERSIONS: [PeerVersion; 4] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
+const VERSIONS: [PeerVersion; 5] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6, PeerVersion::V7];
 
 /// Two nodes that speak versions up to these; the second has the partition.
 async fn mixed_pair(speaks: [PeerVersion; 2]) -> (Node, Node) {
@@ -67,7 +67,7 @@ async fn another_issuers_account_buys_where_both_nodes_know_what_that_is() {
         let [first, second] = ["a:1", "b:1"].map(|principal| a.ways.command(home(), place(principal)));
         match asks.min(owns) {
             PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => assert_eq!(first.await, Reply::Refused(Refusal::UpgradeUnfinished)),
-            PeerVersion::V6 => {
+            PeerVersion::V6 | PeerVersion::V7 => {
                 let (Reply::Done(Answer::Placed(first)), Reply::Done(Answer::Placed(second))) = (first.await, second.await) else {
                     panic!("units are there")
                 };
@@ -76,7 +76,7 @@ async fn another_issuers_account_buys_where_both_nodes_know_what_that_is() {
                 assert_eq!(known, Ok(Sighting::Known(NamedOrder { order: second, foreign })));
                 let orders = |key| a.ways.orders_of(home(), key, Duration::from_secs(5));
                 assert_eq!((orders(first.user).await, orders(second.user).await), (Ok(vec![first]), Ok(vec![second])));
-                let cancel = |user| Command::Cancel { order: first.id, user: Some(user), row: None };
+                let cancel = |user| Command::Cancel { order: first.id, user: Some(user), reason: None, row: None };
                 assert_eq!(a.ways.command(home(), cancel(second.user)).await, Reply::Refused(Refusal::OrderNotFound));
                 assert!(matches!(a.ways.command(home(), cancel(first.user)).await, Reply::Done(Answer::Order(_))));
             }
@@ -92,7 +92,7 @@ async fn a_node_of_the_release_before_is_answered_in_version_3() {
         let response = ask_as_before(&b, what, "3").await;
         assert_eq!((response.status().as_u16(), response.headers()["x-doorbuster-wire"].as_bytes()), (200, &b"3"[..]), "{what}");
     }
-    for version in ["2", "7", "3.0", ""] {
+    for version in ["2", "8", "3.0", ""] {
         assert_eq!(ask_as_before(&b, "hello", version).await.status().as_u16(), 426, "{version}");
     }
 }
@@ -109,7 +109,7 @@ async fn a_node_that_was_rolled_back_is_spoken_to_in_its_version_after_one_refus
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_process_spoke_is_forgotten_with_it() {
-    let (a, b) = mixed_pair([PeerVersion::V6, PeerVersion::V6]).await;
+    let (a, b) = mixed_pair([PeerVersion::V7, PeerVersion::V7]).await;
     let (me, speech) = (a.local.id.clone(), speech());
     let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
     let tell = move |told| {
@@ -119,7 +119,7 @@ async fn what_a_process_spoke_is_forgotten_with_it() {
     let feed = peer::follow(me, (b.peer.clone(), PARTITIONS), credential("a", SECRET, false), Arc::clone(&speech), tell);
     let feed = tokio::spawn(feed);
     assert!(matches!(news.recv().await, Some(peer::News::Heard(_))));
-    assert_eq!(speech.agreed().unwrap_or(PeerVersion::OLDEST), PeerVersion::V6);
+    assert_eq!(speech.agreed().unwrap_or(PeerVersion::OLDEST), PeerVersion::V7);
     b.local.closed.cancel();
     b.server.stop().await;
     while !matches!(news.recv().await, Some(peer::News::Lost(_))) {}

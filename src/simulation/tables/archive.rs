@@ -2,8 +2,9 @@
 
 use super::{Inner, Memory, Row};
 use crate::breaks::{self, Break};
-use crate::domain::{CommodityId, OrderId, OrderStatus};
+use crate::domain::{CommodityId, OrderId, OrderStatus, PaymentStatus};
 use crate::simulation::dice::Dice;
+use crate::store::NewPayment;
 
 /// Orders of a slice, at most.
 const SLICE_MAX: u64 = 5;
@@ -32,7 +33,8 @@ impl Memory {
         let Some(id) = dice.pick(&ids).copied() else { return };
         let owed = |row: &Row| row.order.commodity == id && is_owed(row.order.status);
         if dice.percent(40) {
-            if inner.is_over(id) && !inner.orders.values().any(owed) {
+            let is_due = |row: &NewPayment| row.commodity == id && matches!(row.status, PaymentStatus::Open | PaymentStatus::RefundDue);
+            if inner.is_over(id) && !inner.orders.values().any(owed) && !inner.payments.values().any(is_due) {
                 inner.sealed.insert(id);
             }
             return;

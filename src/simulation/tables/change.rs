@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Listed, Memory, Mood, Row, SYSTEM, away};
-use crate::domain::{CommodityId, OperationKey, OrderId, PartitionId, Stock, SystemId, Units};
-use crate::store::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Position, StoreError, Transaction};
+use crate::domain::{CommodityId, OperationKey, OrderId, PartitionId, PaymentId, Stock, SystemId, Units};
+use crate::store::{
+    CommodityUpdate, Delta, EventPlace, Move, NewCommodity, NewNotice, NewOperation, NewOrder, NewPayment, NewStep, PaymentChange,
+    Position, StoreError, Transaction,
+};
 
 /// The transaction.
 pub(in crate::simulation) struct Change {
@@ -21,6 +24,9 @@ enum Undo {
     Position(PartitionId, Position),
     Delta(PartitionId),
     Operation(OperationKey, Option<NewOperation>),
+    Payment(PaymentId, Option<NewPayment>),
+    Step(EventPlace),
+    Notice(EventPlace),
 }
 
 impl Transaction for Change {
@@ -151,6 +157,57 @@ impl Transaction for Change {
         Ok(())
     }
 
+    fn is_outbox_wanted(&self) -> bool {
+        self.memory.lock().is_outbox_wanted
+    }
+
+    async fn insert_payments(&self, payments: &[NewPayment]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for new in payments {
+            if inner.payments.contains_key(&new.id) {
+                return Err(StoreError::Refused(format!("payment {} is there already", new.id)));
+            }
+            inner.payments.insert(new.id, *new);
+            self.noted(Undo::Payment(new.id, None));
+        }
+        Ok(())
+    }
+
+    async fn change_payments(&self, change: &PaymentChange) -> Result<u64, StoreError> {
+        let mut inner = self.memory.lock();
+        let mut found = 0;
+        for order in &change.orders {
+            let id = PaymentId { order: *order, attempt: change.attempt };
+            let Some(row) = inner.payments.get_mut(&id) else { continue };
+            self.noted(Undo::Payment(id, Some(*row)));
+            (row.status, row.pays, row.changed_at) = (change.status, row.pays || change.pays, change.at);
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    async fn insert_steps(&self, steps: &[NewStep]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for new in steps {
+            if inner.steps.insert(new.event, new.clone()).is_some() {
+                return Err(StoreError::Refused(format!("the step at {:?} is there already", new.event)));
+            }
+            self.noted(Undo::Step(new.event));
+        }
+        Ok(())
+    }
+
+    async fn insert_notices(&self, notices: &[NewNotice]) -> Result<(), StoreError> {
+        let mut inner = self.memory.lock();
+        for new in notices {
+            if inner.notices.insert(new.event, *new).is_some() {
+                return Err(StoreError::Refused(format!("the notice at {:?} is there already", new.event)));
+            }
+            self.noted(Undo::Notice(new.event));
+        }
+        Ok(())
+    }
+
     async fn unseal(&self, commodities: &BTreeSet<CommodityId>) -> Result<(), StoreError> {
         self.unseal_all(commodities.iter().copied());
         Ok(())
@@ -237,6 +294,10 @@ impl Drop for Change {
                 Undo::Commodity(id, None) => drop(inner.commodities.remove(&id)),
                 Undo::Operation(key, Some(row)) => drop(inner.operations.insert(key, row)),
                 Undo::Operation(key, None) => drop(inner.operations.remove(&key)),
+                Undo::Payment(id, Some(row)) => drop(inner.payments.insert(id, row)),
+                Undo::Payment(id, None) => drop(inner.payments.remove(&id)),
+                Undo::Step(event) => drop(inner.steps.remove(&event)),
+                Undo::Notice(event) => drop(inner.notices.remove(&event)),
                 Undo::Delta(id) => drop(inner.checkpoints.get_mut(&id).and_then(|kept| kept.deltas.pop())),
                 Undo::Position(id, position) => {
                     if let Some((_, found)) = inner.partitions.get_mut(&id) {

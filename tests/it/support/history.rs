@@ -19,6 +19,7 @@ pub fn terms(name: &str) -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: Some(5),
         hold_seconds: Some(600),
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: at(0),
         ends_at: at(86_400_000),
@@ -36,6 +37,7 @@ pub fn endless_terms() -> Terms {
         currency: "EUR".parse().expect("a currency"),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: Timestamp::ZERO,
         ends_at: Timestamp::MAX,
@@ -127,6 +129,8 @@ impl History {
             currency: listed.terms.currency,
             status,
             pay_by: (status == OrderStatus::Reserved).then(|| at(self.now + 600_000)),
+            grace_seconds: 0,
+            discount: None,
         };
         self.orders.push(order);
         let key = key.map(|key| IdempotencyKey::of(&buyer, key).expect("a key"));
@@ -145,7 +149,16 @@ impl History {
             stock.available = Units::new(i64::from(stock.available) + i64::from(order.quantity)).expect("units");
         }
         let Order { id, commodity, user, quantity, .. } = *order;
-        self.events.push(Event::Moved { order: id, commodity, buyer: Some(user), quantity, from, to, at: now });
+        self.events.push(Event::Moved {
+            order: id,
+            commodity,
+            buyer: Some(user),
+            quantity,
+            from,
+            to,
+            at: now,
+            cause: doorbuster::domain::Cause::by(doorbuster::domain::Actor::System),
+        });
     }
 
     /// Closes the commodity listed as number `index`, of which nothing may be held or due.

@@ -9,7 +9,7 @@ fn with(cancellation: Cancellation) -> Sale {
 }
 
 fn by_its_buyer(order: &Order) -> Command {
-    Command::Cancel { order: order.id, user: Some(order.user), row: None }
+    Command::Cancel { order: order.id, user: Some(order.user), reason: None, row: None }
 }
 
 fn paid(sale: &mut Sale) -> Order {
@@ -22,7 +22,7 @@ fn of_a_commodity_without_cancellation_operators_alone_cancel() {
     let mut sale = with(Cancellation::None);
     let order = sale.placed(a_place(7, 3));
     assert_eq!(sale.refused(by_its_buyer(&order)), Refusal::NotCancellable);
-    let another = Command::Cancel { order: order.id, user: Some(buyer(8)), row: None };
+    let another = Command::Cancel { order: order.id, user: Some(buyer(8)), reason: None, row: None };
     assert_eq!(sale.refused(another), Refusal::OrderNotFound, "nobody learns of another's order");
     assert_eq!((sale.cancel(order.id).status, sale.stock()), (OrderStatus::Cancelled, (10, 0, 0)));
     let order = paid(&mut sale);

@@ -96,7 +96,7 @@ fn a_forgotten_order_without_its_row_is_not_found_and_with_it_is_as_it_was() {
     let row = sale.row(order);
     assert_eq!(sale.refused(with_row(payment(order), row.clone())), Refusal::NotPayable);
     assert_eq!(sale.refused(with_row(refund(order), row.clone())), Refusal::NotRefundable);
-    let by_another = Command::Cancel { order, user: Some(buyer(8)), row: Some(row.clone()) };
+    let by_another = Command::Cancel { order, user: Some(buyer(8)), reason: None, row: Some(row.clone()) };
     assert_eq!(sale.refused(by_another), Refusal::OrderNotFound, "to another buyer it does not exist");
     assert_eq!(sale.engine.orders_len(), 0, "what changes nothing is not taken up");
     let cancelled = sale.moved(with_row(cancellation(order), row));

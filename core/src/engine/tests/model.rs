@@ -1,10 +1,15 @@
 //! The rules once more, as plainly as they can be said: lists that are searched from the front, no index, no packing, nothing
-//! forgotten, also not of what is closed or removed. Never shares code with the engine it is compared to.
+//! forgotten, also not of what is closed or removed. Never shares code with the engine it is compared to. What it says of payments is beside
+//! it.
+
+mod payments;
+
+use payments::let_go;
 
 use super::projection::Row;
 use super::support::partition;
 use crate::domain::{
-    Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PrincipalKey, Stock, Terms, Timestamp, Units,
+    Cancellation, Commodity, CommodityId, Epoch, Order, OrderId, OrderStatus, PaymentStatus, PrincipalKey, Stock, Terms, Timestamp, Units,
 };
 use crate::engine::{Answer, Command, Outcome, Place, Refusal};
 
@@ -28,6 +33,15 @@ impl Listed {
 pub(super) struct Known {
     pub(super) row: Row,
     was_free: bool,
+    pub(super) payments: Vec<Pay>,
+}
+
+/// A payment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pay {
+    pub(super) status: PaymentStatus,
+    /// Whether its order is paid by it, or came too late by it.
+    pub(super) pays: bool,
 }
 
 /// Whether a key leads to its order.
@@ -112,13 +126,34 @@ impl Model {
             Command::Remove(commodity) => {
                 self.commodity(commodity)?;
                 let needed = |status: OrderStatus| status.is_live() || status == OrderStatus::RefundDue;
-                if self.has(commodity, needed) {
+                if self.has(commodity, needed) || self.has_payments_to_see_to(commodity) {
                     return Err(Refusal::HasOrders);
                 }
                 self.listed(commodity).unwrap().removed = true;
                 Ok(Answer::Removed)
             }
             Command::Place(place) => self.place(now, place, seen),
+            Command::StartPayment { order: id, user, .. } => self.start_payment(now, id, user),
+            Command::PaymentSucceeded { payment, amount, currency, taken, .. } => {
+                self.payment_succeeded(now, payment, (amount, currency), taken)
+            }
+            Command::PaymentEnded { payment, how, .. } => self.payment_ended(now, payment, how),
+            Command::Refund { order: id, restock, .. } => {
+                let order = self.known(id)?.row.order;
+                if order.status != OrderStatus::Paid {
+                    return Err(Refusal::NotRefundable);
+                }
+                self.with_payments()?;
+                self.give_back(id);
+                let answer = self.turn(now, id, OrderStatus::RefundDue);
+                if !restock {
+                    let listed = &mut self.listed(order.commodity).unwrap().commodity;
+                    let less = |units: Units| Units::new(i64::from(units) - i64::from(order.quantity)).unwrap();
+                    (listed.stock.total, listed.stock.available) = (less(listed.stock.total), less(listed.stock.available));
+                    listed.version += 1;
+                }
+                Ok(answer)
+            }
             Command::ConfirmPayment { order: id, .. } => {
                 let order = self.known(id)?.row.order;
                 match order.status {
@@ -131,7 +166,10 @@ impl Model {
             Command::ConfirmRefund { order: id, .. } => {
                 let order = self.known(id)?.row.order;
                 match order.status {
-                    OrderStatus::RefundDue => Ok(self.turn(now, id, OrderStatus::Refunded)),
+                    OrderStatus::RefundDue => {
+                        self.payments(id).iter_mut().filter(|pay| pay.pays).for_each(|pay| pay.status = PaymentStatus::Refunded);
+                        Ok(self.turn(now, id, OrderStatus::Refunded))
+                    }
                     OrderStatus::Refunded => Ok(Answer::Order(order)),
                     _ => Err(Refusal::NotRefundable),
                 }
@@ -147,15 +185,21 @@ impl Model {
                 let cancellation = self.listed(known.commodity).unwrap().commodity.terms.cancellation;
                 let is_allowed = user.is_none() || cancellation != Cancellation::None;
                 match known.status {
-                    OrderStatus::Reserved | OrderStatus::Confirmed if is_allowed => Ok(self.turn(now, order, OrderStatus::Cancelled)),
-                    OrderStatus::Paid if cancellation == Cancellation::Any => Ok(self.turn(now, order, OrderStatus::RefundDue)),
+                    OrderStatus::Reserved | OrderStatus::Confirmed if is_allowed => match self.open_payment(order) {
+                        Some(attempt) => Err(Refusal::PaymentOpen(attempt)),
+                        None => Ok(self.turn(now, order, OrderStatus::Cancelled)),
+                    },
+                    OrderStatus::Paid if cancellation == Cancellation::Any => {
+                        self.give_back(order);
+                        Ok(self.turn(now, order, OrderStatus::RefundDue))
+                    }
                     _ => Err(Refusal::NotCancellable),
                 }
             }
             Command::Expire { at_most } => {
-                let mut due: Vec<(Timestamp, OrderId)> =
-                    self.holds().filter(|order| order.pay_by.unwrap() <= now).map(|order| (order.pay_by.unwrap(), order.id)).collect();
-                due.sort_by_key(|(pay_by, id)| (*pay_by, id.epoch(), id.number()));
+                let mut due: Vec<(Timestamp, OrderId)> = self.holds().map(|order| (let_go(order), order.id)).collect();
+                due.retain(|(at, _)| *at <= now);
+                due.sort_by_key(|(at, id)| (*at, id.epoch(), id.number()));
                 due.truncate(at_most);
                 for (_, id) in &due {
                     self.turn(now, *id, OrderStatus::Expired);
@@ -169,7 +213,9 @@ impl Model {
     fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
         if !terms.faults().is_empty() {
             Err(Refusal::TermsConflict)
-        } else if self.with_older_releases && (terms.sku.is_some() || terms.cancellation != Cancellation::Unpaid) {
+        } else if self.with_older_releases
+            && (terms.sku.is_some() || terms.cancellation != Cancellation::Unpaid || terms.grace_seconds != 30)
+        {
             Err(Refusal::UpgradeUnfinished)
         } else {
             Ok(())
@@ -198,7 +244,7 @@ impl Model {
     }
 
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
-        self.holds().filter_map(|order| order.pay_by).min()
+        self.holds().map(let_go).min()
     }
 
     /// Live units of a buyer.
@@ -242,6 +288,8 @@ impl Model {
         } else if available < wants {
             Err(Refusal::SoldOut)
         } else {
+            // What costs nothing needs no payment.
+            let hold = if terms.price.minor() > 0 { terms.hold_seconds } else { None };
             let order = Order {
                 id: OrderId::new(now, partition(), self.epoch, self.next_number),
                 commodity: place.commodity,
@@ -249,12 +297,14 @@ impl Model {
                 quantity: place.quantity,
                 unit_price: terms.price,
                 currency: terms.currency,
-                status: if terms.hold_seconds.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed },
-                pay_by: terms.hold_seconds.map(|seconds| Timestamp::from_millis(now.millis() + 1000 * i64::from(seconds)).unwrap()),
+                status: if hold.is_some() { OrderStatus::Reserved } else { OrderStatus::Confirmed },
+                pay_by: hold.map(|seconds| Timestamp::from_millis(now.millis() + 1000 * i64::from(seconds)).unwrap()),
+                grace_seconds: if hold.is_some() && !self.with_older_releases { terms.grace_seconds } else { 0 },
+                discount: None,
             };
             self.next_number += 1;
             let row = Row { order, key: place.key, fingerprint: place.fingerprint, changed_at: now };
-            self.orders.push(Known { row, was_free: false });
+            self.orders.push(Known { row, was_free: false, payments: Vec::new() });
             self.count_stock(place.commodity);
             Ok(Answer::Placed(order))
         }
@@ -284,6 +334,7 @@ impl Model {
     fn key_of(&self, now: Timestamp, known: &Known) -> Key {
         let ended_for = |time: Timestamp| time.millis() - known.row.changed_at.millis();
         match known.row.order.status {
+            status if status.is_live() && known.was_free => Key::Either,
             status if status.is_live() => Key::Kept,
             OrderStatus::RefundDue if known.was_free => Key::Either,
             OrderStatus::RefundDue => Key::Kept,
@@ -319,7 +370,7 @@ impl Model {
     fn turn(&mut self, now: Timestamp, id: OrderId, to: OrderStatus) -> Answer {
         let is_kept = self.key_of(now, self.known(id).unwrap()) == Key::Kept;
         let known = self.orders.iter_mut().find(|known| known.row.order.id == id).unwrap();
-        known.was_free |= to == OrderStatus::RefundDue && !is_kept;
+        known.was_free |= !known.row.order.status.is_live() && (to == OrderStatus::RefundDue || to.is_live()) && !is_kept;
         known.row.order.status = to;
         known.row.changed_at = now;
         let order = known.row.order;
@@ -354,7 +405,11 @@ impl Model {
     }
 
     fn owes(&self, id: CommodityId) -> bool {
-        self.has(id, |status| matches!(status, OrderStatus::Reserved | OrderStatus::RefundDue))
+        self.has(id, |status| matches!(status, OrderStatus::Reserved | OrderStatus::RefundDue)) || self.has_payments_to_see_to(id)
+    }
+
+    fn has_payments_to_see_to(&self, id: CommodityId) -> bool {
+        self.orders.iter().any(|known| known.row.order.commodity == id && known.owes())
     }
 
     fn holds(&self) -> impl Iterator<Item = &Order> {

@@ -32,7 +32,7 @@ fn equal_subjects_of_two_issuers_have_limits_keys_and_orders_of_their_own() {
             assert_eq!(sale.run(Command::Place(place(id, 2))), Ok(Answer::Replayed(order)));
             assert_eq!(sale.refused(Command::Place(a_place(id, 1))), Refusal::LimitReached);
             for other in (1..=3).filter(|other| *other != id) {
-                let cancel = Command::Cancel { order: order.id, user: Some(buyer(other)), row: None };
+                let cancel = Command::Cancel { order: order.id, user: Some(buyer(other)), reason: None, row: None };
                 assert_eq!(sale.refused(cancel), Refusal::OrderNotFound);
             }
         }
@@ -41,7 +41,7 @@ fn equal_subjects_of_two_issuers_have_limits_keys_and_orders_of_their_own() {
         }
     }
     let (_, theirs) = orders[1];
-    sale.moved(Command::Cancel { order: theirs.id, user: Some(buyer(2)), row: None });
+    sale.moved(Command::Cancel { order: theirs.id, user: Some(buyer(2)), reason: None, row: None });
     sale.placed(Place { key: None, ..place(2, 2) });
     assert_eq!(sale.refused(Command::Place(a_place(3, 1))), Refusal::LimitReached, "the units are the other one's");
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::support::{epoch, partition};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, OrderStatus, PrincipalKey,
-    RequestFingerprint, Sequence, Stock, Subject, Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, OrderStatus, PaymentFact, PaymentId,
+    PaymentStatus, Payments, PrincipalKey, RequestFingerprint, Sequence, Stock, Subject, Timestamp, Units,
 };
 use crate::engine::{BuyerUnits, KnownCommodity, KnownKey, KnownOperation, KnownOrder, OPERATIONS_KEPT_MS, Place, Recalled, Snapshot};
 use crate::event::Event;
@@ -33,6 +33,8 @@ struct Listed {
 pub(crate) struct Projection {
     commodities: BTreeMap<CommodityId, Listed>,
     pub(crate) orders: BTreeMap<OrderId, Row>,
+    /// How each payment stands, and whether it pays.
+    pub(crate) payments: BTreeMap<PaymentId, (PaymentStatus, bool)>,
     /// Changes of commodities under a key, the last one under each.
     operations: BTreeMap<OperationKey, KnownOperation>,
     /// Orders that were cancelled under a key.
@@ -46,6 +48,7 @@ impl Projection {
         Self {
             commodities: BTreeMap::new(),
             orders: BTreeMap::new(),
+            payments: BTreeMap::new(),
             operations: BTreeMap::new(),
             cancelled: BTreeMap::new(),
             position: (epoch(1), Sequence::FENCE),
@@ -69,7 +72,8 @@ impl Projection {
                 (row.terms, row.version) = (*terms, version);
             }
             Event::Restocked { commodity, total, version } => {
-                let row = self.row(commodity);
+                // What is given back of a closed one may be written off.
+                let row = &mut self.commodities.get_mut(&commodity).expect("events are about rows that are there").commodity;
                 (row.stock.total, row.version) = (total, version);
             }
             Event::Paused { commodity, paused, version } => {
@@ -96,12 +100,23 @@ impl Projection {
                 let before = self.orders.insert(order.id, Row { order, key, fingerprint, changed_at: order.id.placed_at() });
                 assert_eq!(before, None, "an order is placed once");
             }
-            Event::Moved { order, commodity, buyer, quantity, from, to, at } => {
+            Event::Moved { order, commodity, buyer, quantity, from, to, at, cause } => {
                 let row = self.orders.get_mut(&order).expect("events are about rows that are there");
                 assert_eq!((row.order.commodity, row.order.quantity, row.order.status), (commodity, quantity, from));
                 assert_eq!(buyer, Some(row.order.user));
                 assert_ne!(from, to);
                 (row.order.status, row.changed_at) = (to, at);
+                if let Some(PaymentFact { attempt, status }) = cause.payment {
+                    let payment = self.payments.get_mut(&PaymentId { order, attempt }).expect("what pays was started");
+                    *payment = (status, true);
+                }
+            }
+            Event::PaymentStarted { payment, amount, .. } => {
+                assert_eq!(amount, self.orders[&payment.order].order.amount());
+                assert_eq!(self.payments.insert(payment, (PaymentStatus::Open, false)), None, "a payment is started once");
+            }
+            Event::PaymentChanged { payment, status, .. } => {
+                self.payments.get_mut(&payment).expect("what changes was started").0 = status;
             }
             Event::Operated { operation, subject: Subject::Commodity(commodity), at } => {
                 self.operations.insert(operation.key, KnownOperation { operation, commodity, at });
@@ -145,7 +160,19 @@ impl Projection {
         let listed = &self.commodities[&row.order.commodity];
         let is_over = listed.removed || listed.commodity.closed_at.is_some();
         let commodity = is_over.then(|| Box::new(self.counted(listed)));
-        Some(Box::new(Recalled { order: row.order, key: row.key, applied: self.position, commodity }))
+        let payments = self.payments_of(id);
+        Some(Box::new(Recalled { order: row.order, key: row.key, payments, applied: self.position, commodity }))
+    }
+
+    /// What an engine must know of an order's payments.
+    pub(crate) fn payments_of(&self, order: OrderId) -> Payments {
+        let of_it = self.payments.iter().filter(|(id, _)| id.order == order);
+        Payments::of(of_it.map(|(id, (status, pays))| (id.attempt, *status, *pays))).expect("an engine has said so")
+    }
+
+    /// The same of all orders that have some.
+    pub(crate) fn all_payments(&self) -> BTreeMap<OrderId, Payments> {
+        self.payments.keys().map(|id| (id.order, self.payments_of(id.order))).collect()
     }
 
     /// What a loader gives an engine, each list from its last row to its first.
@@ -200,8 +227,8 @@ impl Projection {
     }
 
     fn known(&self, id: CommodityId, is_known: impl Fn(OrderStatus) -> bool) -> Vec<KnownOrder> {
-        let rows = self.of(id).filter(|row| is_known(row.order.status));
-        let mut known: Vec<KnownOrder> = rows.map(|row| KnownOrder { order: row.order, key: row.key }).collect();
+        let rows = self.of(id).map(|row| KnownOrder { order: row.order, key: row.key, payments: self.payments_of(row.order.id) });
+        let mut known: Vec<KnownOrder> = rows.filter(|known| is_known(known.order.status) || known.payments.owe()).collect();
         known.reverse();
         known
     }

@@ -21,7 +21,7 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
     let place = Command::Place(a_place(8, 1));
     let command = match refusal {
         Refusal::CommodityNotFound => Command::Place(Place { commodity: commodity(9), ..a_place(8, 1) }),
-        Refusal::OrderNotFound => Command::Cancel { order, user: Some(buyer(8)), row: None },
+        Refusal::OrderNotFound => Command::Cancel { order, user: Some(buyer(8)), reason: None, row: None },
         Refusal::CommodityExists => Command::List { commodity: commodity(1), terms: Box::new(terms()), total: units(1) },
         Refusal::NotStarted => {
             sale.now = at(999);

@@ -1,7 +1,7 @@
 //! Snapshots that contradict themselves are refused with a sentence that says where.
 
 use super::support::*;
-use crate::domain::{Commodity, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Stock, Terms, Timestamp};
+use crate::domain::{Commodity, Order, OrderId, OrderStatus, PartitionId, Payments, RequestFingerprint, Stock, Terms, Timestamp};
 use crate::engine::{Answer, BuyerUnits, Command, Engine, KnownCommodity, KnownKey, KnownOrder, Place, Snapshot};
 
 fn listed(held: i64, sold: i64) -> Commodity {
@@ -25,8 +25,10 @@ fn known(number: u64, status: OrderStatus) -> KnownOrder {
         currency: terms().currency,
         status,
         pay_by: Some(at(3_000)),
+        grace_seconds: 0,
+        discount: None,
     };
-    KnownOrder { order, key: None }
+    KnownOrder { order, key: None, payments: Payments::default() }
 }
 
 fn keyed(number: u64, ended_at: Option<Timestamp>) -> KnownKey {

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::domain::{Cancellation, Price, Terms, TermsChange};
+use crate::domain::{Cancellation, PaymentEnd, Price, Taken, Terms, TermsChange};
 
 /// What happens next. Orders are picked among all ids ever given and commodities among the last ones listed, so that a step means
 /// something wherever it stands.
@@ -30,6 +30,7 @@ pub(crate) enum Step {
     },
     ConfirmPayment(Pick),
     ConfirmRefund(Pick),
+    Pay(Pick, Paying),
     Cancel {
         order: Pick,
         user: Option<i64>,
@@ -59,6 +60,27 @@ pub(crate) struct Pick {
     pub(crate) with_row_in_hand: bool,
 }
 
+/// What happens around the payments of an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Paying {
+    Start {
+        user: Option<i64>,
+    },
+    /// Of the right amount, or of a little more.
+    Succeed {
+        attempt: u8,
+        too_much: i64,
+        taken: Taken,
+    },
+    End {
+        attempt: u8,
+        how: PaymentEnd,
+    },
+    GiveBack {
+        restock: bool,
+    },
+}
+
 /// What an operator does to one commodity.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -77,6 +99,7 @@ pub(crate) fn a_step() -> impl Strategy<Value = Step> {
         30 => a_placing(),
         10 => a_pick().prop_map(Step::ConfirmPayment),
         5 => a_pick().prop_map(Step::ConfirmRefund),
+        30 => (a_pick(), a_paying()).prop_map(|(order, paying)| Step::Pay(order, paying)),
         12 => (a_pick(), option::weighted(0.5, 1..=3i64)).prop_map(|(order, user)| Step::Cancel { order, user }),
         6 => (0..=3usize).prop_map(Step::Expire),
         7 => prop_oneof![8 => -900..2_500i64, 1 => Just(25 * 60 * 60 * 1_000)].prop_map(Step::Time),
@@ -95,6 +118,19 @@ pub(crate) fn a_step() -> impl Strategy<Value = Step> {
 
 fn a_pick() -> impl Strategy<Value = Pick> {
     (any::<usize>(), prop::bool::weighted(0.3)).prop_map(|(order, with_row_in_hand)| Pick { order, with_row_in_hand })
+}
+
+fn a_paying() -> impl Strategy<Value = Paying> {
+    let attempt = || prop_oneof![6 => Just(1u8), 3 => Just(2), 1 => Just(3)];
+    let taken = prop_oneof![Just(Taken::Authorized), Just(Taken::Captured)];
+    let how = prop_oneof![Just(PaymentEnd::Failed), Just(PaymentEnd::Cancelled), Just(PaymentEnd::Refunded)];
+    prop_oneof![
+        6 => option::weighted(0.5, 1..=3i64).prop_map(|user| Paying::Start { user }),
+        8 => (attempt(), prop_oneof![9 => Just(0i64), 1 => Just(1)], taken)
+            .prop_map(|(attempt, too_much, taken)| Paying::Succeed { attempt, too_much, taken }),
+        6 => (attempt(), how).prop_map(|(attempt, how)| Paying::End { attempt, how }),
+        2 => any::<bool>().prop_map(|restock| Paying::GiveBack { restock }),
+    ]
 }
 
 fn a_placing() -> impl Strategy<Value = Step> {
@@ -122,16 +158,22 @@ fn a_plain_operation() -> impl Strategy<Value = Operation> {
 }
 
 fn some_terms() -> impl Strategy<Value = Terms> {
-    (option::of(1..=5u32), option::weighted(0.7, 1..=3u32), a_cancellation(), 0..9_000i64, an_end()).prop_map(
-        |(limit_per_user, hold_seconds, cancellation, starts_at, ends_at)| Terms {
+    (option::of(1..=5u32), option::weighted(0.7, 1..=3u32), a_grace(), a_cancellation(), 0..9_000i64, an_end()).prop_map(
+        |(limit_per_user, hold_seconds, grace_seconds, cancellation, starts_at, ends_at)| Terms {
             limit_per_user,
             hold_seconds,
+            grace_seconds,
             cancellation,
             starts_at: at(starts_at),
             ends_at: at(ends_at),
             ..terms()
         },
     )
+}
+
+/// The usual one is the only one beside older releases.
+fn a_grace() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0u32), Just(1), Just(Terms::GRACE_SECONDS)]
 }
 
 fn a_cancellation() -> impl Strategy<Value = Cancellation> {
@@ -153,7 +195,17 @@ fn a_change() -> impl Strategy<Value = TermsChange> {
     let total = option::weighted(0.5, (0..=12i64).prop_map(units));
     let ends_at = option::weighted(0.2, an_end().prop_map(at));
     let cancellation = option::weighted(0.2, a_cancellation());
-    (price, limit, hold, cancellation, total, ends_at).prop_map(|(price, limit_per_user, hold_seconds, cancellation, total, ends_at)| {
-        TermsChange { price, limit_per_user, hold_seconds, cancellation, total, ends_at, ..TermsChange::default() }
-    })
+    let grace = option::weighted(0.2, a_grace());
+    (price, limit, hold, grace, cancellation, total, ends_at).prop_map(
+        |(price, limit_per_user, hold_seconds, grace_seconds, cancellation, total, ends_at)| TermsChange {
+            price,
+            limit_per_user,
+            hold_seconds,
+            grace_seconds,
+            cancellation,
+            total,
+            ends_at,
+            ..TermsChange::default()
+        },
+    )
 }

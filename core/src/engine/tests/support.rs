@@ -2,8 +2,8 @@
 
 use super::projection::Projection;
 use crate::domain::{
-    Cancellation, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Price, Principal, PrincipalKey, Quantity,
-    RequestFingerprint, Sequence, Stock, Terms, Timestamp, Units, UserId,
+    Attempt, Cancellation, CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, PaymentEnd, PaymentId, Price, Principal,
+    PrincipalKey, Quantity, RequestFingerprint, Sequence, Stock, Taken, Terms, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Event, LogVersion};
@@ -69,6 +69,7 @@ pub(crate) fn terms() -> Terms {
         currency: "EUR".parse().unwrap(),
         limit_per_user: None,
         hold_seconds: None,
+        grace_seconds: 0,
         cancellation: Cancellation::Unpaid,
         starts_at: at(1_000),
         ends_at: at(9_000),
@@ -100,21 +101,29 @@ pub(super) fn refund(order: OrderId) -> Command {
     Command::ConfirmRefund { order, row: None }
 }
 
+/// A payment of an order, by its number.
+pub(super) fn payment_of(order: &Order, number: u8) -> PaymentId {
+    PaymentId { order: order.id, attempt: Attempt::new(number).unwrap() }
+}
+
+/// All of an order's money is there, by the payment of that number.
+pub(super) fn succeeded(order: &Order, number: u8, taken: Taken) -> Command {
+    let (payment, amount, currency) = (payment_of(order, number), order.amount(), order.currency);
+    Command::PaymentSucceeded { payment, amount, currency, taken, row: None }
+}
+
+pub(super) fn payment_ended(order: &Order, number: u8, how: PaymentEnd) -> Command {
+    Command::PaymentEnded { payment: payment_of(order, number), how, row: None }
+}
+
 /// An operator's.
 pub(super) fn cancellation(order: OrderId) -> Command {
-    Command::Cancel { order, user: None, row: None }
+    Command::Cancel { order, user: None, reason: None, row: None }
 }
 
 /// The same command with a row.
 pub(crate) fn with_row(mut command: Command, recalled: Box<Recalled>) -> Command {
-    match &mut command {
-        Command::Cancel { row, .. } | Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } => *row = Some(recalled),
-        Command::Keyed { operation, command } => {
-            let command = Box::new(with_row((**command).clone(), recalled));
-            return Command::Keyed { operation: *operation, command };
-        }
-        other => panic!("{other:?} is not about an order"),
-    }
+    *command.row_mut().expect("it is about an order") = Some(recalled);
     command
 }
 
@@ -141,6 +150,9 @@ impl Sale {
     }
 
     fn begun(terms: Terms, total: i64, with_older_releases: bool) -> Self {
+        // Beside older releases there is no other grace.
+        let grace_seconds = if with_older_releases { Terms::GRACE_SECONDS } else { terms.grace_seconds };
+        let terms = Terms { grace_seconds, ..terms };
         let engine = Engine::restore(partition(), epoch(5), Snapshot::default(), log_version(with_older_releases)).unwrap();
         let mut tables = Projection::new();
         tables.position = (epoch(5), Sequence::FENCE);
@@ -170,6 +182,32 @@ impl Sale {
             Answer::Placed(order) => order,
             other => panic!("not placed: {other:?}"),
         }
+    }
+
+    /// The number of the payment that is open now.
+    pub(super) fn started(&mut self, order: &Order) -> u8 {
+        match self.run(Command::StartPayment { order: order.id, user: Some(order.user), row: None }).unwrap() {
+            Answer::Payment { attempt, .. } => attempt.get(),
+            other => panic!("no payment: {other:?}"),
+        }
+    }
+
+    /// An order of so many units of commodity 1 that is paid by its first payment.
+    pub(super) fn paid(&mut self, user_id: i64, count: i64) -> Order {
+        let order = self.placed(a_place(user_id, count));
+        assert_eq!(self.started(&order), 1);
+        self.moved(succeeded(&order, 1, Taken::Authorized))
+    }
+
+    /// What became of payments and orders in the events so far, each in a word.
+    pub(super) fn story(&mut self) -> Vec<&'static str> {
+        let told = |event: &Event| match event {
+            Event::PaymentStarted { .. } => Some("started"),
+            Event::PaymentChanged { status, .. } => Some(status.word()),
+            Event::Moved { to, .. } => Some(to.word()),
+            _ => None,
+        };
+        std::mem::take(&mut self.events).iter().filter_map(told).collect()
     }
 
     /// The order a command on an order led to.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::model::{Listed, Model};
 use super::projection::Projection;
-use super::steps::{LATE_MS, Operation, Pick, Step};
+use super::steps::{LATE_MS, Operation, Paying, Pick, Step};
 use super::support::*;
-use crate::domain::{CommodityId, Order, OrderId, OrderStatus, RequestFingerprint, Sequence, Terms, Timestamp};
+use crate::domain::{Attempt, CommodityId, Order, OrderId, OrderStatus, PaymentId, RequestFingerprint, Sequence, Terms, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Place, Recalled, Refusal, Snapshot};
 use crate::event::{Batch, Event};
 
@@ -97,8 +97,9 @@ impl World {
             }
             Step::ConfirmPayment(pick) => self.run(payment(self.order(pick)), pick.with_row_in_hand),
             Step::ConfirmRefund(pick) => self.run(refund(self.order(pick)), pick.with_row_in_hand),
+            Step::Pay(pick, paying) => self.run(self.paying(self.order(pick), paying), pick.with_row_in_hand),
             Step::Cancel { order: pick, user: by } => {
-                let command = Command::Cancel { order: self.order(pick), user: by.map(buyer), row: None };
+                let command = Command::Cancel { order: self.order(pick), user: by.map(buyer), reason: None, row: None };
                 self.run(command, pick.with_row_in_hand);
             }
             Step::Expire(at_most) => self.run(Command::Expire { at_most }, false),
@@ -145,10 +146,24 @@ impl World {
         self.compare();
     }
 
+    fn paying(&self, order: OrderId, paying: Paying) -> Command {
+        let (amount, currency) = self.model.order(order).map_or((1, terms().currency), |order| (order.amount(), order.currency));
+        let payment = |number| PaymentId { order, attempt: Attempt::new(number).unwrap() };
+        match paying {
+            Paying::Start { user } => Command::StartPayment { order, user: user.map(buyer), row: None },
+            Paying::Succeed { attempt, too_much, taken } => {
+                Command::PaymentSucceeded { payment: payment(attempt), amount: amount + too_much, currency, taken, row: None }
+            }
+            Paying::End { attempt, how } => Command::PaymentEnded { payment: payment(attempt), how, row: None },
+            Paying::GiveBack { restock } => Command::Refund { order, reason: None, restock, row: None },
+        }
+    }
+
     /// Whether an order is known whatever the tables have.
     fn is_kept(&self, order: Order) -> bool {
         let is_live = order.status.is_live() && self.engine.commodity(order.commodity).is_some();
-        matches!(order.status, OrderStatus::Reserved | OrderStatus::RefundDue) || self.model.with_older_releases && is_live
+        let is_owed = matches!(order.status, OrderStatus::Reserved | OrderStatus::RefundDue) || self.model.owes_payment(order.id);
+        is_owed || self.model.with_older_releases && is_live
     }
 
     /// What was gathered becomes a batch, unless more is to go into it; the tables get what they are to have.
@@ -280,6 +295,10 @@ impl World {
             assert!(self.tables.commodities().eq(self.model.commodities.iter().map(|listed| listed.commodity.clone())));
             for known in &self.model.orders {
                 assert_eq!(self.tables.orders.get(&known.row.order.id), Some(&known.row));
+                for (number, pay) in (1..).zip(&known.payments) {
+                    let id = PaymentId { order: known.row.order.id, attempt: Attempt::new(number).unwrap() };
+                    assert_eq!(self.tables.payments.get(&id), Some(&(pay.status, pay.pays)), "payment {id}");
+                }
             }
         }
     }
@@ -345,16 +364,14 @@ impl Operation {
 }
 
 fn order_of(command: &Command) -> Option<OrderId> {
-    match command {
-        Command::Cancel { order, .. } | Command::ConfirmPayment { order, .. } | Command::ConfirmRefund { order, .. } => Some(*order),
-        _ => None,
-    }
+    command.order()
 }
 
 fn order_in(event: &Event) -> Option<OrderId> {
     match event {
         Event::Placed { order, .. } => Some(order.id),
         Event::Moved { order, .. } => Some(*order),
+        Event::PaymentStarted { payment, .. } | Event::PaymentChanged { payment, .. } => Some(payment.order),
         _ => None,
     }
 }

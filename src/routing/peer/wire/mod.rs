@@ -12,6 +12,7 @@ mod v3;
 mod v4;
 mod v5;
 mod v6;
+mod v7;
 mod version;
 
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ pub(super) const fn piece_bytes(version: PeerVersion) -> usize {
     match version {
         // A partition ought to come in one of them: what comes in several is shown in part meanwhile.
         PeerVersion::V3 | PeerVersion::V4 => 16 * 1_024 * 1_024,
-        PeerVersion::V5 | PeerVersion::V6 => 256 * 1_024,
+        PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => 256 * 1_024,
     }
 }
 
@@ -138,6 +139,7 @@ impl Item {
             PeerVersion::V4 => v4::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
             PeerVersion::V5 => v5::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
             PeerVersion::V6 => v6::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
+            PeerVersion::V7 => v7::Item::try_from(self).map(|item| put(std::mem::take(out), &item))?,
         };
         Ok(())
     }
@@ -160,6 +162,7 @@ impl Item {
             PeerVersion::V4 => take::<v4::Item<'_>>(bytes)?.try_into(),
             PeerVersion::V5 => take::<v5::Item<'_>>(bytes)?.try_into(),
             PeerVersion::V6 => take::<v6::Item<'_>>(bytes)?.try_into(),
+            PeerVersion::V7 => take::<v7::Item<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -171,6 +174,7 @@ pub(super) fn write_answers(answers: &Answers, version: PeerVersion, out: Vec<u8
         PeerVersion::V3 => put(out, &(index, v3::Told::from(told))),
         PeerVersion::V4 | PeerVersion::V5 => put(out, &(index, v4::Told::from(told))),
         PeerVersion::V6 => put(out, &(index, v6::Told::from(told))),
+        PeerVersion::V7 => put(out, &(index, v7::Told::from(told))),
     })
 }
 
@@ -185,6 +189,7 @@ pub(super) fn read_answers(version: PeerVersion, mut bytes: &[u8]) -> Result<Ans
                 take::<(u16, v4::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?
             }
             PeerVersion::V6 => take::<(u16, v6::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
+            PeerVersion::V7 => take::<(u16, v7::Told<'_>)>(&mut bytes).and_then(|(index, told)| Ok((index, told.try_into()?)))?,
         });
     }
     if bytes.is_empty() { Ok(answers) } else { Err(Garbage) }
@@ -196,6 +201,7 @@ impl Bulletin {
         match version {
             PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => put(out, &v5::Bulletin::from(self)),
             PeerVersion::V6 => put(out, &v6::Bulletin::from(self)),
+            PeerVersion::V7 => put(out, &v7::Bulletin::from(self)),
         }
     }
 
@@ -204,6 +210,7 @@ impl Bulletin {
         match version {
             PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 => whole::<v5::Bulletin<'_>>(bytes)?.try_into(),
             PeerVersion::V6 => whole::<v6::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V7 => whole::<v7::Bulletin<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -213,7 +220,7 @@ impl Together {
     pub(super) fn write(&self, version: PeerVersion, out: Vec<u8>) -> Vec<u8> {
         match version {
             PeerVersion::V3 => put(out, &v3::Bulletin::from(self)),
-            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => put(out, &v4::Bulletin::from(self)),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => put(out, &v4::Bulletin::from(self)),
         }
     }
 
@@ -221,7 +228,7 @@ impl Together {
     pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
         match version {
             PeerVersion::V3 => whole::<v3::Bulletin<'_>>(bytes)?.try_into(),
-            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => whole::<v4::Bulletin<'_>>(bytes)?.try_into(),
         }
     }
 }
@@ -230,14 +237,18 @@ impl Introduction {
     /// The bytes of an introduction: the same in all versions there are.
     pub(super) fn write(self, version: PeerVersion) -> Vec<u8> {
         match version {
-            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => put(Vec::new(), &v3::Introduction::from(self)),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => {
+                put(Vec::new(), &v3::Introduction::from(self))
+            }
         }
     }
 
     /// Reads an introduction.
     pub(super) fn read(version: PeerVersion, bytes: &[u8]) -> Result<Self, Garbage> {
         match version {
-            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => Ok(whole::<v3::Introduction>(bytes)?.into()),
+            PeerVersion::V3 | PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => {
+                Ok(whole::<v3::Introduction>(bytes)?.into())
+            }
         }
     }
 }

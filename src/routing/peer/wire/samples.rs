@@ -2,9 +2,9 @@
 
 use super::{Answers, Ask, Bulletin, Content, Introduction, Item, PeerVersion, Piece, Served, Standing, Together, Told};
 use crate::domain::{
-    Cancellation, Commodity, CommodityId, Currency, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation, OperationKey, Order, OrderId,
-    OrderStatus, PartitionId, Price, Principal, PrincipalKey, Quantity, Reach, RequestFingerprint, Sequence, Stock, Terms, TermsChange,
-    Timestamp, Units, UserId,
+    Attempt, Cancellation, Commodity, CommodityId, CouponId, Currency, Discount, Epoch, Foreign, IdempotencyKey, NamedOrder, Operation,
+    OperationKey, Order, OrderId, OrderStatus, PartitionId, PaymentEnd, PaymentId, PaymentStatus, Payments, Price, Principal, PrincipalKey,
+    Quantity, Reach, RequestFingerprint, Sequence, Stock, Taken, Terms, TermsChange, Timestamp, Units, UserId,
 };
 use crate::engine::{Answer, Command, Place, Recalled, Refusal};
 use crate::partition::{Busy, Listing, Reply, Sighting, Trouble};
@@ -44,6 +44,8 @@ fn order(status: OrderStatus) -> Order {
         currency: euro(),
         status,
         pay_by: (status == OrderStatus::Reserved).then(|| at(1_795_600_900_123)),
+        grace_seconds: 0,
+        discount: None,
     }
 }
 
@@ -57,6 +59,7 @@ fn terms() -> Terms {
         currency: euro(),
         limit_per_user: Some(2),
         hold_seconds: Some(900),
+        grace_seconds: Terms::GRACE_SECONDS,
         cancellation: Cancellation::Unpaid,
         starts_at: at(1_795_600_000_000),
         ends_at: at(1_795_603_600_000),
@@ -79,6 +82,7 @@ fn changes() -> [TermsChange; 3] {
         currency: Some(euro()),
         limit_per_user: Some(Some(1)),
         hold_seconds: Some(Some(60)),
+        grace_seconds: None,
         cancellation: None,
         starts_at: Some(at(1)),
         ends_at: Some(at(2)),
@@ -112,6 +116,7 @@ fn row_of(user: PrincipalKey, closed: bool) -> Option<Box<Recalled>> {
     Some(Box::new(Recalled {
         order: Order { user, ..order(OrderStatus::Expired) },
         key: closed.then(|| IdempotencyKey::from_bytes(*b"0123456789abcdef")),
+        payments: Payments::default(),
         applied: (Epoch::MAX, Sequence(300)),
         commodity: closed.then(|| Box::new(commodity(Some(at(5)), Some(at(6))))),
     }))
@@ -130,15 +135,15 @@ fn commands(version: PeerVersion) -> Vec<Command> {
         place(None),
         Command::ConfirmPayment { order, row: None },
         Command::ConfirmRefund { order, row: None },
-        Command::Cancel { order, user, row: None },
-        Command::Cancel { order, user: None, row: None },
+        Command::Cancel { order, user, reason: None, row: None },
+        Command::Cancel { order, user: None, reason: None, row: None },
     ];
     match version {
         PeerVersion::V3 => commands.push(Command::Expire { at_most: 1_000 }),
-        PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => commands.extend([
+        PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => commands.extend([
             Command::ConfirmPayment { order, row: row(false) },
             Command::ConfirmRefund { order, row: row(true) },
-            Command::Cancel { order, user, row: row(true) },
+            Command::Cancel { order, user, reason: None, row: row(true) },
             Command::Close(lamp()),
         ]),
     }
@@ -150,14 +155,14 @@ fn commands(version: PeerVersion) -> Vec<Command> {
             [Command::Restock { commodity: lamp(), units: units(7) }, Command::Pause(lamp()), Command::Close(lamp())].map(expecting),
         );
     }
-    if version == PeerVersion::V6 {
+    if version >= PeerVersion::V6 {
         let operation = Operation { key: OperationKey::from_bytes(*b"0123456789fedcba"), fingerprint: RequestFingerprint(i64::MIN) };
         let keyed = |command| Command::Keyed { operation, command: Box::new(command) };
         let Command::Place(seen) = place(None) else { unreachable!("it is one") };
         commands.extend([
             keyed(Command::Restock { commodity: lamp(), units: units(7) }),
             keyed(expecting(Command::Pause(lamp()))),
-            keyed(Command::Cancel { order, user: None, row: row(true) }),
+            keyed(Command::Cancel { order, user: None, reason: None, row: row(true) }),
             Command::Place(Place { unit_price: Price::new(1_999).ok(), ..seen }),
         ]);
         commands.extend([
@@ -171,10 +176,44 @@ fn commands(version: PeerVersion) -> Vec<Command> {
             Command::Change { commodity: lamp(), change: Box::new(numbered()) },
             Command::Change { commodity: lamp(), change: Box::new(TermsChange { sku: Some(None), ..TermsChange::default() }) },
             place_of(foreign().into(), None),
-            Command::Cancel { order, user: Some(foreign().key()), row: row_of(foreign().key(), false) },
+            Command::Cancel { order, user: Some(foreign().key()), reason: None, row: row_of(foreign().key(), false) },
         ]);
     }
+    if version == PeerVersion::V7 {
+        commands.extend(of_version_7());
+    }
     commands
+}
+
+/// What version 7 says first.
+fn of_version_7() -> Vec<Command> {
+    let (order, user) = (order_id(), Some(UserId::new(4_711).unwrap().into()));
+    let payment = |number| PaymentId { order, attempt: Attempt::new(number).unwrap() };
+    let told = [(1, PaymentStatus::RefundDue, false), (2, PaymentStatus::Captured, true), (3, PaymentStatus::Open, false)];
+    let payments = Payments::of(told.map(|(number, status, pays)| (Attempt::new(number).unwrap(), status, pays))).unwrap();
+    let row = || {
+        let discount = Some(Discount { coupon: CouponId::new(77).unwrap(), amount: 500 });
+        let mut row = row(true)?;
+        row.order = Order { grace_seconds: Terms::GRACE_SECONDS_MAX, discount, ..row.order };
+        Some(Box::new(Recalled { payments, ..*row }))
+    };
+    let succeeded = |taken, row| Command::PaymentSucceeded { payment: payment(1), amount: 1_999, currency: euro(), taken, row };
+    let ended = |how| Command::PaymentEnded { payment: payment(32), how, row: None };
+    let graced = Terms { grace_seconds: 0, ..terms() };
+    vec![
+        Command::StartPayment { order, user, row: None },
+        Command::StartPayment { order, user: None, row: row() },
+        succeeded(Taken::Authorized, None),
+        succeeded(Taken::Captured, row()),
+        ended(PaymentEnd::Failed),
+        ended(PaymentEnd::Cancelled),
+        Command::PaymentEnded { payment: payment(2), how: PaymentEnd::Refunded, row: row() },
+        Command::Refund { order, reason: "broken in “transit”".parse().ok(), restock: true, row: None },
+        Command::Refund { order, reason: None, restock: false, row: row() },
+        Command::Cancel { order, user: None, reason: "out of stock".parse().ok(), row: None },
+        Command::List { commodity: lamp(), terms: Box::new(graced), total: units(5) },
+        Command::Change { commodity: lamp(), change: Box::new(TermsChange { grace_seconds: Some(5), ..TermsChange::default() }) },
+    ]
 }
 
 /// What version 6 says first.
@@ -206,6 +245,10 @@ fn name_of(command: &Command) -> &'static str {
         Command::CloseEnded { .. } => "close ended",
         Command::Remove(_) => "remove",
         Command::Place(_) => "place",
+        Command::StartPayment { .. } => "start a payment",
+        Command::PaymentSucceeded { .. } => "a payment succeeded",
+        Command::PaymentEnded { .. } => "a payment ended",
+        Command::Refund { .. } => "refund",
         Command::ConfirmPayment { .. } => "confirm payment",
         Command::ConfirmRefund { .. } => "confirm refund",
         Command::Cancel { .. } => "cancel",
@@ -214,10 +257,7 @@ fn name_of(command: &Command) -> &'static str {
 }
 
 fn named(command: &Command) -> String {
-    let row = match command {
-        Command::ConfirmPayment { row, .. } | Command::ConfirmRefund { row, .. } | Command::Cancel { row, .. } => row.is_some(),
-        _ => false,
-    };
+    let row = command.clone().row_mut().is_some_and(|row| row.is_some()) && !matches!(command, Command::Keyed { .. });
     format!("{}{}", name_of(command), if row { ", with its row" } else { "" })
 }
 
@@ -232,13 +272,13 @@ pub(super) fn items(version: PeerVersion) -> Vec<(String, Item)> {
     if version >= PeerVersion::V4 {
         items.push(("orders of".into(), item(Ask::OrdersOf(partition(4095), UserId::new(4_711).unwrap().into()), None)));
     }
-    if version == PeerVersion::V6 {
+    if version >= PeerVersion::V6 {
         items.push(("orders of, foreign".into(), item(Ask::OrdersOf(partition(4095), foreign().key()), None)));
     }
     items
 }
 
-const REFUSALS: [Refusal; 25] = [
+const REFUSALS: [Refusal; 27] = [
     Refusal::CommodityNotFound,
     Refusal::OrderNotFound,
     Refusal::CommodityExists,
@@ -264,6 +304,8 @@ const REFUSALS: [Refusal; 25] = [
     Refusal::UpgradeUnfinished,
     Refusal::PriceChanged,
     Refusal::TooManyKeys,
+    Refusal::PaymentOpen(Attempt::LAST),
+    Refusal::PaymentNotFound,
 ];
 
 /// How many of them version 3 has.
@@ -271,6 +313,9 @@ const REFUSALS_IN_3: usize = 18;
 
 /// How many of them versions 4 and 5 have.
 const REFUSALS_IN_4: usize = 23;
+
+/// How many of them version 6 has.
+const REFUSALS_IN_6: usize = 25;
 
 const BUSY: [Busy; 3] = [Busy::Overloaded, Busy::Unavailable, Busy::LogAway];
 
@@ -286,7 +331,9 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
         done("removed", Answer::Removed),
         match version {
             PeerVersion::V3 => done("expired", Answer::Expired(256)),
-            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 => done("placed before", Answer::PlacedBefore(order_id())),
+            PeerVersion::V4 | PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => {
+                done("placed before", Answer::PlacedBefore(order_id()))
+            }
         },
         ("pending".to_owned(), Told::Reply(Reply::Pending(Some(order_id())))),
         ("pending, no id".to_owned(), Told::Reply(Reply::Pending(None))),
@@ -299,7 +346,8 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
     let refusals = match version {
         PeerVersion::V3 => &REFUSALS[..REFUSALS_IN_3],
         PeerVersion::V4 | PeerVersion::V5 => &REFUSALS[..REFUSALS_IN_4],
-        PeerVersion::V6 => &REFUSALS,
+        PeerVersion::V6 => &REFUSALS[..REFUSALS_IN_6],
+        PeerVersion::V7 => &REFUSALS,
     };
     told.extend(refusals.iter().map(|refusal| (format!("refused, {refusal:?}"), Told::Reply(Reply::Refused(*refusal)))));
     told.extend(BUSY.map(|busy| (format!("busy, {busy:?}"), Told::Reply(Reply::Busy(busy)))));
@@ -314,7 +362,7 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
             ("orders, busy".to_owned(), Told::Orders(Err(Busy::LogAway))),
         ]);
     }
-    if version == PeerVersion::V6 {
+    if version >= PeerVersion::V6 {
         let theirs = Order { user: foreign().key(), ..order(OrderStatus::Reserved) };
         let known = |foreign| Told::Sighting(Ok(Sighting::Known(NamedOrder { order: theirs, foreign })));
         told.extend([
@@ -325,6 +373,12 @@ pub(super) fn answers(version: PeerVersion) -> Vec<(String, Answers)> {
             ("known, foreign, without a name".to_owned(), known(None)),
             ("orders, foreign".to_owned(), Told::Orders(Ok(vec![theirs]))),
         ]);
+    }
+    if version == PeerVersion::V7 {
+        let discount = Some(Discount { coupon: CouponId::new(77).unwrap(), amount: 500 });
+        let order = Order { grace_seconds: 30, discount, ..order(OrderStatus::Reserved) };
+        let started = |is_new| Answer::Payment { order, attempt: Attempt::LAST, is_new };
+        told.extend([done("payment", started(true)), done("payment, open before", started(false))]);
     }
     let mut answers: Vec<(String, Answers)> = (900u16..).zip(told).map(|(index, (name, told))| (name, vec![(index, told)])).collect();
     answers.push(("nothing".into(), Vec::new()));
@@ -358,15 +412,19 @@ pub(super) fn together() -> Vec<(String, Together)> {
     bulletins
 }
 
-/// Everything a node says of itself in version 5 or 6.
+/// Everything a node says of itself in versions from 5 on.
 pub(super) fn bulletins(version: PeerVersion) -> Vec<(String, Bulletin)> {
     let standing = |(name, standing)| (name, Bulletin::Standing(standing));
     let mut bulletins: Vec<(String, Bulletin)> = standings().into_iter().map(standing).collect();
     let shown = || vec![Listing::new(commodity(None, None)), Listing::new(commodity(Some(at(5)), Some(at(6))))];
     let piece = |content| Bulletin::Piece(Piece { of: served(), version: 400, content });
-    if version == PeerVersion::V6 {
+    if version >= PeerVersion::V6 {
         let numbered = vec![Listing::new(Commodity { terms: numbered_terms(), ..commodity(None, None) })];
         bulletins.push(("bulletin, numbered".into(), piece(Content::Changes { since: 399, shown: numbered, hidden: Vec::new() })));
+    }
+    if version == PeerVersion::V7 {
+        let graced = vec![Listing::new(Commodity { terms: Terms { grace_seconds: 0, ..terms() }, ..commodity(None, None) })];
+        bulletins.push(("bulletin, with a grace".into(), piece(Content::Changes { since: 399, shown: graced, hidden: Vec::new() })));
     }
     bulletins.extend([
         ("bulletin, first part".into(), piece(Content::Part { is_first: true, is_last: false, shown: shown() })),

@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::{Commodity, Foreign};
 use crate::engine::{Answer, Refusal};
 
-const VERSIONS: [PeerVersion; 4] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
+const VERSIONS: [PeerVersion; 5] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6, PeerVersion::V7];
 
 fn golden(version: PeerVersion) -> &'static str {
     match version {
@@ -15,6 +15,7 @@ fn golden(version: PeerVersion) -> &'static str {
         PeerVersion::V4 => include_str!("golden/v4.txt"),
         PeerVersion::V5 => include_str!("golden/v5.txt"),
         PeerVersion::V6 => include_str!("golden/v6.txt"),
+        PeerVersion::V7 => include_str!("golden/v7.txt"),
     }
 }
 
@@ -27,7 +28,7 @@ fn said(version: PeerVersion) -> Vec<(String, Vec<u8>)> {
         PeerVersion::V3 | PeerVersion::V4 => {
             samples::together().into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new()))).collect()
         }
-        PeerVersion::V5 | PeerVersion::V6 => {
+        PeerVersion::V5 | PeerVersion::V6 | PeerVersion::V7 => {
             samples::bulletins(version).into_iter().map(|(name, bulletin)| named(name, bulletin.write(version, Vec::new()))).collect()
         }
     };
@@ -73,7 +74,7 @@ fn everything_that_is_said_is_understood() {
         let introduction = samples::INTRODUCTION;
         assert_eq!(Introduction::read(version, &introduction.write(version)), Ok(introduction));
     }
-    for version in [PeerVersion::V5, PeerVersion::V6] {
+    for version in [PeerVersion::V5, PeerVersion::V6, PeerVersion::V7] {
         for (name, bulletin) in samples::bulletins(version) {
             assert_eq!(Bulletin::read(version, &bulletin.write(version, Vec::new())), Ok(bulletin), "{name}");
         }
@@ -223,6 +224,22 @@ fn what_older_versions_would_leave_out_of_a_commodity_is_not_said_in_them() {
         count += 1;
     }
     assert_eq!(count, 4);
+}
+
+/// What came with payments has no words there: an order would be given back without a word of why, or a grace be left out.
+#[test]
+fn what_versions_before_7_have_no_words_for_is_not_said_in_them() {
+    let known: Vec<String> = samples::items(PeerVersion::V6).into_iter().map(|(_, item)| format!("{item:?}")).collect();
+    let newer: Vec<Item> =
+        samples::items(PeerVersion::V7).into_iter().map(|(_, item)| item).filter(|item| !known.contains(&format!("{item:?}"))).collect();
+    assert_eq!(newer.len(), 12);
+    for item in newer {
+        // Why an order is cancelled is left out: it is cancelled all the same.
+        let is_cancellation = matches!(item.ask, Ask::Command(Command::Cancel { .. }));
+        for version in [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6] {
+            assert_eq!(item.write(version, &mut Vec::new()).is_ok(), is_cancellation, "{item:?} in version {version}");
+        }
+    }
 }
 
 /// A name that is another principal's than the order's would be shown to operators.

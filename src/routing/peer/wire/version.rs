@@ -56,10 +56,10 @@ mod tests {
 
     #[test]
     fn two_nodes_use_the_newest_version_that_both_know() {
-        let speech = Speech::new(PeerVersion::V6);
+        let speech = Speech::new(PeerVersion::V7);
         assert_eq!(speech.version(), PeerVersion::V3);
-        let [v3, v4, v5, v6] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6];
-        for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v6), (Some(7), v6), (Some(3), v3), (None, v3)] {
+        let [v3, v4, v5, v6, v7] = [PeerVersion::V3, PeerVersion::V4, PeerVersion::V5, PeerVersion::V6, PeerVersion::V7];
+        for (theirs, agreed) in [(Some(4), v4), (Some(5), v5), (Some(6), v6), (Some(7), v7), (Some(8), v7), (Some(3), v3), (None, v3)] {
             speech.heard(theirs);
             assert_eq!(speech.version(), agreed, "{theirs:?}");
         }

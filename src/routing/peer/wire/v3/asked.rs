@@ -60,7 +60,7 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::Place(place) => Self::Place(place.try_into()?),
             engine::Command::ConfirmPayment { order, row: None } => Self::ConfirmPayment((*order).into()),
             engine::Command::ConfirmRefund { order, row: None } => Self::ConfirmRefund((*order).into()),
-            engine::Command::Cancel { order, user, row: None } => {
+            engine::Command::Cancel { order, user, reason: _, row: None } => {
                 Self::Cancel(Cancel { order: (*order).into(), user: user.map(account_of).transpose()? })
             }
             engine::Command::Expire { at_most } => Self::Expire(*at_most as u64),
@@ -68,6 +68,10 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::ConfirmPayment { row: Some(_), .. }
             | engine::Command::ConfirmRefund { row: Some(_), .. }
             | engine::Command::Cancel { row: Some(_), .. }
+            | engine::Command::StartPayment { .. }
+            | engine::Command::PaymentSucceeded { .. }
+            | engine::Command::PaymentEnded { .. }
+            | engine::Command::Refund { .. }
             | engine::Command::ListOnce { .. }
             | engine::Command::Close(_)
             | engine::Command::CloseEnded { .. } => return Err(Unsayable),
@@ -91,7 +95,7 @@ impl TryFrom<Command<'_>> for engine::Command {
             Command::ConfirmPayment(order) => Self::ConfirmPayment { order: order.try_into()?, row: None },
             Command::ConfirmRefund(order) => Self::ConfirmRefund { order: order.try_into()?, row: None },
             Command::Cancel(Cancel { order, user }) => {
-                Self::Cancel { order: order.try_into()?, user: user.map(key_of).transpose()?, row: None }
+                Self::Cancel { order: order.try_into()?, user: user.map(key_of).transpose()?, reason: None, row: None }
             }
             Command::Expire(at_most) => Self::Expire { at_most: usize::try_from(at_most).map_err(|_| Garbage)? },
         })
@@ -131,6 +135,7 @@ impl TryFrom<Change<'_>> for engine::Command {
             currency: change.currency.map(currency_of).transpose()?,
             limit_per_user: change.limit_per_user,
             hold_seconds: change.hold_seconds,
+            grace_seconds: None,
             cancellation: None,
             starts_at: change.starts_at.map(Timestamp::from_millis).transpose()?,
             ends_at: change.ends_at.map(Timestamp::from_millis).transpose()?,

@@ -27,6 +27,8 @@ pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) ->
         Refusal::VersionMismatch => 15,
         Refusal::HasOrders => 16,
         Refusal::EpochExhausted => 17,
+        Refusal::PaymentOpen(_) => 9,
+        Refusal::PaymentNotFound => 10,
         // Its sale is over, that much was known before there was closing.
         Refusal::Closed => 4,
         Refusal::NotEnded

@@ -47,6 +47,7 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
                 engine::Answer::Removed => Self::Done(Answer::Removed),
                 engine::Answer::Expired(count) => Self::Done(Answer::Expired(*count as u64)),
                 // No node asks another for it.
+                engine::Answer::Payment { order, .. } => Self::Pending(Some(order.id.into())),
                 engine::Answer::Closed(_) | engine::Answer::DoneBefore(..) => Self::Pending(None),
             },
             // A refusal changed nothing: to say that nothing was done is true, too.

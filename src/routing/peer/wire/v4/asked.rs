@@ -72,9 +72,15 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::Place(place) => Self::Place(place.try_into()?),
             engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment((*order).into(), form(row)?),
             engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund((*order).into(), form(row)?),
-            engine::Command::Cancel { order, user, row } => Self::Cancel((*order).into(), user.map(account_of).transpose()?, form(row)?),
-            // Of a later version.
-            engine::Command::ListOnce { .. } => return Err(Unsayable),
+            engine::Command::Cancel { order, user, reason: _, row } => {
+                Self::Cancel((*order).into(), user.map(account_of).transpose()?, form(row)?)
+            }
+            // Of later versions.
+            engine::Command::ListOnce { .. }
+            | engine::Command::StartPayment { .. }
+            | engine::Command::PaymentSucceeded { .. }
+            | engine::Command::PaymentEnded { .. }
+            | engine::Command::Refund { .. } => return Err(Unsayable),
             // An owner asks these of itself.
             engine::Command::Expire { .. } | engine::Command::CloseEnded { .. } => return Err(Unsayable),
         })
@@ -99,7 +105,7 @@ impl TryFrom<Command<'_>> for engine::Command {
             Command::ConfirmPayment(order, row) => Self::ConfirmPayment { order: order.try_into()?, row: read(row)? },
             Command::ConfirmRefund(order, row) => Self::ConfirmRefund { order: order.try_into()?, row: read(row)? },
             Command::Cancel(order, user, row) => {
-                Self::Cancel { order: order.try_into()?, user: user.map(key_of).transpose()?, row: read(row)? }
+                Self::Cancel { order: order.try_into()?, user: user.map(key_of).transpose()?, reason: None, row: read(row)? }
             }
         })
     }
@@ -127,6 +133,7 @@ impl TryFrom<Recalled<'_>> for engine::Recalled {
         Ok(Self {
             order: recalled.order.try_into()?,
             key: recalled.key.map(|key| IdempotencyKey::from_bytes(key.to_be_bytes())),
+            payments: Payments::default(),
             applied: (Epoch::new(recalled.applied_epoch)?, Sequence(recalled.applied_sequence)),
             commodity: recalled.commodity.map(|commodity| Ok::<_, Garbage>(Box::new(commodity.try_into()?))).transpose()?,
         })

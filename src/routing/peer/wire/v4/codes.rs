@@ -32,6 +32,9 @@ pub(in crate::routing::peer::wire) const fn code_of_refusal(refusal: Refusal) ->
         // Of version 6.
         Refusal::PriceChanged => 23,
         Refusal::TooManyKeys => 24,
+        // Nobody who speaks a version before 7 cancels an order that has payments, or asks about one.
+        Refusal::PaymentOpen(_) => 9,
+        Refusal::PaymentNotFound => 10,
     }
 }
 

@@ -54,6 +54,7 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
                 engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
                 engine::Answer::Removed => Self::Done(Answer::Removed),
                 // No node asks another for these.
+                engine::Answer::Payment { order, .. } => Self::Pending(Some(order.id.into())),
                 engine::Answer::Expired(_) | engine::Answer::Closed(_) | engine::Answer::DoneBefore(..) => Self::Pending(None),
             },
             // It asks for nothing that leads to these. A refusal changed nothing: to say that nothing was done is true, too.

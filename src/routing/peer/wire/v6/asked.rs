@@ -8,6 +8,7 @@ use crate::domain::{
     Quantity, RequestFingerprint, Sequence, Timestamp, Units, UserId,
 };
 use crate::engine;
+use crate::form::offer::{says_all_of, says_all_of_change};
 use crate::form::{code_of, currency_of, status_of};
 use crate::routing::peer::wire::{self, Garbage, Unsayable};
 
@@ -66,6 +67,8 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
     fn try_from(command: &'a engine::Command) -> Result<Self, Unsayable> {
         let form = |row: &'a Option<Box<engine::Recalled>>| row.as_deref().map(|row| Box::new(row.into()));
         Ok(match command {
+            engine::Command::List { terms, .. } | engine::Command::ListOnce { terms, .. } if !says_all_of(terms) => return Err(Unsayable),
+            engine::Command::Change { change, .. } if !says_all_of_change(change) => return Err(Unsayable),
             engine::Command::List { commodity, terms, total } => {
                 Self::List(List { commodity: commodity.get(), terms: (&**terms).into(), total: (*total).into(), absent_at: None })
             }
@@ -83,9 +86,16 @@ impl<'a> TryFrom<&'a engine::Command> for Command<'a> {
             engine::Command::Place(place) => Self::Place(place.into()),
             engine::Command::ConfirmPayment { order, row } => Self::ConfirmPayment(bytes_of(*order), form(row)),
             engine::Command::ConfirmRefund { order, row } => Self::ConfirmRefund(bytes_of(*order), form(row)),
-            engine::Command::Cancel { order, user, row } => Self::Cancel(bytes_of(*order), user.map(PrincipalKey::get), form(row)),
+            // Why is not said then.
+            engine::Command::Cancel { order, user, reason: _, row } => {
+                Self::Cancel(bytes_of(*order), user.map(PrincipalKey::get), form(row))
+            }
             // What has a key or expects a version holds no other such; and an owner asks the rest of itself.
-            engine::Command::Keyed { .. }
+            engine::Command::StartPayment { .. }
+            | engine::Command::PaymentSucceeded { .. }
+            | engine::Command::PaymentEnded { .. }
+            | engine::Command::Refund { .. }
+            | engine::Command::Keyed { .. }
             | engine::Command::Expecting { .. }
             | engine::Command::Expire { .. }
             | engine::Command::CloseEnded { .. } => return Err(Unsayable),
@@ -119,7 +129,7 @@ impl TryFrom<Command<'_>> for engine::Command {
             Command::ConfirmPayment(order, row) => Self::ConfirmPayment { order: id_of(order)?, row: read(row)? },
             Command::ConfirmRefund(order, row) => Self::ConfirmRefund { order: id_of(order)?, row: read(row)? },
             Command::Cancel(order, user, row) => {
-                Self::Cancel { order: id_of(order)?, user: user.map(PrincipalKey::new).transpose()?, row: read(row)? }
+                Self::Cancel { order: id_of(order)?, user: user.map(PrincipalKey::new).transpose()?, reason: None, row: read(row)? }
             }
         })
     }
@@ -179,6 +189,7 @@ impl TryFrom<Recalled<'_>> for engine::Recalled {
         Ok(Self {
             order: recalled.order.try_into()?,
             key: recalled.key.map(IdempotencyKey::from_bytes),
+            payments: domain::Payments::default(),
             applied: (Epoch::new(recalled.applied_epoch)?, Sequence(recalled.applied_sequence)),
             commodity: recalled.commodity.map(|commodity| Ok::<_, Garbage>(Box::new(commodity.try_into()?))).transpose()?,
         })
@@ -213,6 +224,8 @@ impl TryFrom<Order> for domain::Order {
             currency: currency_of(std::str::from_utf8(&order.currency).map_err(|_| Garbage)?)?,
             status: status_of(order.status)?,
             pay_by: order.pay_by.map(Timestamp::from_millis).transpose()?,
+            grace_seconds: 0,
+            discount: None,
         })
     }
 }

@@ -61,6 +61,7 @@ impl TryFrom<Change<'_>> for engine::Command {
             currency: change.currency.map(currency_of).transpose()?,
             limit_per_user: change.limit_per_user,
             hold_seconds: change.hold_seconds,
+            grace_seconds: None,
             cancellation: change.cancellation.map(cancellation_of).transpose()?,
             starts_at: change.starts_at.map(Timestamp::from_millis).transpose()?,
             ends_at: change.ends_at.map(Timestamp::from_millis).transpose()?,

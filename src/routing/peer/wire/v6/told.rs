@@ -47,6 +47,8 @@ impl<'a> From<&'a partition::Reply> for Reply<'a> {
                 engine::Answer::Commodity(commodity) => Self::Done(Answer::Commodity((&**commodity).into())),
                 engine::Answer::Removed => Self::Done(Answer::Removed),
                 engine::Answer::DoneBefore(id, commodity) => Self::Done(Answer::DoneBefore(id.get(), commodity.as_deref().map(Into::into))),
+                // No node that speaks this version asks for it.
+                engine::Answer::Payment { order, .. } => Self::Pending(Some(bytes_of(order.id))),
                 // No node asks another for these.
                 engine::Answer::Expired(_) | engine::Answer::Closed(_) => Self::Pending(None),
             },
