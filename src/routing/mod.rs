@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::error::Elapsed;
 
 use crate::domain::{CommodityId, NamedOrder, Order, OrderId, PartitionId, Partitions, PrincipalKey};
-use crate::engine::{Answer, Command, Recalled, Refusal};
+use crate::engine::{Answer, Command, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, SpareKey, Traced};
 use crate::ring::partition_of;

@@ -45,8 +45,8 @@ const RUNS_MAX: i32 = 32;
 const NO_RUN: i32 = -1;
 
 /// What lists show of an order.
-const COLUMNS: [&str; 10] =
-    ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by", "user_high", "user_text"];
+const COLUMNS: [&str; 13] =
+    ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by", "user_high", "user_text", "grace_seconds", "discount", "coupon_id"];
 
 /// A table that orders lie in, and its indexes.
 #[derive(Debug, PartialEq, Eq)]
@@ -261,6 +261,9 @@ fn named(row: &QueryResult) -> Result<NamedOrder, StoreError> {
         pay_by: row.try_get_by_index(7)?,
         user_high: row.try_get_by_index(8)?,
         user_text: row.try_get_by_index(9)?,
+        grace_seconds: row.try_get_by_index(10)?,
+        discount: row.try_get_by_index(11)?,
+        coupon_id: row.try_get_by_index(12)?,
         // No list shows these.
         idempotency_key: None,
         fingerprint: 0,

@@ -289,7 +289,7 @@ impl Since {
                 buyer.units > 0
             }
         });
-        for (user, units) in self.units.into_iter().filter(|(_, units)| *units != 0) {
+        for (user, units) in std::mem::take(&mut self.units).into_iter().filter(|(_, units)| *units != 0) {
             let units = u32::try_from(units).map_err(|_| Unreadable(format!("{user} gave back units it never had")))?;
             known.buyers.push(BuyerUnits { user, units });
         }

@@ -8,7 +8,7 @@
 //! forgotten: what changed later, this engine still knows.
 
 use super::{Engine, Refusal};
-use crate::domain::{Epoch, Order, OrderStatus, Sequence, Timestamp};
+use crate::domain::{Epoch, OrderStatus, Sequence, Timestamp};
 use crate::engine::Recalled;
 use crate::engine::orders::NONE;
 

@@ -154,7 +154,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { records: Slab::new(), by_number: HashTable::new(), foreign: HashTable::new(), extras: HashMap::new() }
     }
 

@@ -192,6 +192,6 @@ fn is_started(payments: Payments, attempt: Attempt) -> Result<(), Refusal> {
     if payments.last().is_some_and(|last| attempt <= last) { Ok(()) } else { Err(Refusal::PaymentNotFound) }
 }
 
-const fn by_provider(fact: PaymentFact) -> Cause {
+fn by_provider(fact: PaymentFact) -> Cause {
     Cause { payment: Some(fact), ..Cause::by(Actor::Provider) }
 }

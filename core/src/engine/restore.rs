@@ -128,7 +128,7 @@ fn add_order(engine: &mut Engine, slot: u32, known: &KnownOrder) -> Result<u64, 
     if order.commodity != listing.commodity.id {
         return Err(format!("order {id} is of commodity {} and stands with {}", order.commodity, listing.commodity.id));
     }
-    let (owes, is_sold) = (known.payments.owe(), Shelf::of(status) == Shelf::Sold);
+    let (owes, is_sold) = (known.payments.owe(), StockColumn::of(status) == StockColumn::Sold);
     // Of what is over nobody knows who has how much: a sold order of it is here for its payments alone.
     let is_claimed = match listing.is_over() {
         true => is_sold && owes,

@@ -1,10 +1,13 @@
 //! The wire form against golden files: what a release wrote, every later one reads. Hostile bytes are errors, never panics.
 
+mod golden;
+
 use proptest::prelude::*;
 
 use serde::Serialize;
 
 use super::*;
+use golden::golden_bytes;
 use crate::domain::{
     Actor, Attempt, Cancellation, CouponId, Currency, Discount, OperationKey, PaymentFact, Price, Principal, Stock, UserId,
 };
@@ -204,76 +207,6 @@ fn golden_events(version: LogVersion) -> Vec<(&'static str, Vec<Event>)> {
         }
     }
     files
-}
-
-/// What the golden file of that name holds.
-fn golden_bytes(name: &str, version: LogVersion) -> Vec<u8> {
-    let text = match (name, version) {
-        ("fence", LogVersion::V1) => include_str!("golden/fence.v1.hex"),
-        ("listed", LogVersion::V1) => include_str!("golden/listed.v1.hex"),
-        ("changed", LogVersion::V1) => include_str!("golden/changed.v1.hex"),
-        ("restocked", LogVersion::V1) => include_str!("golden/restocked.v1.hex"),
-        ("paused", LogVersion::V1) => include_str!("golden/paused.v1.hex"),
-        ("ended", LogVersion::V1) => include_str!("golden/ended.v1.hex"),
-        ("removed", LogVersion::V1) => include_str!("golden/removed.v1.hex"),
-        ("placed", LogVersion::V1) => include_str!("golden/placed.v1.hex"),
-        ("moved", LogVersion::V1) => include_str!("golden/moved.v1.hex"),
-        ("key_forgotten", LogVersion::V1) => include_str!("golden/key_forgotten.v1.hex"),
-        ("fence", LogVersion::V2) => include_str!("golden/fence.v2.hex"),
-        ("listed", LogVersion::V2) => include_str!("golden/listed.v2.hex"),
-        ("changed", LogVersion::V2) => include_str!("golden/changed.v2.hex"),
-        ("restocked", LogVersion::V2) => include_str!("golden/restocked.v2.hex"),
-        ("paused", LogVersion::V2) => include_str!("golden/paused.v2.hex"),
-        ("ended", LogVersion::V2) => include_str!("golden/ended.v2.hex"),
-        ("removed", LogVersion::V2) => include_str!("golden/removed.v2.hex"),
-        ("placed", LogVersion::V2) => include_str!("golden/placed.v2.hex"),
-        ("moved", LogVersion::V2) => include_str!("golden/moved.v2.hex"),
-        ("key_forgotten", LogVersion::V2) => include_str!("golden/key_forgotten.v2.hex"),
-        ("closed", LogVersion::V2) => include_str!("golden/closed.v2.hex"),
-        ("fence", LogVersion::V3) => include_str!("golden/fence.v3.hex"),
-        ("fence_knowing", LogVersion::V3) => include_str!("golden/fence_knowing.v3.hex"),
-        ("listed", LogVersion::V3) => include_str!("golden/listed.v3.hex"),
-        ("changed", LogVersion::V3) => include_str!("golden/changed.v3.hex"),
-        ("restocked", LogVersion::V3) => include_str!("golden/restocked.v3.hex"),
-        ("paused", LogVersion::V3) => include_str!("golden/paused.v3.hex"),
-        ("ended", LogVersion::V3) => include_str!("golden/ended.v3.hex"),
-        ("removed", LogVersion::V3) => include_str!("golden/removed.v3.hex"),
-        ("placed", LogVersion::V3) => include_str!("golden/placed.v3.hex"),
-        ("moved", LogVersion::V3) => include_str!("golden/moved.v3.hex"),
-        ("key_forgotten", LogVersion::V3) => include_str!("golden/key_forgotten.v3.hex"),
-        ("closed", LogVersion::V3) => include_str!("golden/closed.v3.hex"),
-        ("fence", LogVersion::V4) => include_str!("golden/fence.v4.hex"),
-        ("fence_knowing", LogVersion::V4) => include_str!("golden/fence_knowing.v4.hex"),
-        ("listed", LogVersion::V4) => include_str!("golden/listed.v4.hex"),
-        ("changed", LogVersion::V4) => include_str!("golden/changed.v4.hex"),
-        ("restocked", LogVersion::V4) => include_str!("golden/restocked.v4.hex"),
-        ("paused", LogVersion::V4) => include_str!("golden/paused.v4.hex"),
-        ("ended", LogVersion::V4) => include_str!("golden/ended.v4.hex"),
-        ("removed", LogVersion::V4) => include_str!("golden/removed.v4.hex"),
-        ("placed", LogVersion::V4) => include_str!("golden/placed.v4.hex"),
-        ("moved", LogVersion::V4) => include_str!("golden/moved.v4.hex"),
-        ("key_forgotten", LogVersion::V4) => include_str!("golden/key_forgotten.v4.hex"),
-        ("closed", LogVersion::V4) => include_str!("golden/closed.v4.hex"),
-        ("operated", LogVersion::V4) => include_str!("golden/operated.v4.hex"),
-        ("fence", LogVersion::V5) => include_str!("golden/fence.v5.hex"),
-        ("fence_knowing", LogVersion::V5) => include_str!("golden/fence_knowing.v5.hex"),
-        ("listed", LogVersion::V5) => include_str!("golden/listed.v5.hex"),
-        ("changed", LogVersion::V5) => include_str!("golden/changed.v5.hex"),
-        ("restocked", LogVersion::V5) => include_str!("golden/restocked.v5.hex"),
-        ("paused", LogVersion::V5) => include_str!("golden/paused.v5.hex"),
-        ("ended", LogVersion::V5) => include_str!("golden/ended.v5.hex"),
-        ("removed", LogVersion::V5) => include_str!("golden/removed.v5.hex"),
-        ("placed", LogVersion::V5) => include_str!("golden/placed.v5.hex"),
-        ("moved", LogVersion::V5) => include_str!("golden/moved.v5.hex"),
-        ("key_forgotten", LogVersion::V5) => include_str!("golden/key_forgotten.v5.hex"),
-        ("closed", LogVersion::V5) => include_str!("golden/closed.v5.hex"),
-        ("operated", LogVersion::V5) => include_str!("golden/operated.v5.hex"),
-        ("payment_started", LogVersion::V5) => include_str!("golden/payment_started.v5.hex"),
-        ("payment_changed", LogVersion::V5) => include_str!("golden/payment_changed.v5.hex"),
-        (other, _) => panic!("no golden file for {other} in version {version}"),
-    };
-    let digits: String = text.split_whitespace().collect();
-    (0..digits.len()).step_by(2).map(|index| u8::from_str_radix(&digits[index..index + 2], 16).unwrap()).collect()
 }
 
 /// A batch as that version says it.

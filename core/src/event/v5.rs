@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::v2::{commodity_of, counted_from, signed, time, unsigned};
-use super::wire::{DecodeError, LogVersion, Reader, Unwritable, put};
+use super::codec::{DecodeError, Reader, Unwritable, put};
+use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{
     self, Actor, Attempt, Cause, CouponId, Currency, Epoch, Foreign, IdempotencyKey, Operation, OperationKey, Order, OrderId, PartitionId,

@@ -1,7 +1,7 @@
 //! Every refusal is reached, and changes nothing.
 
 use super::support::*;
-use crate::domain::{Operation, OperationKey, OrderId, OrderStatus, Price, RequestFingerprint, Terms, TermsChange};
+use crate::domain::{Attempt, Operation, OperationKey, OrderId, OrderStatus, PaymentEnd, Price, RequestFingerprint, Terms, TermsChange};
 use crate::engine::operations::KEPT_MAX;
 use crate::engine::{Command, Place, Refusal};
 
@@ -89,6 +89,15 @@ fn scenario(refusal: Refusal) -> (Sale, Command) {
             (0..KEPT_MAX).for_each(|number| drop(sale.run(keyed(number))));
             keyed(KEPT_MAX)
         }
+        Refusal::PaymentOpen(_) => {
+            let order = sale.engine.order(order).unwrap();
+            sale.started(&order);
+            cancellation(order.id)
+        }
+        Refusal::PaymentNotFound => {
+            let order = sale.engine.order(order).unwrap();
+            payment_ended(&order, 1, PaymentEnd::Failed)
+        }
         Refusal::UpgradeUnfinished => {
             sale = Sale::with_older_releases(terms(), 5);
             sale.now = at(9_000);
@@ -118,7 +127,13 @@ macro_rules! reached {
     )*};
 }
 
+#[test]
+fn cancelling_an_order_that_is_being_paid_is_refused() {
+    is_reached(Refusal::PaymentOpen(Attempt::FIRST));
+}
+
 reached! {
+    a_payment_that_was_never_started_is_refused: PaymentNotFound,
     an_order_of_an_unknown_commodity_is_refused: CommodityNotFound,
     cancelling_the_order_of_another_buyer_is_not_found: OrderNotFound,
     listing_an_id_twice_is_refused: CommodityExists,

@@ -7,7 +7,7 @@ use crate::event::Event;
 
 #[test]
 fn the_picture_in_the_docs_is_the_table() {
-    let page = include_str!("../../../docs/orders.md");
+    let page = include_str!("../../../../docs/orders.md");
     let (_, rest) = page.split_once("```mermaid\n").expect("there is a picture");
     let (picture, _) = rest.split_once("```").expect("it ends");
     assert_eq!(picture, diagram());
