@@ -171,7 +171,7 @@ pub(crate) struct RestockBody {
 }
 
 /// A limit or a hold time of any size; [`Terms::faults`](crate::domain::Terms::faults) knows the range.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Count(u32);
 
 impl TryFrom<i64> for Count {
@@ -182,7 +182,7 @@ impl TryFrom<i64> for Count {
 }
 
 /// Units to add: at least one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Added(pub(super) Units);
 
 impl TryFrom<i64> for Added {
