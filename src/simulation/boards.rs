@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::dice::Dice;
-use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Sequence, Timestamp};
+use crate::domain::{Commodity, CommodityId, Epoch, PartitionId, Partitions, Timestamp};
 use crate::engine::{Place, Refusal};
 use crate::partition::{Board, Edition, Listing};
 use crate::ring::partition_of;
 use crate::routing::peer::feeding::{Heard, Teller};
-use crate::routing::peer::{Bulletin, Content, Piece, Served, Standing};
+use crate::routing::peer::{Bulletin, Content, Piece};
 
 /// Bulletins under way on one connection, at most.
 pub(super) const UNDER_WAY_MAX: usize = 8;

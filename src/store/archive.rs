@@ -14,7 +14,7 @@ use super::statements::{ORDER_COLUMNS, ids, padded, places};
 use super::waits::to_the_end;
 use super::walk::{ARCHIVED, MOVED, ORDERS, hint};
 use super::{Store, StoreError};
-use crate::domain::{CommodityId, OrderId, OrderStatus, Timestamp};
+use crate::domain::{CommodityId, OrderId, Timestamp};
 
 /// What a row takes together with its entries in the indexes, where the database does not say.
 const ROW_BYTES: u64 = 300;

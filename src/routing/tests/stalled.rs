@@ -38,7 +38,7 @@ async fn a_partition_that_confirms_nothing_holds_up_no_other_partitions_requests
             reply => panic!("{reply:?}"),
         }
     }
-    let sold = TOTAL - b.local.board.get(lamp(1, 1).id).unwrap().stock.available.get();
+    let sold = TOTAL - i64::from(b.local.board.get(lamp(1, 1).id).unwrap().stock.available.get());
     assert!((placed..=placed + pending).contains(&sold), "{sold} sold, {placed} placed, {pending} pending");
     assert!(placed + pending > 0, "those that travelled were taken up");
 }
