@@ -86,6 +86,23 @@ impl Fields {
         self.told(name, text_from(&value))
     }
 
+    /// As [`Fields::text`], where null is a value of its own.
+    pub fn nullable_text<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
+        match self.take(name)? {
+            Value::Null => Some(None),
+            value => self.told(name, text_from(&value)).map(Some),
+        }
+    }
+
+    /// As [`Fields::nullable_text`], of any text.
+    pub fn nullable_string(&mut self, name: &'static str) -> Option<Option<String>> {
+        match self.take(name)? {
+            Value::Null => Some(None),
+            Value::String(text) => Some(Some(text)),
+            _ => self.told(name, Err(NO_TEXT)),
+        }
+    }
+
     /// Yes or no; absent or at fault gives none.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
         match self.take(name)? {

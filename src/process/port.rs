@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::StartError;
 use crate::config::Address;
-use crate::server;
+use crate::http;
 
 /// A port that is taken: whoever connects waits until it is served.
 pub struct Port {
@@ -23,7 +23,7 @@ impl Port {
     /// [`StartError::Listen`].
     pub(crate) async fn take(address: &Address, setting: &'static str) -> Result<Self, StartError> {
         let wrong = |cause| StartError::Listen { address: address.clone(), setting, cause };
-        let listener = server::listen(address).await.map_err(wrong)?;
+        let listener = http::listen(address).await.map_err(wrong)?;
         Ok(Self { address: listener.local_addr().map_err(wrong)?, listener, setting })
     }
 

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Base, StartError};
 use crate::clock;
 use crate::config::{Address, Config};
+use crate::http;
 use crate::payments::provider::{Scheme, Settings};
 use crate::payments::{ProviderName, Providers, Worker};
 use crate::routing::Router;
 use crate::sandbox::{self, Sandbox, ServerError};
-use crate::server;
 
 /// The sandbox's books, in the data folder.
 const BOOKS: &str = "sandbox.sqlite";
@@ -100,7 +100,7 @@ async fn with_sandbox(
         webhook: Some((format!("{reachable}/v1/payments/webhooks/{name}"), webhook_secret.clone())),
     };
     let own = "127.0.0.1:0".parse::<Address>().expect("it is an address");
-    let listener = server::listen(&own).await.map_err(|cause| ServerError::Listen { address: own.to_string(), cause })?;
+    let listener = http::listen(&own).await.map_err(|cause| ServerError::Listen { address: own.to_string(), cause })?;
     let sandbox = Sandbox::open(&settings, clock::system).await.map_err(ServerError::from)?;
     let server = sandbox::Server::serve(sandbox, listener)?;
     let asked = Settings {

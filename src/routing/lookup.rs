@@ -121,9 +121,12 @@ pub(crate) fn without_row(id: OrderId, buyer: Option<PrincipalKey>, known: &Orde
 pub(crate) fn buyer_of(command: &Command) -> Option<PrincipalKey> {
     match command {
         Command::Keyed { command, .. } | Command::Expecting { command, .. } => buyer_of(command),
-        Command::Cancel { user, .. } => *user,
+        Command::Cancel { user, .. } | Command::StartPayment { user, .. } => *user,
         Command::Place(place) => Some(place.user.key()),
-        Command::ConfirmPayment { .. }
+        Command::PaymentSucceeded { .. }
+        | Command::PaymentEnded { .. }
+        | Command::Refund { .. }
+        | Command::ConfirmPayment { .. }
         | Command::ConfirmRefund { .. }
         | Command::List { .. }
         | Command::ListOnce { .. }

@@ -86,6 +86,7 @@ mod tests {
             currency: "EUR".parse().unwrap(),
             limit_per_user: None,
             hold_seconds: None,
+            grace_seconds: Terms::GRACE_SECONDS,
             cancellation: Cancellation::Unpaid,
             starts_at: at(1_000),
             ends_at: at(9_000),

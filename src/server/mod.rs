@@ -4,7 +4,7 @@
 mod docs;
 mod openapi;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,9 @@ use actix_web::dev::Server;
 use actix_web::http::Method;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
-use tokio::net::TcpSocket;
 
 use crate::admin;
-use crate::config::{Accounts, Address};
+use crate::config::Accounts;
 use crate::http::problem::Problem;
 use crate::http::routes::{Traffic, compressed, get, on, resource};
 use crate::http::{AppState, accounts, commodities, cors, health, metrics, middleware, orders, payments, timeline};
@@ -30,33 +29,6 @@ pub enum Surface {
     Operators,
     /// Both, on one port.
     Both,
-}
-
-/// Connections that wait to be accepted, at most (the system may allow fewer). The standard library's 128 are too few for the
-/// first second of a sale: who finds them full tries again after a second, then after three.
-const BACKLOG: u32 = 4_096;
-
-/// A listener for [`serve`]: at the first of the name's addresses that is this machine's and free.
-///
-/// # Errors
-/// What the resolver says about the name, or the operating system about its last address.
-pub async fn listen(address: &Address) -> std::io::Result<TcpListener> {
-    let mut refusal = std::io::ErrorKind::AddrNotAvailable.into();
-    for address in address.resolve().await? {
-        match listen_at(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(refusal)
-}
-
-fn listen_at(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A start right after a stop: connections of before may still be on their way out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
 }
 
 /// A server on that listener. It is stopped from outside, by its handle, and takes no signals: `stop(true)` answers what is

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::crowd;
 use super::dice::Dice;
+use super::env::Env;
 use super::node::Node;
 use super::tables::Memory;
-use super::world::Env;
 use crate::domain::{CommodityId, OrderId, OrderStatus, PaymentId, PaymentStatus};
 use crate::engine::Command;
 use crate::history::Asked;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
 
-use super::checkpoints::timely;
 use super::pool::Transaction;
 use super::statements::{LIST_MAX, ids, padded, places};
+use super::waits::timely;
 use super::{Store, StoreError};
 use crate::domain::{Attempt, CommodityId, Currency, OrderId, OrderStatus, PartitionId, PaymentId, PaymentStatus, Payments, Timestamp};
 

@@ -45,8 +45,21 @@ const RUNS_MAX: i32 = 32;
 const NO_RUN: i32 = -1;
 
 /// What lists show of an order.
-const COLUMNS: [&str; 13] =
-    ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by", "user_high", "user_text", "grace_seconds", "discount", "coupon_id"];
+const COLUMNS: [&str; 13] = [
+    "id",
+    "commodity_id",
+    "user_id",
+    "quantity",
+    "unit_price",
+    "currency",
+    "status",
+    "pay_by",
+    "user_high",
+    "user_text",
+    "grace_seconds",
+    "discount",
+    "coupon_id",
+];
 
 /// A table that orders lie in, and its indexes.
 #[derive(Debug, PartialEq, Eq)]

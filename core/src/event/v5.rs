@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::v2::{commodity_of, counted_from, signed, time, unsigned};
 use super::codec::{DecodeError, Reader, Unwritable, put};
+use super::v2::{commodity_of, counted_from, signed, time, unsigned};
 use super::version::LogVersion;
 use super::{Batch, Event as Fact};
 use crate::domain::{

@@ -120,11 +120,11 @@ pub fn cancellation_of(code: u8) -> Result<Cancellation, FormError> {
 
 /// Whether the forms here say all of these terms: they are older than the grace. What they do not say is left out, so whoever must not lose
 /// it asks first.
-pub(crate) const fn says_all_of(terms: &domain::Terms) -> bool {
+pub const fn says_all_of(terms: &domain::Terms) -> bool {
     terms.grace_seconds == domain::Terms::GRACE_SECONDS
 }
 
 /// The same of a change.
-pub(crate) const fn says_all_of_change(change: &domain::TermsChange) -> bool {
+pub const fn says_all_of_change(change: &domain::TermsChange) -> bool {
     change.grace_seconds.is_none()
 }

@@ -8,7 +8,7 @@ use crate::domain::{self, CommodityId, Price, Sku, Stock, Timestamp, Units};
 
 /// A commodity, all of it.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Commodity<'a> {
+pub struct Commodity<'a> {
     id: u64,
     #[serde(borrow)]
     terms: Terms<'a>,
@@ -23,7 +23,7 @@ pub(crate) struct Commodity<'a> {
 
 /// What is offered.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Terms<'a> {
+pub struct Terms<'a> {
     name: &'a str,
     description: &'a str,
     image_url: Option<&'a str>,
