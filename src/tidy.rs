@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-mod structure;
-
 /// Where code of this workspace lives, from its root.
 const ROOTS: [&str; 7] = ["core", "src", "bin", "benches", "tests", "migrations", "loadtest"];
 
