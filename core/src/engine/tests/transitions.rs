@@ -80,8 +80,11 @@ fn whatever_is_asked_of_an_order_in_any_status_it_takes_a_step_of_the_table_or_n
     for status in OrderStatus::ALL {
         let count = commands(&in_status(status).1).len();
         for which in 0..count {
-            for late in [false, true] {
+            for (late, is_open) in [(false, true), (true, true), (false, false), (true, false)] {
                 let (mut sale, order) = in_status(status);
+                if status == OrderStatus::Reserved && !is_open {
+                    sale.run(payment_ended(&order, 1, PaymentEnd::Failed)).unwrap();
+                }
                 if late {
                     sale.now = at(3_000);
                 }
