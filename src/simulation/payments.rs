@@ -145,6 +145,9 @@ impl Payments {
             let is_over = is_calm || self.dice.percent(20);
             return self.jobs.push(Job { payment, status, is_over, stage: Stage::Look });
         }
+        if is_calm {
+            return;
+        }
         let told: Vec<PaymentId> = self.objects.keys().rev().take(TOLD_AGAIN).copied().collect();
         if let Some(payment) = self.dice.pick(&told).copied() {
             // Whoever hears of it knows no row.
