@@ -15,7 +15,7 @@ use doorbuster::domain::{PartitionId, Principal, UserId};
 use doorbuster::shutdown::StopSignals;
 use doorbuster::store::{AuditScope, Role, Store};
 use doorbuster::tools::{archive, audit, certs, dead, log, nodes, simulate, token, upgrade};
-use doorbuster::{clock, datadir, embedded, simulation, telemetry};
+use doorbuster::{clock, datadir, embedded, sandbox, simulation, telemetry};
 use secrecy::ExposeSecret;
 
 #[global_allocator]
@@ -60,6 +60,8 @@ enum Command {
     /// Run the simulator: the real engine, ownership and projection in seeded worlds full of faults; exit 1 at the first bad
     /// seed.
     Simulate(SimulateArguments),
+    /// Run the sandbox: a payment provider to try with, which takes no real money. See docs/payments.md.
+    Sandbox,
     /// Make certificates for the nodes of a cluster, and an authority of its own if the folder has none. See docs/security.md.
     Certs(CertsArguments),
     /// Look at the messages no consumer could read, and put some back.
@@ -221,6 +223,7 @@ fn run(data: &Path, config: Option<&Path>, command: Option<Command>) -> anyhow::
             }
             Some(Command::Dead(command)) => dead_letters(&config, command).await?,
             Some(Command::Log(command)) => logs(&config, data, command).await?,
+            Some(Command::Sandbox) => serve_sandbox(&config, data).await?,
             Some(Command::Nodes) => nodes::run(&config, data).await?,
             Some(Command::Simulate(_) | Command::Certs(_)) => unreachable!("it has run"),
             Some(Command::Migrate { finish: false }) => println!("{}", embedded::migrate(&config, data).await?),
@@ -273,6 +276,18 @@ async fn serve(config: &Config, data: &Path) -> anyhow::Result<()> {
     let app = embedded::App::start_with_demo(config, data).await?;
     app.welcome();
     app.run_until(signals.told()).await;
+    Ok(())
+}
+
+async fn serve_sandbox(config: &Config, data: &Path) -> anyhow::Result<()> {
+    let signals = StopSignals::catch()?;
+    let prepared = sandbox::prepare(config, data).await?;
+    let advice = prepared.advice.clone();
+    let server = sandbox::Server::start(prepared).await?;
+    // Whether anybody reads it or not.
+    drop(writeln!(std::io::stdout(), "{advice}"));
+    signals.told().await;
+    server.stop().await;
     Ok(())
 }
 

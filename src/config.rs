@@ -6,6 +6,7 @@ mod environment;
 mod issuers;
 mod list;
 mod origin;
+mod payments;
 mod peer;
 
 use std::collections::HashMap;
@@ -18,10 +19,11 @@ use serde::Deserialize;
 pub use address::{Address, NoAddress};
 pub use issuers::Issuer;
 pub use origin::Origin;
+pub use payments::{PaymentProvider, Payments, Sandbox, is_page};
 pub use peer::{Peer, PeerTls};
 
 use crate::event::LogVersion;
-use crate::routing::peer::PeerVersion;
+use crate::form::PeerVersion;
 
 /// Everything that can be set. The defaults with their units stand in `config.default.toml` beside this file.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +51,11 @@ pub struct Config {
     pub node: Node,
     /// What nodes know each other by.
     pub peer: Peer,
+    /// Who takes the money.
+    #[serde(default)]
+    pub payments: Payments,
+    /// The provider to try with.
+    pub sandbox: Sandbox,
     /// Whether it behaves as one of the release before.
     pub release: Release,
     /// Logs and traces.
@@ -350,6 +357,8 @@ impl Config {
         config.tidy();
         config.check()?;
         issuers::check(&mut config.auth.issuers, config.auth.issuer.as_deref())?;
+        config.payments.settle()?;
+        config.sandbox.settle()?;
         Ok(config)
     }
 

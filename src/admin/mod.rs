@@ -6,13 +6,13 @@ mod audit;
 mod commodities;
 mod csv;
 pub(crate) mod import;
-pub(crate) mod listing;
 mod nodes;
 pub(crate) mod openapi;
 mod orders;
+mod payments;
 mod users;
 
-pub(crate) use listing::{list_what_is_due, list_what_was_left};
+pub(crate) use commodities::due_listings::{list_what_is_due, list_what_was_left};
 
 use actix_web::http::Method;
 use actix_web::web::ServiceConfig;
@@ -46,6 +46,7 @@ pub fn operators(routes: &mut ServiceConfig) {
         .service(route("/admin/v1/orders/{id}/timeline", vec![get(orders::read_timeline)]))
         .service(route("/admin/v1/orders/{id}/cancel", vec![on(Method::POST, orders::cancel)]))
         .service(route("/admin/v1/orders/{id}/refund", vec![on(Method::POST, orders::refund)]))
+        .service(route("/admin/v1/payments", vec![get(payments::list)]))
         .service(route("/admin/v1/users", vec![get(users::list)]))
         .service(route("/admin/v1/users/{id}", vec![get(users::read), on(Method::PATCH, users::change)]))
         .service(route("/admin/v1/nodes", vec![get(nodes::list)]))

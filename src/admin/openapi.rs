@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use super::commodities::{change, switch};
-use super::{audit, commodities, import, nodes, orders, users};
+use super::{audit, commodities, import, nodes, orders, payments, users};
 
 /// The operators' calls.
 #[derive(OpenApi)]
@@ -27,6 +27,7 @@ use super::{audit, commodities, import, nodes, orders, users};
         orders::read,
         orders::read_timeline,
         orders::cancel,
+        payments::list,
         orders::refund,
         users::list,
         users::read,
@@ -39,6 +40,7 @@ use super::{audit, commodities, import, nodes, orders, users};
     tags(
         (name = "operators: commodities", description = "What is on sale. Role `operator` or `admin`"),
         (name = "operators: orders", description = "Everybody's orders. Role `operator` or `admin`"),
+        (name = "operators: payments", description = "Everybody's payments. Role `operator` or `admin`"),
         (name = "operators: users", description = "Accounts. Role `admin`"),
         (name = "operators: nodes", description = "Who sells, and what. Role `operator` or `admin`"),
         (name = "operators: audit", description = "Whether the books balance. Role `operator` or `admin`")

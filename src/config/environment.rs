@@ -30,6 +30,10 @@ const ISSUERS: &str = "DOORBUSTER__AUTH__ISSUERS";
 /// Those of an issuer that are a file's name. Its secret is none of them: `SECRET_FILE` holds the value, as everywhere.
 const NAMES_OF_FILES_OF_ISSUERS: [&str; 3] = ["__CA_FILE", "__JWKS_FILE", "__PUBLIC_KEY_FILE"];
 
+/// What the settings of payment providers begin with, and the one of them that is a file's name.
+const PROVIDERS: &str = "DOORBUSTER__PAYMENTS__PROVIDERS__";
+const NAME_OF_FILE_OF_PROVIDERS: &str = "__CA_FILE";
+
 /// The one setting that can be set to nothing: so a usual variable of its own is overruled.
 const NOTHING_COUNTS: &str = "DOORBUSTER__TELEMETRY__TRACES_ENDPOINT";
 
@@ -90,7 +94,8 @@ impl<'a> Given<'a> {
 
 fn is_name_of_file(variable: &str) -> bool {
     let is_an_issuers = variable.starts_with(ISSUERS) && NAMES_OF_FILES_OF_ISSUERS.iter().any(|name| variable.ends_with(name));
-    is_an_issuers || NAMES_OF_FILES.contains(&variable)
+    let is_a_providers = variable.starts_with(PROVIDERS) && variable.ends_with(NAME_OF_FILE_OF_PROVIDERS);
+    is_an_issuers || is_a_providers || NAMES_OF_FILES.contains(&variable)
 }
 
 /// The one value among what is given for a setting, at least once.

@@ -221,7 +221,7 @@ pub(super) fn check(issuers: &mut [Issuer], own: Option<&str>) -> Result<(), Con
 }
 
 /// Whether what is sent there stays on this machine.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -8,7 +8,7 @@ use super::demo::{self, Demo};
 use crate::partition::{Board, Listing};
 
 /// The page of text: where to look, and one line that buys.
-pub(super) fn banner(address: SocketAddr, data: &Path, demo: Demo, board: &Board) -> String {
+pub(super) fn banner(address: SocketAddr, data: &Path, (demo, has_sandbox): (Demo, bool), board: &Board) -> String {
     let data = data.display();
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
@@ -17,6 +17,9 @@ pub(super) fn banner(address: SocketAddr, data: &Path, demo: Demo, board: &Board
     line("API", format!("http://{address}/v1/commodities"));
     line("docs", format!("http://{address}/docs"));
     line("metrics", format!("http://{address}/metrics"));
+    if has_sandbox {
+        line("payments", format!("http://{address}/sandbox (a sandbox: no real money; docs/payments.md says how to set up a provider)"));
+    }
     line("data", format!("{data}"));
     if demo.has_accounts {
         line("accounts", format!("{data}/{} (demo-admin, demo-buyer)", demo::ACCOUNTS_FILE));

@@ -54,6 +54,21 @@ impl FromRequest for Body {
 #[derive(Debug)]
 pub struct CsvBody(pub Bytes);
 
+/// A body as its bytes came, at most `http.body_bytes_max` of them: what is signed is not to be changed before it is checked.
+#[derive(Debug)]
+pub struct RawBody(pub Bytes);
+
+impl FromRequest for RawBody {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_plain = coding_of(request).map(|coding| coding == Coding::Identity);
+        let bytes = read(request, payload, config_of(request).body_bytes_max);
+        Box::pin(async move { if is_plain? { bytes.await.map(Self) } else { Err(Problem::UnsupportedCoding) } })
+    }
+}
+
 /// The largest file there may be.
 pub const CSV_BYTES_MAX: usize = 10 * 1_024 * 1_024;
 
@@ -159,6 +174,14 @@ impl Body {
     /// As [`Body::fields`].
     pub fn fields_if_any(&self) -> Result<Fields, Problem> {
         if self.bytes.is_empty() { Ok(Fields::default()) } else { self.fields() }
+    }
+
+    /// As [`Body::fields_if_any`], where `null` is no body either: of calls that once had none, to which some clients send that.
+    ///
+    /// # Errors
+    /// As [`Body::fields`].
+    pub fn fields_unless_null(&self) -> Result<Fields, Problem> {
+        if self.bytes.trim_ascii() == b"null" { Ok(Fields::default()) } else { self.fields_if_any() }
     }
 }
 

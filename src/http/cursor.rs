@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::problem::Fault;
-use crate::domain::{CommodityId, OrderId, UserId};
+use crate::domain::{Attempt, CommodityId, OrderId, PaymentId, UserId};
 
 /// How many items a page has if nobody says otherwise.
 pub const LIMIT_DEFAULT: u64 = 50;
@@ -57,6 +57,20 @@ impl Cursor for UserId {
 
     fn from_cursor(text: &str) -> Option<Self> {
         number_from_cursor('u', text).and_then(|id| Self::new(id).ok())
+    }
+}
+
+impl Cursor for PaymentId {
+    const PATTERN: &'static str = "^p[0-9a-f]{12}8[0-9a-f]{3}[89ab][0-9a-f]{15}(0[1-9a-f]|1[0-9a-f]|20)$";
+
+    fn to_cursor(self) -> String {
+        format!("p{:032x}{:02x}", self.order.uuid().as_u128(), self.attempt.get())
+    }
+
+    fn from_cursor(text: &str) -> Option<Self> {
+        let (order, attempt) = hexadecimal(text, 'p', 34)?.split_at(32);
+        let order = OrderId::from_uuid(uuid::Uuid::from_u128(u128::from_str_radix(order, 16).ok()?)).ok()?;
+        Some(Self { order, attempt: Attempt::new(u8::from_str_radix(attempt, 16).ok()?).ok()? })
     }
 }
 
@@ -143,6 +157,10 @@ mod tests {
             assert_eq!(CommodityId::from_cursor(text), None, "{text}");
         }
         assert_eq!(OrderId::from_cursor("o0190163d8694739baea5966c26f8ad91"), None, "a UUID of version 7");
+        let payment = PaymentId { order, attempt: Attempt::LAST };
+        assert_eq!(PaymentId::from_cursor(&payment.to_cursor()), Some(payment));
+        assert_eq!(PaymentId::from_cursor(&payment.to_cursor().replace('p', "o")), None);
+        assert_eq!(PaymentId::from_cursor(&format!("{}21", &payment.to_cursor()[..33])), None, "the 33rd payment");
     }
 
     #[test]

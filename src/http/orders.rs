@@ -15,6 +15,7 @@ use super::fields::Fields;
 use super::key::{GivenKey, KeyHeader, given};
 use super::metrics::Meters;
 use super::own_orders;
+use super::payments;
 use super::problem::{Fault, Problem};
 use super::query::Query;
 use super::retry_key::RetryKey;
@@ -23,8 +24,8 @@ use super::skus::{Skus, sku_of};
 use super::state::AppState;
 use super::traces::{note_order, traced};
 use crate::domain::{
-    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, Price, Principal, Quantity, RequestFingerprint, Sku,
-    Timestamp,
+    CommodityId, Currency, IdempotencyKey, NamedOrder, Order, OrderId, OrderStatus, PaymentId, Price, Principal, Quantity,
+    RequestFingerprint, Sku, Timestamp,
 };
 use crate::engine::{Answer, Command, Place, Refusal};
 use crate::routing::{OrderLookup, Reply, Traced};
@@ -32,6 +33,9 @@ use crate::store::OrderFilter;
 
 /// When to ask again about an order whose outcome is not known yet, in seconds.
 const PENDING_RETRY_SECONDS: &str = "1";
+
+/// How often a cancellation calls off a payment that is open: one may be started in between.
+const PAYMENTS_CALLED_OFF_MAX: u32 = 3;
 
 /// How long a list waits for the owners of partitions that are changing hands.
 const OWNERS_PATIENCE: Duration = Duration::from_millis(500);
@@ -203,7 +207,7 @@ pub(crate) async fn place(
         // A request with a key may be the repetition of one that was accepted: only the engine knows.
         refused_by_board(&state, id.0)?;
     }
-    let retry_key = RetryKey::of(&buyer, key);
+    let retry_key = RetryKey::of(key);
     if let Some(order) = retry_key.order()
         && let Some(response) = repeated(&state, order, &place, &retry_key).await?
     {
@@ -295,7 +299,7 @@ pub(crate) async fn cancel(
     cancelled(&state, id.0, traced(&state.tracer, &request, command), Some(buyer)).await
 }
 
-problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, Unavailable, Overloaded);
+problems!(CancelProblems: OrderNotFound, NotCancellable, Closed, IdempotencyMismatch, ProviderUnavailable, Unavailable, Overloaded);
 
 /// Has an order cancelled by that command, of that buyer or of whoever it is.
 pub(crate) async fn cancelled(
@@ -304,7 +308,15 @@ pub(crate) async fn cancelled(
     command: impl Into<Traced>,
     buyer: Option<Principal>,
 ) -> Result<HttpResponse, Problem> {
-    match state.router.about_order(order, command).await {
+    let command = command.into();
+    let mut reply = state.router.about_order(order, command.clone()).await;
+    for _ in 0..PAYMENTS_CALLED_OFF_MAX {
+        let Reply::Refused(Refusal::PaymentOpen(attempt)) = reply else { break };
+        // Called off, or found to have succeeded: then the engine decides again.
+        payments::call_off(state, PaymentId { order, attempt }).await?;
+        reply = state.router.about_order(order, command.clone()).await;
+    }
+    match reply {
         Reply::Done(Answer::Order(order) | Answer::Replayed(order)) => {
             let buyer = match buyer.or_else(|| order.user.account().map(Principal::Own)) {
                 Some(buyer) => Some(buyer),

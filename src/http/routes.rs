@@ -78,6 +78,7 @@ fn allowed(method: &Method) -> &'static [&'static str] {
         Method::GET => &["GET", "HEAD"],
         Method::POST => &["POST"],
         Method::PATCH => &["PATCH"],
+        Method::PUT => &["PUT"],
         Method::DELETE => &["DELETE"],
         _ => &[],
     }

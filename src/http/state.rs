@@ -9,15 +9,17 @@ use tokio::sync::watch;
 
 use super::connections::Connections;
 use super::request_id::RequestIds;
-use crate::auth::{Authenticator, Hasher};
+use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config;
 use crate::drift::Drift;
 use crate::limits::Limiter;
 use crate::logins::Logins;
 use crate::membership::View;
+use crate::payments::{Providers, Worker};
 use crate::routing::peer::Local;
 use crate::routing::{Neighbours, Router};
+use crate::sandbox::Sandbox;
 use crate::single_flight::{Share, SingleFlight};
 use crate::store::{AccountChange, Store, StoreError};
 use crate::trace::Tracer;
@@ -31,8 +33,6 @@ pub struct AppState {
     pub store: Store,
     /// Who a bearer token speaks for.
     pub authenticator: Arc<Authenticator>,
-    /// Where passwords are hashed: a few at a time, off the workers.
-    pub hasher: Arc<Hasher>,
     /// Rate limits.
     pub limiter: Arc<Limiter>,
     /// How often passwords may be tried.
@@ -55,6 +55,12 @@ pub struct AppState {
     pub tracer: Tracer,
     /// How far this machine's clock is off.
     pub drift: Arc<Drift>,
+    /// Who takes the money.
+    pub providers: Arc<Providers>,
+    /// What looks after payments.
+    pub worker: Arc<Worker>,
+    /// The provider to try with, where this process is it too.
+    pub sandbox: Option<Arc<Sandbox>>,
     /// The other nodes; none in a process that is the whole system.
     pub cluster: Option<Cluster>,
 }

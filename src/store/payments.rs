@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
 
-use super::checkpoints::timely;
 use super::pool::Transaction;
 use super::statements::{LIST_MAX, ids, padded, places};
+use super::waits::timely;
 use super::walk::hint;
 use super::{Store, StoreError};
 use crate::domain::{Attempt, CommodityId, Currency, OrderId, OrderStatus, PartitionId, PaymentId, PaymentStatus, Payments, Timestamp};
@@ -71,7 +71,7 @@ pub struct StoredPayment {
     pub due_at: Option<Timestamp>,
 }
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "order_id, attempt, partition_id, commodity_id, amount, currency, status, pays, started_at, expires_at, changed_at, due_at";
 
 /// When a payment that stands so since then is to be looked after.
@@ -123,7 +123,7 @@ pub(super) fn change(change: &PaymentChange, orders: &[OrderId]) -> (String, Vec
     (sql, values)
 }
 
-fn attempt_value(attempt: Attempt) -> Value {
+pub(super) fn attempt_value(attempt: Attempt) -> Value {
     i16::from(attempt.get()).into()
 }
 
@@ -218,7 +218,7 @@ fn known(order: OrderId, told: impl IntoIterator<Item = (Attempt, PaymentStatus,
     Payments::of(told).map_err(|error| StoreError::Corrupt(format!("payments of {order}: {error}")))
 }
 
-fn id_of(row: &QueryResult) -> Result<PaymentId, StoreError> {
+pub(super) fn id_of(row: &QueryResult) -> Result<PaymentId, StoreError> {
     let (order, attempt): (Uuid, i16) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let corrupt = |error| StoreError::Corrupt(format!("payment {attempt} of {order}: {error}"));
     let number = u8::try_from(attempt).unwrap_or_default();
@@ -230,7 +230,7 @@ fn status_of(id: PaymentId, code: i16) -> Result<PaymentStatus, StoreError> {
     status.ok_or_else(|| StoreError::Corrupt(format!("payments.status of {id}: {code}")))
 }
 
-fn read(row: &QueryResult) -> Result<StoredPayment, StoreError> {
+pub(super) fn read(row: &QueryResult) -> Result<StoredPayment, StoreError> {
     let id = id_of(row)?;
     let corrupt = |error| StoreError::Corrupt(format!("payment {id}: {error}"));
     let time = |index: usize| -> Result<Timestamp, StoreError> { Timestamp::from_millis(row.try_get_by_index(index)?).map_err(corrupt) };

@@ -3,7 +3,7 @@
 use super::walk::tests::{Backend, Meter, TestDatabase, filled, id};
 use super::*;
 use crate::domain::{IdempotencyKey, OrderId, PaymentStatus, Sku};
-use archive::MOVED;
+use walk::MOVED;
 
 /// Rows of the other tables.
 const BESIDE: i64 = 10_000;
@@ -211,7 +211,7 @@ async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
     assert_eq!(table.reads("claims", store.sku_claims(&wanted)).await.len() as u64, ABOUT);
     let claimed = table.reads("a claim", store.claim_sku(&sku(300), (commodity(400), 2), None)).await;
     assert!(matches!(&claimed, SkuClaimed::Of(claim) if claim.commodity == commodity(300)), "{claimed:?}");
-    table.reads("a claim that is settled", store.settle_sku(&sku(300), commodity(300))).await;
+    table.reads("a claim that is settled", store.settle_sku(&sku(300), commodity(300), Some(2))).await;
     table.reads("claims that are dropped", store.drop_sku_claims(commodity(300))).await;
     assert!(store.sku_claims(&[sku(300)]).await.expect("it is there").is_empty());
     table.reads("what is listed", store.note_listed(&some)).await;

@@ -34,6 +34,9 @@ const RETRY_LATE: Duration = Duration::from_secs(60);
 /// When to try again while a part is away.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
+/// When to try again while the payment provider is away.
+const RETRY_PROVIDER: Duration = Duration::from_secs(5);
+
 /// When to try again what a cluster can't do before its upgrade is finished.
 const RETRY_AFTER_UPGRADE: Duration = Duration::from_secs(60);
 
@@ -141,6 +144,12 @@ pub enum Problem {
         /// Why, for the log; none where that is logged already or is no fault.
         cause: Option<String>,
     },
+    /// What a payment provider is said to have told is not signed as it would have.
+    #[error("bad signature")]
+    BadSignature,
+    /// The payment provider does not help, or there is none: why, for the log.
+    #[error("no payment provider helps")]
+    ProviderUnavailable(Option<String>),
     /// This process is not fit for requests; why.
     #[error("not ready: {0}")]
     NotReady(String),
@@ -178,6 +187,8 @@ impl Problem {
             Self::RateLimited(_) => Code::RateLimited,
             Self::Busy(Busy::Overloaded) => Code::Overloaded,
             Self::Busy(Busy::Unavailable | Busy::LogAway) | Self::Unavailable { .. } | Self::NotReady(_) => Code::Unavailable,
+            Self::BadSignature => Code::BadSignature,
+            Self::ProviderUnavailable(_) => Code::ProviderUnavailable,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -188,6 +199,7 @@ impl Problem {
         match self {
             Self::RateLimited(limited) => Some(limited.retry_after),
             Self::Busy(busy) => Some(busy.retry_after()),
+            Self::ProviderUnavailable(_) => Some(RETRY_PROVIDER),
             Self::Unavailable { .. } | Self::NotReady(_) | Self::Refused(Refusal::EpochExhausted) => Some(RETRY_SOON),
             Self::Refused(Refusal::UpgradeUnfinished) => Some(RETRY_AFTER_UPGRADE),
             Self::Refused(Refusal::TooManyKeys) => Some(RETRY_LATE),
@@ -200,7 +212,7 @@ impl Problem {
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::Internal(cause) => Some(cause),
-            Self::Unavailable { cause, .. } => cause.as_deref(),
+            Self::Unavailable { cause, .. } | Self::ProviderUnavailable(cause) => cause.as_deref(),
             _ => None,
         }
     }
@@ -248,6 +260,9 @@ impl Problem {
             }
             Self::NoToken | Self::InvalidCredentials => {
                 response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\"")));
+            }
+            Self::BadSignature => {
+                response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature realm=\"doorbuster\"")));
             }
             Self::BadToken(_) => {
                 let challenge = "Bearer realm=\"doorbuster\", error=\"invalid_token\"";

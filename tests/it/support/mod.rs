@@ -14,6 +14,8 @@ pub mod private_database;
 pub mod program;
 pub mod proxy;
 pub mod recorder;
+pub mod sandbox;
+pub mod stripe;
 pub mod tls;
 
 pub use database::{Backend, TestDatabase};
