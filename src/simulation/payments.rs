@@ -149,9 +149,6 @@ impl Payments {
         if is_calm {
             return;
         }
-        if is_calm {
-            return;
-        }
         let told: Vec<PaymentId> = self.objects.keys().rev().take(TOLD_AGAIN).copied().collect();
         if let Some(payment) = self.dice.pick(&told).copied() {
             // Whoever hears of it knows no row.

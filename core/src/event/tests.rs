@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use golden::golden_bytes;
 use crate::domain::{
     Actor, Attempt, Cancellation, CouponId, Currency, Discount, OperationKey, PaymentFact, Price, Principal, Stock, UserId,
 };
