@@ -58,6 +58,10 @@ pub struct Report {
     pub archived: usize,
     /// Losses of a log that operators accepted.
     pub losses: usize,
+    /// Payments whose money was taken.
+    pub taken: usize,
+    /// Of those, how many went back.
+    pub returned: usize,
 }
 
 impl Report {
@@ -73,6 +77,8 @@ impl Report {
             batches: self.batches + other.batches,
             archived: self.archived + other.archived,
             losses: self.losses + other.losses,
+            taken: self.taken + other.taken,
+            returned: self.returned + other.returned,
         }
     }
 }
@@ -127,5 +133,7 @@ fn report(world: &World, stale: usize) -> Report {
         batches: world.env.auditor.batches,
         archived: world.env.tables.archived(),
         losses: world.env.losses.accepted,
+        taken: world.env.payments.taken(),
+        returned: world.env.payments.returned(),
     }
 }

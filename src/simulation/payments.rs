@@ -252,6 +252,16 @@ impl Payments {
         crowd::ask_about(payment.order, command, Asked::Money(payment.order), env, nodes);
     }
 
+    /// Payments whose money was taken.
+    pub(super) fn taken(&self) -> usize {
+        self.objects.values().filter(|object| object.taken > 0).count()
+    }
+
+    /// Those whose money went back.
+    pub(super) fn returned(&self) -> usize {
+        self.objects.values().filter(|object| object.returned > 0).count()
+    }
+
     /// Whether nothing is under way, and nothing is left to do.
     pub(super) fn is_quiet(&self, tables: &Memory, touched: &BTreeSet<CommodityId>) -> bool {
         let is_over =

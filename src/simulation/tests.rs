@@ -27,6 +27,7 @@ fn every_promise_holds_in_two_thousand_worlds() {
     assert!(sum.accepted > 20 * seeds && sum.refused > 40 * seeds && sum.uncertain > 15 * seeds && sum.epochs > 4 * seeds, "{sum:?}");
     assert!(sum.archived > seeds / 10, "{sum:?}");
     assert!(sum.losses > seeds / 10, "{sum:?}");
+    assert!(sum.taken > seeds && sum.returned > seeds / 4, "{sum:?}");
 }
 
 #[test]
@@ -179,6 +180,32 @@ fn an_archived_order_that_is_not_brought_back_is_found() {
 #[test]
 fn orders_archived_of_what_is_not_sealed_are_found() {
     seen_broken(Break::ArchiveUnsealed);
+}
+
+/// A provider that forgets keys gives back whatever it is asked for.
+#[test]
+fn money_that_is_given_back_without_a_look_is_found() {
+    let what = seen_broken_within(RARELY_BROKEN_SEEDS, Break::RefundLookedUp);
+    assert!(what.contains("given back") || what.contains("does not come to rest"), "{what}");
+}
+
+#[test]
+fn units_that_come_back_twice_are_found() {
+    let what = seen_broken(Break::UnitsOnce);
+    assert!(what.contains("moves from"), "{what}");
+}
+
+#[test]
+fn an_order_that_is_paid_and_expires_all_the_same_is_found() {
+    let what = seen_broken(Break::PaidOrExpired);
+    assert!(what.contains("moves from"), "{what}");
+}
+
+/// A transaction that fails, and is made again: what was told of it was told before it was, and once more.
+#[test]
+fn what_is_told_apart_from_the_rows_it_is_about_is_found() {
+    let what = seen_broken_within(RARELY_BROKEN_SEEDS, Break::NoticeWithRows);
+    assert!(what.contains("the projection stopped") || what.contains("told what never was"), "{what}");
 }
 
 /// What an owner said that is one no longer would stay on the board for good: nobody corrects it, because buyers never reach the engine.
