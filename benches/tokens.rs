@@ -1,7 +1,12 @@
 //! What it costs to know who asks: a token of our own, and those of other issuers by algorithm, seen for the first time and again. Beside
 //! each stands the library alone with a key of that algorithm: what a token of our own would cost if it were signed so.
+//!
+//! At the end the same on the way of an order: a whole server is asked for orders, in turns with tokens of our own and of another issuer.
+//! Never asks anything of a server that it did not start.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use doorbuster::auth::Authenticator;
 use doorbuster::clock;
 use doorbuster::config::{Auth, Issuer};
@@ -12,6 +17,8 @@ use serde_json::{Value, json};
 
 #[path = "../tests/it/support/issuer_keys.rs"]
 mod issuer_keys;
+#[path = "tokens/order_path.rs"]
+mod order_path;
 use issuer_keys::{IssuerKey, jwks};
 
 const SECRET: &str = "a secret for benches that is long enough";
@@ -132,5 +139,68 @@ fn file(keys: &[&IssuerKey]) -> tempfile::NamedTempFile {
     file
 }
 
+/// What a call costs, in microseconds, the best of many rounds.
+fn least_us(rounds: usize, calls: usize, mut round: impl FnMut() -> Duration) -> f64 {
+    let least = (0..rounds).map(|_| round()).min().unwrap_or_default();
+    least.as_secs_f64() * 1e6 / calls as f64
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    work();
+    begun.elapsed()
+}
+
+/// What a token of that algorithm costs that is seen for the first time, beyond the library alone; both, in microseconds.
+fn alone_and_first_time(algorithm: Algorithm, key: &IssuerKey, rounds: usize) -> (f64, f64) {
+    let file = file(&[key]);
+    let tokens: Vec<String> = (0..TOKENS).map(|user| key.sign(&claims(user))).collect();
+    let decoding = DecodingKey::from_jwk(&serde_json::from_value(key.jwk()).expect("a key")).expect("a key");
+    let mut validation = Validation::new(algorithm);
+    validation.set_audience(&["doorbuster"]);
+    let library = || {
+        timed(|| {
+            for token in &tokens {
+                jsonwebtoken::decode::<Few>(token, &decoding, &validation).expect("the token is good");
+            }
+        })
+    };
+    // In turns, so that what else the machine does meets both.
+    let (mut alone, mut first_time) = (f64::MAX, f64::MAX);
+    for _ in 0..rounds {
+        alone = alone.min(least_us(1, TOKENS, library));
+        let auth = authenticator(&[issuer(json!({"jwks_file": file.path()}))]);
+        first_time = first_time.min(least_us(1, TOKENS, || timed(|| all_good(&auth, &tokens))));
+    }
+    (alone, first_time)
+}
+
+fn on_the_way_of_an_order(is_test: bool) {
+    let figures = order_path::measure(if is_test { order_path::Extent::ONCE } else { order_path::Extent::FULL });
+    println!("\norder path, {} orders a turn, {} turns each, in turns:", figures.orders, figures.turns);
+    println!("  a token of our own, as minted          {:8.1} µs an order", figures.minted_us);
+    println!("  a token of our own, of the usual size  {:8.1} µs an order", figures.own_us);
+    println!("  another issuer\'s, of the usual size    {:8.1} µs an order", figures.foreign_us);
+    println!(
+        "  another issuer\'s against our own: {:+.1} % (half of the turns from {:+.1} % to {:+.1} %)",
+        figures.median, figures.low, figures.high
+    );
+    for (algorithm, name, key) in [
+        (Algorithm::EdDSA, "EdDSA", IssuerKey::eddsa("k")),
+        (Algorithm::ES256, "ES256", IssuerKey::es256("k")),
+        (Algorithm::RS256, "RS256", IssuerKey::rsa("k", 0, "RS256")),
+    ] {
+        let (alone, first_time) = alone_and_first_time(algorithm, &key, if is_test { 1 } else { 20 });
+        let more = (first_time - alone) / (figures.own_us + alone) * 100.0;
+        println!("  {name}: {first_time:.1} µs when it is seen first, the library alone {alone:.1} µs: {more:+.1} % of an order");
+    }
+}
+
 criterion_group!(benches, own, foreign);
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    // `cargo bench` says so; `cargo test` tries everything once.
+    on_the_way_of_an_order(!std::env::args().any(|argument| argument == "--bench"));
+}

@@ -11,8 +11,8 @@ const ABOUT: &str = "Brings the logs of all partitions into the database, each s
 
 fn main() -> ExitCode {
     role::run("consumer", ABOUT, async |config, signals| {
-        let listener = consumer::listen(&config.consumer).await?;
-        println!("consumer: http://{}/metrics", listener.local_addr()?);
-        Ok(consumer::run_until(&config, listener, signals.told()).await?)
+        let port = consumer::listen(&config.consumer).await?;
+        println!("consumer: http://{}/metrics", port.address());
+        Ok(consumer::run_until(&config, port, signals.told()).await?)
     })
 }

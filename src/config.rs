@@ -23,7 +23,7 @@ pub use payments::{PaymentProvider, Payments, Sandbox, is_page};
 pub use peer::{Peer, PeerTls};
 
 use crate::event::LogVersion;
-use crate::routing::peer::PeerVersion;
+use crate::form::PeerVersion;
 
 /// Everything that can be set. The defaults with their units stand in `config.default.toml` beside this file.
 #[derive(Clone, Debug, Deserialize)]

@@ -4,23 +4,20 @@
 #[cfg(test)]
 extern crate self as doorbuster;
 
+use doorbuster_core::{breaks, form};
+pub use doorbuster_core::{checkpoint, domain, engine, event, ring};
+
 pub mod account_changes;
 pub mod admin;
 pub mod auth;
-mod breaks;
 pub mod broker;
-pub mod checkpoint;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod consumer;
 pub mod datadir;
-pub mod domain;
 pub mod drift;
 pub mod embedded;
-pub mod engine;
-pub mod event;
-mod form;
 pub mod history;
 pub mod http;
 pub mod limits;
@@ -31,11 +28,12 @@ pub mod ownership;
 mod panics;
 pub mod partition;
 pub mod payments;
+pub mod process;
 pub mod projection;
-pub mod ring;
 pub mod role;
 pub mod routing;
 pub mod sandbox;
+pub mod server;
 pub mod settlement;
 pub mod shutdown;
 pub mod simulation;
@@ -47,3 +45,4 @@ mod tidy;
 pub mod tls;
 pub mod tools;
 pub mod trace;
+mod upkeep;

@@ -30,6 +30,8 @@ pub enum Command {
     /// Faults in the middle of sales on a cluster of its own (MariaDB or MySQL and RabbitMQ as for `race --spikes`), with an
     /// audit after each.
     Chaos(ChaosArguments),
+    /// Orders of another issuer's buyers at an even pace, while their issuer changes its keys without a word: none is refused.
+    Rotate(RotateArguments),
     /// What much of a past costs: starts, failovers, accepts and lists on databases with many sold orders, beside empty ones.
     #[command(subcommand)]
     Volume(VolumeCommand),
@@ -183,6 +185,25 @@ pub struct CrashArguments {
     pub buyers: u32,
     /// Keep-alive connections.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Writes the figures into this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct RotateArguments {
+    /// Requests a second, each with a token that nobody has seen before.
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// For so many seconds.
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u64).range(1..=3_600))]
+    pub seconds: u64,
+    /// So often the issuer signs with another key, from one moment to the next.
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub rotations: u32,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 512, value_parser = value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
     /// Writes the figures into this file.
     #[arg(long, value_name = "FILE")]

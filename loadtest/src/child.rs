@@ -91,9 +91,9 @@ pub fn serve_consumer() -> anyhow::Result<()> {
     let config = configured()?;
     runtime()?.block_on(async {
         let signals = StopSignals::catch()?;
-        let listener = consumer::listen(&config.consumer).await?;
-        println!("{LISTENING}{}", listener.local_addr()?);
-        Ok(consumer::run_until(&config, listener, told_to_stop(signals)).await?)
+        let port = consumer::listen(&config.consumer).await?;
+        println!("{LISTENING}{}", port.address());
+        Ok(consumer::run_until(&config, port, told_to_stop(signals)).await?)
     })
 }
 

@@ -19,10 +19,11 @@ use loadtest::files::{has_files, writable};
 use loadtest::loopback::Target;
 use loadtest::outcome::{NoOutcome, VIOLATION, exit_code};
 use loadtest::race::{self, Own, Race, Track};
+use loadtest::rotate::{self, Rotation};
 use loadtest::server::{Kind, Launcher};
 use loadtest::tokens::Mint;
 
-use crate::arguments::{ChaosArguments, CrashArguments, RaceArguments};
+use crate::arguments::{ChaosArguments, CrashArguments, RaceArguments, RotateArguments};
 
 /// What is said of a folder that stays.
 const LOGS: &str = "the logs are kept";
@@ -176,6 +177,19 @@ pub async fn crash(arguments: CrashArguments) -> anyhow::Result<ExitCode> {
     let say = |line| println!("  {line}");
     let outcome = crash::crash(&crash, &stage.launcher, stage.mint.clone(), stage.folder.path(), say).await;
     conclude(stage, outcome, arguments.json.as_deref(), "the data folder is kept")
+}
+
+pub async fn rotate(arguments: RotateArguments) -> anyhow::Result<ExitCode> {
+    let rotation = Rotation {
+        rate: arguments.rate,
+        seconds: arguments.seconds,
+        rotations: arguments.rotations,
+        connections: arguments.connections as usize,
+    };
+    writable_json(arguments.json.as_deref())?;
+    let stage = Stage::new()?;
+    let outcome = rotate::rotate(rotation, &stage.launcher, &stage.mint, stage.folder.path()).await;
+    conclude(stage, outcome, arguments.json.as_deref(), LOGS)
 }
 
 pub async fn chaos(arguments: ChaosArguments) -> anyhow::Result<ExitCode> {

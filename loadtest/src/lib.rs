@@ -24,6 +24,7 @@ pub mod plan;
 pub mod ports;
 pub mod race;
 pub mod report;
+pub mod rotate;
 pub mod sale;
 pub mod server;
 pub mod shares;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => run(commands::compare(arguments)),
         Command::Crash(arguments) => run(commands::crash(arguments)),
         Command::Chaos(arguments) => run(commands::chaos(arguments)),
+        Command::Rotate(arguments) => run(commands::rotate(arguments)),
         Command::Volume(command) => run(commands::volume(command)),
         Command::RemoveQueues { amqp, prefix } => loadtest::cluster::remove_queues(&amqp, &prefix).map(|()| ExitCode::SUCCESS),
         Command::AcceptLoss { partition, reason } => loadtest::child::accept_loss(partition, &reason).map(|()| ExitCode::SUCCESS),

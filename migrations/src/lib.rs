@@ -20,8 +20,9 @@ mod m20261127_000009_principals;
 mod m20261127_000010_keys;
 mod m20261127_000011_accounts;
 mod m20261127_000012_skus;
-mod m20261127_000013_payments;
-mod m20261127_000014_provider_events;
+mod m20261127_000013_sku_since;
+mod m20261127_000014_payments;
+mod m20261127_000015_provider_events;
 mod parts;
 
 /// The steps that every release knows, oldest first. None is added any more.
@@ -54,8 +55,9 @@ impl MigratorTrait for Widening {
             Box::new(m20261127_000010_keys::Migration),
             Box::new(m20261127_000011_accounts::Migration),
             Box::new(m20261127_000012_skus::Migration),
-            Box::new(m20261127_000013_payments::Migration),
-            Box::new(m20261127_000014_provider_events::Migration),
+            Box::new(m20261127_000013_sku_since::Migration),
+            Box::new(m20261127_000014_payments::Migration),
+            Box::new(m20261127_000015_provider_events::Migration),
         ]
     }
 

@@ -6,14 +6,13 @@ mod audit;
 mod commodities;
 mod csv;
 pub(crate) mod import;
-pub(crate) mod listing;
 mod nodes;
 pub(crate) mod openapi;
 mod orders;
 mod payments;
 mod users;
 
-pub(crate) use listing::{list_what_is_due, list_what_was_left};
+pub(crate) use commodities::due_listings::{list_what_is_due, list_what_was_left};
 
 use actix_web::http::Method;
 use actix_web::web::ServiceConfig;

@@ -15,9 +15,9 @@ use crate::http::key::{GivenKey, KeyHeader};
 use crate::http::problem::Problem;
 use crate::http::schema::problems;
 use crate::http::{AppState, Id, Operator, RequestId};
-use crate::partition::Trouble;
+use crate::partition::{Board, Trouble};
 use crate::routing::peer::Contact;
-use crate::store::{NodeRow, NodeState, PartitionRow, Remembered};
+use crate::store::{NodeRow, NodeState, PartitionRow, Remembered, Store, StoreError};
 
 /// All nodes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -137,17 +137,32 @@ problems!(DrainProblems: NodeNotFound, NodeGone, IdempotencyMismatch, Unavailabl
 pub(crate) async fn partitions(state: web::Data<AppState>, _operator: Operator) -> Result<HttpResponse, Problem> {
     let board = state.router.board();
     let troubles = state.cluster.as_ref().map(|cluster| cluster.neighbours.troubles()).unwrap_or_default();
-    let item = |row: PartitionRow| {
-        let (applied_epoch, Sequence(applied_sequence)) = row.applied;
+    let mut items = Vec::new();
+    for row in state.store.partition_rows().await? {
         let served = board.is_fed(row.id);
         // What one node has stopped another may serve by now.
         let trouble = if served { None } else { state.router.trouble_of(row.id).or_else(|| troubles.get(&row.id).copied()) };
-        let owners = board.confirmed(row.id).filter(|_| served);
-        // Who has lost it without knowing yet speaks of an epoch that is over.
-        let log_lag = owners.filter(|(epoch, _)| *epoch == applied_epoch).map(|(_, last)| last.0.saturating_sub(applied_sequence));
-        PartitionBody { id: row.id, owner: row.owner, served, trouble, epoch: row.epoch, applied_epoch, applied_sequence, log_lag }
-    };
-    Ok(HttpResponse::Ok().json(Partitions { items: state.store.partition_rows().await?.into_iter().map(item).collect() }))
+        let trouble = in_full(&state.store, row.id, trouble).await?;
+        items.push(body(row, served, trouble, board));
+    }
+    Ok(HttpResponse::Ok().json(Partitions { items }))
+}
+
+/// Between nodes a log that lacks something has no word of its own: it is told as tables that contradict themselves. The tables know which
+/// it is.
+async fn in_full(store: &Store, partition: PartitionId, trouble: Option<Trouble>) -> Result<Option<Trouble>, StoreError> {
+    Ok(match trouble {
+        Some(Trouble::TablesContradict) if store.gap(partition).await?.is_some() => Some(Trouble::LogIncomplete),
+        trouble => trouble,
+    })
+}
+
+fn body(row: PartitionRow, served: bool, trouble: Option<Trouble>, board: &Board) -> PartitionBody {
+    let (applied_epoch, Sequence(applied_sequence)) = row.applied;
+    let owners = board.confirmed(row.id).filter(|_| served);
+    // Who has lost it without knowing yet speaks of an epoch that is over.
+    let log_lag = owners.filter(|(epoch, _)| *epoch == applied_epoch).map(|(_, last)| last.0.saturating_sub(applied_sequence));
+    PartitionBody { id: row.id, owner: row.owner, served, trouble, epoch: row.epoch, applied_epoch, applied_sequence, log_lag }
 }
 
 problems!(PartitionsProblems: Unavailable);

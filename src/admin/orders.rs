@@ -142,7 +142,7 @@ pub(crate) async fn cancel(
     request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let mut fields = body.fields_if_any()?;
+    let mut fields = body.fields_unless_null()?;
     let reason = fields.nullable_text::<Reason>("reason").flatten();
     fields.finish()?;
     note(&operator.0, &request, "cancel order", id.0);
@@ -171,7 +171,7 @@ pub(crate) async fn refund(
     request: RequestId,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let mut fields = body.fields_if_any()?;
+    let mut fields = body.fields_unless_null()?;
     let reason = fields.nullable_text::<Reason>("reason").flatten();
     let restock = fields.boolean("restock").unwrap_or(true);
     fields.finish()?;

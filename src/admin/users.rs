@@ -1,6 +1,7 @@
 //! Accounts, for admins: list, read, change the role. Never shows a password hash.
 
 use actix_web::{HttpResponse, web};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::note;
@@ -8,18 +9,19 @@ use crate::domain::UserId;
 use crate::engine::Refusal;
 use crate::event::LogVersion;
 use crate::http::accounts::AccountBody;
+use crate::http::fields::text;
 use crate::http::problem::Problem;
 use crate::http::schema::{PageParameters, problems};
 use crate::http::{Admin, AppState, Body, Id, Page, PageRequest, Query, RequestId};
 use crate::store::{Account, Role};
 
 /// What changes about an account.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = UserChange)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the schema of a body that is read field by field, so that every fault is told at once")]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct ChangeBody {
     #[schema(nullable = false)]
+    #[serde(deserialize_with = "text")]
     role: Option<Role>,
 }
 
@@ -61,7 +63,7 @@ pub(crate) async fn change(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let mut fields = body.fields()?;
-    let role = fields.text::<Role>("role");
+    let ChangeBody { role } = fields.read_into();
     fields.finish()?;
     if role.is_some_and(|role| admin.0.principal == id.0.into() && role != admin.0.role) {
         return Err(Problem::OwnRole);

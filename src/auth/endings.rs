@@ -43,7 +43,7 @@ pub struct Endings {
     /// The same accounts by the number of their change. Locked by whoever brings news, and never while somebody waits.
     by_number: Mutex<BTreeMap<i64, UserId>>,
     changes_max: usize,
-    /// What was given until then, in Unix milliseconds, may have been ended by a change that is not remembered.
+    /// What was given until then, in Unix milliseconds, may have been ended by a change that is not remembered; the minimum = nothing may.
     unsure_until_ms: AtomicI64,
     started: Instant,
     /// When news was last asked for with success, in milliseconds since the start.
@@ -146,10 +146,19 @@ impl Endings {
             Standing::OfAccount { generation, issued_at_ms } => match self.known(account) {
                 // The time counts too: a database that was brought back from a copy has counted again.
                 Some(known) => generation < known.generation || issued_at_ms.saturating_add_unsigned(SKEW_MAX_MS) < known.at.millis(),
-                None => issued_at_ms <= self.unsure_until_ms.load(Ordering::Acquire),
+                None => self.may_be_over(issued_at_ms),
             },
-            Standing::Unsaid { issued_at_ms } => self.known(account).is_some_and(|known| issued_at_ms <= known.at.millis()),
+            Standing::Unsaid { issued_at_ms } => match self.known(account) {
+                Some(known) => issued_at_ms <= known.at.millis(),
+                None => self.may_be_over(issued_at_ms),
+            },
         }
+    }
+
+    /// Whether a change that is not remembered may have ended what was given then.
+    fn may_be_over(&self, issued_at_ms: i64) -> bool {
+        let unsure_until_ms = self.unsure_until_ms.load(Ordering::Acquire);
+        unsure_until_ms > i64::MIN && issued_at_ms <= unsure_until_ms
     }
 
     fn known(&self, account: UserId) -> Option<Known> {
@@ -223,7 +232,19 @@ mod tests {
         assert!(!endings.ends(account(9), of(0, 20_000 + skew + 1)));
         assert!(!endings.ends(account(4), of(1, 40_000)), "of this one it is known");
         assert!(endings.ends(account(4), of(9, 0)), "a database that was brought back from a copy counts again");
-        assert!(!endings.ends(account(9), unsaid(0)) && !endings.ends(account(9), Standing::OfNobody));
+        // So it is with what does not say how often its account had been changed.
+        assert!(endings.ends(account(9), unsaid(20_000)) && !endings.ends(account(9), unsaid(20_000 + skew + 1)));
+        assert!(endings.ends(account(9), Standing::Unsaid { issued_at_ms: i64::MIN }), "nor when it was given");
+        assert!(!endings.ends(account(9), Standing::OfNobody));
+    }
+
+    #[test]
+    fn as_long_as_all_changes_are_remembered_nothing_is_unsure() {
+        let endings = Endings::default();
+        endings.note(account(1), 7, 1, at(10));
+        for standing in [Standing::Unsaid { issued_at_ms: i64::MIN }, Standing::OfAccount { generation: 0, issued_at_ms: i64::MIN }] {
+            assert!(!endings.ends(account(2), standing), "{standing:?}");
+        }
     }
 
     #[test]

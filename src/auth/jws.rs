@@ -32,6 +32,8 @@ struct Header {
     #[serde(default)]
     kid: Option<String>,
     #[serde(default)]
+    typ: Option<String>,
+    #[serde(default)]
     crit: Option<IgnoredAny>,
 }
 
@@ -42,7 +44,7 @@ impl<'a> Jws<'a> {
     /// Takes a token apart.
     ///
     /// # Errors
-    /// [`Unauthenticated::TooLong`], [`Unauthenticated::Malformed`], [`Unauthenticated::Algorithm`].
+    /// [`Unauthenticated::TooLong`], [`Unauthenticated::Malformed`], [`Unauthenticated::Type`], [`Unauthenticated::Algorithm`].
     pub(super) fn parse(token: &'a str) -> Result<Self, Unauthenticated> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Unauthenticated::TooLong);
@@ -57,6 +59,9 @@ impl<'a> Jws<'a> {
             // RFC 7515: an extension that must be understood and is not makes the token invalid.
             return Err(Unauthenticated::Malformed);
         }
+        if header.typ.is_some_and(|typ| !is_of_access(&typ)) {
+            return Err(Unauthenticated::Type);
+        }
         let algorithm = header.alg.0.ok_or(Unauthenticated::Algorithm)?;
         Ok(Self { token, message, payload, signature, algorithm, key_id: header.kid })
     }
@@ -65,6 +70,16 @@ impl<'a> Jws<'a> {
     pub(super) fn payload(&self) -> Result<Vec<u8>, Unauthenticated> {
         decoded(self.payload)
     }
+}
+
+/// Whether a media type is that of a token that may give access: of any JWT, or of an access token (RFC 9068). Other kinds say so (RFC 8725,
+/// 3.11): one that tells of a logout, say, or that proves a key. Case does not count, nor what the names of all media types may begin with
+/// (RFC 7515, 4.1.9).
+fn is_of_access(typ: &str) -> bool {
+    const PREFIX: &str = "application/";
+    let has_prefix = typ.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+    let name = if has_prefix { &typ[PREFIX.len()..] } else { typ };
+    ["JWT", "at+jwt"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// An algorithm by the name that tokens and keys have for it.

@@ -2,17 +2,20 @@
 //! a secret or a password.
 
 mod endings;
+mod hashing;
 mod issuers;
 mod jws;
 mod keys;
+mod numeric_date;
 mod password;
 mod token;
 
 pub use endings::{CHANGES_MAX, Endings, SKEW_MAX_MS};
+pub use hashing::{Comer, Hasher, HashingError, Place};
 pub use issuers::{AwaitedKeys, Verdict};
 pub use jws::TOKEN_BYTES_MAX;
 pub use keys::{KeyError, check_secret};
-pub use password::{Hasher, HashingError, Password, Username};
+pub use password::{Password, Username};
 pub use token::Authenticator;
 
 use crate::domain::Principal;
@@ -39,6 +42,9 @@ pub enum Unauthenticated {
     /// `alg` is one that no configured key is for (`none` among them).
     #[error("the token's algorithm is not accepted here")]
     Algorithm,
+    /// It says of itself that it is for something else than access.
+    #[error("the token is no access token")]
+    Type,
     /// Signed with another key, or changed since.
     #[error("the token's signature does not match")]
     Signature,

@@ -1,15 +1,12 @@
-//! Passwords: what may be one, and argon2id hashes made and checked off the worker threads. Never keeps a password longer
-//! than the call, never logs one, never says whether it was the name or the password that was wrong.
+//! Passwords: what may be one, and their argon2id hashes. Never keeps a password longer than the call, never logs one, never says whether it
+//! was the name or the password that was wrong.
 
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::Invalid;
@@ -18,12 +15,6 @@ use crate::domain::Invalid;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-
-/// How many callers may wait for each hash that runs. With some 20 to 50 ms a hash, the last one waits under a second.
-const WAITING_PER_RUNNING_MAX: usize = 15;
-
-/// The longest a caller waits for its turn, should the machine be slower than that.
-const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A name to log in with: 3 to 64 of ASCII letters, digits and `._-@+`, so an e-mail address will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,83 +86,22 @@ fn opaque(text: &str) -> String {
     text.chars().map(|c| if is_blank(c) { ' ' } else { c }).nfc().collect()
 }
 
-/// Why a password was neither hashed nor checked.
-#[derive(Debug, thiserror::Error)]
-pub enum HashingError {
-    /// As many callers as may wait are waiting. Nothing was done; a second later there is room again.
-    #[error("too many passwords are being checked")]
-    Busy,
-    /// The stored hash is none, or the machine gave no memory or no randomness. The text names no password and no hash.
-    #[error("password hashing failed: {0}")]
-    Failed(String),
-}
-
-/// Hashes passwords, a few at a time. Made once at the start, shared by all workers.
-#[derive(Clone, Debug)]
-pub struct Hasher {
-    admitted: Arc<Semaphore>,
-    running: Arc<Semaphore>,
-}
-
-impl Hasher {
-    /// At most `concurrency_max` hashes run at the same time, each on 19 MiB and one core.
-    #[must_use]
-    pub fn new(concurrency_max: usize) -> Self {
-        let concurrency_max = concurrency_max.clamp(1, 1024);
-        Self {
-            admitted: Arc::new(Semaphore::new(concurrency_max * (1 + WAITING_PER_RUNNING_MAX))),
-            running: Arc::new(Semaphore::new(concurrency_max)),
-        }
-    }
-
-    /// The PHC string to store for a new password.
-    ///
-    /// # Errors
-    /// [`HashingError`] when too many wait, or the machine fails.
-    pub async fn hash(&self, password: Password) -> Result<String, HashingError> {
-        self.run(move || Ok(argon2id()?.hash_password(password.normal.expose_secret().as_bytes())?.to_string())).await
-    }
-
-    /// Whether this is the password that `stored` was made of. For a name nobody has (`None`) it takes the same time and
-    /// is `false`, so the time of an answer does not tell which names exist.
-    ///
-    /// # Errors
-    /// [`HashingError`] when too many wait, `stored` is no PHC string of argon2, or the machine fails.
-    pub async fn verify(&self, password: Password, stored: Option<String>) -> Result<bool, HashingError> {
-        self.run(move || {
-            for form in password.forms() {
-                if is_match(form, stored.as_deref())? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        })
-        .await
-    }
-
-    /// Runs one hash on the blocking pool. The permits go with it: a caller that hangs up does not make room early.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, HashError> + Send + 'static) -> Result<T, HashingError> {
-        let permits = self.admit().await?;
-        let task = tokio::task::spawn_blocking(move || {
-            let _permits = permits;
-            work()
-        });
-        match task.await {
-            Ok(outcome) => outcome.map_err(|error| HashingError::Failed(error.to_string())),
-            Err(_) => Err(HashingError::Failed("the task did not finish".into())),
-        }
-    }
-
-    async fn admit(&self) -> Result<[OwnedSemaphorePermit; 2], HashingError> {
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| HashingError::Busy)?;
-        match tokio::time::timeout(WAIT_MAX, self.running.clone().acquire_owned()).await {
-            Ok(Ok(running)) => Ok([admitted, running]),
-            Ok(Err(_)) | Err(_) => Err(HashingError::Busy),
-        }
-    }
-}
-
 impl Password {
+    /// The PHC string to store for it. Takes its time.
+    pub(super) fn hash(&self) -> Result<String, HashError> {
+        Ok(argon2id()?.hash_password(self.normal.expose_secret().as_bytes())?.to_string())
+    }
+
+    /// Whether `stored` was made of it. Takes its time, also for a name that nobody has.
+    pub(super) fn matches(&self, stored: Option<&str>) -> Result<bool, HashError> {
+        for form in self.forms() {
+            if is_match(form, stored)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What may have been hashed of it.
     fn forms(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&self.normal).chain(&self.typed).map(|form| form.expose_secret().as_bytes())
@@ -221,31 +151,30 @@ mod tests {
     }
 
     /// `é` as one character and as two, blanks of all kinds, Korean as syllables and as letters.
-    #[tokio::test]
-    async fn a_password_is_the_same_on_every_keyboard() {
-        let hasher = Hasher::new(1);
+    #[test]
+    fn a_password_is_the_same_on_every_keyboard() {
         for (one, other) in [
             ("caf\u{e9}-password", "cafe\u{301}-password"),
             ("two\u{a0}words", "two words"),
             ("\u{d55c}-password", "\u{1112}\u{1161}\u{11ab}-password"),
         ] {
             for (set, typed) in [(one, other), (other, one)] {
-                let stored = hasher.hash(password(set)).await.unwrap();
-                assert!(hasher.verify(password(typed), Some(stored)).await.unwrap(), "{set:?} {typed:?}");
+                let stored = password(set).hash().unwrap();
+                assert!(password(typed).matches(Some(&stored)).unwrap(), "{set:?} {typed:?}");
             }
         }
         for (one, other) in [("Password", "password"), ("ｐassword", "password"), ("\u{fb01}shing boat", "fishing boat")] {
-            let stored = hasher.hash(password(one)).await.unwrap();
-            assert!(!hasher.verify(password(other), Some(stored)).await.unwrap(), "{one:?} {other:?}");
+            let stored = password(one).hash().unwrap();
+            assert!(!password(other).matches(Some(&stored)).unwrap(), "{one:?} {other:?}");
         }
     }
 
     /// Releases before hashed what was typed.
-    #[tokio::test]
-    async fn a_password_that_was_stored_as_it_was_typed_is_good_for_whoever_types_it_so() {
+    #[test]
+    fn a_password_that_was_stored_as_it_was_typed_is_good_for_whoever_types_it_so() {
         for typed in ["caf\u{e9}-password", "cafe\u{301}-password"] {
             let stored = argon2id().unwrap().hash_password(typed.as_bytes()).unwrap().to_string();
-            assert!(Hasher::new(1).verify(password(typed), Some(stored)).await.unwrap(), "{typed:?}");
+            assert!(password(typed).matches(Some(&stored)).unwrap(), "{typed:?}");
         }
     }
 
@@ -271,45 +200,24 @@ mod tests {
         assert!(!format!("{:?}", password("correct horse")).contains("horse"));
     }
 
-    #[tokio::test]
-    async fn the_right_password_matches_and_another_does_not() {
-        let hasher = Hasher::new(1);
-        let stored = hasher.hash(password("correct horse")).await.expect("hashing works");
+    #[test]
+    fn the_right_password_matches_and_another_does_not() {
+        let stored = password("correct horse").hash().expect("hashing works");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert!(hasher.verify(password("correct horse"), Some(stored.clone())).await.expect("verifying works"));
-        assert!(!hasher.verify(password("correct house"), Some(stored.clone())).await.expect("verifying works"));
-        assert_ne!(hasher.hash(password("correct horse")).await.expect("hashing works"), stored, "each hash has a salt of its own");
+        assert!(password("correct horse").matches(Some(&stored)).expect("it is a hash"));
+        assert!(!password("correct house").matches(Some(&stored)).expect("it is a hash"));
+        assert_ne!(password("correct horse").hash().expect("hashing works"), stored, "each hash has a salt of its own");
     }
 
-    #[tokio::test]
-    async fn nobody_has_no_password() {
-        assert!(!Hasher::new(1).verify(password("correct horse"), None).await.expect("verifying works"));
+    #[test]
+    fn nobody_has_no_password() {
+        assert!(!password("correct horse").matches(None).expect("hashing works"));
     }
 
-    #[tokio::test]
-    async fn a_stored_hash_that_is_none_is_an_error_and_no_match() {
-        let hasher = Hasher::new(1);
+    #[test]
+    fn a_stored_hash_that_is_none_is_an_error_and_no_match() {
         for stored in ["", "plain text", "$argon2id$v=19$m=19456,t=2,p=1$"] {
-            let outcome = hasher.verify(password("plain text"), Some(stored.into())).await;
-            assert!(matches!(outcome, Err(HashingError::Failed(_))), "{stored:?}: {outcome:?}");
+            assert!(password("plain text").matches(Some(stored)).is_err(), "{stored:?}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_full_waiting_line_answers_at_once() {
-        let hasher = Hasher::new(1);
-        let turn = hasher.running.clone().acquire_owned().await.expect("nobody runs yet");
-        let room = hasher.admitted.available_permits();
-        let mut waiting: Vec<_> = (0..room).map(|_| Box::pin(hasher.verify(password("correct horse"), None))).collect();
-        // Each takes its place when it is first polled.
-        for call in &mut waiting {
-            assert!(futures_util::poll!(call.as_mut()).is_pending());
-        }
-        let refused = hasher.verify(password("correct horse"), None).await;
-        assert!(matches!(refused, Err(HashingError::Busy)), "{refused:?}");
-        drop(waiting);
-        assert_eq!(hasher.admitted.available_permits(), room, "who hangs up leaves the line");
-        drop(turn);
-        assert!(hasher.verify(password("correct horse"), None).await.is_ok(), "the line moves again");
     }
 }

@@ -22,9 +22,10 @@ use super::keys::{self, VerifyingKey};
 use super::{Caller, KeyError, Unauthenticated};
 use crate::domain::{Timestamp, UserId};
 use crate::store::{Account, Role};
+use crate::upkeep::keep_going;
 use crate::{clock, config};
 
-pub(super) mod claims;
+mod claims;
 use claims::Claims;
 
 /// Verifies and mints tokens. Made once at the start, shared by all workers.
@@ -187,8 +188,11 @@ impl Authenticator {
     pub async fn follow_keys(self: Arc<Self>, stop: CancellationToken) {
         let mut following = tokio::task::JoinSet::new();
         for issuer in self.issuers.all() {
+            let (issuer, stop) = (Arc::clone(issuer), stop.clone());
             // Each on its own: one that hangs or fails is nobody else's matter.
-            following.spawn(Arc::clone(issuer).follow(stop.clone()));
+            following.spawn(async move {
+                keep_going("the look-out for an issuer's keys", &stop, || Arc::clone(&issuer).follow(stop.clone())).await;
+            });
         }
         while following.join_next().await.is_some() {}
     }

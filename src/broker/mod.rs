@@ -85,31 +85,28 @@ impl Broker {
     }
 
     /// Opens a connection, which `name` tells from others in the broker's own tools: to a server by chance, or to one of the others if that
-    /// one gives none. Must be called on a runtime that lives at least as long as the connection: it reads and writes there.
+    /// one gives none. Servers that were lost within the last seconds, by whichever connection, are tried last. Must be called on a runtime that lives at least as long as the connection: it reads and writes there.
     ///
     /// # Errors
     /// [`BrokerError::Away`], with what each server said.
     pub async fn connect(&self, name: &str) -> Result<Session, BrokerError> {
-        self.connect_avoiding(name, None).await
-    }
-
-    /// The same, and the server at that address ([`Session::address`]) is tried after all others.
-    ///
-    /// # Errors
-    /// [`BrokerError::Away`], with what each server said.
-    pub async fn connect_avoiding(&self, name: &str, avoided: Option<&str>) -> Result<Session, BrokerError> {
         let deadline = Instant::now() + self.answer_timeout;
-        let mut servers: Vec<_> = self.servers.beginning_at(rand::random::<u32>() as usize).collect();
-        servers.sort_by_key(|server| avoided == Some(servers::address(server).as_str()));
+        let servers = self.servers.beginning_at(rand::random::<u32>() as usize, Instant::now());
         let (count, mut failures) = (servers.len(), Vec::new());
         for (index, server) in servers.into_iter().enumerate() {
             // An even share of what is left: one that is silent takes nothing from the others, one that refuses leaves them its own.
             let bound = deadline.saturating_duration_since(Instant::now()) / (count - index) as u32;
-            match Session::open((server, &self.servers.tls), name, bound, self.answer_timeout).await {
-                Ok(session) => return Ok(session),
-                Err(BrokerError::Away(why)) => failures.push(format!("{}: {why}", servers::address(server))),
-                Err(error) => failures.push(format!("{}: {error}", servers::address(server))),
-            }
+            let (address, losses) = (servers::address(server), self.servers.losses());
+            let why = match Session::open((server, &self.servers), name, bound, self.answer_timeout).await {
+                Ok(session) => {
+                    losses.found(&address);
+                    return Ok(session);
+                }
+                Err(BrokerError::Away(why)) => why,
+                Err(error) => error.to_string(),
+            };
+            losses.lost(&address, Instant::now());
+            failures.push(format!("{address}: {why}"));
         }
         Err(BrokerError::Away(failures.join("; ")))
     }

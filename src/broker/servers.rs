@@ -1,11 +1,15 @@
-//! Where the broker is: one URL with one host, or with several that are servers of one cluster of brokers. Never connects, and never
-//! shows the password.
+//! Where the broker is: one URL with one host, or with several that are servers of one cluster of brokers; and which of them were not to be
+//! had of late. Never connects, and never shows the password.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::BrokerError;
 use super::tls::Tls;
@@ -15,10 +19,14 @@ use crate::config;
 /// partition: with the server's 128 KiB that would be 8 MiB each. What is longer travels in several.
 const FRAME_MAX: u32 = 16 * 1024;
 
+/// How long a server that gave no connection, or whose connection was lost, is tried after all others.
+const SHUNNED: Duration = Duration::from_secs(10);
+
 /// The servers, in the order of the URL; at least one.
 #[derive(Clone)]
 pub(super) struct Servers {
     all: Vec<AMQPUri>,
+    losses: Losses,
     /// How TLS is made with them, if it is.
     pub(super) tls: Tls,
 }
@@ -56,15 +64,44 @@ impl Servers {
         };
         match hosts {
             // amqp:/// means this machine.
-            "" => Ok(Self { all: vec![common], tls }),
-            hosts => Ok(Self { all: hosts.split(',').map(server).collect::<Result<_, _>>()?, tls }),
+            "" => Ok(Self { all: vec![common], losses: Losses::default(), tls }),
+            hosts => Ok(Self { all: hosts.split(',').map(server).collect::<Result<_, _>>()?, losses: Losses::default(), tls }),
         }
     }
 
-    /// All of them, each once, beginning with the one that a number chooses.
-    pub(super) fn beginning_at(&self, number: usize) -> impl ExactSizeIterator<Item = &AMQPUri> {
+    /// All of them, each once, beginning with the one that a number chooses; but last those that were lost of late, the latest behind the
+    /// others: whoever tries one that drops what it is sent has to wait for that to be sure.
+    pub(super) fn beginning_at(&self, number: usize, now: Instant) -> Vec<&AMQPUri> {
         let count = self.all.len();
-        (0..count).map(move |index| &self.all[(number % count + index) % count])
+        let mut servers: Vec<_> = (0..count).map(|index| &self.all[(number % count + index) % count]).collect();
+        let lost = self.losses.all();
+        servers.sort_by_key(|server| lost.get(&address(server)).filter(|at| **at + SHUNNED > now));
+        servers
+    }
+
+    /// What is known of losses, for whoever meets another.
+    pub(super) const fn losses(&self) -> &Losses {
+        &self.losses
+    }
+}
+
+/// When servers were lost, by their addresses; of those that are there again nothing. All connections of a process tell it and learn from it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses(Arc<Mutex<BTreeMap<String, Instant>>>);
+
+impl Losses {
+    /// That server gave no connection just now, or a connection to it went.
+    pub(super) fn lost(&self, address: &str, now: Instant) {
+        self.all().insert(address.to_owned(), now);
+    }
+
+    /// That server has given a connection.
+    pub(super) fn found(&self, address: &str) {
+        self.all().remove(address);
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,12 +198,28 @@ mod tests {
 
     #[test]
     fn each_server_is_tried_once_from_any_one_on() {
-        let servers = servers("amqp://one,two,three").unwrap();
-        let order = |number| servers.beginning_at(number).map(|server| server.authority.host.clone()).collect::<Vec<_>>().join(" ");
+        let (servers, now) = (servers("amqp://one,two,three").unwrap(), Instant::now());
         assert_eq!(
-            [0, 1, 2, 3, usize::MAX].map(order),
+            [0, 1, 2, 3, usize::MAX].map(|number| order(&servers, number, now)),
             ["one two three", "two three one", "three one two", "one two three", "one two three",]
         );
+    }
+
+    fn order(servers: &Servers, number: usize, now: Instant) -> String {
+        servers.beginning_at(number, now).iter().map(|server| server.authority.host.clone()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn servers_that_were_lost_of_late_come_last_until_they_are_found_or_time_has_passed() {
+        let (servers, start) = (servers("amqp://one,two,three").unwrap(), Instant::now());
+        let later = start + Duration::from_millis(1);
+        servers.clone().losses().lost("one:5672", start);
+        assert_eq!(order(&servers, 0, later), "two three one", "whoever has a copy knows");
+        servers.losses().lost("two:5672", later);
+        assert_eq!([0, 1, 2].map(|number| order(&servers, number, later)), ["three one two"; 3]);
+        servers.losses().found("two:5672");
+        assert_eq!(order(&servers, 0, later), "two three one");
+        assert_eq!(order(&servers, 0, start + SHUNNED), "one two three");
     }
 
     #[test]

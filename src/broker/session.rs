@@ -16,8 +16,8 @@ use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::tls::Tls;
-use super::{BrokerError, servers};
+use super::BrokerError;
+use super::servers::{self, Losses, Servers};
 
 /// Refusals after which a session ends, at most: it is less where the broker allows fewer than twice as many channels. Each closes a channel
 /// by the broker's hand, and the library (4.12) cannot use such a channel's number again; a connection has 2,047 of them by default. Whoever
@@ -27,7 +27,6 @@ const REFUSALS_MAX: u16 = 1_000;
 /// A connection. Dropping it closes it.
 pub struct Session {
     number: u64,
-    address: String,
     connection: Arc<Connection>,
     end: Arc<End>,
     refusals: AtomicU16,
@@ -63,20 +62,30 @@ struct End {
     why: OnceLock<Ended>,
     gone: CancellationToken,
     unblocked: CancellationToken,
+    /// Who is told that the server was lost.
+    losses: Losses,
+    address: String,
 }
 
 impl End {
     fn set(&self, why: Ended) {
-        // The reason before the notice, so that whoever is woken finds it.
-        let _ = self.why.set(why);
+        let is_gone = matches!(why, Ended::Gone(_));
+        // The reason before the notice, so that whoever is woken finds it. Whoever ends a connection here has not lost its server.
+        if self.why.set(why).is_ok() && is_gone {
+            self.shun();
+        }
         self.token.cancel();
+    }
+
+    fn shun(&self) {
+        self.losses.lost(&self.address, Instant::now());
     }
 }
 
 impl Session {
     /// Within a bound, all of it.
     pub(super) async fn open(
-        (server, tls): (&AMQPUri, &Tls),
+        (server, servers): (&AMQPUri, &Servers),
         name: &str,
         bound: Duration,
         answer_timeout: Duration,
@@ -84,7 +93,7 @@ impl Session {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let mut uri = server.clone();
         uri.query.connection_timeout.get_or_insert(bound.as_millis() as u64);
-        let address = servers::address(server);
+        let tls = &servers.tls;
         let deadline = Instant::now() + bound;
         let runtime = lapin::runtime::default_runtime()?;
         let connect = Connection::connect_uri_with_config(uri, properties, tls.config()?, runtime);
@@ -97,14 +106,13 @@ impl Session {
             0 => REFUSALS_MAX,
             channels => (channels / 2).clamp(1, REFUSALS_MAX),
         };
-        let end = Arc::new(End::default());
+        let end = Arc::new(End { losses: servers.losses().clone(), address: servers::address(server), ..End::default() });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(watch(events, sentinel, Arc::clone(&end))));
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             number,
-            address,
             connection: Arc::new(connection),
             end,
             refusals: AtomicU16::new(0),
@@ -123,7 +131,7 @@ impl Session {
     /// The server at the other end, for people.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.address
+        &self.end.address
     }
 
     /// A new channel.
@@ -189,9 +197,18 @@ impl Session {
         self.end.set(Ended::GivenUp(why.to_owned()));
     }
 
+    /// The same, because its server does not answer: for a while, connections are sought with the others first.
+    pub fn end_silent(&self, why: &str) {
+        self.end.shun();
+        self.end(why);
+    }
+
     /// The same, because of what the library or the broker said: if the connection is gone, that is why.
     pub fn end_after(&self, error: &BrokerError) {
         let why = error.to_string();
+        if matches!(error, BrokerError::Late(_)) {
+            return self.end_silent(&why);
+        }
         self.end.set(if matches!(error, BrokerError::Away(_)) { Ended::Gone(why) } else { Ended::GivenUp(why) });
     }
 

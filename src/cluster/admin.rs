@@ -1,22 +1,14 @@
 //! The operators' process: it owns nothing and is nobody's peer; what it is asked to change goes to the owners as commands.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-
-use super::parts::{Parts, Served, StartError, close, listen};
-use crate::admin;
+use super::secrets::Secrets;
 use crate::config::Config;
-use crate::http::Surface;
-use crate::membership::Ended;
+use crate::process::{Database, Engines, Plan, Process, StartError, Takers};
+use crate::server::Surface;
 
 /// A running admin process.
-pub struct AdminNode {
-    parts: Parts,
-    operators: Served,
-    membership: JoinHandle<Ended>,
-}
+pub struct AdminNode(Process);
 
 impl AdminNode {
     /// Starts it; resolves when operators are answered.
@@ -24,21 +16,28 @@ impl AdminNode {
     /// # Errors
     /// [`StartError`], after which nothing runs.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let (listener, _) = listen(&config.admin.listen, "DOORBUSTER__ADMIN__LISTEN").await?;
-        let id = "admin".parse().expect("a word is an id");
-        let parts = Parts::assemble(config, ("admin", true), id, None).await?;
-        let membership = parts.membership(config);
-        let operators = parts.serve(config, listener, Surface::Operators, membership.view())?;
-        tokio::spawn(admin::list_what_was_left(Arc::clone(&parts.router), parts.store.clone(), parts.stop.clone()));
-        let membership = tokio::spawn(membership.run());
-        tracing::info!(http = %operators.address, "the admin process is up");
-        Ok(Self { parts, operators, membership })
+        let secrets = Secrets::of(config, true)?;
+        let plan = Plan {
+            role: "admin",
+            id: "admin".parse().expect("a word is an id"),
+            jwt_secret: secrets.jwt,
+            database: Database::Shared(secrets.database_url.clone()),
+            http: (&config.admin.listen, "DOORBUSTER__ADMIN__LISTEN"),
+            surface: Surface::Operators,
+            peers: true,
+            internal: None,
+            engines: Engines::None,
+            takers: Takers::Configured { looks_after_payments: false },
+        };
+        let (process, ()) = Process::start(config, plan, async |_| Ok(())).await?;
+        tracing::info!(http = %process.address(), "the admin process is up");
+        Ok(Self(process))
     }
 
     /// Where operators are answered.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.operators.address
+        self.0.address()
     }
 
     /// Serves until `shutdown` resolves, then stops in order.
@@ -49,11 +48,6 @@ impl AdminNode {
 
     /// Answers what is in flight, then stops.
     pub async fn stop(self) {
-        self.operators.stop().await;
-        self.membership.abort();
-        self.parts.stop.cancel();
-        close(&self.parts.store).await;
-        self.parts.tracer.shut().await;
-        tracing::info!("stopped");
+        self.0.stop().await;
     }
 }

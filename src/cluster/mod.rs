@@ -1,11 +1,10 @@
-//! The roles of a cluster: `spike` sells, `admin` operates. Each is assembled here from the same parts as the embedded
-//! mode, with ownership by the broker and a way to other nodes. Never decides anything itself.
+//! The roles of a cluster: `spike` sells, `admin` operates. Each names the parts that it is made of; what is done with them, and in which
+//! order, is [`process`](crate::process)'s. Never decides anything itself.
 
 mod admin;
-mod parts;
+mod secrets;
 mod spike;
-mod steward;
 
+pub use crate::process::StartError;
 pub use admin::AdminNode;
-pub use parts::StartError;
 pub use spike::SpikeNode;

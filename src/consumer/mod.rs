@@ -16,7 +16,6 @@ mod status;
 mod tags;
 mod traces;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,33 +30,12 @@ use crate::broker::{Broker, BrokerError, Publisher};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::event::LogVersion;
+use crate::process::{self, Port, Served, StartError};
 use crate::projection;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{self, TelemetryError};
+use crate::telemetry;
 use crate::trace::Tracer;
 use pump::Pump;
-
-/// Why a consumer did not start, in one line that says what to do. Once it runs, it waits for what is away.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsumerError {
-    /// There is no usable URL of a broker.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// There is no usable database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Metrics or traces cannot be set up.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-    /// The port for metrics is taken or not ours to take.
-    #[error("cannot listen on {address}: {cause}; stop what listens there, or set DOORBUSTER__CONSUMER__LISTEN")]
-    Listen {
-        /// Where.
-        address: config::Address,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-}
 
 /// Everything a consumer needs to run.
 pub struct Consumer {
@@ -76,28 +54,20 @@ pub struct Consumer {
 /// Takes the port for metrics and health.
 ///
 /// # Errors
-/// [`ConsumerError::Listen`] if it is taken.
-pub async fn listen(settings: &config::Consumer) -> Result<TcpListener, ConsumerError> {
-    let address = &settings.listen;
-    crate::http::listen(address).await.map_err(|cause| ConsumerError::Listen { address: address.clone(), cause })
+/// [`StartError::Listen`] if it is taken.
+pub async fn listen(settings: &config::Consumer) -> Result<Port, StartError> {
+    Port::take(&settings.listen, "DOORBUSTER__CONSUMER__LISTEN").await
 }
 
 /// Runs a consumer with its small HTTP listener until `shutdown`: finishes the transaction under way, acknowledges it and
-/// leaves.
+/// leaves. It waits for its database, and tells on its port that it does.
 ///
 /// # Errors
-/// [`ConsumerError`] while it starts.
-pub async fn run_until(
-    config: &Config,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ConsumerError> {
-    let tracer = Tracer::start(&config.telemetry, "consumer", &config.node.id)?;
-    let status = Arc::new(Status::default());
-    let metrics = telemetry::install_metrics()?;
-    let server = http::start(listener, metrics.clone(), Arc::clone(&status))
-        .map_err(|cause| ConsumerError::Listen { address: config.consumer.listen.clone(), cause })?;
-    let stop = CancellationToken::new();
+/// [`StartError`] while it starts.
+pub async fn run_until(config: &Config, port: Port, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+    let (metrics, tracer) = process::observed(config, ("consumer", &config.node.id))?;
+    let (status, stop) = (Arc::new(Status::default()), CancellationToken::new());
+    let served: Served = port.serve(|listener| http::start(listener, metrics.clone(), Arc::clone(&status)))?.into();
     tokio::spawn(telemetry::run_metrics_upkeep(metrics, stop.clone()));
     tokio::spawn({
         let stop = stop.clone();
@@ -106,17 +76,13 @@ pub async fn run_until(
             stop.cancel();
         }
     });
-    let handle = server.handle();
-    let server = tokio::spawn(server);
     let outcome = consume(config, status, tracer.clone(), stop).await;
     tracer.shut().await;
-    handle.stop(true).await;
-    // Stopped just now; a panic in it has been reported by the runtime.
-    let _ = server.await;
+    served.stop().await;
     outcome
 }
 
-async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: CancellationToken) -> Result<(), ConsumerError> {
+async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: CancellationToken) -> Result<(), StartError> {
     // Whether the broker's URL is one is known before anything is waited for.
     Broker::new(&config.broker)?;
     let Some(store) = connect(config, &status, &stop).await? else { return Ok(()) };
@@ -129,7 +95,7 @@ async fn consume(config: &Config, status: Arc<Status>, tracer: Tracer, stop: Can
 }
 
 /// The database, waited for if it is away; none if it is time to stop.
-async fn connect(config: &Config, status: &Status, stop: &CancellationToken) -> Result<Option<Store>, ConsumerError> {
+async fn connect(config: &Config, status: &Status, stop: &CancellationToken) -> Result<Option<Store>, StartError> {
     let url = config.database.url.as_ref().ok_or_else(|| StoreError::Connect("no database is configured: set DATABASE_URL".into()))?;
     let mut delays = database_delays().build();
     while !stop.is_cancelled() {

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use rand::distr::{Alphanumeric, SampleString};
 
-use super::StartError;
 use crate::admin;
-use crate::auth::{Authenticator, Hasher, Password};
+use crate::auth::{Hasher, Password};
 use crate::clock;
 use crate::datadir::DataDir;
 use crate::domain::{Cancellation, Price, Terms, Timestamp, Units};
+use crate::process::{Accounts, StartError, Unserved};
 use crate::routing::Router;
 use crate::store::{Role, Store};
 
@@ -38,12 +38,8 @@ pub(super) struct Demo {
 }
 
 /// Makes the demo on a first run with an empty database, and writes fresh tokens for its accounts, if it is to have some.
-pub(super) async fn prepare(
-    (store, router): (&Store, &Router),
-    (hasher, authenticator): (&Hasher, &Authenticator),
-    data: &DataDir,
-    with_accounts: bool,
-) -> Result<Demo, StartError> {
+pub(super) async fn prepare(process: &Unserved<'_>, data: &DataDir, with_accounts: bool) -> Result<Demo, StartError> {
+    let Unserved { store, router, accounts: Accounts { authenticator, hasher } } = process;
     let accounts = if with_accounts { &ACCOUNTS[..] } else { &[] };
     let made_now = make_if_empty((store, router), hasher, data, accounts).await?;
     let mut has_accounts = false;

@@ -111,18 +111,20 @@ pub(crate) async fn register(
 ) -> Result<HttpResponse, Problem> {
     state.logins.begin(address.0)?;
     let (username, password) = credentials(body)?;
-    state.logins.admit_address(address.0).await?;
+    let place = state.logins.admit_address(address.0).await?;
     // Of a password nothing is remembered: the account itself says whether it is the same.
     let operation = key.operation(format_args!("name {}", username.as_str().to_lowercase()), &"register");
     if let Some(account) = state.store.account_by_name(username.as_str()).await? {
         // Spares a hash; whoever takes the name in between is found by the store. Who made it under a key has remembered that before.
         return if is_remembered(&state, operation).await? {
+            drop(place);
             registered(&state, address, account, password).await
         } else {
             Err(Problem::UsernameTaken)
         };
     }
-    let hash = state.hasher.hash(password.clone()).await?;
+    let hash = place.hash(password.clone()).await?;
+    drop(place);
     let is_repeated = remember(&state, operation, 0).await?;
     match state.store.create_account(username.as_str(), &hash, Role::Buyer, (state.clock)()).await? {
         Some(account) => Ok(HttpResponse::Created().json(AccountBody::from(account))),
@@ -141,10 +143,10 @@ pub(crate) async fn register(
 async fn registered(state: &AppState, address: ClientAddress, account: Account, password: Password) -> Result<HttpResponse, Problem> {
     // Nobody may guess at a password here either.
     let attempt = state.logins.admit(address.0, &account.username, (state.clock)()).await?;
-    if !state.hasher.verify(password, Some(account.password_hash.clone())).await? {
+    if !attempt.place().verify(password, Some(account.password_hash.clone())).await? {
         return Err(Refusal::IdempotencyMismatch.into());
     }
-    state.logins.succeeded(attempt, (state.clock)()).await;
+    state.logins.succeeded(&attempt, (state.clock)()).await;
     Ok(HttpResponse::Ok().json(AccountBody::from(account)))
 }
 
@@ -164,9 +166,9 @@ pub(crate) async fn login(state: web::Data<AppState>, address: ClientAddress, _k
     let account = state.store.account_by_name(username.as_str()).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     // Hashed for unknown names too: the time of the answer does not tell which names exist.
-    let matches = state.hasher.verify(password, stored).await?;
+    let matches = attempt.place().verify(password, stored).await?;
     let account = account.filter(|_| matches).ok_or(Problem::InvalidCredentials)?;
-    state.logins.succeeded(attempt, (state.clock)()).await;
+    state.logins.succeeded(&attempt, (state.clock)()).await;
     Ok(session(&state, &account))
 }
 
@@ -208,8 +210,8 @@ pub(crate) async fn change_password(
     };
     // Remembered was how often the account had been changed before: it was changed since, under this key first of all.
     let was_made = matches!(before, Some(Remembered::Before(generation)) if account.generation > generation);
-    if was_made && state.hasher.verify(new.clone(), Some(account.password_hash.clone())).await? {
-        state.logins.succeeded(attempt, (state.clock)()).await;
+    if was_made && attempt.place().verify(new.clone(), Some(account.password_hash.clone())).await? {
+        state.logins.succeeded(&attempt, (state.clock)()).await;
         return Ok(session(&state, &account));
     }
     if has_ended {
@@ -219,16 +221,16 @@ pub(crate) async fn change_password(
     if was_made {
         return Err(Refusal::IdempotencyMismatch.into());
     }
-    if !state.hasher.verify(current, Some(account.password_hash.clone())).await? {
+    if !attempt.place().verify(current, Some(account.password_hash.clone())).await? {
         return Err(Problem::InvalidCredentials);
     }
-    let hash = state.hasher.hash(new).await?;
+    let hash = attempt.place().hash(new).await?;
     remember(&state, operation, account.generation).await?;
     let change = state.store.change_password(&account, &hash, (state.clock)()).await?;
     // None: somebody else has changed the account just now, and what was current is that no more.
     let change = change.ok_or(Problem::InvalidCredentials)?;
     state.has_changed(change);
-    state.logins.succeeded(attempt, (state.clock)()).await;
+    state.logins.succeeded(&attempt, (state.clock)()).await;
     Ok(session(&state, &Account { generation: change.generation, ..account }))
 }
 

@@ -175,6 +175,14 @@ impl Body {
     pub fn fields_if_any(&self) -> Result<Fields, Problem> {
         if self.bytes.is_empty() { Ok(Fields::default()) } else { self.fields() }
     }
+
+    /// As [`Body::fields_if_any`], where `null` is no body either: of calls that once had none, to which some clients send that.
+    ///
+    /// # Errors
+    /// As [`Body::fields`].
+    pub fn fields_unless_null(&self) -> Result<Fields, Problem> {
+        if self.bytes.trim_ascii() == b"null" { Ok(Fields::default()) } else { self.fields_if_any() }
+    }
 }
 
 /// `application/json`, or another type with the suffix `+json`; parameters do not matter.

@@ -58,7 +58,7 @@ impl Connections {
     }
 
     /// Takes a connection in, for as long as its extensions live. One too many of its address is closed before anything is read of it.
-    pub(super) fn take(self: &Arc<Self>, stream: &dyn Any, extensions: &mut Extensions) {
+    pub(crate) fn take(self: &Arc<Self>, stream: &dyn Any, extensions: &mut Extensions) {
         let stream = stream.downcast_ref::<TcpStream>();
         let address = stream.and_then(|stream| stream.peer_addr().ok()).map(|address| address.ip().to_canonical());
         if !self.count(address, extensions)

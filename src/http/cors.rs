@@ -30,7 +30,7 @@ fn shown() -> [HeaderName; 4] {
 }
 
 /// What answers the pages of these origins.
-pub(super) fn cors(origins: &[Origin]) -> Cors {
+pub(crate) fn cors(origins: &[Origin]) -> Cors {
     let cors = Cors::default()
         .allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
         .allowed_headers(sent())

@@ -91,6 +91,9 @@ enum Sent {
 }
 
 /// None for a header that is not there or cannot be read. Several lines are one list.
+///
+/// The tags themselves are the framework's. Its lists are not: they are cut at every comma, also at one in a tag, and what cannot be read is
+/// left out without a word.
 fn sent(request: &HttpRequest, name: &HeaderName) -> Option<Sent> {
     let lines: Option<Vec<&str>> = request.headers().get_all(name).map(|line| line.to_str().ok()).collect();
     let lines = lines.filter(|lines| !lines.is_empty())?;

@@ -1,8 +1,17 @@
-//! The fields of a body, taken apart one by one. Never stops at the first fault: a client learns of every field at once. An unknown field
-//! is a fault, since one with a typing error would change nothing, silently; so is one that comes twice.
+//! The fields of a body, taken one by one or into a struct that derives what they are. Never stops at the first fault: a client learns of
+//! every field at once. An unknown field is a fault, since one with a typing error would change nothing, silently; so is one that comes
+//! twice.
+//!
+//! A crate that collects faults (deserr) gives no struct where there are some; here what is right is read all the same, and held against the
+//! rules that are about several fields.
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::str::FromStr;
 
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
 use super::json;
@@ -37,6 +46,26 @@ impl Fields {
         self.object.remove(name)
     }
 
+    /// What a struct takes of the fields. Each of its own is an `Option`, by one of [`integer`] to [`nullable_text`]: none where nothing was
+    /// sent, or what was sent is at fault.
+    pub(crate) fn read_into<T: DeserializeOwned>(&mut self) -> T {
+        loop {
+            let (at, names) = (Cell::new(""), Cell::new(&[][..]));
+            match T::deserialize(Object { fields: &self.object, at: &at, names: &names }) {
+                Ok(read) => {
+                    names.get().iter().for_each(|name| drop(self.object.remove(*name)));
+                    return read;
+                }
+                // Read once more without it: a struct has few fields.
+                Err(why) => {
+                    let name = at.get();
+                    self.fault(Fault::new(name, why.to_string()));
+                    assert!(self.object.remove(name).is_some(), "a struct of a body takes what it takes from its fields alone: {why}");
+                }
+            }
+        }
+    }
+
     /// A whole number of a domain type; absent or at fault gives none.
     pub fn integer<T: TryFrom<i64, Error = Invalid>>(&mut self, name: &'static str) -> Option<T> {
         let value = self.take(name)?;
@@ -53,24 +82,24 @@ impl Fields {
 
     /// A text of a domain type; absent or at fault gives none.
     pub fn text<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
-        let parsed = self.string(name)?.parse();
-        self.told(name, parsed)
+        let value = self.take(name)?;
+        self.told(name, text_from(&value))
     }
 
-    /// A text; absent or at fault gives none.
-    pub fn string(&mut self, name: &'static str) -> Option<String> {
+    /// As [`Fields::text`], where null is a value of its own.
+    pub fn nullable_text<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
         match self.take(name)? {
-            Value::String(text) => Some(text),
-            _ => self.told(name, Err(Invalid("must be a text"))),
+            Value::Null => Some(None),
+            value => self.told(name, text_from(&value)).map(Some),
         }
     }
 
-    /// As [`Fields::string`], where null is a value of its own.
+    /// As [`Fields::nullable_text`], of any text.
     pub fn nullable_string(&mut self, name: &'static str) -> Option<Option<String>> {
         match self.take(name)? {
             Value::Null => Some(None),
             Value::String(text) => Some(Some(text)),
-            _ => self.told(name, Err(Invalid("must be a text or null"))),
+            _ => self.told(name, Err(NO_TEXT)),
         }
     }
 
@@ -88,14 +117,6 @@ impl Fields {
             self.fault(Fault::new(name, "is needed"));
         }
         found
-    }
-
-    /// As [`Fields::text`], where null is a value of its own.
-    pub fn nullable_text<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
-        match self.nullable_string(name)? {
-            Some(text) => self.told(name, text.parse()).map(Some),
-            None => Some(None),
-        }
     }
 
     /// Adds a fault, unless the field has one already.
@@ -123,6 +144,97 @@ impl Fields {
 
     fn told<T>(&mut self, name: &'static str, parsed: Result<T, Invalid>) -> Option<T> {
         parsed.map_err(|why| self.fault(Fault::new(name, why.0))).ok()
+    }
+}
+
+/// A field of a struct: a whole number of a domain type.
+pub(crate) fn integer<'de, D: Deserializer<'de>, T: TryFrom<i64, Error = Invalid>>(field: D) -> Result<Option<T>, D::Error> {
+    sent(field, integer_from)
+}
+
+/// The same, where null is a value of its own.
+pub(crate) fn nullable_integer<'de, D: Deserializer<'de>, T: TryFrom<i64, Error = Invalid>>(
+    field: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    sent(field, |value| if value.is_null() { Ok(None) } else { integer_from(value).map(Some) })
+}
+
+/// A field of a struct: a text of a domain type, or any.
+pub(crate) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(field: D) -> Result<Option<T>, D::Error> {
+    sent(field, |value| match value {
+        Value::String(text) => text.parse().map_err(|why: T::Err| why.to_string()),
+        _ => Err(NO_TEXT.to_string()),
+    })
+}
+
+/// The same, where null is a value of its own.
+pub(crate) fn nullable_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+    sent(field, |value| match value {
+        Value::Null => Ok(None),
+        Value::String(text) => text.parse().map(Some).map_err(|why: T::Err| why.to_string()),
+        _ => Err("must be a text or null".to_owned()),
+    })
+}
+
+fn sent<'de, D: Deserializer<'de>, T, E: Display>(field: D, read: impl FnOnce(&Value) -> Result<T, E>) -> Result<Option<T>, D::Error> {
+    read(&Value::deserialize(field)?).map(Some).map_err(D::Error::custom)
+}
+
+const NO_TEXT: Invalid = Invalid("must be a text");
+
+fn text_from<T: FromStr<Err = Invalid>>(value: &Value) -> Result<T, Invalid> {
+    value.as_str().ok_or(NO_TEXT)?.parse()
+}
+
+/// Fields for a struct, in its order.
+struct Object<'a> {
+    fields: &'a Map<String, Value>,
+    /// The field that is being read.
+    at: &'a Cell<&'static str>,
+    /// Those that the struct has.
+    names: &'a Cell<&'static [&'static str]>,
+}
+
+impl<'de> Deserializer<'de> for Object<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.names.set(names);
+        visitor.visit_map(Members { fields: self.fields, at: self.at, names: names.iter() })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Error::custom("fields are read into a struct"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq
+        tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+struct Members<'a> {
+    fields: &'a Map<String, Value>,
+    at: &'a Cell<&'static str>,
+    names: std::slice::Iter<'static, &'static str>,
+}
+
+impl<'de> MapAccess<'de> for Members<'de> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+        let Some(name) = self.names.find(|name| self.fields.contains_key(**name)) else { return Ok(None) };
+        self.at.set(name);
+        seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        seed.deserialize(&self.fields[self.at.get()])
     }
 }
 
@@ -158,14 +270,43 @@ mod tests {
         }
     }
 
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(default)]
+    struct Read {
+        #[serde(deserialize_with = "nullable_text")]
+        a: Option<Option<String>>,
+        #[serde(deserialize_with = "nullable_text")]
+        b: Option<Option<String>>,
+        #[serde(deserialize_with = "nullable_text")]
+        c: Option<Option<String>>,
+        #[serde(deserialize_with = "nullable_text")]
+        d: Option<Option<String>>,
+        #[serde(deserialize_with = "text")]
+        currency: Option<Currency>,
+        #[serde(deserialize_with = "integer")]
+        quantity: Option<Quantity>,
+        #[serde(deserialize_with = "nullable_integer")]
+        most: Option<Option<Quantity>>,
+    }
+
     #[test]
     fn absent_and_null_differ() {
-        let mut found = fields("{\"b\":null,\"c\":\"x\",\"d\":7}");
-        assert_eq!(found.nullable_string("a"), None);
-        assert_eq!(found.nullable_string("b"), Some(None));
-        assert_eq!(found.nullable_string("c"), Some(Some("x".to_owned())));
-        assert_eq!(found.nullable_string("d"), None);
+        let mut found = fields("{\"b\":null,\"c\":\"x\",\"d\":7,\"most\":null}");
+        let read: Read = found.read_into();
+        assert_eq!(read, Read { b: Some(None), c: Some(Some("x".to_owned())), most: Some(None), ..Read::default() });
         assert!(found.is_at_fault("d") && !found.is_at_fault("a"));
+    }
+
+    #[test]
+    fn a_struct_gets_what_is_right_and_every_fault_is_told() {
+        let mut found = fields("{\"quantity\":3.0,\"e\":1,\"currency\":null,\"a\":true,\"c\":\"x\",\"most\":0}");
+        let read: Read = found.read_into();
+        assert_eq!(read, Read { c: Some(Some("x".to_owned())), quantity: Quantity::new(3).ok(), ..Read::default() });
+        let Err(Problem::InvalidRequest(faults)) = found.finish() else { panic!("there are faults") };
+        let told: Vec<_> = faults.iter().map(|fault| (fault.field.as_ref(), fault.message.as_ref())).collect();
+        assert_eq!(told[0], ("a", "must be a text or null"));
+        assert_eq!(told[1], ("currency", "must be a text"));
+        assert_eq!((told[2].0, told[3]), ("most", ("e", "no such field")));
     }
 
     #[test]

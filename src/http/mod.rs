@@ -1,23 +1,22 @@
-//! The HTTP layer: the buyers' API, its documentation, and what it shares with the operators' API. Turns requests into
-//! commands and outcomes into answers; never decides about stock, never writes SQL.
+//! The HTTP layer: the buyers' API, and what it shares with the operators' API. Turns requests into commands and outcomes into answers;
+//! never decides about stock, never writes SQL. What is served where: [`server`](crate::server).
 
 pub(crate) mod accounts;
 mod body;
 mod client_address;
 pub(crate) mod commodities;
-mod connections;
-mod cors;
+pub(crate) mod connections;
+pub(crate) mod cors;
 mod cursor;
-mod docs;
 pub(crate) mod etag;
 mod extract;
-mod fields;
-mod health;
+pub(crate) mod fields;
+pub(crate) mod health;
 mod json;
 pub(crate) mod key;
-mod metrics;
-mod middleware;
-mod openapi;
+mod listen;
+pub(crate) mod metrics;
+pub(crate) mod middleware;
 pub(crate) mod orders;
 mod own_orders;
 pub(crate) mod payments;
@@ -32,162 +31,13 @@ mod state;
 pub(crate) mod timeline;
 mod traces;
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
-
-use actix_web::dev::Server;
-use actix_web::http::Method;
-use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, web};
-
-use tokio::net::TcpSocket;
-
 pub use body::{Body, CSV_BYTES_MAX, CsvBody};
 pub use client_address::ClientAddress;
 pub use connections::Connections;
 pub use cursor::{Cursor, Page, PageRequest};
 pub use extract::{Admin, Caller, CountedCaller, Id, Operator, PathId};
 pub use fields::Fields;
+pub use listen::listen;
 pub use query::Query;
 pub use request_id::{RequestId, RequestIds};
 pub use state::{AppState, Cluster, Costly};
-
-use crate::admin;
-use crate::config::{Accounts, Address};
-use problem::Problem;
-use routes::{Traffic, compressed, get, on, resource};
-
-/// Which of the APIs a server offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Surface {
-    /// The buyers' calls.
-    Buyers,
-    /// The operators' calls.
-    Operators,
-    /// Both, on one port.
-    Both,
-}
-
-/// Connections that wait to be accepted, at most (the system may allow fewer). The standard library's 128 are too few for the
-/// first second of a sale: who finds them full tries again after a second, then after three.
-const BACKLOG: u32 = 4_096;
-
-/// A listener for [`server`]: at the first of the name's addresses that is this machine's and free.
-///
-/// # Errors
-/// What the resolver says about the name, or the operating system about its last address.
-pub async fn listen(address: &Address) -> std::io::Result<TcpListener> {
-    let mut refusal = std::io::ErrorKind::AddrNotAvailable.into();
-    for address in address.resolve().await? {
-        match listen_at(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(refusal)
-}
-
-fn listen_at(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A start right after a stop: connections of before may still be on their way out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
-}
-
-/// A server on that listener. It is stopped from outside, by its handle, and takes no signals: `stop(true)` answers what is
-/// in flight, for at most `http.shutdown_timeout_ms`.
-///
-/// # Errors
-/// What the operating system says about the listener.
-pub fn server(listener: TcpListener, state: web::Data<AppState>, surface: Surface) -> std::io::Result<Server> {
-    let config = state.config.clone();
-    let workers = match config.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        count => count,
-    };
-    let connections = Arc::clone(&state.connections);
-    let factory = move || {
-        let (accounts, sandbox) = (state.accounts, state.sandbox.clone().map(web::Data::from));
-        App::new()
-            .app_data(state.clone())
-            .wrap(from_fn(middleware::serve))
-            .wrap(Condition::new(!state.config.cors_origins.is_empty(), cors::cors(&state.config.cors_origins)))
-            .configure(|routes| configure(routes, surface, accounts))
-            .configure(|routes| {
-                if let Some(sandbox) = &sandbox {
-                    crate::sandbox::routes(routes, sandbox);
-                }
-            })
-            .default_service(web::to(|| std::future::ready(Err::<HttpResponse, _>(Problem::NotFound))))
-    };
-    let server = HttpServer::new(factory)
-        .on_connect(move |stream, extensions| connections.take(stream, extensions))
-        .workers(workers)
-        .max_connections(config.connections_max.div_ceil(workers))
-        .keep_alive(Duration::from_millis(config.keep_alive_ms))
-        .client_request_timeout(Duration::from_millis(config.client_request_timeout_ms))
-        .shutdown_timeout(config.shutdown_timeout_ms.div_ceil(1_000))
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
-}
-
-fn configure(routes: &mut web::ServiceConfig, surface: Surface, accounts: Accounts) {
-    match surface {
-        Surface::Buyers => buyers(routes, accounts),
-        Surface::Operators => {
-            sessions(routes, accounts);
-            admin::operators(routes);
-        }
-        Surface::Both => {
-            buyers(routes, accounts);
-            admin::operators(routes);
-        }
-    }
-    probes(routes, surface);
-    docs::docs(routes, surface);
-}
-
-/// The buyers' calls. The busiest route comes first: routes are tried in order.
-fn buyers(routes: &mut web::ServiceConfig, accounts: Accounts) {
-    routes
-        .service(resource("/v1/commodities/{id}/orders", Traffic::Hot, vec![on(Method::POST, orders::place)]))
-        .service(compressed(resource("/v1/commodities", Traffic::Ordinary, vec![get(commodities::list)])))
-        .service(compressed(resource("/v1/commodities/{id}", Traffic::Ordinary, vec![get(commodities::read)])))
-        .service(compressed(resource("/v1/orders", Traffic::Ordinary, vec![get(orders::list)])))
-        .service(resource("/v1/orders/{id}", Traffic::Ordinary, vec![get(orders::read)]))
-        .service(resource("/v1/orders/{id}/timeline", Traffic::Ordinary, vec![get(timeline::read)]))
-        .service(resource("/v1/orders/{id}/cancel", Traffic::Ordinary, vec![on(Method::POST, orders::cancel)]))
-        .service(resource("/v1/orders/{id}/payments", Traffic::Ordinary, vec![get(payments::list), on(Method::POST, payments::start)]))
-        .service(resource("/v1/payments/webhooks/{provider}", Traffic::Ordinary, vec![on(Method::POST, payments::webhook)]));
-    if accounts.registration {
-        routes.service(resource("/v1/auth/register", Traffic::Ordinary, vec![on(Method::POST, accounts::register)]));
-    }
-    sessions(routes, accounts);
-}
-
-/// Logging in: for the buyers, and for the operators' page where that is served by a process of its own.
-fn sessions(routes: &mut web::ServiceConfig, accounts: Accounts) {
-    if accounts.login {
-        routes.service(resource("/v1/auth/login", Traffic::Ordinary, vec![on(Method::POST, accounts::login)])).service(resource(
-            "/v1/auth/password",
-            Traffic::Ordinary,
-            vec![on(Method::POST, accounts::change_password)],
-        ));
-    }
-    routes.service(resource("/v1/me", Traffic::Ordinary, vec![get(accounts::me)]));
-}
-
-/// What machines ask about this process.
-fn probes(routes: &mut web::ServiceConfig, surface: Surface) {
-    let metrics = match surface {
-        Surface::Operators => get(metrics::show_with_stock),
-        Surface::Buyers | Surface::Both => get(metrics::show),
-    };
-    routes
-        .service(resource("/healthz", Traffic::Probe, vec![get(health::alive)]))
-        .service(resource("/readyz", Traffic::Probe, vec![get(health::ready)]))
-        .service(resource("/metrics", Traffic::Probe, vec![metrics]));
-}

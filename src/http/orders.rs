@@ -207,7 +207,7 @@ pub(crate) async fn place(
         // A request with a key may be the repetition of one that was accepted: only the engine knows.
         refused_by_board(&state, id.0)?;
     }
-    let retry_key = RetryKey::of(&buyer, key);
+    let retry_key = RetryKey::of(key);
     if let Some(order) = retry_key.order()
         && let Some(response) = repeated(&state, order, &place, &retry_key).await?
     {

@@ -3,9 +3,7 @@
 
 use std::cell::OnceCell;
 
-use uuid::Uuid;
-
-use crate::domain::{IdempotencyKey, OrderId, Principal};
+use crate::domain::OrderId;
 use crate::routing::SpareKey;
 
 /// Before the id of an order: nothing but the id has to be kept of such an order.
@@ -14,16 +12,14 @@ const OF_ORDER: &str = "order-";
 /// The key of one request to place an order.
 #[derive(Debug)]
 pub(super) struct RetryKey {
-    buyer: Principal,
     own: Option<String>,
-    made: OnceCell<String>,
     spare: OnceCell<SpareKey>,
 }
 
 impl RetryKey {
-    /// Of that buyer's request with this `Idempotency-Key`, or without one.
-    pub(super) fn of(buyer: &Principal, own: Option<String>) -> Self {
-        Self { buyer: buyer.clone(), own, made: OnceCell::new(), spare: OnceCell::new() }
+    /// Of a request with this `Idempotency-Key`, or without one.
+    pub(super) const fn of(own: Option<String>) -> Self {
+        Self { own, spare: OnceCell::new() }
     }
 
     /// The order it names, if it is a key that [`RetryKey::text_for`] made of an order's id.
@@ -33,11 +29,7 @@ impl RetryKey {
 
     /// What the order is placed under where nobody may come back with its id; none for one that has a key of its own.
     pub(super) fn spare(&self) -> Option<SpareKey> {
-        if self.own.is_some() {
-            return None;
-        }
-        let key = IdempotencyKey::of(&self.buyer, self.text()).expect("visible, and not long");
-        Some(self.spare.get_or_init(|| SpareKey::new(key)).clone())
+        self.own.is_none().then(|| self.made().clone())
     }
 
     /// Whether an order of which not even an id is known was sent under [`Self::text_for`].
@@ -50,12 +42,13 @@ impl RetryKey {
     pub(super) fn text_for(&self, order: Option<OrderId>) -> String {
         match (&self.own, order) {
             (None, Some(order)) => format!("{OF_ORDER}{order}"),
-            (Some(_) | None, _) => self.text().to_owned(),
+            (Some(own), _) => own.clone(),
+            (None, None) => self.made().text(),
         }
     }
 
-    fn text(&self) -> &str {
-        self.own.as_deref().unwrap_or_else(|| self.made.get_or_init(|| format!("retry-{}", Uuid::from_u128(rand::random()).simple())))
+    fn made(&self) -> &SpareKey {
+        self.spare.get_or_init(|| SpareKey::new(rand::random()))
     }
 }
 
@@ -63,30 +56,26 @@ impl RetryKey {
 mod tests {
     use super::*;
 
-    fn buyer() -> Principal {
-        "42".parse().unwrap()
-    }
-
     const ORDER: &str = "01234567-89ab-8abc-9555-555123456789";
 
     #[test]
     fn a_buyers_own_key_is_what_they_repeat_the_request_under() {
-        let key = RetryKey::of(&buyer(), Some("mine".to_owned()));
+        let key = RetryKey::of(Some("mine".to_owned()));
         assert_eq!((key.text_for(None), key.text_for(Some(ORDER.parse().unwrap()))), ("mine".to_owned(), "mine".to_owned()));
         assert!(key.spare().is_none() && key.order().is_none() && key.leads_to_it());
     }
 
     #[test]
     fn without_one_it_is_the_orders_id_or_one_that_stays_the_same_and_is_nobody_elses() {
-        let (key, other) = (RetryKey::of(&buyer(), None), RetryKey::of(&buyer(), None));
+        let (key, other) = (RetryKey::of(None), RetryKey::of(None));
         let made = key.text_for(None);
         assert_eq!(key.text_for(None), made);
         assert!(key.spare().is_some() && !key.leads_to_it(), "nothing was sent");
         assert_ne!(made, other.text_for(None));
         let named = key.text_for(Some(ORDER.parse().unwrap()));
-        assert_eq!(RetryKey::of(&buyer(), Some(named)).order(), Some(ORDER.parse().unwrap()));
+        assert_eq!(RetryKey::of(Some(named)).order(), Some(ORDER.parse().unwrap()));
         for other in ["order-", "order-7", "Order-01234567-89ab-8abc-9555-555123456789", ORDER] {
-            assert_eq!(RetryKey::of(&buyer(), Some(other.to_owned())).order(), None, "{other}");
+            assert_eq!(RetryKey::of(Some(other.to_owned())).order(), None, "{other}");
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::connections::Connections;
 use super::request_id::RequestIds;
-use crate::auth::{Authenticator, Hasher};
+use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config;
 use crate::drift::Drift;
@@ -33,8 +33,6 @@ pub struct AppState {
     pub store: Store,
     /// Who a bearer token speaks for.
     pub authenticator: Arc<Authenticator>,
-    /// Where passwords are hashed: a few at a time, off the workers.
-    pub hasher: Arc<Hasher>,
     /// Rate limits.
     pub limiter: Arc<Limiter>,
     /// How often passwords may be tried.

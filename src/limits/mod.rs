@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::domain::PrincipalKey;
+use crate::upkeep::keep_going;
 use store::{BoundedStore, WhenFull};
 
 /// What strangers may try at one account in an hour, in minutes of their rate: who goes on guessing is let try ever more slowly.
@@ -148,6 +149,10 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// Forgets what is no longer needed, every second until `stop`. The shell runs it as a task of its own.
     pub async fn run_upkeep(&self, stop: CancellationToken) {
+        keep_going("what forgets limits", &stop, || self.forget_until(&stop)).await;
+    }
+
+    async fn forget_until(&self, stop: &CancellationToken) {
         let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {

@@ -8,8 +8,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Epoch, PartitionId, Sequence};
-use crate::partition::Applied;
 use crate::store::Store;
+
+/// Where the projection of a partition is, whenever that changes.
+pub(crate) type Applied = watch::Receiver<(Epoch, Sequence)>;
 
 /// How often it is read.
 const EVERY: Duration = Duration::from_millis(500);

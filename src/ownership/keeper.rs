@@ -32,14 +32,12 @@ impl Keeper {
     /// Keeps a connection until told to stop.
     pub(super) async fn run(self) {
         let (mut delays, mut complaints) = (self.delays(), Complaints::default());
-        let mut lost = None;
-        while let Some(opened) = self.stop.run_until_cancelled(self.open(lost.as_deref())).await {
+        while let Some(opened) = self.stop.run_until_cancelled(self.open()).await {
             match opened {
                 Ok(session) => {
                     tracing::info!(broker = %self.broker, server = session.address(), "connected to the broker at {}", session.address());
                     complaints = Complaints::default();
                     delays = self.delays();
-                    lost = Some(session.address().to_owned());
                     self.keep(session).await;
                 }
                 Err(why) => {
@@ -54,9 +52,8 @@ impl Keeper {
         }
     }
 
-    /// The server that was `lost` comes last: one that does not answer would be waited for.
-    async fn open(&self, lost: Option<&str>) -> Result<Session, String> {
-        let session = self.broker.connect_avoiding(&self.name, lost).await.map_err(|error| error.to_string())?;
+    async fn open(&self) -> Result<Session, String> {
+        let session = self.broker.connect(&self.name).await.map_err(|error| error.to_string())?;
         match self.broker.topology().declare(&session, self.partitions).await {
             Ok(()) => Ok(session),
             Err(error) => {
@@ -76,8 +73,8 @@ impl Keeper {
                 () = self.stop.cancelled() => break Ended::Gone("the node is stopping".into()),
                 () = self.check.wanted() => match timeout(CHECK_TIMEOUT, ask(&session)).await {
                     Ok(Ok(())) => self.check.passed(),
-                    Ok(Err(error)) => session.end(&error.to_string()),
-                    Err(_) => session.end(&format!("the broker does not answer within {} ms", CHECK_TIMEOUT.as_millis())),
+                    Ok(Err(error)) => session.end_silent(&error.to_string()),
+                    Err(_) => session.end_silent(&format!("the broker does not answer within {} ms", CHECK_TIMEOUT.as_millis())),
                 },
             }
         };

@@ -12,6 +12,7 @@ pub(crate) mod protocol;
 mod reach;
 mod scout;
 
+pub(crate) use applied::Applied;
 pub use cluster::ClusterOwnership;
 pub use confirmed::Confirmed;
 
@@ -24,7 +25,6 @@ use crate::domain::{Epoch, PartitionId};
 use crate::engine::Snapshot;
 use crate::event::LogVersion;
 use crate::log::Log;
-use crate::partition::Applied;
 
 /// How a process becomes and stops being the owner of partitions.
 pub trait Ownership: Send + Sync {

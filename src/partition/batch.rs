@@ -1,18 +1,9 @@
 //! Who waits for which batch, and what they hear when it is confirmed, in doubt, or never sent (R1, R2). Never awaits.
 
-use super::{Busy, Reply};
+use super::{Busy, Hear, Reply};
 use crate::domain::NamedOrder;
 use crate::engine::Answer;
 use crate::event::Event;
-
-/// Somebody who hears one answer.
-pub(crate) trait Hear<T> {
-    /// Tells them. Who has left loses nothing but the answer.
-    fn hear(self, what: T);
-
-    /// They are to hear this, when it is true: that much is decided.
-    fn wait_for(&self, _: &T) {}
-}
 
 /// The events of one batch, what they come to, and everyone whose answer rests on it.
 pub(super) struct Gathered<C> {

@@ -5,9 +5,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Reply;
-use super::batch::Hear;
 use super::stage::Stage;
+use super::{Hear, Reply};
 use crate::domain::OrderId;
 use crate::engine::Answer;
 

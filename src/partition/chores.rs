@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::batch::Hear;
-use super::{Reply, Term};
-use crate::domain::{Epoch, Sequence, Timestamp};
+use super::{Hear, Reply, Term};
+use crate::domain::{Epoch, Timestamp};
+use crate::ownership::Applied;
 
 /// How often orders are forgotten. What the tables have had since the last time is: a row that a command brings along may be this old.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
@@ -20,9 +19,6 @@ const DROPPED_MAX: usize = 1_000;
 const CLOSE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Commodities closed in one piece, at most.
 const CLOSED_MAX: usize = 64;
-
-/// Where the projection of a partition is, whenever that changes.
-pub(crate) type Applied = watch::Receiver<(Epoch, Sequence)>;
 
 pub(super) struct Chores {
     epoch: Epoch,

@@ -13,49 +13,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::caller::{Caller, Shared};
 use super::trouble::TroubleNote;
-use super::{RecentOrders, Reply, Trouble};
-use crate::domain::{Epoch, IdempotencyKey, NamedOrder, Order, OrderId, PartitionId, PrincipalKey};
+use super::{Busy, RecentOrders, Reply, Sighting, Trouble};
+use crate::domain::{CommodityId, Epoch, IdempotencyKey, Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::engine::Command;
+use crate::ring::partition_of;
 use crate::trace::{Span, Step, Trace};
-
-/// Why a request was certainly not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// The inbox is full, or the request's time passed while it waited there: `503 overloaded`.
-    Overloaded,
-    /// Nobody serves the partition right now (starting, stopping, or its log is away): `503 unavailable`.
-    Unavailable,
-    /// The owner-to-be cannot reach the broker, or the broker takes no messages: nobody can accept anything now, and it is no use
-    /// to wait for that: `503 unavailable`.
-    LogAway,
-}
-
-impl Busy {
-    /// What to put into `Retry-After`.
-    #[must_use]
-    pub const fn retry_after(self) -> Duration {
-        Duration::from_secs(1)
-    }
-}
-
-/// What a partition's owner says of an order id. All it rests on is confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
-    /// The engine knows the order.
-    Known(NamedOrder),
-    /// It does not: the order is in the tables, or never was.
-    Unknown {
-        /// The owner's epoch.
-        epoch: Epoch,
-        /// A number above those of all confirmed orders of this epoch: no other was told to anybody.
-        next_number: u64,
-        /// Whether every confirmed order that the owner does not know is in the tables, as it stands. Owners of an older release know
-        /// every live order, and of ended ones not whether the tables have them.
-        in_tables: bool,
-    },
-    /// The batch that would tell is in doubt.
-    InDoubt,
-}
 
 /// A command, and what no engine knows of it.
 #[derive(Clone, Debug)]
@@ -69,24 +31,33 @@ pub struct Traced {
     pub retry_key: Option<SpareKey>,
 }
 
-/// A key that was made for a placing without one, and whether the placing was sent under it.
+/// A key for a placing without one, and whether the placing was sent under it. It costs next to nothing until it is needed.
 #[derive(Clone, Debug)]
-pub struct SpareKey {
-    key: IdempotencyKey,
-    used: Arc<AtomicBool>,
+pub struct SpareKey(Arc<Spare>);
+
+#[derive(Debug)]
+struct Spare {
+    number: u128,
+    is_used: AtomicBool,
 }
 
 impl SpareKey {
-    /// Nothing was sent under that key yet.
+    /// The key with that number, under which nothing was sent yet.
     #[must_use]
-    pub fn new(key: IdempotencyKey) -> Self {
-        Self { key, used: Arc::default() }
+    pub fn new(number: u128) -> Self {
+        Self(Arc::new(Spare { number, is_used: AtomicBool::new(false) }))
+    }
+
+    /// As the buyer may send it in `Idempotency-Key`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("retry-{:032x}", self.0.number)
     }
 
     /// Whether the placing was sent under it the last time that it was sent.
     #[must_use]
     pub fn was_used(&self) -> bool {
-        self.used.load(Ordering::Acquire)
+        self.0.is_used.load(Ordering::Acquire)
     }
 }
 
@@ -107,6 +78,25 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The partition it is for; none for what a partition's own task alone is asked.
+    pub(crate) fn partition(&self, partitions: Partitions) -> Option<PartitionId> {
+        let partition = match self {
+            Self::Command(command, ..) => partition_of_command(command, partitions)?,
+            Self::Lookup(order, _) => order.partition(),
+            Self::OrdersOf((partition, _), _) => *partition,
+        };
+        (partition.get() < partitions.get()).then_some(partition)
+    }
+
+    /// Until when it may wait to be taken up.
+    pub(crate) const fn deadline(&self) -> Instant {
+        match self {
+            Self::Command(_, _, caller) => caller.deadline,
+            Self::Lookup(_, caller) => caller.deadline,
+            Self::OrdersOf(_, caller) => caller.deadline,
+        }
+    }
+
     /// Tells the caller that it was not carried out.
     pub(crate) fn turn_away(self, busy: Busy) {
         match self {
@@ -115,6 +105,12 @@ impl Request {
             Self::OrdersOf(_, caller) => drop(caller.take().map(|caller| caller.send(Err(busy)))),
         }
     }
+}
+
+/// The partition of what a command is about: of its order, or of its commodity.
+fn partition_of_command(command: &Command, partitions: Partitions) -> Option<PartitionId> {
+    let of = |commodity: CommodityId| partition_of(commodity, partitions);
+    command.order().map(OrderId::partition).or_else(|| command.commodity().map(of))
 }
 
 /// How long callers wait.
@@ -207,8 +203,10 @@ impl Inbox {
         let Traced { mut command, trace, retry_key } = command.into();
         if let (Command::Place(place), Some(spare)) = (&mut command, &retry_key) {
             let is_used = place.key.is_none() && self.leads_elsewhere();
-            spare.used.store(is_used, Ordering::Release);
-            place.key = place.key.or(is_used.then_some(spare.key));
+            spare.0.is_used.store(is_used, Ordering::Release);
+            if is_used {
+                place.key = IdempotencyKey::of(&place.user, &spare.text()).ok();
+            }
         }
         let span = trace.map(|trace| trace.begin(Step::Decide));
         match self.ask(deadline, |caller| Request::Command(command, span, caller)).await {
@@ -332,7 +330,6 @@ mod tests {
     use super::super::Hear;
     use super::super::caller::Answering;
     use super::*;
-    use crate::domain::CommodityId;
     use crate::engine::Answer;
 
     fn patience(millis: u64) -> Patience {
@@ -434,7 +431,7 @@ mod tests {
         for is_here in [false, true] {
             let (inbox, mut receiver) =
                 if is_here { Inbox::of_task(1, patience(60_000), Arc::default()) } else { Inbox::new(1, patience(60_000)) };
-            let spare = SpareKey::new(IdempotencyKey::from_text("spare").unwrap());
+            let spare = SpareKey::new(7);
             let place = crate::engine::Place {
                 commodity: CommodityId::new(1).unwrap(),
                 user: crate::domain::UserId::new(1).unwrap().into(),

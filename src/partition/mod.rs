@@ -10,6 +10,7 @@ mod inbox;
 mod metrics;
 mod pace;
 mod recent;
+mod reply;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
@@ -22,29 +23,13 @@ mod term;
 mod traces;
 mod trouble;
 
-pub(crate) use batch::Hear;
 pub use board::{Board, Listing, Walk};
 pub(crate) use board::{Edition, Gap, News};
-pub(crate) use chores::Applied;
 pub(crate) use inbox::Request;
-pub use inbox::{Busy, Inbox, Patience, Sighting, SpareKey, Traced};
+pub use inbox::{Inbox, Patience, SpareKey, Traced};
 pub use recent::RecentOrders;
+pub(crate) use reply::Hear;
+pub use reply::{Busy, Reply, Sighting};
 pub use task::{Runner, Settings, spawn};
 pub(crate) use term::{Bounds, Term};
 pub use trouble::Trouble;
-
-use crate::domain::OrderId;
-use crate::engine::{Answer, Refusal};
-
-/// What a command came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Carried out, and on stable storage.
-    Done(Answer),
-    /// Refused; nothing changed.
-    Refused(Refusal),
-    /// Not known yet (R2). The order's id, where there is one, is what to ask again with.
-    Pending(Option<OrderId>),
-    /// Certainly not carried out: try again later.
-    Busy(Busy),
-}

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::batch::{Gathered, Hear, Waiter};
-use super::{RecentOrders, Reply, Sighting};
+use super::batch::{Gathered, Waiter};
+use super::{Hear, RecentOrders, Reply, Sighting};
 use crate::breaks::{self, Break};
 use crate::domain::{Actor, Cause, CommodityId, Epoch, NamedOrder, OrderId, OrderStatus, PartitionId, Sequence, Timestamp};
 use crate::engine::{Answer, Command, Engine, Outcome, Refusal, RestoreError, Snapshot};

@@ -68,6 +68,7 @@ fn order_of(event: &Event) -> Option<OrderId> {
     match event {
         Event::Placed { order, .. } => Some(order.id),
         Event::Moved { order, .. } => Some(*order),
+        Event::PaymentStarted { payment, .. } | Event::PaymentChanged { payment, .. } => Some(payment.order),
         Event::Listed(_)
         | Event::Changed { .. }
         | Event::Restocked { .. }

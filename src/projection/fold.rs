@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use crate::domain::{
-    CommodityId, OrderId, OrderStatus, PartitionId, PaymentFact, PaymentId, PaymentStatus, Quantity, Stock, Timestamp, Units,
+    CommodityId, OrderId, OrderStatus, PartitionId, PaymentFact, PaymentId, PaymentStatus, Quantity, Stock, StockColumn, Timestamp, Units,
 };
 use crate::event::{Batch, Event};
 use crate::store::{
@@ -55,24 +55,6 @@ pub(super) struct Fold {
     notices: Vec<NewNotice>,
     /// Whether anybody is to be told of events.
     is_outbox_wanted: bool,
-}
-
-/// Where the units of an order are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Available,
-    Held,
-    Sold,
-}
-
-impl Place {
-    const fn of(status: OrderStatus) -> Self {
-        match status {
-            OrderStatus::Reserved => Self::Held,
-            OrderStatus::Confirmed | OrderStatus::Paid => Self::Sold,
-            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::RefundDue | OrderStatus::Refunded => Self::Available,
-        }
-    }
 }
 
 impl Fold {
@@ -183,7 +165,7 @@ impl Fold {
                 if !from.is_live() || *to == OrderStatus::RefundDue {
                     self.unsealed.insert(*commodity);
                 }
-                self.units(*commodity, *quantity, Place::of(*from), Place::of(*to));
+                self.units(*commodity, *quantity, StockColumn::of(*from), StockColumn::of(*to));
                 if let Some(PaymentFact { attempt, status }) = cause.payment {
                     self.payment_changed(PaymentId { order: *order, attempt }, status, true, *at);
                 }
@@ -239,7 +221,7 @@ impl Fold {
             Entry::Occupied(_) => return Err(format!("order {} is placed twice", order.id)),
             Entry::Vacant(entry) => drop(entry.insert(self.placed.len())),
         }
-        self.units(order.commodity, order.quantity, Place::Available, Place::of(order.status));
+        self.units(order.commodity, order.quantity, StockColumn::Available, StockColumn::of(order.status));
         self.placed.push(new);
         Ok(())
     }
@@ -277,7 +259,7 @@ impl Fold {
         }
     }
 
-    fn units(&mut self, commodity: CommodityId, quantity: Quantity, from: Place, to: Place) {
+    fn units(&mut self, commodity: CommodityId, quantity: Quantity, from: StockColumn, to: StockColumn) {
         if from == to {
             return;
         }
@@ -285,9 +267,9 @@ impl Fold {
         let units = i64::from(quantity);
         for (place, units) in [(from, -units), (to, units)] {
             match place {
-                Place::Available => update.available += units,
-                Place::Held => update.held += units,
-                Place::Sold => update.sold += units,
+                StockColumn::Available => update.available += units,
+                StockColumn::Held => update.held += units,
+                StockColumn::Sold => update.sold += units,
             }
         }
     }

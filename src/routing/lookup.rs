@@ -1,7 +1,7 @@
 //! What is to be said of an order id, from what its owner and the projection know. Pure: whoever asks does the reading.
 
-use crate::domain::{Epoch, NamedOrder, OrderId};
-use crate::engine::Refusal;
+use crate::domain::{Epoch, NamedOrder, OrderId, PrincipalKey};
+use crate::engine::{Command, Refusal};
 use crate::partition::{Busy, Reply, Sighting};
 use crate::store::Epochs;
 
@@ -104,13 +104,41 @@ impl Lookup {
     }
 }
 
-/// What a command about an order comes to that its owner does not know and that has no row to send along.
-pub(crate) fn without_row(id: OrderId, known: &OrderLookup) -> Reply {
+/// What a command of that buyer's, or of nobody's in particular, comes to about an order that its owner does not know and that has no row to
+/// send along.
+pub(crate) fn without_row(id: OrderId, buyer: Option<PrincipalKey>, known: &OrderLookup) -> Reply {
     match known {
+        // Its owner knows it, and said so because it is another's: to this one there is no such order.
+        OrderLookup::Known(named) if buyer.is_some_and(|buyer| buyer != named.order.user) => Reply::Refused(Refusal::OrderNotFound),
         // There is a row by now: whoever asks again finds it.
         OrderLookup::Known(_) | OrderLookup::Unavailable => Reply::Busy(Busy::Unavailable),
         OrderLookup::Pending => Reply::Pending(Some(id)),
         OrderLookup::Refused | OrderLookup::NotFound => Reply::Refused(Refusal::OrderNotFound),
+    }
+}
+
+/// Whose order a command has to be about to be carried out; none if it may be anybody's.
+pub(crate) fn buyer_of(command: &Command) -> Option<PrincipalKey> {
+    match command {
+        Command::Keyed { command, .. } | Command::Expecting { command, .. } => buyer_of(command),
+        Command::Cancel { user, .. } | Command::StartPayment { user, .. } => *user,
+        Command::Place(place) => Some(place.user.key()),
+        Command::PaymentSucceeded { .. }
+        | Command::PaymentEnded { .. }
+        | Command::Refund { .. }
+        | Command::ConfirmPayment { .. }
+        | Command::ConfirmRefund { .. }
+        | Command::List { .. }
+        | Command::ListOnce { .. }
+        | Command::Change { .. }
+        | Command::Restock { .. }
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::End(_)
+        | Command::Close(_)
+        | Command::CloseEnded { .. }
+        | Command::Remove(_)
+        | Command::Expire { .. } => None,
     }
 }
 
@@ -258,9 +286,18 @@ mod tests {
     #[test]
     fn a_command_about_an_order_without_a_row_says_what_is_known_of_its_id() {
         let id = id(5, 0);
-        assert_eq!(without_row(id, &OrderLookup::NotFound), Reply::Refused(Refusal::OrderNotFound));
-        assert_eq!(without_row(id, &OrderLookup::Refused), Reply::Refused(Refusal::OrderNotFound));
-        assert_eq!(without_row(id, &OrderLookup::Pending), Reply::Pending(Some(id)));
-        assert_eq!(without_row(id, &OrderLookup::Known(order(OrderStatus::Paid))), Reply::Busy(Busy::Unavailable));
+        let paid = order(OrderStatus::Paid);
+        let owner = paid.order.user;
+        for buyer in [None, Some(owner)] {
+            assert_eq!(without_row(id, buyer, &OrderLookup::NotFound), Reply::Refused(Refusal::OrderNotFound));
+            assert_eq!(without_row(id, buyer, &OrderLookup::Refused), Reply::Refused(Refusal::OrderNotFound));
+            assert_eq!(without_row(id, buyer, &OrderLookup::Pending), Reply::Pending(Some(id)));
+            assert_eq!(without_row(id, buyer, &OrderLookup::Known(paid.clone())), Reply::Busy(Busy::Unavailable));
+        }
+        // It is in no table yet, and another's: as if it were none.
+        let stranger = Some(UserId::new(4_711).unwrap().into()).filter(|stranger| *stranger != owner);
+        assert!(stranger.is_some());
+        assert_eq!(without_row(id, stranger, &OrderLookup::Known(paid)), Reply::Refused(Refusal::OrderNotFound));
+        assert_eq!(without_row(id, stranger, &OrderLookup::Pending), Reply::Pending(Some(id)), "whose it is nobody can say");
     }
 }

@@ -1,7 +1,6 @@
 //! From a request to the engine that decides it. Never decides anything itself and never keeps a request waiting
 //! without a bound.
 
-pub(crate) mod feeding;
 mod lookup;
 mod neighbours;
 pub(crate) mod past;
@@ -17,12 +16,13 @@ use std::time::Duration;
 use tokio::time::error::Elapsed;
 
 use crate::domain::{CommodityId, NamedOrder, Order, OrderId, PartitionId, Partitions, PrincipalKey};
-use crate::engine::{Answer, Command, Recalled, Refusal};
+use crate::engine::{Answer, Command, Refusal};
 use crate::partition::{Board, Inbox, Trouble};
 pub use crate::partition::{Busy, Reply, SpareKey, Traced};
 use crate::ring::partition_of;
 use crate::store::{Store, StoreError};
 pub use lookup::OrderLookup;
+use lookup::buyer_of;
 pub(crate) use lookup::{Lookup, Next, without_row};
 pub use neighbours::{Neighbours, watch_tasks};
 pub use roads::Roads;
@@ -209,7 +209,7 @@ impl Router {
                     return Reply::Busy(Busy::Unavailable);
                 }
             };
-            let Some(recalled) = recalled else { return without_row(order, &self.order(order).await) };
+            let Some(recalled) = recalled else { return without_row(order, buyer_of(&command.command), &self.order(order).await) };
             if let Some(row) = command.command.row_mut() {
                 *row = Some(Box::new(recalled));
             }

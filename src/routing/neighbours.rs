@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::feeding::Heard;
+use super::peer::feeding::Heard;
 use super::peer::{Bulletin, Contact, LinkSettings, Local, News, Peer, PeerLink, Sight, Speech, follow};
 use super::roads::Roads;
 use crate::domain::{Epoch, NodeId, PartitionId, Reach};

@@ -62,8 +62,36 @@ const fn tell(refusal: Refusal) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Quantity, Stock};
-    use crate::engine::tests::support::{at, commodity, epoch, key, partition, terms, user};
+    use crate::domain::{Cancellation, CommodityId, Epoch, PartitionId, Price, Quantity, Stock, Terms, Timestamp, UserId};
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn commodity(id: i64) -> CommodityId {
+        CommodityId::new(id).unwrap()
+    }
+
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey::from_text(text).unwrap()
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            sku: None,
+            name: "Lamp".into(),
+            description: String::new(),
+            image_url: None,
+            price: Price::new(1_999).unwrap(),
+            currency: "EUR".parse().unwrap(),
+            limit_per_user: None,
+            hold_seconds: None,
+            grace_seconds: Terms::GRACE_SECONDS,
+            cancellation: Cancellation::Unpaid,
+            starts_at: at(1_000),
+            ends_at: at(9_000),
+        }
+    }
 
     fn closed() -> Option<Commodity> {
         let (terms, stock) = (terms(), Stock::default());
@@ -73,7 +101,7 @@ mod tests {
     fn place(of: Option<&str>) -> Command {
         Command::Place(Place {
             commodity: commodity(7),
-            user: user(1),
+            user: UserId::new(1).unwrap().into(),
             quantity: Quantity::ONE,
             key: of.map(key),
             fingerprint: RequestFingerprint(1),
@@ -124,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_order_of_what_is_closed_is_too_late_unless_it_was_placed_under_its_key_before() {
-        let order = OrderId::new(at(1), partition(), epoch(1), 0);
+        let order = OrderId::new(at(1), PartitionId::new(3).unwrap(), Epoch::new(1).unwrap(), 0);
         let (same, other) = (Some((order, RequestFingerprint(1))), Some((order, RequestFingerprint(2))));
         for refusal in [Refusal::CommodityNotFound, Refusal::Closed] {
             assert_eq!(told(&place(None), refusal, closed(), same).0, tell(Refusal::Ended));

@@ -2,6 +2,7 @@
 //! proof of durability or of ownership: those have real servers.
 
 mod mixed;
+mod stalled;
 mod strangers;
 
 use std::collections::BTreeMap;
@@ -28,8 +29,12 @@ use crate::partition::{Runner, Settings, Sighting, Trouble, spawn};
 
 const SECRET: &str = "an internal secret of 32 bytes or more";
 const PARTITIONS: Partitions = Partitions::DEFAULT;
-const SETTINGS: LinkSettings =
-    LinkSettings { depth_max: 1_024, command_timeout: Duration::from_secs(2), answer_timeout: Duration::from_secs(1) };
+const SETTINGS: LinkSettings = LinkSettings {
+    partitions: PARTITIONS,
+    depth_max: 1_024,
+    command_timeout: Duration::from_secs(2),
+    answer_timeout: Duration::from_secs(1),
+};
 
 /// Who has each partition's lock, and its epoch.
 #[derive(Default)]
@@ -41,13 +46,20 @@ struct Claims {
     total: i64,
     /// Whether the tables contradict themselves.
     is_broken: AtomicBool,
+    /// The partition whose log confirms nothing while there is one.
+    stalled: tokio::sync::watch::Sender<Option<PartitionId>>,
 }
 
-struct YesLog;
+/// Confirms nothing while it is the one that is stalled.
+struct StallingLog(PartitionId, tokio::sync::watch::Receiver<Option<PartitionId>>);
 
-impl Log for YesLog {
+impl Log for StallingLog {
     fn append(&self, _: Batch) -> BoxFuture<'_, Result<(), InDoubt>> {
-        Box::pin(async { Ok(()) })
+        let mut stalled = self.1.clone();
+        Box::pin(async move {
+            let freed = stalled.wait_for(|stalled| *stalled != Some(self.0)).await;
+            freed.map(drop).map_err(|over| InDoubt(over.to_string()))
+        })
     }
 }
 
@@ -67,7 +79,7 @@ impl Ownership for Claims {
         let claim = Claim {
             epoch: Epoch::new(*epoch).unwrap(),
             snapshot: Snapshot { commodities, ..Snapshot::default() },
-            log: Arc::new(YesLog),
+            log: Arc::new(StallingLog(partition, self.stalled.subscribe())),
             lost: CancellationToken::new(),
             log_version: LogVersion::NEWEST,
             applied: Some(applied.subscribe()),
@@ -149,7 +161,8 @@ impl Node {
         let neighbours = Neighbours::new(Arc::clone(&local), Arc::clone(&roads), SETTINGS);
         tokio::spawn(watch_tasks(Arc::clone(&neighbours)));
         let ways = Arc::new(Ways::Shifting { roads, patience: SETTINGS.command_timeout });
-        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total, is_broken: AtomicBool::default() });
+        let stalled = tokio::sync::watch::Sender::new(None);
+        let claims = Arc::new(Claims { me: id, locks: Arc::clone(locks), total, is_broken: AtomicBool::default(), stalled });
         Self { local, ways, neighbours, claims, peer, server, runners: BTreeMap::new() }
     }
 
@@ -158,7 +171,8 @@ impl Node {
             inbox_depth_max: 1_024,
             batch_commands_max: 256,
             retention: Duration::from_secs(60),
-            append_timeout: Duration::from_secs(1),
+            // Longer than any test: a log that confirms nothing does so until it is told otherwise.
+            append_timeout: Duration::from_secs(600),
             command_timeout: SETTINGS.command_timeout,
             stopped_retry: Duration::from_secs(60),
         };
@@ -286,13 +300,13 @@ async fn a_command_for_another_node_is_carried_out_there_once_and_answered_here(
 async fn an_order_without_a_key_is_placed_under_its_retry_key_where_another_node_decides() {
     let (a, b) = pair(3).await;
     let keyed = |user, key: &str| with_key(user, Some(key));
-    let keyless =
-        |user| Traced { retry_key: Some(SpareKey::new(IdempotencyKey::from_text("retry").unwrap())), ..with_key(user, None).into() };
+    let spare = SpareKey::new(7);
+    let keyless = |user| Traced { retry_key: Some(spare.clone()), ..with_key(user, None).into() };
     let Reply::Done(Answer::Placed(order)) = a.ways.command(home(), keyless(1)).await else { panic!("a unit is there") };
-    assert_eq!(a.ways.command(home(), keyed(1, "retry")).await, Reply::Done(Answer::Replayed(order)));
+    assert_eq!(a.ways.command(home(), keyed(1, &spare.text())).await, Reply::Done(Answer::Replayed(order)));
     // Where it is decided here its id is told, and nothing is kept of a key that nobody needs.
     assert!(matches!(b.ways.command(home(), keyless(2)).await, Reply::Done(Answer::Placed(_))));
-    assert!(matches!(b.ways.command(home(), keyed(2, "retry")).await, Reply::Done(Answer::Placed(_))));
+    assert!(matches!(b.ways.command(home(), keyed(2, &spare.text())).await, Reply::Done(Answer::Placed(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

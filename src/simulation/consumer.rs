@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use futures_util::FutureExt;
 
 use super::broker::Delivery;
+use super::env::Env;
 use super::tables::Mood;
-use super::world::Env;
 use crate::domain::PartitionId;
 use crate::event::{self, Batch, LogVersion};
 use crate::projection::{self, Outcome, Position, Sorter, Stop, position_of};

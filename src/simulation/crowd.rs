@@ -1,9 +1,10 @@
 //! Buyers and operators. Buyers are impatient: they click twice, retry under the same key, change their minds, and ask any
 //! process about any order. Operators list, restock, change terms, pause and end sales while everything burns.
 
-use super::network::{Ask, CallId, believed_owner};
+use super::call::{Ask, CallId};
+use super::delivery::believed_owner;
+use super::env::Env;
 use super::node::Node;
-use super::world::Env;
 use crate::domain::{
     Cancellation, CommodityId, IdempotencyKey, Operation, OperationKey, OrderId, PartitionId, Price, Principal, Quantity,
     RequestFingerprint, Terms, TermsChange, Timestamp, Units, UserId,

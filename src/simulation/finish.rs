@@ -1,8 +1,9 @@
 //! The end of a run: the world heals and must come to rest; then every answer, row and unit is accounted for.
 
+use super::call::CallId;
 use super::crowd::{look_via, place_units, tell};
+use super::log_faults;
 use super::losses;
-use super::network::CallId;
 use super::world::World;
 use crate::domain::{CommodityId, TermsChange, Timestamp};
 use crate::engine::Command;
@@ -50,7 +51,7 @@ pub(super) fn finish(world: &mut World) -> Result<usize, String> {
 fn rest(world: &mut World) -> Result<(), String> {
     for step in 0..REST_STEPS_MAX {
         // Whoever has just done something may not be heard of yet.
-        if step % LOOK_STEPS == 0 && !losses::look_after(&mut world.env)? && world.is_quiet() && no_hold_is_over(world) {
+        if step % LOOK_STEPS == 0 && !log_faults::look_after(&mut world.env)? && world.is_quiet() && no_hold_is_over(world) {
             return Ok(());
         }
         world.step()?;

@@ -6,12 +6,17 @@
 mod auditor;
 mod boards;
 mod broker;
+mod bulletins;
+mod call;
 mod consumer;
 mod crowd;
+mod delivery;
 mod dice;
+mod env;
 #[cfg(test)]
 mod exhaustive;
 mod finish;
+mod log_faults;
 mod losses;
 mod network;
 mod node;

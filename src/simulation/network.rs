@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::Trail;
+use super::call::{Ask, CallId, Said};
 use super::dice::Dice;
-use super::node::Node;
 use super::tables::Memory;
 use crate::checkpoint::Position;
 use crate::domain::{CommodityId, OrderId, PartitionId, PaymentId, Principal};
@@ -14,38 +14,21 @@ use crate::history::{Asked, History, Told};
 use crate::partition::{Busy, Reply, Sighting};
 use crate::routing::{Lookup, Next, OrderLookup, past, without_row};
 
-/// The index of a call.
-pub(super) type CallId = usize;
-
-/// What travels to the owner.
-#[derive(Clone, Debug)]
-pub(super) enum Ask {
-    Command(Command),
-    Lookup(OrderId),
-}
-
-/// What comes back from it.
-#[derive(Clone, Debug)]
-pub(super) enum Said {
-    Reply(Reply),
-    Sighting(Result<Sighting, Busy>),
-}
-
 #[derive(Debug)]
-struct Call {
+pub(super) struct Call {
     /// The node the buyer asked.
-    via: usize,
-    partition: PartitionId,
-    ask: Ask,
+    pub(super) via: usize,
+    pub(super) partition: PartitionId,
+    pub(super) ask: Ask,
     /// The question in the history.
     noted: usize,
     /// How often the row of its order was read.
     rows_read: usize,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// On its way to that node.
     Out(usize),
     /// With some node; nothing of it is under way.
@@ -64,9 +47,9 @@ enum Stage {
 /// All calls.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    calls: Vec<Call>,
+    pub(super) calls: Vec<Call>,
     /// Those that are under way.
-    moving: Vec<CallId>,
+    pub(super) moving: Vec<CallId>,
     pub(super) history: History,
     /// Ids that somebody was told, and whose orders they are.
     pub(super) known: Vec<(OrderId, Principal)>,
@@ -126,18 +109,6 @@ impl Network {
         }
     }
 
-    /// Moves one call on.
-    pub(super) fn work(&mut self, now: u64, dice: &mut Dice, tables: &Memory, nodes: &mut [Node], trail: &mut Trail) {
-        if self.moving.is_empty() {
-            return;
-        }
-        let which = dice.below(self.moving.len());
-        let id = self.moving[which];
-        if self.advance(id, now, tables, nodes, trail, dice) {
-            self.moving.swap_remove(which);
-        }
-    }
-
     /// The caller waits no longer. What becomes of the call it will not hear.
     pub(super) fn give_up(&mut self, dice: &mut Dice) {
         if let Some(id) = dice.pick(&self.moving).copied() {
@@ -149,67 +120,7 @@ impl Network {
         }
     }
 
-    /// Says whether the call is under way no longer.
-    fn advance(&mut self, id: CallId, now: u64, tables: &Memory, nodes: &mut [Node], trail: &mut Trail, dice: &mut Dice) -> bool {
-        let call = &mut self.calls[id];
-        if !nodes[call.via].up {
-            call.stage = Stage::Over;
-            return true;
-        }
-        if nodes[call.via].paused {
-            return false;
-        }
-        match std::mem::replace(&mut call.stage, Stage::Held) {
-            Stage::Out(to) if !nodes[to].up => {
-                // Refused before anything was sent.
-                call.stage = Stage::Back(busy(&call.ask));
-                false
-            }
-            Stage::Out(to) if nodes[to].paused => {
-                call.stage = Stage::Out(to);
-                false
-            }
-            Stage::Out(to) => match nodes[to].receive(id, call.partition, call.ask.clone(), now) {
-                Ok(()) => true,
-                Err(()) => {
-                    call.stage = Stage::Back(busy(&call.ask));
-                    false
-                }
-            },
-            Stage::Back(said) => self.back(id, said, now, trail),
-            Stage::Reading(lookup) => {
-                let can_read = !nodes[call.via].isolated && !tables.is_away();
-                self.read(id, lookup, now, tables, can_read, trail)
-            }
-            Stage::Recalling(..) | Stage::Past(_, past::Step::Commodity(_) | past::Step::Key(..))
-                if nodes[call.via].isolated || tables.is_away() =>
-            {
-                self.tell(id, Told::Busy, now, trail);
-                true
-            }
-            Stage::Past(refusal, step) => self.past(id, refusal, step, now, tables, trail),
-            Stage::Recalling(order, None) => {
-                call.stage = Stage::Recalling(order, Some(tables.position(call.partition)));
-                false
-            }
-            Stage::Recalling(order, Some(applied)) => {
-                let to = believed_owner(nodes, call.partition, self.stale_news_percent, dice);
-                match (tables.recalled(order, applied), &mut call.ask) {
-                    (Some(recalled), Ask::Command(command)) => {
-                        let row = command.row_mut().expect("only such a command is about an order");
-                        *row = Some(Box::new(recalled));
-                    }
-                    // Never known to it: asked once more, as a question.
-                    _ => call.ask = Ask::Lookup(order),
-                }
-                call.stage = Stage::Out(to);
-                false
-            }
-            Stage::Held | Stage::Over => true,
-        }
-    }
-
-    fn back(&mut self, id: CallId, said: Said, now: u64, trail: &mut Trail) -> bool {
+    pub(super) fn back(&mut self, id: CallId, said: Said, now: u64, trail: &mut Trail) -> bool {
         /// As the router has it.
         const ROWS_READ_MAX: usize = 4;
         let call = &mut self.calls[id];
@@ -289,7 +200,7 @@ impl Network {
         call.stage = Stage::Reading(Lookup::of(order, Ok(sighting)));
     }
 
-    fn past(&mut self, id: CallId, refusal: Refusal, step: past::Step, now: u64, tables: &Memory, trail: &mut Trail) -> bool {
+    pub(super) fn past(&mut self, id: CallId, refusal: Refusal, step: past::Step, now: u64, tables: &Memory, trail: &mut Trail) -> bool {
         let next = match (step, &self.calls[id].ask) {
             (past::Step::Tell(reply), _) => {
                 self.tell(id, told(&reply), now, trail);
@@ -309,12 +220,12 @@ impl Network {
         false
     }
 
-    fn read(&mut self, id: CallId, lookup: Lookup, now: u64, tables: &Memory, can_read: bool, trail: &mut Trail) -> bool {
+    pub(super) fn read(&mut self, id: CallId, lookup: Lookup, now: u64, tables: &Memory, can_read: bool, trail: &mut Trail) -> bool {
         let lookup = match lookup.next() {
             Next::Answer(answer) => {
                 let asked = &self.history.calls[self.calls[id].noted].asked;
                 let told = match asked {
-                    Asked::Cancel(order) | Asked::Money(order) => told(&without_row(*order, &answer)),
+                    Asked::Cancel(order) | Asked::Money(order) => told(&without_row(*order, None, &answer)),
                     Asked::Place { .. } if !matches!(answer, OrderLookup::Known(_)) => Told::Pending(Some(lookup.id())),
                     _ => found(&answer),
                 };
@@ -338,7 +249,7 @@ impl Network {
         false
     }
 
-    fn tell(&mut self, id: CallId, told: Told, now: u64, trail: &mut Trail) {
+    pub(super) fn tell(&mut self, id: CallId, told: Told, now: u64, trail: &mut Trail) {
         let call = &mut self.calls[id];
         call.stage = Stage::Over;
         trail.note(now, || format!("call {id} via node {}: {told:?}", call.via));
@@ -361,15 +272,6 @@ impl Network {
     }
 }
 
-/// Who a node believes to own a partition: somebody who serves it, if its news are good; anybody, if not.
-pub(super) fn believed_owner(nodes: &[Node], partition: PartitionId, stale_news_percent: u64, dice: &mut Dice) -> usize {
-    let serving: Vec<usize> = (0..nodes.len()).filter(|node| nodes[*node].serves(partition)).collect();
-    match dice.pick(&serving) {
-        Some(node) if !dice.percent(stale_news_percent) => *node,
-        _ => dice.below(nodes.len()),
-    }
-}
-
 /// What a command puts on the list.
 fn listed_by(command: &Command) -> Option<CommodityId> {
     match command {
@@ -379,7 +281,7 @@ fn listed_by(command: &Command) -> Option<CommodityId> {
     }
 }
 
-fn busy(ask: &Ask) -> Said {
+pub(super) fn busy(ask: &Ask) -> Said {
     match ask {
         Ask::Command(_) => Said::Reply(Reply::Busy(Busy::Unavailable)),
         Ask::Lookup(_) => Said::Sighting(Err(Busy::Unavailable)),

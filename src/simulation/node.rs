@@ -1,9 +1,9 @@
 //! A spike node: a seat for each partition, and what it hears from the broker. It decides nothing that protocol and term decide.
 
 use super::broker::{Frame, Notice};
-use super::network::{Ask, CallId};
+use super::call::{Ask, CallId};
+use super::env::Env;
 use super::seat::{Ear, Outbox, Request, Seat, Stage, asks_for_the_lock};
-use super::world::Env;
 use crate::domain::{Epoch, PartitionId, Partitions, Sequence, Timestamp};
 use crate::ownership::Confirmed;
 use crate::ownership::protocol::{Action, Input, Protocol};
@@ -145,7 +145,7 @@ impl Node {
     }
 
     fn wants(&self, partition: PartitionId) -> bool {
-        !self.draining && super::world::placed_on(self.seats.len(), self.view, partition) == Some(self.index)
+        !self.draining && super::env::placed_on(self.seats.len(), self.view, partition) == Some(self.index)
     }
 
     /// Sees to it that each partition it is to own has a connection.

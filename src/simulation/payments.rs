@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::crowd;
 use super::dice::Dice;
+use super::env::Env;
 use super::node::Node;
 use super::tables::Memory;
-use super::world::Env;
 use crate::domain::{CommodityId, OrderId, OrderStatus, PaymentId, PaymentStatus};
 use crate::engine::Command;
 use crate::history::Asked;
@@ -144,6 +144,12 @@ impl Payments {
         if let Some((payment, status)) = self.dice.pick(&due).copied().filter(|_| is_calm || self.dice.percent(60)) {
             let is_over = is_calm || self.dice.percent(20);
             return self.jobs.push(Job { payment, status, is_over, stage: Stage::Look });
+        }
+        if is_calm {
+            return;
+        }
+        if is_calm {
+            return;
         }
         let told: Vec<PaymentId> = self.objects.keys().rev().take(TOLD_AGAIN).copied().collect();
         if let Some(payment) = self.dice.pick(&told).copied() {

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::broker::Frame;
-use super::network::{Ask, CallId, Said};
+use super::call::{Ask, CallId, Said};
+use super::env::Env;
 use super::tables::SYSTEM;
-use super::world::Env;
 use crate::breaks::{self, Break};
 use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
 use crate::engine::Snapshot;

@@ -1,7 +1,5 @@
 //! The world of one seed: everything in it, what can happen in a step, and what can go wrong.
 
-use std::sync::LazyLock;
-
 use super::Trail;
 use super::auditor::Auditor;
 use super::boards::Boards;
@@ -9,46 +7,18 @@ use super::broker::Broker;
 use super::consumer::Consumer;
 use super::crowd::Crowd;
 use super::dice::Dice;
-use super::losses::{self, Losses};
+use super::env::Env;
+use super::log_faults;
+use super::losses::Losses;
 use super::network::Network;
 use super::node::Node;
 use super::payments::Payments;
 use super::tables::{Memory, Mood};
 use super::weather::Weather;
-use crate::domain::{NodeId, PartitionId, Partitions};
-use crate::ring::Placement;
-
-/// The most nodes and partitions of a world.
-const NODES_MAX: usize = 3;
-const PARTITIONS_MAX: usize = 3;
+use crate::domain::{PartitionId, Partitions};
 
 /// How often something happens to a bulletin, for each time that something happens to a call.
 const BULLETINS: usize = 3;
-
-/// What nodes, consumers and people meet outside themselves.
-pub(super) struct Env {
-    /// True time, in milliseconds since the beginning. Nobody in the world can read it.
-    pub(super) now: u64,
-    pub(super) weather: Weather,
-    pub(super) partitions: Partitions,
-    pub(super) dice: Dice,
-    /// What becomes of the past, which nobody should notice: the other dice fall the same with and without it.
-    pub(super) past_dice: Dice,
-    pub(super) losses: Losses,
-    /// How much the next consumer takes in advance: by dice of their own, too.
-    pub(super) log_dice: Dice,
-    pub(super) broker: Broker,
-    pub(super) tables: Memory,
-    pub(super) auditor: Auditor,
-    pub(super) network: Network,
-    pub(super) boards: Boards,
-    pub(super) payments: Payments,
-    /// The members as their heartbeats have it, one bit each.
-    pub(super) members: usize,
-    /// Epochs that were served.
-    pub(super) epochs: usize,
-    pub(super) trail: Trail,
-}
 
 /// A world.
 pub(super) struct World {
@@ -103,7 +73,7 @@ impl World {
 
     fn happen(&mut self) -> Result<(), String> {
         let Self { env, nodes, consumers, crowd } = self;
-        losses::step(env)?;
+        log_faults::step(env)?;
         env.now += env.dice.between(0, env.weather.step_ms_max);
         if env.now >= env.weather.mixed_until_ms {
             env.tables.set_mixed(false);
@@ -293,22 +263,4 @@ impl World {
 fn clock_error(env: &mut Env) -> i64 {
     let most = env.weather.clock_error_ms;
     env.dice.between(0, 2 * most) as i64 - most as i64
-}
-
-/// Who should own a partition, of the members in that set: as the ring says.
-pub(super) fn placed_on(partitions: usize, members: usize, partition: PartitionId) -> Option<usize> {
-    static PLACED: LazyLock<Vec<Vec<Vec<Option<usize>>>>> = LazyLock::new(|| (1..=PARTITIONS_MAX).map(of_partitions).collect());
-    PLACED[partitions - 1][members][usize::from(partition.get())]
-}
-
-/// By set of members and by partition.
-fn of_partitions(count: usize) -> Vec<Vec<Option<usize>>> {
-    let partitions = Partitions::new(count as u16).expect("a few");
-    let name = |node: &usize| format!("node-{node}").parse::<NodeId>().expect("a name");
-    let all: Vec<NodeId> = (0..NODES_MAX).map(|node| name(&node)).collect();
-    let placed = |members: usize| {
-        let placement = Placement::new((0..NODES_MAX).filter(|node| members & 1 << node != 0).map(|node| all[node].clone()), partitions);
-        partitions.iter().map(|partition| all.iter().position(|node| placement.node_of(partition) == Some(node))).collect()
-    };
-    (0..1 << NODES_MAX).map(placed).collect()
 }

@@ -4,7 +4,8 @@
 //! sees a number sees every change with a lower one.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, SqlErr, Value,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, SqlErr,
+    Value,
 };
 
 use super::entity::user::{ActiveModel, Column, Entity};
@@ -121,6 +122,19 @@ impl Store {
     pub async fn last_account_change(&self) -> Result<i64, StoreError> {
         let row = self.reader().query_one_raw(self.statement("SELECT account_changes FROM meta WHERE id = 1", [])).await?;
         row.ok_or_else(|| StoreError::Corrupt("meta is empty".into()))?.try_get_by_index(0).map_err(StoreError::from)
+    }
+
+    /// The same, from where changes are made, whatever a proxy makes of reads: it waits for a change that is under way.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn last_account_change_where_it_is_made(&self) -> Result<i64, StoreError> {
+        let transaction = self.begin_write().await?;
+        let lock = if self.backend() == DbBackend::MySql { " FOR UPDATE" } else { "" };
+        let sql = format!("SELECT account_changes FROM meta WHERE id = 1{lock}");
+        let row = transaction.query_one_raw(self.statement(&sql, [])).await;
+        transaction.rollback().await?;
+        row?.ok_or_else(|| StoreError::Corrupt("meta is empty".into()))?.try_get_by_index(0).map_err(StoreError::from)
     }
 
     /// Changes with higher numbers, rising, at most `limit`. Of an account's changes only the last one is there.

@@ -9,16 +9,12 @@
 use sea_orm::{ConnectionTrait, DbBackend, Value};
 use uuid::Uuid;
 
-use super::checkpoints::to_the_end;
 use super::pool::Transaction;
 use super::statements::{ORDER_COLUMNS, ids, padded, places};
-use super::walk::{ARCHIVED, ORDERS, hint};
+use super::waits::to_the_end;
+use super::walk::{ARCHIVED, MOVED, ORDERS, hint};
 use super::{Store, StoreError};
-use crate::domain::{CommodityId, OrderId, OrderStatus, Timestamp};
-
-/// The statuses that orders are archived in: nothing of them is held or due.
-pub(super) const MOVED: [OrderStatus; 5] =
-    [OrderStatus::Confirmed, OrderStatus::Paid, OrderStatus::Cancelled, OrderStatus::Expired, OrderStatus::Refunded];
+use crate::domain::{CommodityId, OrderId, Timestamp};
 
 /// What a row takes together with its entries in the indexes, where the database does not say.
 const ROW_BYTES: u64 = 300;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
 
-use super::checkpoints::to_the_end;
 use super::pool::Transaction;
 use super::statements::places;
+use super::waits::to_the_end;
 use super::walk::{ARCHIVED, ORDERS, Table, hint};
 use super::{Store, StoreError};
 use crate::domain::{CommodityId, OrderStatus, PaymentStatus, Timestamp};

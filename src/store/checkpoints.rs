@@ -5,7 +5,6 @@
 //! database that stops answering ends it, however much there is to load.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder};
@@ -14,13 +13,12 @@ use sea_orm::{QueryResult, Statement, StreamTrait, Value};
 use super::entity::{commodity, order};
 use super::partitions::{CheckpointRow, PartitionRow, find};
 use super::pool::Transaction;
+use super::waits::{timely, to_the_end};
 use super::{Store, StoreError};
 use crate::checkpoint::{self, Checkpoint, CommodityRows, FromRows, Position};
 use crate::domain::{Commodity, CommodityId, Epoch, OrderId, OrderStatus, PartitionId, Sequence, Timestamp};
 use crate::engine::{KnownOrder, Snapshot};
 
-/// How long the database may take for the next row of a load.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows looked up by their ids in one statement.
 const LIST_MAX: usize = 256;
 
@@ -414,25 +412,7 @@ fn columns((epoch, sequence): Position) -> Result<(Value, Value), StoreError> {
     Ok((i64::from(epoch.get()).into(), sequence.into()))
 }
 
-pub(super) async fn timely<T>(answer: impl Future<Output = Result<T, sea_orm::DbErr>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(PROGRESS_TIMEOUT, answer).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(StoreError::Connect(format!("the database gives nothing for {} ms", PROGRESS_TIMEOUT.as_millis()))),
-    }
-}
-
 /// Work of many milliseconds, off the threads that others wait for.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
-}
-
-/// Goes on to its end, whatever becomes of whoever waits for it.
-pub(super) async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-        Err(_) => Err(StoreError::Connect("the process is stopping".into())),
-    }
 }

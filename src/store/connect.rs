@@ -2,7 +2,6 @@
 //!
 //! Never shows a password: errors name the server and the database, not the URL.
 
-mod file;
 mod mysql;
 mod sqlite;
 mod target;
@@ -16,12 +15,12 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, Transac
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::StoreError;
-use super::checkpoints::to_the_end;
+use super::database_file::DatabaseFile;
+use super::meta::{read_log_version, read_partitions, read_system};
 use super::pool::Pool;
+use super::waits::to_the_end;
 use crate::config;
 use crate::domain::{Partitions, SystemId};
-use crate::event::LogVersion;
-pub(super) use file::DatabaseFile;
 use target::Target;
 
 /// Both ends of a database: where rows are changed and where they are only read.
@@ -128,17 +127,6 @@ async fn upgrade(connection: &DatabaseConnection, partitions: Partitions) -> Res
     Ok(missing)
 }
 
-/// The newest form that may be in the log, if this release knows it.
-pub(super) async fn read_log_version(connection: &impl ConnectionTrait) -> Result<LogVersion, StoreError> {
-    let query = Statement::from_string(connection.get_database_backend(), "SELECT log_version FROM meta WHERE id = 1");
-    let row = connection.query_one_raw(query).await?.ok_or_else(|| StoreError::Corrupt("meta is empty".into()))?;
-    let number: i16 = row.try_get_by_index(0)?;
-    let known = u8::try_from(number).ok().and_then(|number| LogVersion::new(number).ok());
-    known.ok_or_else(|| {
-        StoreError::Schema(format!("the log is written in version {number}, which this release does not know: use a newer one"))
-    })
-}
-
 /// The innermost sentence of an error, on one line.
 fn reason(error: &sqlx::Error) -> String {
     match error {
@@ -212,22 +200,6 @@ async fn later_rows(connection: &DatabaseConnection) -> Result<(), StoreError> {
                SELECT id, 0, 0 FROM partitions WHERE id NOT IN (SELECT partition_id FROM log_confirmed)";
     connection.execute_raw(Statement::from_string(backend, sql)).await?;
     Ok(())
-}
-
-async fn read_system(connection: &impl ConnectionTrait) -> Result<Option<SystemId>, StoreError> {
-    let query = Statement::from_string(connection.get_database_backend(), "SELECT system_id FROM meta WHERE id = 1");
-    let Some(row) = connection.query_one_raw(query).await? else { return Ok(None) };
-    let Some(bytes) = row.try_get_by_index::<Option<Vec<u8>>>(0)? else { return Ok(None) };
-    let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Corrupt("meta.system_id".into()))?;
-    Ok(Some(SystemId::from_bytes(bytes)))
-}
-
-async fn read_partitions(connection: &impl ConnectionTrait) -> Result<Option<Partitions>, StoreError> {
-    let query = Statement::from_string(connection.get_database_backend(), "SELECT partitions FROM meta WHERE id = 1");
-    let Some(row) = connection.query_one_raw(query).await? else { return Ok(None) };
-    let count: i32 = row.try_get_by_index(0)?;
-    let partitions = u16::try_from(count).ok().and_then(|count| Partitions::new(count).ok());
-    partitions.map(Some).ok_or_else(|| StoreError::Corrupt(format!("meta.partitions is {count}")))
 }
 
 #[cfg(test)]

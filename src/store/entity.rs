@@ -185,6 +185,8 @@ pub mod sku {
         pub open_claims: i64,
         /// The highest version of the commodity that one of those can be carried out in.
         pub version: i64,
+        /// The highest version of the commodity that is known to have the number; 0 = of none it is known.
+        pub since_version: i64,
     }
 
     /// None.

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 
-use super::checkpoints::to_the_end;
-use super::connect::read_log_version;
 use super::entity::{listing, sku};
+use super::meta::read_log_version;
 use super::skus::{claims_on, new_claim, take_over};
 use super::statements::{LIST_MAX, pad, padded, places};
+use super::waits::to_the_end;
 use super::{SkuClaim, Store, StoreError, pool};
 use crate::domain::{CommodityId, Sku, Terms, Timestamp, Units};
 use crate::event::LogVersion;

@@ -9,8 +9,9 @@ use crate::domain::Timestamp;
 /// Addresses that are remembered of one name, at most: the last ones.
 const ADDRESSES_MAX: u64 = 16;
 
-/// Rows that one statement forgets, at most.
+/// Rows that one statement forgets, at most, and how many statements there are then.
 const FORGOTTEN_MAX: u64 = 1_000;
+const ROUNDS_MAX: usize = 1_000;
 
 /// A budget of attempts: a token bucket (GCRA), whose only state is the time at which it is full again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,18 +86,26 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets budgets that are full again, and addresses that were last seen before that time: some of them, if there are many.
+    /// Forgets budgets that are full again, and addresses that were last seen before that time: all of them, if that are no more than a million.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn forget_logins(&self, seen_before: Timestamp) -> Result<(), StoreError> {
-        let writer = &self.inner.connections.writer;
-        // SQLite's DELETE has no limit, and the one process that writes to it makes few such rows.
-        let limit = if self.backend() == DbBackend::MySql { format!(" LIMIT {FORGOTTEN_MAX}") } else { String::new() };
-        let sql = format!("DELETE FROM login_budgets WHERE full_at < {}{limit}", self.now());
-        writer.execute_raw(self.statement(&sql, [])).await?;
-        let sql = format!("DELETE FROM login_addresses WHERE seen_at < ?{limit}");
-        writer.execute_raw(self.statement(&sql, [seen_before.millis().into()])).await?;
+        self.forget_some(&format!("DELETE FROM login_budgets WHERE full_at < {}", self.now()), "full_at", None).await?;
+        self.forget_some("DELETE FROM login_addresses WHERE seen_at < ?", "seen_at", Some(seen_before.millis().into())).await
+    }
+
+    async fn forget_some(&self, sql: &str, oldest: &str, value: Option<Value>) -> Result<(), StoreError> {
+        // A statement at a time, so that nobody waits long for a row. SQLite's DELETE has no limit, and the one process that writes to it makes
+        // few such rows.
+        let is_limited = self.backend() == DbBackend::MySql;
+        let sql = if is_limited { format!("{sql} ORDER BY {oldest} LIMIT {FORGOTTEN_MAX}") } else { sql.to_owned() };
+        for _ in 0..ROUNDS_MAX {
+            let forgotten = self.inner.connections.writer.execute_raw(self.statement(&sql, value.clone())).await?.rows_affected();
+            if !is_limited || forgotten < FORGOTTEN_MAX {
+                break;
+            }
+        }
         Ok(())
     }
 

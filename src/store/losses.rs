@@ -3,8 +3,8 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
 
-use super::checkpoints::to_the_end;
-use super::connect::read_log_version;
+use super::meta::read_log_version;
+use super::waits::to_the_end;
 use super::{Position, Store, StoreError, pool};
 use crate::domain::{Epoch, PartitionId, Sequence, Timestamp};
 use crate::event::LogVersion;

@@ -8,10 +8,12 @@ mod checkpoints;
 mod commodities;
 mod connect;
 mod convert;
+mod database_file;
 mod entity;
 mod listings;
 mod logins;
 mod losses;
+mod meta;
 mod nodes;
 mod operations;
 mod orders;
@@ -25,6 +27,7 @@ mod runs;
 mod skus;
 mod statements;
 mod timeline;
+mod waits;
 mod walk;
 mod write;
 
@@ -42,6 +45,7 @@ pub use listings::{DueListing, Import, Reserved};
 pub use logins::Budget;
 pub use losses::{Gap, Loss, NoLoss, REASON_CHARS_MAX};
 pub use nodes::{NodeRow, NodeState};
+pub(crate) use operations::NewOperation;
 pub use operations::{Drawn, Remembered};
 pub use partitions::{CheckpointRow, Epochs, PartitionRow};
 pub use payments::StoredPayment;
@@ -51,7 +55,7 @@ pub use skus::{SkuClaim, SkuClaimed};
 pub use timeline::{EventPlace, TimelineStep};
 pub(crate) use timeline::{NewNotice, NewStep};
 pub use write::Position;
-pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOperation, NewOrder, Tables, Transaction};
+pub(crate) use write::{CommodityUpdate, Delta, Move, NewCommodity, NewOrder, Tables, Transaction};
 
 use tokio::sync::Semaphore;
 
@@ -304,6 +308,14 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn close(&self) -> Result<(), StoreError> {
         self.inner.connections.close().await
+    }
+
+    /// The same, but what is only read comes from there: as a proxy does it that has copies answer.
+    #[cfg(test)]
+    pub(crate) fn reading_from(&self, copy: &Self) -> Self {
+        let connections = Connections { reader: copy.inner.connections.reader.clone(), ..self.inner.connections.clone() };
+        let Inner { partitions, system, loads, .. } = &*self.inner;
+        Self { inner: Arc::new(Inner { connections, partitions: *partitions, system: *system, loads: Arc::clone(loads) }) }
     }
 
     fn reader(&self) -> &Pool {

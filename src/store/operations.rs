@@ -4,9 +4,8 @@
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
 
-use super::checkpoints::timely;
 use super::pool::Transaction;
-use super::write::NewOperation;
+use super::waits::timely;
 use super::{Store, StoreError};
 use crate::domain::{CommodityId, Operation, OperationKey, OrderId, PartitionId, RequestFingerprint, Subject, Timestamp};
 use crate::engine::{KnownOperation, OPERATIONS_KEPT_MS};
@@ -20,6 +19,15 @@ const ROWS_KEPT_MS: u64 = 2 * OPERATIONS_KEPT_MS;
 const DROPPED_MAX: u64 = 1_000;
 
 const COLUMNS: &str = "operation_key, partition_id, fingerprint, commodity_id, order_id, done_at";
+
+/// A row for the changes that were made under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewOperation {
+    pub(crate) partition: PartitionId,
+    pub(crate) operation: Operation,
+    pub(crate) subject: Subject,
+    pub(crate) at: Timestamp,
+}
 
 /// An id for something to be made under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

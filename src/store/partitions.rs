@@ -2,8 +2,8 @@
 
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
 
-use super::connect::read_log_version;
 use super::entity::partition;
+use super::meta::read_log_version;
 use super::{Store, StoreError};
 use crate::domain::{Epoch, PartitionId, Sequence};
 use crate::event::LogVersion;

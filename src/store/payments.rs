@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
 
-use super::checkpoints::timely;
 use super::pool::Transaction;
 use super::statements::{LIST_MAX, ids, padded, places};
+use super::waits::timely;
+use super::walk::hint;
 use super::{Store, StoreError};
 use crate::domain::{Attempt, CommodityId, Currency, OrderId, OrderStatus, PartitionId, PaymentId, PaymentStatus, Payments, Timestamp};
 
@@ -152,7 +153,7 @@ impl Store {
         let mut found = BTreeMap::new();
         for chunk in orders.chunks(LIST_MAX) {
             let list = places(padded(chunk.len()));
-            let sql = format!("SELECT order_id, attempt, status, pays FROM payments WHERE order_id IN ({list}) ORDER BY order_id");
+            let sql = format!("SELECT order_id, attempt, status, pays FROM payments WHERE order_id IN ({list})");
             let statement = self.statement(&sql, ids(chunk));
             gather(&timely(transaction.query_all_raw(statement)).await?, &mut found)?;
         }
@@ -166,28 +167,39 @@ impl Store {
         transaction: &Transaction,
         partition: PartitionId,
     ) -> Result<BTreeMap<OrderId, Payments>, StoreError> {
-        let (id, mut found) = (Value::from(i32::from(partition.get())), BTreeMap::new());
+        let (id, mut found) = (Value::from(i32::from(partition.get())), self.payments_owed(transaction, partition).await?);
         let of_orders = format!(
             "SELECT p.order_id, p.attempt, p.status, p.pays FROM orders o JOIN commodities c ON c.id = o.commodity_id \
-             JOIN payments p ON p.order_id = o.id WHERE o.status IN ({}, {}) AND c.partition_id = ? ORDER BY p.order_id",
+             JOIN payments p ON p.order_id = o.id WHERE o.status IN ({}, {}) AND c.partition_id = ?",
             OrderStatus::Reserved.code(),
             OrderStatus::RefundDue.code()
         );
-        let owing = format!(
-            "SELECT p.order_id, p.attempt, p.status, p.pays FROM payments q JOIN payments p ON p.order_id = q.order_id \
-             WHERE q.partition_id = ? AND q.status IN ({}, {}) ORDER BY p.order_id, p.attempt",
+        let rows = timely(transaction.query_all_raw(self.statement(&of_orders, [id]))).await?;
+        gather(&rows, &mut found)?;
+        Ok(found)
+    }
+
+    /// The same of its orders of which a payment is open or must go back.
+    pub(super) async fn payments_owed(
+        &self,
+        transaction: &Transaction,
+        partition: PartitionId,
+    ) -> Result<BTreeMap<OrderId, Payments>, StoreError> {
+        let sql = format!(
+            "SELECT p.order_id, p.attempt, p.status, p.pays FROM payments q {}JOIN payments p ON p.order_id = q.order_id \
+             WHERE q.partition_id = ? AND q.status IN ({}, {})",
+            hint(self.backend(), "ix_payments_partition_status"),
             PaymentStatus::Open.code(),
             PaymentStatus::RefundDue.code()
         );
-        for sql in [of_orders, owing] {
-            let rows = timely(transaction.query_all_raw(self.statement(&sql, [id.clone()]))).await?;
-            gather(&rows, &mut found)?;
-        }
+        let mut found = BTreeMap::new();
+        let id = Value::from(i32::from(partition.get()));
+        gather(&timely(transaction.query_all_raw(self.statement(&sql, [id]))).await?, &mut found)?;
         Ok(found)
     }
 }
 
-/// Adds what rows in the order of their orders say; a payment may come twice.
+/// Adds what rows say; all of an order's come together, and one may come twice.
 fn gather(rows: &[QueryResult], found: &mut BTreeMap<OrderId, Payments>) -> Result<(), StoreError> {
     let mut of_orders: BTreeMap<OrderId, BTreeMap<Attempt, (PaymentStatus, bool)>> = BTreeMap::new();
     for row in rows {

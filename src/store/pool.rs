@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::connect::DatabaseFile;
+use super::database_file::DatabaseFile;
 
 /// The pauses between two tries to get a connection from a server that has none left.
 pub(super) const FULL_PAUSE_MIN: Duration = Duration::from_millis(10);

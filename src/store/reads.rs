@@ -2,8 +2,8 @@
 
 use super::walk::tests::{Backend, Meter, TestDatabase, filled, id};
 use super::*;
-use crate::domain::{IdempotencyKey, OrderId, Sku};
-use archive::MOVED;
+use crate::domain::{IdempotencyKey, OrderId, PaymentStatus, Sku};
+use walk::MOVED;
 
 /// Rows of the other tables.
 const BESIDE: i64 = 10_000;
@@ -139,6 +139,41 @@ async fn what_was_done_under_keys_is_found_by_its_indexes(backend: Backend) {
     store.close().await.expect("nothing is under way");
 }
 
+/// What is asked of payments and timelines, beside ten thousand of others that are over.
+async fn payments_and_timelines_are_found_by_their_indexes(backend: Backend) {
+    let table = Table::filled(backend).await;
+    let store = &table.store;
+    let over = PaymentStatus::Captured.code();
+    for from in (1..=BESIDE).step_by(1_000) {
+        let payment = |number: i64| {
+            let (status, due) = if number % 500 == 0 { (PaymentStatus::Open.code(), "5") } else { (over, "NULL") };
+            format!("(X'{}', 1, {}, 1, 100, 'EUR', {status}, FALSE, 1, 2, 3, {due})", hex_of(id(number as u64)), number % 2)
+        };
+        let step = |number: i64| format!("(X'{}', 1, {number}, 0, 1, 2, 1, NULL)", hex_of(id(number as u64)));
+        let rows = |row: &dyn Fn(i64) -> String| (from..from + 1_000).map(row).collect::<Vec<_>>().join(",");
+        let columns = "order_id, attempt, partition_id, commodity_id, amount, currency, status, pays, started_at, expires_at, changed_at, due_at";
+        let payments = format!("INSERT INTO payments ({columns}) VALUES {}", rows(&payment));
+        let columns = "order_id, epoch, sequence, place, at, status, actor, reason";
+        let steps = format!("INSERT INTO order_timeline ({columns}) VALUES {}", rows(&step));
+        for sql in [payments, steps] {
+            store.inner.connections.writer.execute_unprepared(&sql).await.expect("they are new");
+        }
+    }
+    assert_eq!(table.reads("the payments of an order", store.payments(id(7))).await.len(), 1);
+    assert_eq!(table.reads("what became of an order", store.timeline(id(7))).await.len(), 1);
+    table.reads("how an order stands", store.changed(id(301))).await;
+    table.reads("an order that is recalled", store.recalled(id(301))).await;
+    let partition = crate::domain::PartitionId::new(0).expect("an index");
+    let owed = async {
+        let transaction = store.read_snapshot().await?;
+        let owed = store.payments_owed(&transaction, partition).await;
+        transaction.rollback().await?;
+        owed
+    };
+    assert_eq!(table.reads("what a claim loads", owed).await.len(), 20);
+    store.close().await.expect("nothing is under way");
+}
+
 fn hex_of(order: OrderId) -> String {
     order.uuid().simple().to_string()
 }
@@ -176,7 +211,7 @@ async fn accounts_and_commodities_are_found_by_their_indexes(backend: Backend) {
     assert_eq!(table.reads("claims", store.sku_claims(&wanted)).await.len() as u64, ABOUT);
     let claimed = table.reads("a claim", store.claim_sku(&sku(300), (commodity(400), 2), None)).await;
     assert!(matches!(&claimed, SkuClaimed::Of(claim) if claim.commodity == commodity(300)), "{claimed:?}");
-    table.reads("a claim that is settled", store.settle_sku(&sku(300), commodity(300))).await;
+    table.reads("a claim that is settled", store.settle_sku(&sku(300), commodity(300), Some(2))).await;
     table.reads("claims that are dropped", store.drop_sku_claims(commodity(300))).await;
     assert!(store.sku_claims(&[sku(300)]).await.expect("it is there").is_empty());
     table.reads("what is listed", store.note_listed(&some)).await;
@@ -203,6 +238,16 @@ async fn sqlite_finds_what_was_done_under_keys_by_its_indexes() {
 #[tokio::test]
 async fn mysql_finds_what_was_done_under_keys_by_its_indexes() {
     what_was_done_under_keys_is_found_by_its_indexes(Backend::Mysql).await;
+}
+
+#[tokio::test]
+async fn sqlite_finds_payments_and_timelines_by_their_indexes() {
+    payments_and_timelines_are_found_by_their_indexes(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn mysql_finds_payments_and_timelines_by_their_indexes() {
+    payments_and_timelines_are_found_by_their_indexes(Backend::Mysql).await;
 }
 
 #[tokio::test]

@@ -2,15 +2,15 @@
 //! word of the commodity's owner, and whoever asks for it decides.
 //!
 //! A claim is written before the engine is asked to give a commodity the number, and stays when it has another one later. It says what is
-//! needed to find out whether it still counts: how many requests are open under it, and the highest version of the commodity that one of
-//! them can be carried out in. A claim is taken over only as it was read.
+//! needed to find out whether it still counts: how many requests are open under it, the highest version of the commodity that one of them
+//! can be carried out in, and the highest that is known to have the number. A claim is taken over only as it was read.
 
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
-use super::checkpoints::to_the_end;
 use super::entity::sku::{ActiveModel, Column, Entity, Model};
 use super::statements::{LIST_MAX, pad};
+use super::waits::to_the_end;
 use super::{Store, StoreError};
 use crate::domain::{CommodityId, Sku};
 
@@ -25,6 +25,9 @@ pub struct SkuClaim {
     pub open: u64,
     /// The highest version of the commodity that one of those can be carried out in; 0 = it is to be listed with this number.
     pub version: u32,
+    /// The highest version of the commodity that is known to have the number; 0 = of none it is known. Who says what the commodity is, and
+    /// speaks of an earlier one, was overtaken.
+    pub since: u32,
     /// How often it was made.
     claims: i64,
 }
@@ -64,13 +67,10 @@ impl Store {
                 Err(error) => return Err(error),
             }
             // Its own from before: of two requests the version of the later one counts.
-            let later = CaseStatement::new()
-                .case(Expr::col(Column::Version).lt(i64::from(version)), Expr::val(i64::from(version)))
-                .finally(Expr::col(Column::Version));
             let again = Entity::update_many()
                 .filter(Column::Sku.eq(sku.as_str()))
                 .filter(Column::CommodityId.eq(commodity.get()))
-                .col_expr(Column::Version, later.into())
+                .col_expr(Column::Version, at_least(Column::Version, version).into())
                 .col_expr(Column::Claims, Expr::col(Column::Claims).add(1))
                 .col_expr(Column::OpenClaims, Expr::col(Column::OpenClaims).add(1));
             if again.exec(writer).await?.rows_affected > 0 {
@@ -82,15 +82,16 @@ impl Store {
         .await
     }
 
-    /// Notes that one of the requests under a claim is over, whatever came of it.
+    /// Notes that one of the requests under a claim is over: with the version of the commodity that has the number, or with none.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn settle_sku(&self, sku: &Sku, commodity: CommodityId) -> Result<(), StoreError> {
+    pub async fn settle_sku(&self, sku: &Sku, commodity: CommodityId, since: Option<u32>) -> Result<(), StoreError> {
         let settled = Entity::update_many()
             .filter(Column::Sku.eq(sku.as_str()))
             .filter(Column::CommodityId.eq(commodity.get()))
             .filter(Column::OpenClaims.gt(0))
+            .col_expr(Column::SinceVersion, at_least(Column::SinceVersion, since.unwrap_or(0)).into())
             .col_expr(Column::OpenClaims, Expr::col(Column::OpenClaims).sub(1));
         settled.exec(&self.inner.connections.writer).await?;
         Ok(())
@@ -140,6 +141,7 @@ pub(super) async fn take_over(
         .filter(Column::Claims.eq(claim.claims))
         .col_expr(Column::CommodityId, commodity.get().into())
         .col_expr(Column::Version, i64::from(version).into())
+        .col_expr(Column::SinceVersion, 0i64.into())
         .col_expr(Column::Claims, Expr::col(Column::Claims).add(1))
         .col_expr(Column::OpenClaims, 1i64.into());
     Ok(taken.exec(connection).await?.rows_affected == 1)
@@ -153,7 +155,14 @@ pub(super) fn new_claim(sku: &Sku, commodity: CommodityId, version: u32) -> Acti
         claims: Set(1),
         open_claims: Set(1),
         version: Set(version.into()),
+        since_version: Set(0),
     }
+}
+
+/// What a column has, or that version if it is later.
+fn at_least(column: Column, version: u32) -> CaseStatement {
+    let version = i64::from(version);
+    CaseStatement::new().case(Expr::col(column).lt(version), Expr::val(version)).finally(Expr::col(column))
 }
 
 impl Model {
@@ -164,6 +173,7 @@ impl Model {
             commodity: CommodityId::new(self.commodity_id).map_err(|_| corrupt())?,
             open: u64::try_from(self.open_claims).map_err(|_| corrupt())?,
             version: u32::try_from(self.version).map_err(|_| corrupt())?,
+            since: u32::try_from(self.since_version).map_err(|_| corrupt())?,
             claims: self.claims,
         })
     }

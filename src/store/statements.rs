@@ -4,13 +4,20 @@ use sea_orm::Value;
 
 use crate::domain::OrderId;
 
-/// Every column of an order, in the order of the tables.
-pub(super) const ORDER_COLUMNS: &str = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run, user_high, \
-     user_text, grace_seconds, discount, coupon_id";
+macro_rules! own_order_columns {
+    () => {
+        "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run"
+    };
+}
+
+/// The columns of a plain order that an account of our own placed: the others have their defaults.
+pub(super) const OWN_ORDER_COLUMNS: &str = own_order_columns!();
 
 /// Those that an order without a hold and a discount is written with: the others have defaults.
-pub(super) const PLAIN_ORDER_COLUMNS: &str = "id, commodity_id, user_id, quantity, unit_price, currency, status, pay_by, idempotency_key, fingerprint, changed_at, run, user_high, \
-     user_text";
+pub(super) const PLAIN_ORDER_COLUMNS: &str = concat!(own_order_columns!(), ", user_high, user_text");
+
+/// Every column of an order, in the order of the tables.
+pub(super) const ORDER_COLUMNS: &str = concat!(own_order_columns!(), ", user_high, user_text, grace_seconds, discount, coupon_id");
 
 /// The most ids in one list. Lists are filled up to a power of two with their last id, which changes nothing and keeps
 /// the number of different statements small.

@@ -45,8 +45,21 @@ const RUNS_MAX: i32 = 32;
 const NO_RUN: i32 = -1;
 
 /// What lists show of an order.
-const COLUMNS: [&str; 10] =
-    ["id", "commodity_id", "user_id", "quantity", "unit_price", "currency", "status", "pay_by", "user_high", "user_text"];
+const COLUMNS: [&str; 13] = [
+    "id",
+    "commodity_id",
+    "user_id",
+    "quantity",
+    "unit_price",
+    "currency",
+    "status",
+    "pay_by",
+    "user_high",
+    "user_text",
+    "grace_seconds",
+    "discount",
+    "coupon_id",
+];
 
 /// A table that orders lie in, and its indexes.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,6 +69,10 @@ pub(super) struct Table {
     pub(super) of_commodity: &'static str,
     of_status: &'static str,
 }
+
+/// The statuses that orders are archived in: nothing of them is held or due.
+pub(super) const MOVED: [OrderStatus; 5] =
+    [OrderStatus::Confirmed, OrderStatus::Paid, OrderStatus::Cancelled, OrderStatus::Expired, OrderStatus::Refunded];
 
 /// What is sold, and what was and is not archived.
 pub(super) const ORDERS: Table =
@@ -125,7 +142,7 @@ impl Walk {
 
 /// Where orders of a status may lie.
 fn tables_of(status: OrderStatus) -> &'static [&'static Table] {
-    if super::archive::MOVED.contains(&status) { &[&ORDERS, &ARCHIVED] } else { &[&ORDERS] }
+    if MOVED.contains(&status) { &[&ORDERS, &ARCHIVED] } else { &[&ORDERS] }
 }
 
 /// The newest runs first, then groups of older ones. An order stays in its run when it is moved: so it is always of one group.
@@ -257,6 +274,9 @@ fn named(row: &QueryResult) -> Result<NamedOrder, StoreError> {
         pay_by: row.try_get_by_index(7)?,
         user_high: row.try_get_by_index(8)?,
         user_text: row.try_get_by_index(9)?,
+        grace_seconds: row.try_get_by_index(10)?,
+        discount: row.try_get_by_index(11)?,
+        coupon_id: row.try_get_by_index(12)?,
         // No list shows these.
         idempotency_key: None,
         fingerprint: 0,

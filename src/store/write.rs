@@ -15,14 +15,15 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrai
 use sea_orm::{Statement, Value};
 
 use super::entity::commodity::{ActiveModel, Column, Entity};
+use super::operations::NewOperation;
 use super::payments::{NewPayment, PaymentChange};
-use super::statements::{LIST_MAX, ORDER_COLUMNS, PLAIN_ORDER_COLUMNS, ids, pad, padded, places};
+use super::statements::{LIST_MAX, ORDER_COLUMNS, OWN_ORDER_COLUMNS, PLAIN_ORDER_COLUMNS, ids, pad, padded, places};
 use super::timeline::{NewNotice, NewStep};
 use super::walk::{ARCHIVED, ORDERS};
 use super::{Store, StoreError, archive, operations, payments, pool, runs, timeline};
 use crate::domain::{
-    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Operation, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint,
-    Sequence, Subject, SystemId, Terms, Timestamp, Units,
+    Commodity, CommodityId, Epoch, Foreign, IdempotencyKey, Order, OrderId, OrderStatus, PartitionId, RequestFingerprint, Sequence,
+    SystemId, Terms, Timestamp, Units,
 };
 use crate::event::LogVersion;
 
@@ -46,15 +47,6 @@ pub(crate) struct NewCommodity {
     pub(crate) commodity: Commodity,
     pub(crate) partition: PartitionId,
     pub(crate) removed_at: Option<Timestamp>,
-}
-
-/// A row for the changes that were made under a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NewOperation {
-    pub(crate) partition: PartitionId,
-    pub(crate) operation: Operation,
-    pub(crate) subject: Subject,
-    pub(crate) at: Timestamp,
 }
 
 /// Orders that all went from one status to another at one time.
@@ -276,7 +268,7 @@ impl Transaction for Write {
         let Some(run) = self.run.get() else {
             return Err(StoreError::Corrupt("orders of a transaction that asked for no positions".into()));
         };
-        self.steps.fetch_add(runs::steps_of(orders), Ordering::Relaxed);
+        self.steps.fetch_add(runs::steps_of(orders.iter().map(|new| new.order.id)), Ordering::Relaxed);
         // As a rule all of them are plain, or none: of rows of both kinds each goes to the end of the table where it came.
         let mut orders = orders;
         while let Some(first) = orders.first() {
@@ -435,12 +427,25 @@ impl Transaction for Write {
 
 impl Write {
     async fn insert_alike(&self, mut orders: &[NewOrder], are_plain: bool, run: i32) -> Result<(), StoreError> {
-        let (inserts, columns) = if are_plain { (&PLAIN_INSERTS, PLAIN_COLUMNS_COUNT) } else { (&INSERTS, ORDER_COLUMNS_COUNT) };
-        for (size, sql) in inserts.iter() {
-            while orders.len() >= *size {
-                let (chunk, rest) = orders.split_at(*size);
-                let mut values = Vec::with_capacity(size * columns);
-                chunk.iter().for_each(|order| order.push_values(run, are_plain, &mut values));
+        for inserts in INSERTS.iter() {
+            while orders.len() >= inserts.size {
+                let (chunk, rest) = orders.split_at(inserts.size);
+                let are_own = are_plain && chunk.iter().all(|new| new.order.user.account().is_some());
+                let (sql, columns) = match (are_own, are_plain) {
+                    (true, _) => (&inserts.own, OWN_COLUMNS_COUNT),
+                    (false, true) => (&inserts.plain, PLAIN_COLUMNS_COUNT),
+                    (false, false) => (&inserts.full, ORDER_COLUMNS_COUNT),
+                };
+                let mut values = Vec::with_capacity(chunk.len() * columns);
+                for order in chunk {
+                    order.push_values(run, &mut values);
+                    if !are_own {
+                        order.push_foreign(&mut values);
+                    }
+                    if !are_plain {
+                        order.push_money(&mut values);
+                    }
+                }
                 self.execute(sql, values).await?;
                 orders = rest;
             }
@@ -510,9 +515,9 @@ impl NewOrder {
         self.order.grace_seconds == 0 && self.order.discount.is_none()
     }
 
-    fn push_values(&self, run: i32, is_plain: bool, values: &mut Vec<Value>) {
+    fn push_values(&self, run: i32, values: &mut Vec<Value>) {
         let order = &self.order;
-        let (high, low) = order.user.halves();
+        let (_, low) = order.user.halves();
         values.extend([
             Value::from(order.id.uuid()),
             order.commodity.get().into(),
@@ -526,34 +531,56 @@ impl NewOrder {
             self.fingerprint.0.into(),
             self.changed_at.millis().into(),
             run.into(),
-            high.into(),
-            self.foreign.as_ref().map(|foreign| foreign.as_str().to_owned()).into(),
         ]);
-        if !is_plain {
-            values.extend([
-                column_int(order.grace_seconds).into(),
-                order.discount.map_or(0, |discount| discount.amount).into(),
-                order.discount.map(|discount| discount.coupon.get()).into(),
-            ]);
-        }
+    }
+
+    /// The columns in which an order with a hold or a discount differs.
+    fn push_money(&self, values: &mut Vec<Value>) {
+        let order = &self.order;
+        values.extend([
+            column_int(order.grace_seconds).into(),
+            order.discount.map_or(0, |discount| discount.amount).into(),
+            order.discount.map(|discount| discount.coupon.get()).into(),
+        ]);
+    }
+
+    /// The columns in which an order of another issuer's account differs.
+    fn push_foreign(&self, values: &mut Vec<Value>) {
+        let (high, _) = self.order.user.halves();
+        values.extend([high.into(), self.foreign.as_ref().map(|foreign| foreign.as_str().to_owned()).into()]);
     }
 }
 
 const PLAIN_COLUMNS_COUNT: usize = 14;
 const ORDER_COLUMNS_COUNT: usize = 17;
 
+const OWN_COLUMNS_COUNT: usize = 12;
+
 /// The sizes of an insert, each a statement of its own; any number of rows is a few of them, like coins. 500 is where
 /// more rows a statement stop to pay off, and far below the 65,535 and 32,766 placeholders of the two families.
 const INSERT_SIZES: [usize; 9] = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 
-static PLAIN_INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| inserts(PLAIN_ORDER_COLUMNS, PLAIN_COLUMNS_COUNT));
-static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| inserts(ORDER_COLUMNS, ORDER_COLUMNS_COUNT));
-
-fn inserts(columns: &str, count: usize) -> Vec<(usize, String)> {
-    let row = format!("({})", places(count));
-    let insert = |size: usize| (size, format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(",")));
-    INSERT_SIZES.into_iter().map(insert).collect()
+/// Statements that insert so many orders, by what has to be said of them: what is bound costs about as much as a short column.
+struct Inserts {
+    size: usize,
+    own: String,
+    plain: String,
+    full: String,
 }
+
+static INSERTS: LazyLock<Vec<Inserts>> = LazyLock::new(|| {
+    let insert = |columns: &str, count: usize, size: usize| {
+        let row = format!("({})", places(count));
+        format!("INSERT INTO orders ({columns}) VALUES {}", vec![row.as_str(); size].join(","))
+    };
+    let inserts = |size: usize| Inserts {
+        size,
+        own: insert(OWN_ORDER_COLUMNS, OWN_COLUMNS_COUNT, size),
+        plain: insert(PLAIN_ORDER_COLUMNS, PLAIN_COLUMNS_COUNT, size),
+        full: insert(ORDER_COLUMNS, ORDER_COLUMNS_COUNT, size),
+    };
+    INSERT_SIZES.into_iter().map(inserts).collect()
+});
 
 /// The most partitions in one statement that sets positions: it looks for each row's among all of them.
 const POSITIONS_MAX: usize = 32;

@@ -6,6 +6,7 @@
 
 mod context;
 mod export;
+mod recorder;
 mod span;
 mod tracer;
 

@@ -11,7 +11,7 @@ use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Context;
-use super::tracer::Core;
+use super::recorder::Recorder;
 
 /// The note with the id of the order a step is about.
 pub const ORDER_ID: &str = "doorbuster.order_id";
@@ -61,7 +61,7 @@ impl Step {
 pub struct Trace(Arc<Place>);
 
 struct Place {
-    core: Arc<Core>,
+    recorder: Arc<Recorder>,
     context: Context,
     /// Whether another process has been there.
     is_remote: bool,
@@ -69,15 +69,15 @@ struct Place {
 
 impl Trace {
     /// A place of that process; `is_remote`: another one has been there.
-    pub(super) fn new(core: &Arc<Core>, context: Context, is_remote: bool) -> Self {
-        Self(Arc::new(Place { core: Arc::clone(core), context, is_remote }))
+    pub(super) fn new(recorder: &Arc<Recorder>, context: Context, is_remote: bool) -> Self {
+        Self(Arc::new(Place { recorder: Arc::clone(recorder), context, is_remote }))
     }
 
     /// Begins the next step.
     #[must_use]
     pub fn begin(&self, step: Step) -> Span {
-        let Place { core, context, is_remote } = &*self.0;
-        Self::new(core, Context { span: random(), ..*context }, false).open(Some((context.span, *is_remote)), step)
+        let Place { recorder, context, is_remote } = &*self.0;
+        Self::new(recorder, Context { span: random(), ..*context }, false).open(Some((context.span, *is_remote)), step)
     }
 
     /// Opens the span of this place itself.
@@ -100,7 +100,7 @@ impl Trace {
             events: SpanEvents::default(),
             links: SpanLinks::default(),
             status: Status::Unset,
-            instrumentation_scope: self.0.core.scope.clone(),
+            instrumentation_scope: self.0.recorder.scope.clone(),
         };
         Span(Box::new(Open { place: self, data: Some(data) }))
     }
@@ -176,7 +176,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         if let Some(mut data) = self.data.take() {
             data.end_time = SystemTime::now();
-            self.place.0.core.record(data);
+            self.place.0.recorder.record(data);
         }
     }
 }

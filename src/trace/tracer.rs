@@ -1,17 +1,15 @@
 //! Which requests are traced, and where their spans go. Decided once, where a request enters, before anything is made for it;
 //! everybody behind does as the first one decided.
 
-use std::fmt::{Debug, Formatter};
 use std::num::NonZeroU128;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::recorder::Recorder;
 use super::span::random;
 use super::{Context, Span, Step, Trace, export};
 use crate::config;
@@ -24,17 +22,7 @@ const SHUT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The way of this process to make traces. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Tracer(Option<Arc<Core>>);
-
-/// What every span needs.
-pub(super) struct Core {
-    ratio: f64,
-    follows_caller: bool,
-    pub(super) scope: InstrumentationScope,
-    spans: mpsc::Sender<SpanData>,
-    stop: CancellationToken,
-    exporting: Mutex<Option<JoinHandle<()>>>,
-}
+pub struct Tracer(Option<Arc<Recorder>>);
 
 impl Tracer {
     /// Traces nothing.
@@ -58,7 +46,7 @@ impl Tracer {
         // A name and a password in it are not for the log.
         let place = endpoint.rsplit_once('@').map_or(endpoint.as_str(), |(_, place)| place);
         tracing::info!(endpoint = place, ratio = settings.traces_ratio, service, "traces go to {place}");
-        Ok(Self(Some(Arc::new(Core {
+        Ok(Self(Some(Arc::new(Recorder {
             ratio: settings.traces_ratio,
             follows_caller: settings.traces_follow_caller,
             scope: InstrumentationScope::builder("doorbuster").with_version(env!("CARGO_PKG_VERSION")).build(),
@@ -81,63 +69,41 @@ impl Tracer {
     /// named. Behind a gateway that is trusted (`telemetry.traces_follow_caller`) a caller that names a trace decides.
     #[must_use]
     pub fn request<'a>(&self, traceparent: impl FnOnce() -> Option<&'a str>) -> Option<Span> {
-        let core = self.0.as_ref()?;
+        let recorder = self.0.as_ref()?;
         let caller = || traceparent().and_then(Context::parse);
-        let parent = if core.follows_caller {
+        let parent = if recorder.follows_caller {
             match caller() {
                 Some((_, false)) => return None,
                 Some((context, true)) => Some(context),
-                None if !rand::random_bool(core.ratio) => return None,
+                None if !rand::random_bool(recorder.ratio) => return None,
                 None => None,
             }
-        } else if rand::random_bool(core.ratio) {
+        } else if rand::random_bool(recorder.ratio) {
             caller().map(|(context, _)| context)
         } else {
             return None;
         };
         let trace = parent.map_or_else(|| NonZeroU128::new(rand::random()).unwrap_or(NonZeroU128::MIN), |parent| parent.trace);
-        let place = Trace::new(core, Context { trace, span: random() }, false);
+        let place = Trace::new(recorder, Context { trace, span: random() }, false);
         Some(place.open(parent.map(|parent| (parent.span, true)), Step::Request))
     }
 
     /// Goes on with a trace that came from another process of ours; none if nothing is traced here.
     #[must_use]
     pub fn follow(&self, context: Context) -> Option<Trace> {
-        self.0.as_ref().map(|core| Trace::new(core, context, true))
+        self.0.as_ref().map(|recorder| Trace::new(recorder, context, true))
     }
 
     /// Sends what was recorded, for a few seconds at most. What is recorded later is lost. Safe to call again.
     pub async fn shut(&self) {
-        let Some(core) = &self.0 else { return };
-        core.stop.cancel();
-        let exporting = core.exporting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(recorder) = &self.0 else { return };
+        recorder.stop.cancel();
+        let exporting = recorder.exporting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut exporting) = exporting else { return };
         if tokio::time::timeout(SHUT_TIMEOUT, &mut exporting).await.is_err() {
             exporting.abort();
             tracing::warn!("the last spans were not sent within {SHUT_TIMEOUT:?}");
         }
-    }
-}
-
-impl Core {
-    /// Hands a span over to be sent. Never waits: one that finds no room is lost.
-    pub(super) fn record(&self, span: SpanData) {
-        if self.spans.try_send(span).is_err() {
-            export::lost(1);
-        }
-    }
-}
-
-/// Whoever forgets to shut it loses the spans that wait, and leaves no task behind.
-impl Drop for Core {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-impl Debug for Core {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("ratio", &self.ratio).field("follows_caller", &self.follows_caller).finish_non_exhaustive()
     }
 }
 

@@ -83,10 +83,11 @@ async fn a_truncated_batch_goes_to_the_dead_letters_and_what_it_leaves_out_stops
 
 #[tokio::test]
 async fn a_message_of_a_newer_version_stays_in_the_log_and_stops_its_partition() {
+    let (newest, newer) = (LogVersion::NEWEST.get(), LogVersion::NEWEST.get() + 1);
     let mut bodies = encoded(&log(BAD));
-    bodies[3][2] = LogVersion::NEWEST.get() + 1;
+    bodies[3][2] = newer;
     let (cluster, consumer) = consuming(bodies).await;
-    stopped(&consumer, partition(BAD), "event batch of version 5; this process reads up to 4").await;
+    stopped(&consumer, partition(BAD), &format!("event batch of version {newer}; this process reads up to {newest}")).await;
     consumer.stop().await;
     assert_eq!(left(&cluster, BAD).await, 2);
     assert_eq!(cluster.store.applied(partition(BAD)).await.unwrap(), position(1, 2));

@@ -83,6 +83,31 @@ async fn every_other_change_repeated_under_its_key_is_the_one_that_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_what_was_removed_since_is_the_one_that_was_and_no_other_is_made() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.list(5, json!({"sku": "KB-75"})).await;
+    let (more, tag) = (json!({"units": 10}), "\"3\"".parse::<reqwest::header::HeaderValue>().expect("a tag"));
+    assert_eq!(operate(&app, id, "restock", "a", &more).await.body["total"], json!(15));
+    assert_eq!(operate(&app, id, "pause", "a", &Value::Null).await.status.as_u16(), 200);
+    let removed = app.delete_as(&app.operator(), &format!("/admin/v1/commodities/{id}")).await;
+    assert_eq!(removed.status.as_u16(), 204);
+    let repeated = async |app: &TestApp| {
+        let again = operate(app, id, "restock", "a", &more).await;
+        assert_eq!((again.status.as_u16(), &again.body["total"], &again.headers["etag"]), (200, &json!(15), &tag), "{:?}", again.body);
+        assert_eq!(operate(app, id, "pause", "a", &Value::Null).await.body["paused"], json!(true));
+        assert_eq!(operate(app, id, "restock", "a", &json!({"units": 11})).await.refusal(), (422, "idempotency_mismatch"));
+        assert_eq!(operate(app, id, "restock", "b", &more).await.refusal(), (404, "commodity_not_found"), "it was never asked for");
+        assert_eq!(operate(app, id, "resume", "a", &Value::Null).await.refusal(), (404, "commodity_not_found"));
+    };
+    // While its engine knows it still, and when it does not.
+    repeated(&app).await;
+    let app = app.restart().await;
+    repeated(&app).await;
+    assert_eq!(app.get(&format!("/v1/commodities/{id}")).await.refusal(), (404, "commodity_not_found"));
+    app.assert_balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_repeated_under_its_key_gets_its_outcome_whatever_the_version_is_by_now() {
     let app = TestApp::start(Backend::Sqlite).await;
     let id = app.list(5, json!({})).await;

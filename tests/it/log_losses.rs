@@ -265,6 +265,11 @@ async fn accepted_orders_that_the_log_has_lost_are_pending_and_never_refused_unt
     .await;
     assert!(say(node.router(), &orders, &OrderLookup::Pending).await);
     assert!(!consumer.status.health().ready && !node.router().ready());
+    eventually("operators are told why", async || {
+        let told = spikes.told("/admin/v1/partitions").await;
+        told.iter().any(|partition| partition["id"] == of.get() && partition["trouble"] == "log_incomplete")
+    })
+    .await;
 
     let broker = spikes.cluster.broker.broker(&spikes.cluster.database);
     log::accept_loss(&broker, &spikes.cluster.store, of, ("purged", "tester"), clock::system()).await.unwrap();

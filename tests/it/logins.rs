@@ -145,6 +145,13 @@ async fn of_attempts_at_once_as_many_pass_as_the_budget_has(#[case] backend: Bac
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     store.forget_logins(at(0)).await.expect("the database answers");
     assert_eq!(database.number("SELECT COUNT(*) FROM login_budgets").await, 2);
+    // However many there are.
+    for from in (1_000..6_000).step_by(500) {
+        let rows: Vec<String> = (from..from + 500).map(|id| format!("({id}, {id})")).collect();
+        database.execute(&format!("INSERT INTO login_budgets (id, full_at) VALUES {}", rows.join(", "))).await;
+    }
+    store.forget_logins(at(0)).await.expect("the database answers");
+    assert_eq!(database.number("SELECT COUNT(*) FROM login_budgets").await, 2);
     store.close().await.expect("nothing is under way");
 }
 

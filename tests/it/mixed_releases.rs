@@ -329,7 +329,7 @@ async fn upgrade_in_order(order: [What; 3]) {
     assert_eq!(shop.buy_as_foreign(BOUGHT).await, Reply::Refused(Refusal::UpgradeUnfinished));
     let before = epochs(&shop).await;
     let finished = upgrade::finish(&shop.config("tool", NOW), ".".as_ref()).await.expect("all of them are of this release");
-    assert!(finished.starts_with("the log is written in version 4"), "{finished}");
+    assert!(finished.starts_with("the log is written in version 5"), "{finished}");
     eventually("every partition is claimed again", async || epochs(&shop).await.iter().zip(&before).all(|(now, before)| now > before))
         .await;
     crowd.served().await;
@@ -375,7 +375,7 @@ async fn a_consumer_of_the_release_before_leaves_what_it_cannot_read_to_one_of_t
         }
     }
     let sold_from: BTreeSet<PartitionId> = (1..=BOUGHT).map(|id| home(commodity(id), &spikes)).collect();
-    let why = "event batch of version 4; this process reads up to 1";
+    let why = "event batch of version 5; this process reads up to 1";
     let has_stopped = |health: &doorbuster::consumer::Health| {
         sold_from.iter().all(|partition| health.stopped.get(&partition.get()).is_some_and(|reason| reason.contains(why))) && !health.ready
     };

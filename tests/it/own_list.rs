@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use doorbuster::auth::Authenticator;
 use doorbuster::clock;
-use doorbuster::domain::Order;
-use doorbuster::engine::{Answer, Command};
+use doorbuster::domain::{Order, OrderId};
+use doorbuster::engine::{Answer, Command, Refusal};
 use doorbuster::routing::Reply;
 use doorbuster::store::Role;
 use serde_json::{Value, json};
@@ -49,6 +49,15 @@ async fn an_order_is_in_its_buyers_list_at_once_at_every_node_while_the_consumer
             other => panic!("not placed: {other:?}"),
         }
     }
+    // To a stranger there is no such order, as if it were in the tables or had never been.
+    let unknown = OrderId::new(orders[0].id.placed_at(), orders[0].id.partition(), orders[0].id.epoch(), 4_711);
+    let (stranger, mut told) = (Some(user(8).into()), Vec::new());
+    for node in [&a, &b] {
+        for id in orders.iter().map(|order| order.id).chain([unknown]) {
+            told.push(node.router().about_order(id, Command::Cancel { order: id, user: stranger, reason: None, row: None }).await);
+        }
+    }
+    assert_eq!(told, vec![Reply::Refused(Refusal::OrderNotFound); 14]);
     let cancel = Command::Cancel { order: orders[2].id, user: Some(user(7).into()), reason: None, row: None };
     assert!(matches!(b.router().about_order(orders[2].id, cancel).await, Reply::Done(Answer::Order(_))));
     let mut ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();

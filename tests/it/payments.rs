@@ -63,7 +63,7 @@ async fn books(app: &TestApp, payment: &Value) -> Value {
 
 #[rstest]
 #[tokio::test]
-async fn an_order_is_paid_at_the_page_and_its_money_is_taken_once(#[values(Backend::Sqlite, Backend::MySql)] backend: Backend) {
+async fn an_order_is_paid_at_the_page_and_its_money_is_taken_once(#[values(Backend::Sqlite, Backend::Mysql)] backend: Backend) {
     let app = TestApp::start(backend).await;
     let commodity = app.list(3, json!({"hold_seconds": 600, "price": 4_999})).await;
     let id = reserve(&app, 7, commodity).await;

@@ -233,6 +233,55 @@ async fn a_commodity_that_was_written_down_is_listed_by_whoever_comes_next(#[cas
     store.close().await.expect("nothing is under way");
 }
 
+/// An owner that was stopped for a while and overtaken says once more how its commodity was: of an earlier version than a later owner gave the
+/// number to.
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_word_of_an_owner_that_was_overtaken_gives_no_number_away(#[case] backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let store = app.store().await;
+    let (id, other) = (app.list(5, json!({})).await, app.list(5, json!({})).await);
+    // What a later owner was asked for and did, in its second version; this one knows the first.
+    let sku = "wanted".parse().expect("a sku");
+    assert_eq!(store.claim_sku(&sku, (commodity(id), 1), None).await.expect("it is there"), SkuClaimed::Made);
+    store.settle_sku(&sku, commodity(id), Some(2)).await.expect("it is there");
+    for _ in 0..2 {
+        assert_eq!(create(&app, "wanted").await.refusal(), (503, "unavailable"), "its word does not count");
+        assert_eq!(change(&app, other, json!({"sku": "wanted"})).await.refusal(), (503, "unavailable"));
+        let file = "sku,name,price,currency,total,starts_at,ends_at\nwanted,lamp,4999,EUR,5,2020-01-01T00:00:00Z,2099-01-01T00:00:00Z\n";
+        let request = app.request(Method::POST, "/admin/v1/commodities/import").bearer_auth(app.operator());
+        assert_eq!(app.send(request.header("Content-Type", "text/csv").body(file)).await.refusal(), (503, "unavailable"));
+    }
+    // As late as that version it counts, and says that the number was given up again.
+    assert_eq!(change(&app, id, json!({"price": 7})).await.body["version"], json!(2));
+    let taken = created(&app, "wanted").await;
+    assert_eq!(listed(&app, "sku=wanted").await, [taken]);
+
+    // What came of each change is in its claim.
+    assert_eq!(change(&app, other, json!({"sku": "another"})).await.body["version"], json!(2));
+    let claim = store.sku_claims(&["another".parse().expect("a sku")]).await.expect("it is there").pop().expect("a claim");
+    assert_eq!((claim.commodity, claim.open, claim.since), (commodity(other), 0, 2));
+    assert_eq!(change(&app, other, json!({"sku": "another", "price": 7})).await.body["version"], json!(3));
+    assert_eq!(change(&app, other, json!({"sku": "KB-80"})).await.body["version"], json!(4));
+    assert_eq!(change(&app, other, json!({"sku": "another"})).await.body["version"], json!(5));
+    let claim = store.sku_claims(&["another".parse().expect("a sku")]).await.expect("it is there").pop().expect("a claim");
+    assert_eq!((claim.open, claim.since), (0, 5));
+    // One that was refused says nothing of the kind.
+    assert_eq!(app.place(1, other, &json!({})).await.status.as_u16(), 201);
+    assert_eq!(change(&app, other, json!({"sku": "refused", "total": 0})).await.refusal(), (409, "total_too_low"));
+    let claim = store.sku_claims(&["refused".parse().expect("a sku")]).await.expect("it is there").pop().expect("a claim");
+    assert_eq!((claim.open, claim.since), (0, 0));
+    created(&app, "refused").await;
+    // Whoever takes a claim over begins anew.
+    assert_eq!(change(&app, other, json!({"sku": null})).await.status.as_u16(), 200);
+    created(&app, "another").await;
+    let claim = store.sku_claims(&["another".parse().expect("a sku")]).await.expect("it is there").pop().expect("a claim");
+    assert_eq!((claim.open, claim.since), (0, 0));
+    store.close().await.expect("nothing is under way");
+}
+
 /// A process was killed when it had claimed a number for a change, and before it was known what came of that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_was_left_behind_is_over_with_the_next_change_of_its_commodity() {

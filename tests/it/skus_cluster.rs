@@ -79,7 +79,25 @@ async fn a_number_is_one_commoditys_whichever_process_is_asked_and_however_late_
     assert_eq!(client.send(Method::DELETE, one.address(), &path, &Value::Null).await.0, 204);
     let (status, last) = client.create(one.address(), "KB-75").await;
     assert_eq!(status, 201, "{last:?}");
+    // Created under a key, removed, and asked for again, before the tables have either.
+    let (path, body) = ("/admin/v1/commodities", commodity_body(5, json!({"sku": "keyed"})));
+    let keyed = async |at: std::net::SocketAddr| {
+        let request = client.client.post(format!("http://{at}{path}")).bearer_auth(&client.operator).header("Idempotency-Key", "k");
+        let response = request.json(&body).send().await.expect("an answer");
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
+    };
+    let (status, made) = keyed(one.address()).await;
+    assert_eq!(status, 201, "{made:?}");
+    assert_eq!(client.send(Method::DELETE, one.address(), &format!("{path}/{}", made["id"]), &Value::Null).await.0, 204);
+    let (status, again) = keyed(other.address()).await;
+    assert_eq!(status, 202, "nobody can say yet how it was: {again:?}");
     spikes.consumer = Some(spikes.cluster.consumer());
+    eventually("it is told as it was", async || {
+        let (status, again) = keyed(other.address()).await;
+        (status, &again["id"], &again["sku"]) == (200, &made["id"], &json!("keyed"))
+    })
+    .await;
+    assert_eq!(client.create(one.address(), "keyed").await.0, 201, "and nobody has its number");
     one.stop().await;
     other.stop().await;
     a.stop().await;
@@ -115,6 +133,46 @@ async fn a_file_that_a_process_was_killed_over_is_listed_by_another_one() {
     eventually("all are on sale", async || on_sale() == ALL).await;
     assert_eq!(client.listed(b.address(), "sku-7").await, [8]);
     tokio::time::timeout(Duration::from_secs(60), other.stop()).await.expect("it stops");
+    b.stop().await;
+    spikes.audit(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_taken_however_many_wait_for_an_owner_that_is_away() {
+    const FILES: usize = 12;
+    let spikes = Spikes::new().await;
+    let (a, node) = (spikes.start("a").await, admin(&spikes, "one").await);
+    let client = Client::of(&spikes);
+    a.stop().await;
+    // As many as may wait do, and whoever comes then hears at once that all will be listed.
+    let mut waiting = Vec::new();
+    for number in 1..=FILES {
+        let file = format!(
+            "sku,name,price,currency,total,starts_at,ends_at\nsku-{number},lamp,4999,EUR,5,2020-01-01T00:00:00Z,2099-01-01T00:00:00Z\n"
+        );
+        let request = client.client.post(format!("http://{}/admin/v1/commodities/import", node.address())).bearer_auth(&client.operator);
+        waiting.push(tokio::spawn(request.header("Content-Type", "text/csv").body(file).send()));
+        let path = format!("/admin/v1/commodities/imports/{number}");
+        eventually("it is taken", async || client.send(Method::GET, node.address(), &path, &Value::Null).await.0 == 200).await;
+    }
+    for asked in waiting.drain(FILES - 2..) {
+        let answer = asked.await.expect("it does not panic").expect("an answer");
+        assert_eq!(answer.status().as_u16(), 202);
+    }
+    let b = spikes.start("b").await;
+    for asked in waiting {
+        let answer = asked.await.expect("it does not panic").expect("an answer");
+        assert!(matches!(answer.status().as_u16(), 201 | 202), "{answer:?}");
+    }
+    let path = |number: usize| format!("/admin/v1/commodities/imports/{number}");
+    for number in 1..=FILES {
+        eventually("it is listed", async || {
+            client.send(Method::GET, node.address(), &path(number), &Value::Null).await.1["status"] == json!("listed")
+        })
+        .await;
+    }
+    eventually("all are on sale", async || b.router().board().walk(None).count() == FILES).await;
+    node.stop().await;
     b.stop().await;
     spikes.audit(0).await;
 }

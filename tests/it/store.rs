@@ -80,7 +80,7 @@ async fn a_schema_that_is_missing_unfinished_or_newer_says_what_to_do(#[case] ba
     if backend == Backend::Mysql {
         assert!(connect_error(database.url()).await.contains("run `doorbuster migrate`"));
     }
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(8).unwrap()).await.unwrap(), 13);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::new(8).unwrap()).await.unwrap(), 15);
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
     let store = database.store().await;
     assert_eq!(store.partitions().get(), 8, "a schema keeps the partitions it was made with");

@@ -113,9 +113,12 @@ async fn what_a_tool_has_minted_goes_on_and_what_says_nothing_counts_by_its_time
     assert!(is_good(&door, &tools).await, "it is no account's: whoever has the secret can mint another");
 }
 
+#[rstest]
+#[case(Backend::Sqlite)]
+#[case(Backend::Mysql)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_was_brought_back_from_a_copy_is_heard_from_its_beginning() {
-    let app = TestApp::start(Backend::Sqlite).await;
+async fn a_database_that_was_brought_back_from_a_copy_is_heard_from_its_beginning(#[case] backend: Backend) {
+    let app = TestApp::start(backend).await;
     let door = Door::of(&app);
     door.register("alice").await;
     door.register("bob").await;

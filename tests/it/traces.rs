@@ -8,9 +8,10 @@ use doorbuster::auth::Authenticator;
 use doorbuster::clock;
 use doorbuster::cluster::SpikeNode;
 use doorbuster::config::Config;
-use doorbuster::consumer::{self, ConsumerError};
+use doorbuster::consumer;
 use doorbuster::domain::{OrderId, Partitions, Units};
 use doorbuster::engine::{Answer, Command};
+use doorbuster::process::StartError;
 use doorbuster::ring::partition_of;
 use doorbuster::routing::Reply;
 use doorbuster::store::Role;
@@ -40,18 +41,19 @@ struct World {
     cluster: Cluster,
     endpoint: Option<String>,
     ratio: f64,
-    consumer: Option<(CancellationToken, JoinHandle<Result<(), ConsumerError>>)>,
+    consumer: Option<(CancellationToken, JoinHandle<Result<(), StartError>>)>,
 }
 
 impl World {
     async fn new(endpoint: Option<String>, ratio: f64) -> Self {
         let cluster = Cluster::on(TestBroker::new(Partitions::DEFAULT), Backend::Mysql).await;
         let mut world = Self { cluster, endpoint, ratio, consumer: None };
-        let (config, stop) = (world.config("consumer"), CancellationToken::new());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (mut config, stop) = (world.config("consumer"), CancellationToken::new());
+        config.consumer.listen = "127.0.0.1:0".parse().expect("an address");
+        let port = consumer::listen(&config.consumer).await.expect("a free port");
         let running = tokio::spawn({
             let shutdown = stop.clone().cancelled_owned();
-            async move { consumer::run_until(&config, listener, shutdown).await }
+            async move { consumer::run_until(&config, port, shutdown).await }
         });
         world.consumer = Some((stop, running));
         world

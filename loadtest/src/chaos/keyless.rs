@@ -7,8 +7,9 @@ use anyhow::{Context, anyhow, bail, ensure};
 use doorbuster::domain::CommodityId;
 use hyper::header::HeaderValue;
 
+use super::SETTLE_TIMEOUT;
 use super::record::Record;
-use super::settle::{SETTLE_TIMEOUT, Settled};
+use super::settle::Settled;
 use super::turn::Scene;
 use super::{Chaos, TurnReport};
 use crate::answer::{Acceptance, Answer, Verdict};

@@ -26,7 +26,7 @@ mod transactions;
 mod turn;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use doorbuster::domain::Partitions;
@@ -50,6 +50,9 @@ use proxy::{Manner, Proxy};
 use record::Clock;
 use servers::{Kind, PrivateServer};
 use turn::Scene;
+
+/// How long what is pending may stay so, and a projection be behind, once everything runs again.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the damage is done.
 #[derive(Clone, Debug, serde::Serialize)]

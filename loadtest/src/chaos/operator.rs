@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use super::settle::SETTLE_TIMEOUT;
+use super::SETTLE_TIMEOUT;
 use crate::client::{Client, Response, Shape};
 use crate::cluster::Cluster;
 use crate::tokens::{Mint, now};

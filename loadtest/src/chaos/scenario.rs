@@ -192,8 +192,8 @@ impl Scenario {
             Self::LockExpires => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(20), ..Terms::any_epoch(3, 2) },
             Self::LockDeleted => Terms { server: Some(Kind::Broker), takes: Duration::from_secs(10), ..Terms::new_epoch(3, 2) },
             Self::ConnectionReset => Terms { proxy: Some(Manner::Resetting), ..Terms::new_epoch(1, 1) },
-            // Before it, the other partitions sell for as long.
-            Self::LogStalled => Terms { proxy: Some(Manner::Stalling), takes: Duration::from_secs(25), ..Terms::any_epoch(2, 1) },
+            // Before and after it, the other partitions sell for as long.
+            Self::LogStalled => Terms { proxy: Some(Manner::Stalling), takes: Duration::from_secs(35), ..Terms::any_epoch(2, 1) },
             Self::MessagesDoubled => Terms { proxy: Some(Manner::Doubling), ..Terms::silent(1, 1) },
             Self::DatabaseAway => Terms { server: Some(Kind::Database), lasts: Duration::from_secs(20), ..Terms::silent(1, 1) },
         }

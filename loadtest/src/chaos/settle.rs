@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use doorbuster::domain::{CommodityId, OrderId, UserId};
 
+use super::SETTLE_TIMEOUT;
 use super::record::Record;
 use super::turn::Scene;
 use crate::answer::{Acceptance, Answer, Verdict};
@@ -17,8 +18,6 @@ use crate::sale::{Desk, Known};
 use crate::tally::{Shot, Tally};
 use crate::volley::{Progress, fire};
 
-/// How long what is pending may stay so, and a projection be behind, once everything runs again.
-pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many accepted orders are asked for again under their keys.
 const REPEATED_MAX: usize = 50;
 /// How many accepted orders every node is asked for at the end.

@@ -6,6 +6,7 @@ mod crash;
 mod generator;
 mod interrupt;
 mod race;
+mod rotate;
 mod volume;
 
 use std::path::Path;

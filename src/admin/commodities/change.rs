@@ -2,11 +2,11 @@
 
 use actix_web::{HttpResponse, web};
 
-use super::bodies::{ChangeBody, NewBody, OperatorCommodityBody, PendingChange, RestockBody};
+use super::bodies::{Added, ChangeBody, NewBody, OperatorCommodityBody, PendingChange, RestockBody};
 use super::request::{ChangeRequest, created, expecting, outcome, shown};
-use super::{skus, terms};
-use crate::admin::{listing, note};
-use crate::domain::{CommodityId, Invalid, Units};
+use super::{due_listings, skus, terms};
+use crate::admin::note;
+use crate::domain::CommodityId;
 use crate::engine::{Answer, Command, Refusal};
 use crate::http::etag::IfMatch;
 use crate::http::key::{GivenKey, KeyHeader, under};
@@ -60,8 +60,12 @@ pub(crate) async fn create(
         return created(&state, id, state.router.about_commodity(id, under(operation, command)).await);
     }
     let reply = match skus::reserve(&state, id, vec![(terms, total)], None).await? {
-        Ok(due) => listing::list_one(&state, &due[0]).await,
+        Ok(due) => due_listings::list_one(&state, &due[0]).await,
         Err(mut claims) => return Err(claims.pop().map_or(Problem::Internal("nobody's claim is in the way".into()), skus::taken)),
+    };
+    let reply = match reply {
+        Reply::Refused(Refusal::CommodityNotFound | Refusal::Closed) => gone(&state, id).await?,
+        reply => reply,
     };
     if is_new { created(&state, id, reply) } else { outcome(&state, id, reply) }
 }
@@ -75,6 +79,21 @@ async fn made_before(state: &web::Data<AppState>, id: CommodityId) -> Result<Opt
         }
         reply => outcome(state, id, reply).map(Some),
     }
+}
+
+/// A commodity that was listed, and is not any more: as it was then. The tables may not have it yet.
+async fn gone(state: &AppState, id: CommodityId) -> Result<Reply, Problem> {
+    Ok(match state.store.commodity(id).await? {
+        Some(row) if row.commodity.closed_at.is_none() && row.removed_at.is_none() => Reply::Pending(None),
+        Some(row) => {
+            if row.removed_at.is_some() {
+                // What was claimed for it just now is of no use to it.
+                state.store.drop_sku_claims(id).await?;
+            }
+            Reply::Done(Answer::DoneBefore(id, Some(Box::new(row.commodity))))
+        }
+        None => Reply::Pending(None),
+    })
 }
 
 problems!(CreateProblems: CommodityExists, SkuTaken, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
@@ -134,22 +153,11 @@ problems!(RemoveProblems: CommodityNotFound, HasOrders, Closed, VersionMismatch,
         RestockProblems))]
 pub(crate) async fn restock(request: ChangeRequest, body: Body) -> Result<HttpResponse, Problem> {
     let mut fields = body.fields()?;
-    let added = fields.integer::<Added>("units");
-    let added = fields.required("units", added);
+    let RestockBody { units } = fields.read_into();
+    let added = fields.required("units", units);
     fields.finish()?;
     let Added(units) = added.ok_or_else(|| Problem::field("units", "is needed"))?;
     request.ask_once("restock commodity", &("restock", i64::from(units)), |commodity| Command::Restock { commodity, units }).await
 }
 
 problems!(RestockProblems: CommodityNotFound, TotalTooHigh, Closed, VersionMismatch, IdempotencyMismatch, TooManyKeys, UpgradeUnfinished, Unavailable, Overloaded);
-
-/// Units to add: at least one.
-struct Added(Units);
-
-impl TryFrom<i64> for Added {
-    type Error = Invalid;
-    fn try_from(number: i64) -> Result<Self, Invalid> {
-        const WRONG: Invalid = Invalid("units to add must be a whole number from 1 to 1000000000");
-        if number < 1 { Err(WRONG) } else { Units::new(number).map(Self).map_err(|_| WRONG) }
-    }
-}

@@ -2,6 +2,7 @@
 
 mod bodies;
 pub(crate) mod change;
+pub(super) mod due_listings;
 mod request;
 pub(super) mod skus;
 pub(crate) mod switch;

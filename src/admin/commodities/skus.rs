@@ -4,8 +4,10 @@
 //! 2. Then the commodity's engine is asked to take it. A new commodity is written down in the transaction that claims its number, and listed by
 //!    this process or by another, so a claim of one always comes to something. A change of a commodity that is there says of which version
 //!    it is; once that has another one, a change that was left behind cannot be carried out any more.
-//! 3. Nobody gives a claim back. Whoever wants a number that somebody has a claim on asks the owner of that commodity whether it has the number
-//!    or may still get it. If neither is so, the claim is taken over, as it was read: if it was made once more meanwhile, it is not.
+//! 3. When a change is known to have led to the number, its claim says since which version of the commodity.
+//! 4. Nobody gives a claim back. Whoever wants a number that somebody has a claim on asks the owner of that commodity whether it has the number
+//!    or may still get it. If neither is so, the claim is taken over, as it was read: if it was made once more meanwhile, it is not. An owner
+//!    that speaks of an earlier version than the claim was overtaken, and its word does not count.
 
 use std::collections::BTreeMap;
 
@@ -105,12 +107,8 @@ async fn change_of(state: &AppState, id: CommodityId, expected: &Expected, sku: 
         }
         let command = Command::Change { commodity: id, change: Box::new(change.clone()) };
         let reply = state.router.about_commodity(id, Command::Expecting { version: now.version, command: Box::new(command) }).await;
-        if needs_claim
-            && !matches!(reply, Reply::Pending(_))
-            && let Err(error) = state.store.settle_sku(sku, id).await
-        {
-            // It stays open, and is over with the next change of the commodity.
-            tracing::warn!(%error, "cannot note that a claim on a sku is settled");
+        if needs_claim {
+            settle(state, sku, id, &reply).await;
         }
         match (reply, expected) {
             // Somebody else's change came between, and the caller means the commodity as it is.
@@ -119,6 +117,19 @@ async fn change_of(state: &AppState, id: CommodityId, expected: &Expected, sku: 
         }
     }
     Err(outpaced())
+}
+
+/// Notes what came of a change under a claim, if that is known.
+async fn settle(state: &AppState, sku: &Sku, id: CommodityId, reply: &Reply) {
+    let since = match reply {
+        Reply::Pending(_) => return,
+        Reply::Done(Answer::Commodity(commodity)) if commodity.terms.sku.as_ref() == Some(sku) => Some(commodity.version),
+        Reply::Done(_) | Reply::Refused(_) | Reply::Busy(_) => None,
+    };
+    if let Err(error) = state.store.settle_sku(sku, id, since).await {
+        // It stays open, and is over with the next change of the commodity.
+        tracing::warn!(%error, "cannot note that a claim on a sku is settled");
+    }
 }
 
 /// Claims a number for a change of that version of a commodity.
@@ -138,6 +149,8 @@ async fn claim(state: &AppState, sku: &Sku, of: (CommodityId, u32)) -> Result<()
 async fn is_left_behind(state: &AppState, claim: &SkuClaim) -> Result<bool, Problem> {
     let has_it = |commodity: &Commodity| commodity.terms.sku.as_ref() == Some(&claim.sku);
     match as_it_is(state, claim.commodity).await {
+        // The number was got from a later owner, of which this one has not heard.
+        Reply::Done(Answer::Commodity(commodity)) if commodity.version < claim.since => Err(outpaced()),
         Reply::Done(Answer::Commodity(commodity)) => Ok(!has_it(&commodity) && (claim.open == 0 || commodity.version > claim.version)),
         // Nothing of it changes any more. As long as the tables do not have that, nobody knows what they will say.
         Reply::Refused(Refusal::Closed) => {

@@ -4,23 +4,14 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::domain::{Cancellation, Currency, Invalid, Price, Sku, Terms, TermsChange, Timestamp, Units};
+use super::bodies::{ChangeBody, NewBody};
+use crate::domain::{Cancellation, Price, Sku, Terms, TermsChange, Timestamp, Units};
 use crate::http::Fields;
 use crate::http::problem::{Fault, Problem};
 
-/// A limit or a hold time of any size; [`Terms::faults`] knows the range.
-struct Count(u32);
-
-impl TryFrom<i64> for Count {
-    type Error = Invalid;
-    fn try_from(number: i64) -> Result<Self, Invalid> {
-        u32::try_from(number).map(Self).map_err(|_| Invalid("must be a whole number of at least 1, or null"))
-    }
-}
-
 /// A new commodity's terms and total, from the fields of a body.
 pub(in crate::admin) fn new_commodity(mut fields: Fields) -> Result<(Terms, Units), Problem> {
-    let change = read(&mut fields);
+    let change = TermsChange::from(fields.read_into::<NewBody>());
     fields.required("name", change.name.as_ref());
     fields.required("price", change.price);
     fields.required("currency", change.currency);
@@ -70,29 +61,11 @@ pub(in crate::admin) fn asked(terms: &Terms, total: Units) -> impl Serialize + u
 
 /// A change of terms. What only the pair of old and new terms can tell is checked against `old`, where that is at hand.
 pub(super) fn change(mut fields: Fields, old: Option<&Terms>) -> Result<TermsChange, Problem> {
-    let change = read(&mut fields);
+    let change = TermsChange::from(fields.read_into::<ChangeBody>());
     let terms = old.map_or_else(|| change.onto(&faultless()), |old| change.onto(old));
     tell(&mut fields, &change, &terms);
     fields.finish()?;
     Ok(change)
-}
-
-fn read(fields: &mut Fields) -> TermsChange {
-    TermsChange {
-        sku: fields.nullable_text::<Sku>("sku"),
-        name: fields.string("name"),
-        description: fields.string("description"),
-        image_url: fields.nullable_string("image_url"),
-        price: fields.integer::<Price>("price"),
-        currency: fields.text::<Currency>("currency"),
-        limit_per_user: fields.nullable_integer::<Count>("limit_per_user").map(|limit| limit.map(|Count(limit)| limit)),
-        hold_seconds: fields.nullable_integer::<Count>("hold_seconds").map(|hold| hold.map(|Count(hold)| hold)),
-        grace_seconds: fields.integer::<Count>("grace_seconds").map(|Count(grace)| grace),
-        cancellation: fields.text::<Cancellation>("cancellation"),
-        starts_at: fields.text::<Timestamp>("starts_at"),
-        ends_at: fields.text::<Timestamp>("ends_at"),
-        total: fields.integer::<Units>("total"),
-    }
 }
 
 /// Adds what is wrong with the terms, under the field that was sent.

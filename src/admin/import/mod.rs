@@ -16,13 +16,13 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::commodities::{skus, terms};
+use super::commodities::{due_listings, skus, terms};
 use super::csv::{Lines, defused};
-use super::{listing, note};
+use super::note;
 use crate::domain::{CommodityId, Sku, Timestamp};
 use crate::engine::Refusal;
 use crate::http::commodities::is_listed;
@@ -39,7 +39,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// When to look again at an import that goes on.
 const RETRY_SECONDS: &str = "1";
 /// Files that are read at the same time.
-static AT_A_TIME: Semaphore = Semaphore::const_new(2);
+static READ_AT_A_TIME: Semaphore = Semaphore::const_new(2);
+/// Files whose numbers are being claimed: that may wait for the owners of those who have them.
+static CLAIMED_AT_A_TIME: Semaphore = Semaphore::const_new(8);
+/// Files whose commodities are being listed while their request waits: that may wait for an owner who is away. Where as many wait, others are
+/// answered at once, and listed all the same.
+static LISTED_AT_A_TIME: Semaphore = Semaphore::const_new(8);
 /// Commodities one step of an export writes.
 const EXPORT_STEP: usize = 500;
 
@@ -114,9 +119,12 @@ pub(crate) async fn import(
     request: RequestId,
     body: CsvBody,
 ) -> Result<HttpResponse, Problem> {
-    let Ok(_permit) = AT_A_TIME.try_acquire() else { return Err(Busy::Overloaded.into()) };
+    // Each is kept for as long as it is needed: an owner that is away would keep them for long.
+    let claiming = CLAIMED_AT_A_TIME.try_acquire().map_err(|_| Busy::Overloaded)?;
+    let reading = READ_AT_A_TIME.try_acquire().map_err(|_| Busy::Overloaded)?;
     let file = tokio::task::spawn_blocking(move || file::read(&body.0)).await;
     let (rows, mut faults) = file.map_err(|failed| Problem::Internal(format!("a file could not be read: {failed}")))??;
+    drop(reading);
     let skus: Vec<Sku> = rows.iter().filter_map(|row| row.terms.sku.clone()).collect();
     let lines: BTreeMap<Sku, u64> = rows.iter().filter_map(|row| Some((row.terms.sku.clone()?, row.line))).collect();
     let add_taken = |sku: &Sku, faults: &mut Faults| {
@@ -157,17 +165,10 @@ pub(crate) async fn import(
             }
         },
     };
-    // Whether this request is waited for or not: if it is not, others list what is left.
-    let (router, store) = (Arc::clone(&state.router), state.store.clone());
-    let listing = tokio::spawn(async move { listing::list_all(&router, &store, due, PATIENCE).await });
-    let left = match timeout(PATIENCE, listing).await {
-        Ok(Ok(Ok(left))) => u32::try_from(left.len()).unwrap_or(count),
-        Ok(Ok(Err(error))) => {
-            tracing::warn!(%error, "import {first} goes on later");
-            count
-        }
-        // It goes on: an owner may be away.
-        Err(_) | Ok(Err(_)) => count - state.store.import(first).await?.map_or(0, |import| import.listed.min(count)),
+    drop(claiming);
+    let left = match LISTED_AT_A_TIME.try_acquire() {
+        Ok(listing) => listed(&state, first, due, listing).await?,
+        Err(_) => left_of(&state, first, count).await?,
     };
     let created_at = before.map_or(now, |import| import.created_at);
     let import = Import { first, commodities: count, listed: count - left, created_at };
@@ -177,6 +178,31 @@ pub(crate) async fn import(
         _ => HttpResponse::Accepted(),
     };
     Ok(answered(&mut response, import))
+}
+
+/// Lists them, and waits for it a while; how many are left then. Whether this request is waited for or not: if it is not, others list what
+/// is left.
+async fn listed(state: &AppState, first: CommodityId, due: Vec<DueListing>, listing: SemaphorePermit<'static>) -> Result<u32, Problem> {
+    let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
+    let (router, store) = (Arc::clone(&state.router), state.store.clone());
+    let listing = tokio::spawn(async move {
+        let _listing = listing;
+        due_listings::list_all(&router, &store, due, PATIENCE).await
+    });
+    match timeout(PATIENCE, listing).await {
+        Ok(Ok(Ok(left))) => Ok(u32::try_from(left.len()).unwrap_or(count)),
+        Ok(Ok(Err(error))) => {
+            tracing::warn!(%error, "import {first} goes on later");
+            Ok(count)
+        }
+        // It goes on: an owner may be away.
+        Err(_) | Ok(Err(_)) => left_of(state, first, count).await,
+    }
+}
+
+/// How many of an import of so many are not listed yet, as the tables have it.
+async fn left_of(state: &AppState, first: CommodityId, count: u32) -> Result<u32, Problem> {
+    Ok(count - state.store.import(first).await?.map_or(0, |import| import.listed.min(count)))
 }
 
 problems!(ImportProblems: IdempotencyMismatch, UpgradeUnfinished, Unavailable, Overloaded);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::auth::token::claims::NumericDate;
+use crate::auth::numeric_date::NumericDate;
 
 /// Where a token says something: a claim's name, or names with dots between them that lead into it. Names may have dots of their own, so
 /// the longest that is there is followed first.
@@ -23,8 +23,13 @@ pub(super) struct Claims<'a> {
     pub(super) issuer: Option<Cow<'a, str>>,
     pub(super) expires: Option<NumericDate>,
     pub(super) not_before: Option<NumericDate>,
+    /// Whether it says of itself that it is no access token.
+    pub(super) is_for_something_else: bool,
     named: Vec<(Cow<'a, str>, Claim<'a>)>,
 }
+
+/// What some issuers say in the claim `typ` of what is no access token, though its header says `JWT` as all of theirs do.
+const OTHER_TYPES: [&str; 4] = ["ID", "Refresh", "Offline", "Logout"];
 
 /// The value of a claim.
 #[derive(Debug, PartialEq)]
@@ -110,21 +115,36 @@ impl<'de> Visitor<'de> for ReadClaims<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims<'de>, A::Error> {
         let (mut issuer, mut expires, mut not_before) = (None, None, None);
+        let mut is_for_something_else = false;
         let mut named: Vec<(Cow<'de, str>, Claim<'de>)> = Vec::new();
         while let Some(Text(name)) = members.next_key()? {
             match &*name {
                 "iss" => once(&mut issuer, members.next_value::<Option<Text<'de>>>()?)?,
                 "exp" => once(&mut expires, members.next_value::<Option<NumericDate>>()?)?,
                 "nbf" => once(&mut not_before, members.next_value::<Option<NumericDate>>()?)?,
-                name if !self.0.0.contains(name) => {
+                counts if self.0.0.contains(counts) => {
+                    if named.iter().any(|(other, _)| *other == name) {
+                        return Err(twice());
+                    }
+                    named.push((name, members.next_value()?));
+                }
+                "typ" | "events" => is_for_something_else |= says_something_else(&name, &members.next_value()?),
+                _ => {
                     members.next_value::<IgnoredAny>()?;
                 }
-                _ if named.iter().any(|(other, _)| *other == name) => return Err(twice()),
-                _ => named.push((name, members.next_value()?)),
             }
         }
         let issuer = issuer.flatten().map(|Text(issuer)| issuer);
-        Ok(Claims { issuer, expires: expires.flatten(), not_before: not_before.flatten(), named })
+        Ok(Claims { issuer, expires: expires.flatten(), not_before: not_before.flatten(), is_for_something_else, named })
+    }
+}
+
+/// `events` is what a token tells that is about something that happened (RFC 8417), a logout among them.
+fn says_something_else(name: &str, claim: &Claim<'_>) -> bool {
+    match (name, claim) {
+        ("typ", Claim::Text(typ)) => OTHER_TYPES.iter().any(|other| typ.eq_ignore_ascii_case(other)),
+        ("events", claim) => *claim != Claim::Null,
+        _ => false,
     }
 }
 
@@ -279,6 +299,27 @@ mod tests {
             assert!(!reads(payload), "{payload}");
         }
         assert!(reads(r#"{"email":"a","email":"b","sub":"a"}"#), "what nobody looks at may be there twice");
+    }
+
+    #[test]
+    fn a_token_that_is_for_something_else_says_so() {
+        let says = |payload: &str| Names::default().read(payload.as_bytes()).map(|claims| claims.is_for_something_else).ok();
+        for payload in [
+            r#"{"typ":"ID"}"#,
+            r#"{"typ":"refresh"}"#,
+            r#"{"typ":"Offline"}"#,
+            r#"{"typ":"Logout"}"#,
+            r#"{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}"#,
+            r#"{"typ":"Bearer","typ":"ID"}"#,
+            r#"{"typ":"ID","typ":"Bearer"}"#,
+        ] {
+            assert_eq!(says(payload), Some(true), "{payload}");
+        }
+        for payload in ["{}", r#"{"typ":"Bearer"}"#, r#"{"typ":"JWT"}"#, r#"{"typ":7,"events":null}"#, r#"{"x":{"typ":"ID"}}"#] {
+            assert_eq!(says(payload), Some(false), "{payload}");
+        }
+        // Where a configuration names such a claim, it is one like all others.
+        assert_eq!(found("events.role", r#"{"events":{"role":"a"}}"#), Some("Text(\"a\")".to_owned()));
     }
 
     #[test]

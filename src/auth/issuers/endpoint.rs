@@ -1,4 +1,4 @@
-//! The place where an issuer publishes its keys, and what is asked of it: in turns, and out of turn for a key that is not known here, at
+//! The place where an issuer publishes its keys, and what is asked of it: in turns, and out of turn for a key that is not known here, that at
 //! most every five seconds however many tokens name one. Never follows a redirect, never trusts an answer that is not whole, and never
 //! lets anybody wait without a bound.
 
@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::follow;
+use super::key_file;
 use super::key_set::KEY_ID_BYTES_MAX;
 use crate::auth::Unauthenticated;
 use crate::config;
@@ -29,14 +29,15 @@ use crate::config;
 /// How long one fetch may take, from the look-up of the name to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long it is from the beginning of one fetch to that of the next, if that is out of turn.
+/// How long it is from the beginning of one fetch out of turn to that of the next.
 const OUT_OF_TURN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a request waits for keys at most: for its turn, and for the answer.
 const WAIT_MAX: Duration = Duration::from_secs(9);
 
-/// Requests that wait for the keys of one issuer, at most.
-const WAITING_MAX: usize = 1024;
+/// Requests that wait for the keys of one issuer, at most: as many as come in the longest time between two fetches where a thousand come a
+/// second, all with a new key.
+const WAITING_MAX: usize = 8_192;
 
 /// The pauses after fetches that failed, in seconds: doubled each time, from the first to the last.
 const RETRY_SECONDS: (u64, u64) = (1, 30);
@@ -162,8 +163,8 @@ impl Endpoint {
         Ok(Waiting { finished, number, until: Instant::now() + WAIT_MAX, _permit: permit })
     }
 
-    /// Resolves when the next fetch is due: at that time, or earlier if somebody asks for a key.
-    pub(super) async fn due(&self, at: Instant, last_begun: Option<Instant>) {
+    /// Resolves when the next fetch is due: at that time, or earlier if somebody asks for a key. Whether it is that time.
+    pub(super) async fn due(&self, at: Instant, last_out_of_turn: Option<Instant>) -> bool {
         let out_of_turn = async {
             loop {
                 self.wake.notified().await;
@@ -171,13 +172,13 @@ impl Endpoint {
                     break;
                 }
             }
-            if let Some(begun) = last_begun {
+            if let Some(begun) = last_out_of_turn {
                 tokio::time::sleep_until(begun + OUT_OF_TURN_INTERVAL).await;
             }
         };
         tokio::select! {
-            () = tokio::time::sleep_until(at) => {}
-            () = out_of_turn => {}
+            () = tokio::time::sleep_until(at) => true,
+            () = out_of_turn => false,
         }
     }
 
@@ -279,7 +280,7 @@ fn tls(roots: Option<RootCertStore>) -> Result<ClientConfig, String> {
 
 /// The certificates in a file.
 fn authorities(file: &Path) -> Result<RootCertStore, String> {
-    let text = follow::text(file)?;
+    let text = key_file::text(file)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let certificate = certificate.map_err(|_| format!("the file {} holds what is no certificate", file.display()))?;

@@ -1,61 +1,23 @@
 //! How an issuer's keys are kept up to date while the process runs. Keys that cannot be had leave the last ones in force, and are said once.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoint;
+use super::key_file::skipped;
 use super::key_set::KeySet;
 use super::{Issuer, Source};
-use crate::config;
 
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The largest file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
-
-/// A file with an issuer's keys.
-pub(super) struct KeyFile {
-    pub(super) path: PathBuf,
-    is_jwks: bool,
-}
-
-impl KeyFile {
-    pub(super) fn of(config: &config::Issuer) -> Option<Self> {
-        let jwks = config.jwks_file.clone().map(|path| Self { path, is_jwks: true });
-        jwks.or_else(|| config.public_key_file.clone().map(|path| Self { path, is_jwks: false }))
-    }
-
-    pub(super) fn read(&self, allowed: &[Algorithm]) -> Result<KeySet, String> {
-        let text = text(&self.path)?;
-        let keys = if self.is_jwks { KeySet::of_jwks(text.as_bytes(), allowed, skipped) } else { KeySet::of_pem(text.as_bytes(), allowed) };
-        keys.map_err(|problem| format!("the file {} {problem}", self.path.display()))
-    }
-}
-
-/// What a file holds.
-pub(super) fn text(path: &Path) -> Result<String, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("the file {} {why}", path.display());
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| wrong(&format_args!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(wrong(&"is larger than 256 KiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| wrong(&"is no text"))
-}
-
-fn skipped(id: &str, why: &str) {
-    tracing::debug!(key = id, why, "key {id} is not used: {why}");
-}
+/// For how long an issuer says that it has no key until that is believed. Whoever withdraws a key has another one by then, if any token is
+/// to be good; a key endpoint that is being set up or broken says the same.
+const KEYLESS: Duration = Duration::from_secs(60);
 
 impl Issuer {
     /// Keeps its keys up to date until `stop`.
@@ -81,19 +43,36 @@ impl Issuer {
     /// Goes on with what its file has now.
     pub(super) fn look_at_file(&self) {
         if let Source::File(file) = &self.source {
-            self.take(file.read(&self.algorithms));
+            let read = file.read(&self.algorithms);
+            let believed =
+                |keys| self.believed(keys, Instant::now()).map_err(|problem| format!("the file {} {problem}", file.path.display()));
+            self.take(read.and_then(believed));
         }
+    }
+
+    /// Those keys, unless there are none and it has not said so for long.
+    fn believed(&self, keys: KeySet, now: Instant) -> Result<KeySet, String> {
+        let mut since = self.keyless_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() > 0 {
+            *since = None;
+            return Ok(keys);
+        }
+        if now.saturating_duration_since(*since.get_or_insert(now)) >= KEYLESS {
+            return Ok(keys);
+        }
+        Err(format!("has no key that can be used: that is believed when it has said so for {} seconds", KEYLESS.as_secs()))
     }
 
     async fn follow_endpoint(&self, endpoint: &Endpoint, stop: CancellationToken) {
         metrics::describe_counter!("doorbuster_issuer_fetches_total", "Fetches of an issuer's keys, by outcome");
-        let (mut due, mut last_begun, mut failures) = (Instant::now(), None, 0);
-        while stop.run_until_cancelled(endpoint.due(due, last_begun)).await.is_some() {
+        let (mut due, mut last_out_of_turn, mut failures) = (Instant::now(), None, 0);
+        while let Some(is_in_turn) = stop.run_until_cancelled(endpoint.due(due, last_out_of_turn)).await {
             let begun = Instant::now();
             let mut absent = endpoint.begin();
             let Some(fetched) = stop.run_until_cancelled(endpoint.fetch()).await else { return };
             let read = fetched
-                .and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")));
+                .and_then(|bytes| KeySet::of_jwks(&bytes, &self.algorithms, skipped).map_err(|problem| format!("its answer {problem}")))
+                .and_then(|keys| self.believed(keys, begun).map_err(|problem| format!("its answer {problem}")));
             let is_good = read.is_ok();
             failures = if is_good { 0 } else { failures + 1 };
             if let Ok(keys) = &read {
@@ -106,12 +85,16 @@ impl Issuer {
             let outcome = if is_good { "good" } else { "failed" };
             metrics::counter!("doorbuster_issuer_fetches_total", "issuer" => self.name.to_string(), "outcome" => outcome).increment(1);
             due = begun + endpoint.pause(failures);
-            last_begun = Some(begun);
+            if !is_in_turn {
+                last_out_of_turn = Some(begun);
+            }
         }
     }
 
     /// Goes on with what was read, if it is news.
     pub(super) fn take(&self, read: Result<KeySet, String>) {
+        #[cfg(test)]
+        assert!(!self.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "on purpose");
         let name = self.name.as_str();
         self.tell_whether_up(read.is_ok());
         match read {

@@ -71,6 +71,11 @@ impl KeySet {
     pub(super) fn of_pem(bytes: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "is not text")?;
         let blocks = pem::parse_many(text).map_err(|_| "holds a block that is no PEM")?;
+        // What is not whole is passed over by the library.
+        let marks = ["-----BEGIN", "-----END"].map(|mark| text.matches(mark).count());
+        if marks.iter().any(|count| *count != blocks.len()) {
+            return Err("holds a block that is no PEM, or cut off".to_owned());
+        }
         if blocks.is_empty() {
             return Err("holds no key".to_owned());
         }

@@ -8,17 +8,19 @@
 mod claims;
 mod endpoint;
 mod follow;
+mod key_file;
 mod key_set;
 #[cfg(test)]
 mod tests;
 mod verified;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::jws::Jws;
 use super::{Caller, KeyError, Unauthenticated};
@@ -27,7 +29,7 @@ use crate::domain::{Foreign, IssuerName, Principal, Timestamp};
 use crate::store::Role;
 use claims::{Claim, ClaimPath, Claims, Names};
 use endpoint::{Endpoint, Waiting};
-use follow::KeyFile;
+use key_file::KeyFile;
 use key_set::{KeySet, NotVerified};
 use verified::{TokenDigest, VerifiedToken, VerifiedTokens};
 
@@ -59,6 +61,11 @@ pub(super) struct Issuer {
     keys: ArcSwapOption<KeySet>,
     /// Why its keys cannot be had now.
     trouble: ArcSwapOption<String>,
+    /// Since when it has said that it has no key.
+    keyless_since: Mutex<Option<Instant>>,
+    /// Its follower panics, once.
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicBool,
 }
 
 /// Where its keys come from.
@@ -163,7 +170,7 @@ impl Issuers {
         })
     }
 
-    /// The issuer that says of itself that it made this, for us.
+    /// The issuer that says of itself that it made this, for us; of several the first one of the configuration.
     fn whose(&self, claims: &Claims<'_>) -> Result<(usize, &Arc<Issuer>), Unauthenticated> {
         let of_it = || self.all.iter().enumerate().filter(|(_, issuer)| claims.issuer.as_deref() == Some(&*issuer.issuer));
         let found = of_it().find(|(_, issuer)| issuer.is_for_us(claims));
@@ -210,6 +217,9 @@ impl Issuer {
             source,
             keys: ArcSwapOption::from_pointee(keys),
             trouble: ArcSwapOption::empty(),
+            keyless_since: Mutex::default(),
+            #[cfg(test)]
+            panics: std::sync::atomic::AtomicBool::default(),
         })
     }
 
@@ -223,6 +233,9 @@ impl Issuer {
 
     /// Whom a token speaks for that this issuer signed, and the time in which it does.
     fn caller(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(Caller, Range<i64>), Unauthenticated> {
+        if claims.is_for_something_else {
+            return Err(Unauthenticated::Type);
+        }
         let expires = claims.expires.ok_or(Unauthenticated::Incomplete)?;
         let begins = claims.not_before.map_or(i64::MIN, |begins| begins.millis().saturating_sub(self.leeway_ms));
         let good = begins..expires.millis().saturating_add(self.leeway_ms);
@@ -260,7 +273,7 @@ impl Issuer {
 fn secret(config: &config::Issuer, own: &SecretString) -> Result<SecretString, String> {
     let secret = match (&config.secret, &config.secret_file) {
         (Some(secret), _) => secret.clone(),
-        (None, Some(file)) => follow::text(file)?.trim().into(),
+        (None, Some(file)) => key_file::text(file)?.trim().into(),
         (None, None) => return Err("has no keys".to_owned()),
     };
     if secret.expose_secret() == own.expose_secret() {

@@ -4,6 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::Value;
 
 use crate::auth::endings::Standing;
+use crate::auth::numeric_date::NumericDate;
 use crate::domain::UserId;
 use crate::store::Role;
 
@@ -64,16 +65,6 @@ impl Subject {
     }
 }
 
-/// Seconds since 1970, whole or with a fraction, kept as milliseconds. One beyond all time is the end of time.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::auth) struct NumericDate(i64);
-
-impl NumericDate {
-    pub(in crate::auth) fn millis(self) -> i64 {
-        self.0
-    }
-}
-
 /// One audience or several.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
@@ -118,32 +109,5 @@ impl<'de> Deserialize<'de> for Subject {
             }
         }
         deserializer.deserialize_any(SubjectVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for NumericDate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct DateVisitor;
-        impl Visitor<'_> for DateVisitor {
-            type Value = NumericDate;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("seconds since 1970")
-            }
-
-            fn visit_i64<E: Error>(self, seconds: i64) -> Result<NumericDate, E> {
-                Ok(NumericDate(seconds.saturating_mul(1000)))
-            }
-
-            fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
-                self.visit_i64(i64::try_from(seconds).unwrap_or(i64::MAX))
-            }
-
-            fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                // The cast saturates, and JSON has no NaN.
-                Ok(NumericDate((seconds * 1000.0) as i64))
-            }
-        }
-        deserializer.deserialize_any(DateVisitor)
     }
 }

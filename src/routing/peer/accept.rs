@@ -24,7 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use super::credential::Chain;
 use super::doors::Doors;
-use super::listener::{Caller, Local, answer};
+use super::listener::{Caller, answer};
+use super::local::Local;
 use crate::tls::{nodes_named_by, why};
 
 /// Those who have not proved yet that they are nodes, at most.

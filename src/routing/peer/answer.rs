@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt, unfold};
 use tokio::time::{Instant, timeout};
 
 use super::frames::frame;
-use super::listener::Local;
+use super::local::Local;
 use super::wire::{Answers, Ask, Item, PeerVersion, Told, write_answers};
 use crate::partition::{Inbox, Traced};
 use crate::trace::Tracer;

@@ -11,12 +11,12 @@ use futures_util::stream::{Stream, unfold};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::feeding::Teller;
 use super::frames::frame;
-use super::listener::Local;
+use super::local::Local;
 use super::older;
 use super::wire::{Bulletin, PeerVersion, Served, Standing, piece_bytes};
 use crate::domain::Sequence;
-use crate::routing::feeding::Teller;
 
 /// Changes of listings gather for this long.
 const GATHER: Duration = Duration::from_millis(50);

@@ -14,7 +14,7 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::dial::{DialError, Dialler};
-use super::hello::{NODE, WIRE, headers, number};
+use super::headers::{NODE, WIRE, headers, number};
 use super::wire::PeerVersion;
 use super::{Credential, Peer};
 use crate::domain::NodeId;

@@ -10,7 +10,7 @@ use super::client::{Client, SendError};
 use super::credential::Stranger;
 use super::dial::DialError;
 use super::frames::Frames;
-use super::hello::{newest_of, version_of};
+use super::headers::{newest_of, version_of};
 use super::older::Hearer;
 use super::wire::{Bulletin, Garbage, PeerVersion, Speech, Standing, Together};
 use super::{Credential, Peer};

@@ -1,10 +1,11 @@
 //! Frames in a stream of bytes: four bytes of length, then that many of a message. Never reads more than a frame may have.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::wire::{FRAME_BYTES_MAX, Garbage};
 
-/// A frame of what is appended to it.
+/// A frame of what is appended to it: written in place, where the codec would copy all of it behind its length.
 pub(super) fn frame(write: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Bytes {
     let mut bytes = write(vec![0; 4]);
     let length = u32::try_from(bytes.len() - 4).expect("a frame is far below 4 GiB");
@@ -13,9 +14,16 @@ pub(super) fn frame(write: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Bytes {
 }
 
 /// Puts frames together from the pieces in which they arrive.
-#[derive(Default)]
 pub(super) struct Frames {
+    codec: LengthDelimitedCodec,
     pieces: BytesMut,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        let codec = LengthDelimitedCodec::builder().little_endian().max_frame_length(FRAME_BYTES_MAX).new_codec();
+        Self { codec, pieces: BytesMut::new() }
+    }
 }
 
 impl Frames {
@@ -26,16 +34,7 @@ impl Frames {
 
     /// Takes what is in the next whole frame; none if it has not all arrived.
     pub(super) fn next(&mut self) -> Result<Option<BytesMut>, Garbage> {
-        let Some(length) = self.pieces.first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > FRAME_BYTES_MAX {
-            return Err(Garbage);
-        }
-        if self.pieces.len() < 4 + length {
-            return Ok(None);
-        }
-        self.pieces.advance(4);
-        Ok(Some(self.pieces.split_to(length)))
+        self.codec.decode(&mut self.pieces).map_err(|_| Garbage)
     }
 }
 

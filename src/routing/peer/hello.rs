@@ -1,11 +1,9 @@
-//! The headers in what nodes say to each other, and the greeting a node sends before it joins: does the other one live, is it of our kind,
-//! does it believe us?
+//! The greeting a node sends before it joins: does the other one live, is it of our kind, does it believe us?
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,22 +11,10 @@ use tokio::time::timeout;
 use super::client::{Client, SendError};
 use super::credential::Stranger;
 use super::dial::DialError;
+use super::headers::{NODE, version_of};
 use super::wire::{Introduction, PeerVersion};
 use super::{Credential, Peer};
 use crate::domain::{NodeId, Partitions};
-
-/// Who sends.
-pub(super) const FROM: HeaderName = HeaderName::from_static("x-doorbuster-from");
-/// Whom it is for: an address may have been given to another node.
-pub(super) const TO: HeaderName = HeaderName::from_static("x-doorbuster-to");
-/// That the sender may, to and from nodes of the release before: those that speak TLS have their certificates.
-pub(super) const PROOF: HeaderName = HeaderName::from_static("x-doorbuster-proof");
-/// The version of what is in the body. What asks and has no body is understood in all of them: it says the oldest.
-pub(super) const WIRE: HeaderName = HeaderName::from_static("x-doorbuster-wire");
-/// The newest version its sender speaks. The release that had only version 3 does not say it.
-pub(super) const NEWEST: HeaderName = HeaderName::from_static("x-doorbuster-wire-newest");
-/// In every answer: who answers.
-pub(super) const NODE: HeaderName = HeaderName::from_static("x-doorbuster-node");
 
 /// How long a greeted node may take.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -130,35 +116,4 @@ async fn is_of_the_release_before(peer: &Peer) -> bool {
     let head = String::from_utf8_lossy(&head);
     let mut headers = head.lines().filter_map(|line| line.split_once(':'));
     headers.any(|(name, value)| name.eq_ignore_ascii_case(NODE.as_str()) && value.trim() == peer.id.as_str())
-}
-
-/// What every request to a peer carries. One with a body says in [`WIRE`] what that is of.
-pub(super) fn headers(me: &NodeId, peer: &NodeId, credential: &Credential, newest: PeerVersion) -> HeaderMap {
-    let value = |text: &str| HeaderValue::from_str(text).expect("ids and proofs are visible ASCII");
-    let headers = [(FROM, value(me.as_str())), (TO, value(peer.as_str())), (WIRE, number(PeerVersion::OLDEST)), (NEWEST, number(newest))];
-    let mut headers: HeaderMap = headers.into_iter().collect();
-    if let Some(proof) = credential.proof() {
-        let mut proof = value(&proof.of(me, peer));
-        proof.set_sensitive(true);
-        headers.insert(PROOF, proof);
-    }
-    headers
-}
-
-/// A version in a header.
-pub(super) fn number(version: PeerVersion) -> HeaderValue {
-    HeaderValue::from(u16::from(version.get()))
-}
-
-/// The newest version that an answer says its sender speaks.
-pub(super) fn newest_of(headers: &HeaderMap) -> Option<u8> {
-    headers.get(NEWEST)?.to_str().ok()?.parse().ok()
-}
-
-/// What an answer's body is of, if we know that version. The release that had only version 3 does not say it.
-pub(super) fn version_of(headers: &HeaderMap) -> Option<PeerVersion> {
-    match headers.get(WIRE) {
-        Some(number) => PeerVersion::new(number.to_str().ok()?.parse().ok()?).ok(),
-        None => Some(PeerVersion::V3),
-    }
 }

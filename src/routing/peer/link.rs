@@ -1,9 +1,10 @@
 //! Requests on their way to one other node: what gathered while the last batches were out travels together.
 //!
 //! To its callers a link is an inbox like a local one: bounded, with a deadline, and a request can be taken back until it
-//! is packed. From then on it counts as possibly delivered, unless the peer provably never took it up.
+//! is packed. From then on it counts as possibly delivered, unless the peer provably never took it up. A partition that answers slowly, or
+//! not at all, holds up no other partition's requests.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,29 +13,33 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::backlog::{Backlog, OF_PARTITION_MAX, Place, Places};
 use super::breaker::Breaker;
 use super::client::{Client, Response, SendError};
 use super::frames::Frames;
-use super::hello::newest_of;
+use super::headers::newest_of;
 use super::meters::Meters;
 use super::wire::{Answers, Ask, BATCH_BYTES, BATCH_ITEMS_MAX, Garbage, Item, PeerVersion, Speech, Told, read_answers};
 use super::{Credential, Peer};
-use crate::domain::{NodeId, Order};
+use crate::domain::{NodeId, Order, PartitionId, Partitions};
 use crate::engine::{Command, Refusal};
 use crate::partition::{Busy, Inbox, Patience, Reply, Request, Sighting};
 use crate::trace::{Context, Span, Step};
 
 /// Batches that may be out before the first of them began to be answered.
 const LANES: usize = 2;
-/// Batches that may be out at all: those that wait for a partition that is being claimed stay out longer.
-const BATCHES_OUT_MAX: usize = 64;
+/// Batches that may be out at all: each partition has its places in them. Never fewer than the first of these, nor more than the second:
+/// each is a connection.
+const BATCHES_OUT_MAX: (usize, usize) = (64, 512);
 /// A peer sends at least an empty frame twice in this time; one that does not is stuck, paused or no peer.
 const SILENCE_MAX: Duration = Duration::from_millis(1_500);
 
 /// The bounds of a link.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkSettings {
-    /// Requests waiting for the peer, at most.
+    /// The schema's partitions.
+    pub partitions: Partitions,
+    /// Requests waiting for the peer, at most, and as many for each partition that has its share of batches out.
     pub depth_max: usize,
     /// How long a request may wait before it is taken up at its owner.
     pub command_timeout: Duration,
@@ -71,14 +76,21 @@ impl PeerLink {
             answer_timeout: settings.answer_timeout,
             breaker: Mutex::new(Breaker::default()),
             lanes: Arc::new(Semaphore::new(LANES)),
-            out: Arc::new(Semaphore::new(BATCHES_OUT_MAX)),
+            out: Arc::new(Semaphore::new(batches_out_max(settings.partitions))),
+            places: Places::of(settings.partitions),
             look_again,
             meters: Meters::of(&peer.id),
         });
+        let backlog = Backlog::new(settings.partitions, settings.depth_max);
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(run(link, requests)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(run(link, backlog, requests)));
         Self { inbox, _stop: stop.drop_guard() }
     }
+}
+
+fn batches_out_max(partitions: Partitions) -> usize {
+    let (least, most) = BATCHES_OUT_MAX;
+    (usize::from(partitions.get()) * OF_PARTITION_MAX).clamp(least, most)
 }
 
 struct Link {
@@ -89,6 +101,7 @@ struct Link {
     breaker: Mutex<Breaker>,
     lanes: Arc<Semaphore>,
     out: Arc<Semaphore>,
+    places: Places,
     look_again: Arc<Notify>,
     meters: Meters,
 }
@@ -107,23 +120,32 @@ impl From<Garbage> for Failure {
     }
 }
 
-async fn run(link: Arc<Link>, mut requests: mpsc::Receiver<Request>) {
+async fn run(link: Arc<Link>, mut backlog: Backlog, mut requests: mpsc::Receiver<Request>) {
     let mut gathered = Vec::with_capacity(BATCH_ITEMS_MAX);
-    let mut left: VecDeque<Request> = VecDeque::new();
     loop {
         let Ok(out) = Arc::clone(&link.out).acquire_owned().await else { return };
         let Ok(lane) = Arc::clone(&link.lanes).acquire_owned().await else { return };
-        if left.is_empty() {
-            if requests.recv_many(&mut gathered, BATCH_ITEMS_MAX).await == 0 {
-                return;
+        while !backlog.may_travel(&link.places) {
+            tokio::select! {
+                count = requests.recv_many(&mut gathered, BATCH_ITEMS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    backlog.extend(gathered.drain(..));
+                }
+                () = link.places.freed() => {}
             }
-            left.extend(gathered.drain(..));
+        }
+        while backlog.len() < BATCH_ITEMS_MAX
+            && let Ok(request) = requests.try_recv()
+        {
+            backlog.extend([request]);
         }
         if !link.breaker().admits(Instant::now()) {
-            left.drain(..).for_each(|request| Waiting::take(request).1.into_iter().for_each(Waiting::busy));
+            backlog.turn_away();
             continue;
         }
-        let batch = Batch::pack(&mut left, &link.speech);
+        let batch = Batch::pack(&mut backlog, &link.places, &link.speech);
         if !batch.waiting.is_empty() {
             link.meters.sent(batch.waiting.len());
             tokio::spawn(Arc::clone(&link).exchange(batch, lane, out));
@@ -142,7 +164,7 @@ impl Link {
             Ok(conversed) => conversed,
             Err(_) => Err(Failure::InDoubt(format!("no answer within {bound:?}"))),
         };
-        let waiting = batch.waiting.into_iter().flatten();
+        let waiting = batch.waiting.into_iter().flatten().map(|(waiting, _)| waiting);
         let why = match conversed {
             Ok(()) => {
                 self.breaker().succeeded();
@@ -214,8 +236,7 @@ impl Link {
 
     fn hand_out(&self, answers: Answers, batch: &mut Batch) -> Result<(), Failure> {
         for (index, told) in answers {
-            let waiting = batch.waiting.get_mut(usize::from(index)).and_then(Option::take).ok_or(Garbage)?;
-            batch.unanswered -= 1;
+            let waiting = batch.answered(index)?;
             match (waiting, told) {
                 (Waiting::Command(sender, _span), Told::Reply(reply)) => drop(sender.send(reply)),
                 (Waiting::Lookup(sender), Told::Sighting(sighting)) => drop(sender.send(sighting)),
@@ -295,25 +316,23 @@ impl Waiting {
 struct Batch {
     version: PeerVersion,
     bytes: Vec<u8>,
-    /// By place in the batch: who waits; none = answered.
-    waiting: Vec<Option<Waiting>>,
+    /// By place in the batch: who waits, and for which partition; none = answered.
+    waiting: Vec<Option<(Waiting, PartitionId)>>,
     unanswered: usize,
+    /// The partitions that somebody waits for, and how many do.
+    places: BTreeMap<PartitionId, (Place, usize)>,
     longest_budget: Duration,
 }
 
 impl Batch {
-    /// Packs requests from the front until the batch is large enough.
-    fn pack(requests: &mut VecDeque<Request>, speech: &Speech) -> Self {
+    /// Packs what may travel until the batch is large enough.
+    fn pack(backlog: &mut Backlog, places: &Places, speech: &Speech) -> Self {
         let (agreed, version) = (speech.agreed(), speech.version());
-        let mut batch = Self { version, bytes: Vec::new(), waiting: Vec::new(), unanswered: 0, longest_budget: Duration::ZERO };
+        let (waiting, taken) = (Vec::new(), BTreeMap::new());
+        let mut batch = Self { version, bytes: Vec::new(), waiting, unanswered: 0, places: taken, longest_budget: Duration::ZERO };
         while batch.unanswered < BATCH_ITEMS_MAX && batch.bytes.len() < BATCH_BYTES {
-            let Some(request) = requests.pop_front() else { break };
-            let deadline = match &request {
-                Request::Command(_, _, caller) => caller.deadline,
-                Request::Lookup(_, caller) => caller.deadline,
-                Request::OrdersOf(_, caller) => caller.deadline,
-            };
-            let budget = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let Some((partition, request)) = backlog.next(|partition| batch.has_place(partition, places)) else { break };
+            let budget = request.deadline().saturating_duration_since(tokio::time::Instant::now());
             let (ask, Some(waiting)) = Waiting::take(request) else { continue };
             let item = Item { budget_ms: budget.as_millis().try_into().unwrap_or(u32::MAX), ask, trace: waiting.context() };
             let is_written =
@@ -327,10 +346,34 @@ impl Batch {
                 }
                 continue;
             }
-            batch.waiting.push(Some(waiting));
+            batch.waiting.push(Some((waiting, partition)));
             batch.unanswered += 1;
+            batch.places.entry(partition).and_modify(|(_, count)| *count += 1);
             batch.longest_budget = batch.longest_budget.max(budget);
         }
+        batch.places.retain(|_, (_, count)| *count > 0);
         batch
+    }
+
+    fn has_place(&mut self, partition: PartitionId, places: &Places) -> bool {
+        if self.places.contains_key(&partition) {
+            return true;
+        }
+        let place = places.take(partition);
+        self.places.extend(place.map(|place| (partition, (place, 0))));
+        self.places.contains_key(&partition)
+    }
+
+    /// Whoever waits for that one is answered. The partition's place is free with its last.
+    fn answered(&mut self, index: u16) -> Result<Waiting, Garbage> {
+        let (waiting, partition) = self.waiting.get_mut(usize::from(index)).and_then(Option::take).ok_or(Garbage)?;
+        self.unanswered -= 1;
+        if let Some((_, count)) = self.places.get_mut(&partition) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&partition);
+            }
+        }
+        Ok(waiting)
     }
 }

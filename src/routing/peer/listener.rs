@@ -1,10 +1,8 @@
 //! What peers are answered, and nobody else. Never forwards, never takes up what this node does not run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -12,115 +10,14 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
+use super::local::Local;
 use super::wire::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Introduction, Item, PeerVersion};
-use super::{Credential, answer as answers, bulletin, hello};
-use crate::domain::{NodeId, PartitionId, Partitions, Reach};
-use crate::partition::{Board, Inbox};
-use crate::trace::Tracer;
+use super::{answer as answers, bulletin, headers};
+use crate::domain::NodeId;
 
 /// How long a peer may take to send a batch.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What this node is and runs, as its peers may know it.
-#[derive(Debug)]
-pub struct Local {
-    /// This node.
-    pub id: NodeId,
-    /// This process.
-    pub instance: u64,
-    /// The schema's partitions.
-    pub partitions: Partitions,
-    /// What lets peers in.
-    pub credential: Credential,
-    /// What the tasks here show.
-    pub board: Arc<Board>,
-    /// Cancelled when peers are told nothing more.
-    pub closed: CancellationToken,
-    /// Told when a peer comes: perhaps one we have not heard of.
-    pub knocked: Notify,
-    /// What goes on with the traces of peers.
-    pub tracer: Tracer,
-    /// The newest version of the peer link that this process speaks.
-    pub speaks: PeerVersion,
-    inboxes: Vec<ArcSwapOption<Inbox>>,
-    leaving: AtomicBool,
-    reach: watch::Sender<Reach>,
-    changed: watch::Sender<u64>,
-}
-
-impl Local {
-    /// A node that runs nothing yet.
-    #[must_use]
-    pub fn new(id: NodeId, instance: u64, partitions: Partitions, credential: Credential, board: Arc<Board>) -> Self {
-        let inboxes = partitions.iter().map(|_| ArcSwapOption::empty()).collect();
-        let (leaving, reach, changed) = (AtomicBool::new(false), watch::Sender::default(), watch::Sender::new(0));
-        Self {
-            id,
-            instance,
-            partitions,
-            credential,
-            board,
-            closed: CancellationToken::new(),
-            knocked: Notify::new(),
-            tracer: Tracer::off(),
-            speaks: PeerVersion::NEWEST,
-            inboxes,
-            leaving,
-            reach,
-            changed,
-        }
-    }
-
-    /// The way to the task of a partition, if one runs here and is meant to.
-    #[must_use]
-    pub fn inbox(&self, partition: PartitionId) -> Option<Inbox> {
-        self.inboxes.get(usize::from(partition.get()))?.load().as_deref().cloned()
-    }
-
-    /// A task runs here from now on, or is about to stop.
-    pub fn set_inbox(&self, partition: PartitionId, inbox: Option<Inbox>) {
-        self.inboxes[usize::from(partition.get())].store(inbox.map(Arc::new));
-        self.changed.send_modify(|changes| *changes += 1);
-    }
-
-    /// This node is about to give up all it has.
-    pub fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
-        self.changed.send_modify(|changes| *changes += 1);
-    }
-
-    /// Whether this node is about to give up all it has.
-    #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
-    }
-
-    /// The broker is reached in this way from now on.
-    pub fn set_reach(&self, reach: Reach) {
-        self.reach.send_replace(reach);
-    }
-
-    /// How this node reaches the broker.
-    #[must_use]
-    pub fn reach(&self) -> Reach {
-        *self.reach.borrow()
-    }
-
-    /// Tells when the broker is reached in another way.
-    #[must_use]
-    pub fn reaches(&self) -> watch::Receiver<Reach> {
-        self.reach.subscribe()
-    }
-
-    /// Tells when tasks begin or stop here, or the node is leaving.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-}
 
 /// Who asks, as far as the connection tells.
 #[derive(Debug)]
@@ -159,17 +56,17 @@ fn admit(headers: &HeaderMap, caller: &Caller, local: &Local) -> Result<FromPeer
     let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let number = |name: &HeaderName| header(name).and_then(|number| number.parse().ok());
     let known = |body: &PeerVersion| *body <= local.speaks;
-    let Some(body) = number(&hello::WIRE).and_then(|body| PeerVersion::new(body).ok()).filter(known) else {
+    let Some(body) = number(&headers::WIRE).and_then(|body| PeerVersion::new(body).ok()).filter(known) else {
         return Err(StatusCode::UPGRADE_REQUIRED);
     };
-    let common = number(&hello::NEWEST).and_then(|newest| local.speaks.common(newest)).unwrap_or(body);
-    if header(&hello::TO) != Some(local.id.as_str()) {
+    let common = number(&headers::NEWEST).and_then(|newest| local.speaks.common(newest)).unwrap_or(body);
+    if header(&headers::TO) != Some(local.id.as_str()) {
         return Err(StatusCode::MISDIRECTED_REQUEST);
     }
-    let from: Option<NodeId> = header(&hello::FROM).and_then(|from| from.parse().ok());
+    let from: Option<NodeId> = header(&headers::FROM).and_then(|from| from.parse().ok());
     let is_proven = match (caller, from, local.credential.proof()) {
         (Caller::Nodes(nodes), Some(from), _) => nodes.contains(&from),
-        (Caller::Plain, Some(from), Some(proof)) => header(&hello::PROOF).is_some_and(|shown| proof.accepts(&from, &local.id, shown)),
+        (Caller::Plain, Some(from), Some(proof)) => header(&headers::PROOF).is_some_and(|shown| proof.accepts(&from, &local.id, shown)),
         (Caller::Plain, Some(_), None) | (_, None, _) => false,
     };
     if is_proven { Ok(FromPeer { body, common }) } else { Err(StatusCode::UNAUTHORIZED) }
@@ -180,13 +77,13 @@ fn empty(local: &Local, status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     let name = HeaderValue::from_str(local.id.as_str()).expect("ids are visible ASCII");
-    response.headers_mut().extend([(hello::NODE, name), (hello::NEWEST, hello::number(local.speaks))]);
+    response.headers_mut().extend([(headers::NODE, name), (headers::NEWEST, headers::number(local.speaks))]);
     response
 }
 
 fn in_version(local: &Local, version: PeerVersion, body: Body) -> Response<Body> {
     let mut response = empty(local, StatusCode::OK);
-    response.headers_mut().insert(hello::WIRE, hello::number(version));
+    response.headers_mut().insert(headers::WIRE, headers::number(version));
     *response.body_mut() = body;
     response
 }

@@ -8,10 +8,12 @@
 //! - A command that may have reached the other node is never sent twice. What the link cannot tell is
 //!   [`Reply::Pending`](crate::partition::Reply::Pending); "busy" it says only of what provably was not taken up.
 //! - Nodes of two releases understand each other: what is said is of the newest version that both know (see [`PeerVersion`]).
+//! - A partition that answers slowly holds up nobody else's requests: each has places of its own in what is out.
 //! - Everything is bounded: what waits for a peer, what travels together, bodies, frames and every wait.
 
 mod accept;
 mod answer;
+mod backlog;
 mod breaker;
 mod bulletin;
 mod client;
@@ -19,10 +21,13 @@ mod credential;
 mod dial;
 mod doors;
 mod feed;
+pub(crate) mod feeding;
 mod frames;
+mod headers;
 mod hello;
 mod link;
 mod listener;
+mod local;
 mod meters;
 mod older;
 mod wire;
@@ -33,7 +38,7 @@ pub use feed::{Contact, Sight};
 pub(crate) use feed::{News, follow};
 pub use hello::{Greeting, HelloError, greet};
 pub use link::{LinkSettings, PeerLink};
-pub use listener::Local;
+pub use local::Local;
 pub(crate) use wire::Speech;
 pub use wire::{Bulletin, Content, PeerVersion, Piece, Served, Standing};
 

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::domain::{Commodity, Sequence};
     use crate::partition::{Board, Edition, samples};
-    use crate::routing::feeding::{self, Heard};
+    use crate::routing::peer::feeding::{self, Heard};
     use crate::routing::peer::wire::PeerVersion;
 
     const PARTITIONS: Partitions = Partitions::DEFAULT;

@@ -190,7 +190,7 @@ async fn lock_name(connection: &mut MySqlConnection) -> sqlx::Result<String> {
 }
 
 fn name_of(database: &str) -> String {
-    let hash: String = Sha1::digest(database.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = base16ct::lower::encode_string(&Sha1::digest(database.as_bytes()));
     format!("doorbuster.migrate.{hash}")
 }
 

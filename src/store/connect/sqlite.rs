@@ -8,10 +8,10 @@ use sea_orm::SqlxSqliteConnector;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection};
 
-use super::file::DatabaseFile;
 use super::{Connections, Missing, reason};
 use crate::config;
 use crate::store::StoreError;
+use crate::store::database_file::DatabaseFile;
 use crate::store::pool::{Interruptions, Pool};
 
 /// Partitions loaded at one time. Two are hardly faster where one process reads one file, and what they need besides is not given back at once.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::config;
 use crate::domain::{Epoch, OrderId, PartitionId, Timestamp, UserId};
-use crate::store::statements::ORDER_COLUMNS;
+use crate::store::statements::PLAIN_ORDER_COLUMNS;
 use crate::store::{OrderFilter, Store};
 
 #[expect(dead_code, reason = "the other tests use more of it")]
@@ -58,7 +58,7 @@ async fn filled_in(backend: Backend, table_of: fn(u64) -> &'static Table) -> (Te
         let numbers: Vec<u64> = (0..ROWS).filter(|number| table_of(*number) == table).collect();
         for chunk in numbers.chunks(1_000) {
             let (name, rows) = (table.name, chunk.iter().map(|number| row(*number)).collect::<Vec<_>>().join(","));
-            let sql = format!("INSERT INTO {name} ({ORDER_COLUMNS}) VALUES {rows}");
+            let sql = format!("INSERT INTO {name} ({PLAIN_ORDER_COLUMNS}) VALUES {rows}");
             writer.execute_unprepared(&sql).await.expect("the rows are good");
         }
     }
@@ -137,7 +137,7 @@ async fn no_page_reads_more_than_it_has((_database, store): (TestDatabase, Store
         // What each lane reads of its index, what is merged of that, and the rows; in both tables.
         let lanes = match walk {
             Walk::All | Walk::Status(_) | Walk::CommodityStatus(..) => 2,
-            Walk::Commodity(_) => (OrderStatus::ALL.len() + super::super::archive::MOVED.len()) as u64,
+            Walk::Commodity(_) => (OrderStatus::ALL.len() + MOVED.len()) as u64,
             Walk::User(..) => 2 * RUNS_FIRST as u64,
         };
         let bound = 3 * (lanes + 1) * (LIMIT + 1) + 100;

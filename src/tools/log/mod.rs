@@ -9,7 +9,8 @@ mod whole;
 use std::time::Duration;
 
 pub use losses::{accept_loss, losses};
-pub use repair::{Rewritten, repair};
+pub use order::Rewritten;
+pub use repair::repair;
 
 use crate::broker::BrokerError;
 use crate::store::StoreError;

@@ -9,7 +9,7 @@ use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::FieldTable;
 
-use super::order::{self, Ordered};
+use super::order::{self, Ordered, Rewritten};
 use super::whole::WholeLog;
 use super::{CONFIRM_TIMEOUT, LogError};
 use crate::broker::{BATCH_CONTENT_TYPE, Broker, BrokerError, DeadLetter, PERSISTENT, Session, Topology};
@@ -17,38 +17,6 @@ use crate::clock;
 use crate::domain::PartitionId;
 use crate::projection::Position;
 use crate::store::{Gap, Store};
-
-/// What became of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rewritten {
-    /// Messages that were in it.
-    pub before: usize,
-    /// Those among them that the tables have.
-    pub applied: usize,
-    /// Those that were there twice.
-    pub copies: usize,
-    /// Messages that are in it now.
-    pub now: usize,
-    /// Whether it had to be written again.
-    pub is_changed: bool,
-    /// The last batch that is missing in front of the first that is there; none if that follows what the tables have.
-    pub missing: Option<Position>,
-}
-
-impl std::fmt::Display for Rewritten {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { before, applied, copies, now, is_changed, missing } = self;
-        if *is_changed {
-            write!(f, "of {before} messages {applied} were in the tables and {copies} were copies; it has {now} now, in order")?;
-        } else {
-            write!(f, "its {before} messages are in order, nothing was changed")?;
-        }
-        match missing {
-            Some(last) => write!(f, "; what comes before them, up to batch {last}, is not in it: see `doorbuster log accept-loss`"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Puts the log of a partition in order, while no node owns it.
 ///

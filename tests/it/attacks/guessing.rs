@@ -59,6 +59,51 @@ async fn many_addresses_on_one_account_are_stopped_and_its_owner_is_not() {
     }
 }
 
+/// Each is hashed, and there is no end of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ever_new_names_from_ever_new_addresses_do_not_keep_an_owner_out() {
+    let app = TestApp::start_with(Backend::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.http.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        config.auth.hashing_concurrency_max = 1;
+    })
+    .await;
+    let door = Door::of(&app);
+    door.register("alice").await;
+    assert_eq!(door.login_from(OWNER, "alice", PASSWORD).await.status.as_u16(), 200);
+    let (mut tried, mut put_off, mut wave) = (0, 0, 0);
+    let mut owner = std::pin::pin!(async {
+        for _ in 0..5 {
+            assert_eq!(door.login_from(OWNER, "alice", PASSWORD).await.status.as_u16(), 200);
+        }
+    });
+    loop {
+        wave += 1;
+        let guesses = (0..100).map(|number| (format!("203.{wave}.113.{number}"), format!("user-{wave}-{number}")));
+        let flood = guesses.map(|(address, name)| {
+            let door = &door;
+            async move { door.login_from(&address, &name, "123456789").await.refusal().0 }
+        });
+        let mut flood = std::pin::pin!(futures_util::future::join_all(flood));
+        // The next wave comes when nobody of this one waits any more, until the owner is in.
+        let (answers, is_in) = tokio::select! {
+            answers = &mut flood => (answers, false),
+            () = &mut owner => (flood.await, true),
+        };
+        for answer in answers {
+            match answer {
+                401 => tried += 1,
+                503 => put_off += 1,
+                other => panic!("{other}"),
+            }
+        }
+        if is_in {
+            break;
+        }
+    }
+    assert!(tried > 0 && put_off > 0, "{tried} were tried, {put_off} found the line full");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_of_one_ipv6_customer_and_forged_headers_are_one_address() {
     let app = app().await;

@@ -96,6 +96,68 @@ fn no_token_chooses_how_it_is_verified() {
 }
 
 #[test]
+fn what_is_no_access_token_says_so_and_is_believed() {
+    let stage = Stage::new();
+    let good = claims(json!({})).to_string();
+    let of_type = |typ: Value| stage.verify(&stage.rsa.sign_texts(&header(&stage.rsa, json!({"typ": typ})), &good));
+    for typ in
+        [json!("JWT"), json!("jwt"), json!("at+jwt"), json!("AT+JWT"), json!("application/at+jwt"), json!("Application/JWT"), Value::Null]
+    {
+        assert_eq!(of_type(typ.clone()), buyer("shop:alice"), "{typ}");
+    }
+    for typ in ["logout+jwt", "dpop+jwt", "secevent+jwt", "entity-statement+jwt", "JOSE", "text/at+jwt", "application/", "at+jwt ", ""] {
+        assert_eq!(of_type(json!(typ)), Err(Unauthenticated::Type), "{typ:?}");
+    }
+    for typ in [json!(7), json!(["JWT"])] {
+        assert_eq!(of_type(typ.clone()), Err(Unauthenticated::Malformed), "{typ}");
+    }
+    let bare = stage.ed.sign_texts(r#"{"alg":"EdDSA","kid":"d"}"#, &good);
+    assert_eq!(stage.verify(&bare), buyer("shop:alice"), "many say nothing");
+    // Issuers whose headers all say the same say it in the claims.
+    for said in
+        [json!({"typ": "ID"}), json!({"typ": "Refresh"}), json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}})]
+    {
+        assert_eq!(stage.verify(&stage.rsa.sign(&claims(said.clone()))), Err(Unauthenticated::Type), "{said}");
+    }
+    assert_eq!(stage.verify(&stage.rsa.sign(&claims(json!({"typ": "Bearer"})))), buyer("shop:alice"));
+    assert_eq!(stage.verify(&hmac_of_type("logout+jwt")), Err(Unauthenticated::Type), "of our own too");
+}
+
+/// A token of our own, but for its type.
+fn hmac_of_type(typ: &str) -> String {
+    let header = jsonwebtoken::Header { typ: Some(typ.to_owned()), ..jsonwebtoken::Header::new(Algorithm::HS256) };
+    let claims = json!({"sub": "42", "exp": NOW + 60});
+    jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(OWN_SECRET.as_bytes())).expect("signing works")
+}
+
+/// One issuer with an entry for each of two audiences.
+#[test]
+fn a_token_for_several_entries_of_one_issuer_is_the_first_ones() {
+    let key = IssuerKey::eddsa("d");
+    let file = jwks_file(&[&key]);
+    let entry = |name: &str, audience: Value, more: Value| {
+        let mut entry = json!({"name": name, "audience": audience, "jwks_file": file.path()});
+        for (setting, value) in more.as_object().expect("an object") {
+            entry[setting] = value.clone();
+        }
+        entry
+    };
+    let roles = json!({"role_claim": "roles", "admin_values": ["admin"]});
+    let (shop, desk) = (entry("shop", json!("shop"), json!({})), entry("desk", json!(["desk", "office"]), roles));
+    let token = |audience: Value| key.sign(&claims(json!({"aud": audience, "roles": ["admin"]})));
+    for (order, both) in [([&shop, &desk], buyer("shop:alice")), ([&desk, &shop], admin("desk:alice"))] {
+        let auth = believing(&order.map(Clone::clone));
+        // Also in whichever order the token names them.
+        for audience in [json!(["shop", "desk"]), json!(["office", "shop"])] {
+            assert_eq!(auth.verify_at(&token(audience.clone()), at(NOW_MS)), both, "{audience}");
+        }
+        assert_eq!(auth.verify_at(&token(json!("shop")), at(NOW_MS)), buyer("shop:alice"));
+        assert_eq!(auth.verify_at(&token(json!(["x", "office"])), at(NOW_MS)), admin("desk:alice"));
+        assert_eq!(auth.verify_at(&token(json!("x")), at(NOW_MS)), Err(Unauthenticated::Audience));
+    }
+}
+
+#[test]
 fn no_token_brings_its_own_key() {
     let stage = Stage::new();
     let good = claims(json!({})).to_string();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::auth::issuers::follow::KeyFile;
+use crate::auth::issuers::key_file::KeyFile;
 
 const RSA_PEM: &str = include_str!("../../../../tests/data/rsa2048_public.pem");
 const ED25519_PEM: &str = include_str!("../../../../tests/data/ed25519_public.pem");
@@ -64,6 +64,12 @@ fn a_file_that_cannot_be_used_is_refused_at_the_start_in_one_line() {
     for (pem, words) in [
         (format!("{RSA_PEM}{RSA_1024_PEM}"), "1024 bits"),
         (format!("{RSA_PEM}{private}"), "private key"),
+        // Cut off, or with a line of another file in between.
+        (format!("{RSA_PEM}{}", &ED25519_PEM[..ED25519_PEM.len() - 30]), "cut off"),
+        (format!("{RSA_PEM}{}", &ED25519_PEM[..40]), "cut off"),
+        (RSA_PEM[..RSA_PEM.len() - 8].to_owned(), "cut off"),
+        (format!("{}{ED25519_PEM}", &RSA_PEM[30..]), "cut off"),
+        (format!("{ED25519_PEM}{}", RSA_PEM.replacen("MII", "M\u{ff}II", 1)), "no PEM"),
         (ANOTHER_PEM.repeat(17), "more than 16"),
         (BY_RSA.to_owned(), "holds no key"),
         (String::new(), "holds no key"),
@@ -202,7 +208,92 @@ fn a_key_that_is_withdrawn_ends_and_one_that_is_added_begins() {
     assert_eq!(look(Some(&jwks(&[&new]).to_string())), ([false, true], 0), "withdrawn, remembered or not");
     assert_eq!(look(None), ([false, true], 1));
     std::fs::write(file.path(), "").expect("it is ours");
-    assert_eq!(look(Some(r#"{"keys":[]}"#)), ([false, false], 0), "who says that there are none is believed");
+    assert_eq!(look(Some(r#"{"keys":[]}"#)), ([false, true], 1), "who says that there are none is not believed at once");
+}
+
+/// An endpoint that is being set up says so, and one that is broken.
+#[tokio::test(start_paused = true)]
+async fn that_an_issuer_has_no_key_is_believed_when_it_has_said_so_for_a_minute() {
+    let key = IssuerKey::es256("k");
+    let (file, auth) = with_keys(&[&key], json!({}));
+    let issuer = auth.issuers().all().next().expect("there is one");
+    let token = key.sign(&claims(json!({})));
+    let look = |keys: &str| {
+        std::fs::write(file.path(), keys).expect("it is ours");
+        issuer.look_at_file();
+        (auth.verify_at(&token, at(NOW_MS)) == buyer("shop:alice"), auth.warnings().len())
+    };
+    let (good, none) = (jwks(&[&key]).to_string(), r#"{"keys":[]}"#);
+    let unusable = json!({"keys": [{"kty": "oct", "k": "AA"}, {"kty": "RSA", "kid": "k", "n": "AQ", "e": "AQ"}]}).to_string();
+    let pass = async |seconds| tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+    for keyless in [none, &unusable] {
+        assert_eq!(look(keyless), (true, 1));
+        pass(59).await;
+        assert_eq!(look(keyless), (true, 1));
+        assert_eq!(look(&good), (true, 0), "it was a mistake");
+        assert_eq!(look(keyless), (true, 1), "it begins anew");
+        pass(30).await;
+        // Nonsense says neither.
+        assert_eq!(look("<html>"), (true, 1));
+        pass(30).await;
+        assert_eq!(look(keyless), (false, 0), "it is meant so");
+        assert_eq!(look(&good), (true, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_who_looks_after_keys_is_told_and_they_are_looked_after_again() {
+    let (old, new) = (IssuerKey::es256("old"), IssuerKey::es256("new"));
+    let (file, auth) = with_keys(&[&old], json!({}));
+    let auth = Arc::new(auth);
+    let issuer = Arc::clone(auth.issuers().all().next().expect("there is one"));
+    let stop = tokio_util::sync::CancellationToken::new();
+    issuer.panics.store(true, std::sync::atomic::Ordering::Relaxed);
+    let following = tokio::spawn(Arc::clone(&auth).follow_keys(stop.clone()));
+    while issuer.panics.load(std::sync::atomic::Ordering::Relaxed) {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    std::fs::write(file.path(), jwks(&[&new]).to_string()).expect("it is ours");
+    while auth.verify_at(&new.sign(&claims(json!({}))), at(NOW_MS)) != buyer("shop:alice") {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    stop.cancel();
+    following.await.expect("it does not panic");
+}
+
+/// Of an endpoint the look-out itself panics.
+#[tokio::test]
+async fn a_panic_of_who_asks_an_endpoint_is_told_and_it_is_asked_again() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/jwks.json", listener.local_addr().expect("it is bound"));
+    let key = IssuerKey::es256("k");
+    let auth = Arc::new(believing(&[json!({"jwks_url": url})]));
+    auth.issuers().all().next().expect("there is one").panics.store(true, std::sync::atomic::Ordering::Relaxed);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let following = tokio::spawn(Arc::clone(&auth).follow_keys(stop.clone()));
+    let body = jwks(&[&key]).to_string();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let serving = async {
+        loop {
+            let (mut asked, _) = listener.accept().await.expect("it listens");
+            assert!(asked.read(&mut [0; 1_024]).await.expect("a request") > 0);
+            asked.write_all(answer.as_bytes()).await.expect("it reads");
+        }
+    };
+    let good = async {
+        while auth.verify_at(&key.sign(&claims(json!({}))), at(NOW_MS)) != buyer("shop:alice") {
+            tokio::task::yield_now().await;
+        }
+    };
+    // It panics over the first answer, whatever that is.
+    tokio::select! {
+        () = serving => {}
+        () = good => {}
+    }
+    stop.cancel();
+    following.await.expect("it does not panic");
 }
 
 #[test]

@@ -77,34 +77,40 @@ async fn who_asks_an_issuer_that_is_away_does_not_wait() {
 async fn a_wait_has_a_bound_and_so_have_those_who_wait() {
     let endpoint = endpoint();
     fetch_in_vain(&endpoint);
-    let mut all: Vec<_> = (0..1024).map(|number| endpoint.ask(Some(&number.to_string())).expect("there is room")).collect();
+    let mut all: Vec<_> = (0..8_192).map(|number| endpoint.ask(Some(&number.to_string())).expect("there is room")).collect();
     assert!(endpoint.ask(Some("one more")).is_err_and(|why| why == Unauthenticated::KeysAway));
     let begun = Instant::now();
     assert_eq!(all[0].hear().await, Heard::Nothing);
     assert!(begun.elapsed() < Duration::from_secs(10));
     drop(all);
     assert!(endpoint.ask(Some("a")).is_err(), "who went away has left the ids behind");
-    assert_eq!(fetch_in_vain(&endpoint), 1024);
+    assert_eq!(fetch_in_vain(&endpoint), 8_192);
     assert!(endpoint.ask(Some("a")).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_is_due_in_its_turn_or_five_seconds_after_the_last_one_for_who_asks() {
+async fn a_fetch_is_due_in_its_turn_or_at_once_for_who_asks_and_that_every_five_seconds() {
     let endpoint = endpoint();
     let begun = Instant::now();
     let turn = begun + endpoint.pause(0);
-    endpoint.due(turn, Some(begun)).await;
+    assert!(endpoint.due(turn, None).await);
     assert_eq!(begun.elapsed().as_secs(), 60);
 
+    // However lately it was asked in its turn.
     let begun = Instant::now();
     fetch_in_vain(&endpoint);
     let _many: Vec<_> = (0..100).map(|number| endpoint.ask(Some(&number.to_string())).expect("there is room")).collect();
-    endpoint.due(begun + endpoint.pause(0), Some(begun)).await;
+    assert!(!endpoint.due(begun + endpoint.pause(0), None).await);
+    assert_eq!(begun.elapsed().as_secs(), 0);
+    assert_eq!(fetch_in_vain(&endpoint), 100);
+
+    let _more: Vec<_> = (0..100).map(|number| endpoint.ask(Some(&number.to_string())).expect("there is room")).collect();
+    assert!(!endpoint.due(begun + endpoint.pause(0), Some(begun)).await);
     assert_eq!(begun.elapsed().as_secs(), 5);
     assert_eq!(fetch_in_vain(&endpoint), 100);
 
     let begun = Instant::now();
-    endpoint.due(begun + endpoint.pause(0), Some(begun)).await;
+    assert!(endpoint.due(begun + endpoint.pause(0), Some(begun)).await);
     assert_eq!(begun.elapsed().as_secs(), 60, "they were answered");
 }
 

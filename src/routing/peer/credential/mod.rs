@@ -31,6 +31,7 @@ pub(in crate::routing) use verify::{Stranger, stranger};
 
 use crate::domain::NodeId;
 use crate::tls::{self, Authority, FileError, Validity};
+use crate::upkeep::keep_going;
 
 /// The shortest internal secret, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
@@ -182,6 +183,10 @@ impl Credential {
 
     /// Looks at the files again and again, until it is stopped, and says when the own certificate is about to end.
     pub async fn follow(self, stop: CancellationToken) {
+        keep_going("the look-out for certificates", &stop, || self.look_again(&stop)).await;
+    }
+
+    async fn look_again(&self, stop: &CancellationToken) {
         metrics::describe_gauge!("doorbuster_peer_certificate_end_seconds", "When this node's certificate ends, in seconds since 1970");
         let mut look = tokio::time::interval(LOOK_AGAIN);
         let (mut seen, mut warned) = (Files::read(&self.0.sources), None);

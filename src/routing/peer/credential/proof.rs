@@ -19,12 +19,12 @@ impl Proof {
 
     /// The proof that `from` may ask `to`, in hexadecimal.
     pub(in crate::routing) fn of(&self, from: &NodeId, to: &NodeId) -> String {
-        self.over(from, to).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        base16ct::lower::encode_string(&self.over(from, to).finalize().into_bytes())
     }
 
     /// Whether a proof is right. Takes as long for a wrong one.
     pub(in crate::routing) fn accepts(&self, from: &NodeId, to: &NodeId, proof: &str) -> bool {
-        unhex(proof).is_some_and(|proof| self.over(from, to).verify_slice(&proof).is_ok())
+        base16ct::mixed::decode_vec(proof).is_ok_and(|proof| self.over(from, to).verify_slice(&proof).is_ok())
     }
 
     fn over(&self, from: &NodeId, to: &NodeId) -> Hmac<Sha256> {
@@ -33,12 +33,6 @@ impl Proof {
         mac.update(format!("doorbuster peer link 1\n{from}\n{to}").as_bytes());
         mac
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some((digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?) as u8)).collect()
 }
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use bulletin::Together;
 pub use bulletin::{Bulletin, Content, Piece, Served, Standing};
-pub use version::PeerVersion;
 pub(crate) use version::Speech;
 
 use crate::domain::{CommodityId, Invalid, Order, OrderId, PartitionId, Partitions, PrincipalKey};
 use crate::engine::Command;
 use crate::form::FormError;
+pub use crate::form::PeerVersion;
 use crate::partition::{Busy, Reply, Sighting};
 use crate::ring::partition_of;
 use crate::trace::Context;

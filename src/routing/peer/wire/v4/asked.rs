@@ -1,7 +1,7 @@
 //! What is asked, to and from version 4.
 
 use super::{Ask, Change, Command, Commodity, Item, List, Order, Recalled, Restock};
-use crate::domain::{self, CommodityId, Epoch, IdempotencyKey, PartitionId, Sequence, Timestamp};
+use crate::domain::{self, CommodityId, Epoch, IdempotencyKey, PartitionId, Payments, Sequence, Timestamp};
 use crate::engine;
 use crate::form::{says_all_of, says_all_of_change};
 use crate::routing::peer::wire::v3::{account_of, key_of};
