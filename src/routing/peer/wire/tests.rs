@@ -289,9 +289,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn write_golden() {
-    let said: Vec<String> = said(PeerVersion::V7).iter().map(|(name, bytes)| format!("{name}: {}\n", hex(bytes))).collect();
-    std::fs::write(format!("{}/src/routing/peer/wire/golden/v7.txt", env!("CARGO_MANIFEST_DIR")), said.concat()).unwrap();
-}
