@@ -151,7 +151,8 @@ async fn payments_and_timelines_are_found_by_their_indexes(backend: Backend) {
         };
         let step = |number: i64| format!("(X'{}', 1, {number}, 0, 1, 2, 1, NULL)", hex_of(id(number as u64)));
         let rows = |row: &dyn Fn(i64) -> String| (from..from + 1_000).map(row).collect::<Vec<_>>().join(",");
-        let columns = "order_id, attempt, partition_id, commodity_id, amount, currency, status, pays, started_at, expires_at, changed_at, due_at";
+        let columns =
+            "order_id, attempt, partition_id, commodity_id, amount, currency, status, pays, started_at, expires_at, changed_at, due_at";
         let payments = format!("INSERT INTO payments ({columns}) VALUES {}", rows(&payment));
         let columns = "order_id, epoch, sequence, place, at, status, actor, reason";
         let steps = format!("INSERT INTO order_timeline ({columns}) VALUES {}", rows(&step));

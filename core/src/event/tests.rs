@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use golden::golden_bytes;
 use crate::domain::{
     Actor, Attempt, Cancellation, CouponId, Currency, Discount, OperationKey, PaymentFact, Price, Principal, Stock, UserId,
 };
+use golden::golden_bytes;
 use golden::golden_bytes;
 
 fn at(millis: i64) -> Timestamp {
