@@ -199,6 +199,28 @@ async fn what_no_message_told_is_found_out_and_what_is_told_twice_or_late_change
 }
 
 #[tokio::test]
+async fn what_a_process_has_begun_the_next_one_ends() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let commodity = app.list(3, json!({"hold_seconds": 600})).await;
+    let mut orders = Vec::new();
+    for (user, what) in [(1, "pay"), (2, "later?seconds=1"), (3, "decline")] {
+        let id = reserve(&app, user, commodity).await;
+        let payment = start(&app, user, &id).await.body;
+        // Nobody is told of what happens at the page.
+        let faults = app.request(Method::PUT, "/sandbox/faults");
+        app.send(faults.body(json!({"lose": 1.0}).to_string())).await;
+        assert_eq!(at_page(&app, &payment, what).await.status, StatusCode::OK);
+        orders.push((user, id));
+    }
+    let app = app.restart().await;
+    for ((user, id), wanted) in orders.iter().zip([("paid", "captured"), ("paid", "captured"), ("reserved", "failed")]) {
+        until(&app, *user, id, wanted).await;
+    }
+    assert_eq!(app.books(commodity).await, [3, 0, 1, 2]);
+    app.assert_balanced().await;
+}
+
+#[tokio::test]
 async fn money_that_comes_when_nothing_is_left_is_not_kept() {
     let app = TestApp::start(Backend::Sqlite).await;
     let commodity = app.list(1, json!({"hold_seconds": 3, "grace_seconds": 0})).await;
