@@ -172,7 +172,7 @@ fn a_checkpoint_with_a_delta_missing_is_found() {
 /// Whoever pays late for an order of a closed commodity finds its row gone.
 #[test]
 fn an_archived_order_that_is_not_brought_back_is_found() {
-    let what = seen_broken_within(RARELY_BROKEN_SEEDS, Break::BringBack);
+    let what = seen_broken_within(SELDOM_BROKEN_SEEDS, Break::BringBack);
     assert!(what.contains("the projection stopped"), "{what}");
 }
 

@@ -53,7 +53,7 @@ async fn until(app: &TestApp, user: i64, id: &str, wanted: (&str, &str)) -> Valu
             pause.tick().await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("{wanted:?} was to come of it"))
+    waited.await.unwrap_or_else(|_| panic!("{wanted:?} was to come of it, and it is {last:?}"))
 }
 
 /// The sandbox's own books of a payment.
@@ -141,7 +141,7 @@ async fn a_payment_is_its_buyers_and_its_amount_is_ours() {
     let free = app.list(2, json!({})).await;
     let confirmed = app.place(7, free, &json!({})).await.body["order_id"].as_str().unwrap().to_owned();
     assert_eq!(start(&app, 7, &confirmed).await.refusal(), (409, "not_payable"));
-    assert_eq!(payments(&app, 7, &confirmed).await, [Value::Null; 0]);
+    assert_eq!(payments(&app, 7, &confirmed).await, Vec::<Value>::new());
 }
 
 #[tokio::test]
@@ -199,17 +199,43 @@ async fn what_no_message_told_is_found_out_and_what_is_told_twice_or_late_change
 }
 
 #[tokio::test]
+async fn what_a_process_has_begun_the_next_one_ends() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let commodity = app.list(3, json!({"hold_seconds": 600})).await;
+    let mut orders = Vec::new();
+    for (user, what) in [(1, "pay"), (2, "later?seconds=1"), (3, "decline")] {
+        let id = reserve(&app, user, commodity).await;
+        let payment = start(&app, user, &id).await.body;
+        // Nobody is told of what happens at the page.
+        let faults = app.request(Method::PUT, "/sandbox/faults");
+        app.send(faults.body(json!({"lose": 1.0}).to_string())).await;
+        assert_eq!(at_page(&app, &payment, what).await.status, StatusCode::OK);
+        orders.push((user, id));
+    }
+    let app = app.restart().await;
+    for ((user, id), wanted) in orders.iter().zip([("paid", "captured"), ("paid", "captured"), ("reserved", "failed")]) {
+        until(&app, *user, id, wanted).await;
+    }
+    assert_eq!(app.books(commodity).await, [3, 0, 1, 2]);
+    app.assert_balanced().await;
+}
+
+#[tokio::test]
 async fn money_that_comes_when_nothing_is_left_is_not_kept() {
     let app = TestApp::start(Backend::Sqlite).await;
-    let commodity = app.list(1, json!({"hold_seconds": 1, "grace_seconds": 0})).await;
+    let commodity = app.list(1, json!({"hold_seconds": 3, "grace_seconds": 0})).await;
     let id = reserve(&app, 7, commodity).await;
     let payment = start(&app, 7, &id).await.body;
-    assert_eq!(at_page(&app, &payment, "later?seconds=4").await.status, StatusCode::OK);
-    // The hold is over, and somebody else has the unit.
+    assert_eq!(at_page(&app, &payment, "later?seconds=8").await.status, StatusCode::OK);
+    // The hold is over, and somebody else has the unit, and pays it.
     let mut pause = tokio::time::interval(Duration::from_millis(100));
     loop {
         let placed = app.place(8, commodity, &json!({})).await;
         if placed.status == StatusCode::CREATED {
+            let other = placed.body["order_id"].as_str().unwrap().to_owned();
+            let payment = start(&app, 8, &other).await.body;
+            assert_eq!(at_page(&app, &payment, "pay").await.status, StatusCode::OK);
+            until(&app, 8, &other, ("paid", "captured")).await;
             break;
         }
         assert_eq!(placed.refusal(), (409, "sold_out"));
@@ -218,6 +244,7 @@ async fn money_that_comes_when_nothing_is_left_is_not_kept() {
     until(&app, 7, &id, ("refunded", "cancelled")).await;
     let known = books(&app, &payment).await;
     assert_eq!((&known["state"], &known["captured"]), (&json!("cancelled"), &json!(0)), "set aside, and let go");
+    assert_eq!(app.books(commodity).await, [1, 0, 0, 1]);
     app.assert_balanced().await;
 }
 

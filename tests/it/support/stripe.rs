@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
@@ -38,7 +37,6 @@ type Reply = (u16, Value);
 pub struct StripeStandIn {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    handle: ServerHandle,
 }
 
 #[derive(Default)]
@@ -78,9 +76,8 @@ impl StripeStandIn {
         let shared = web::Data::from(Arc::clone(&state));
         let factory = move || App::new().app_data(shared.clone()).default_service(web::to(serve));
         let server = HttpServer::new(factory).workers(1).disable_signals().listen(listener).expect("it listens").run();
-        let handle = server.handle();
         tokio::spawn(server);
-        Self { address, state, handle }
+        Self { address, state }
     }
 
     /// Its URL.
@@ -123,11 +120,6 @@ impl StripeStandIn {
     /// The parameters that a session was created with.
     pub fn session(&self, id: &str) -> Value {
         self.state().sessions[id].body.clone()
-    }
-
-    /// Stops.
-    pub async fn stop(&self) {
-        self.handle.stop(false).await;
     }
 
     fn becomes(&self, session: &str, status: &str, kind: &str) {
