@@ -74,10 +74,10 @@ fn run_all(seeds: Range<u64>, steps: u32) -> Result<Report, Failure> {
 }
 
 fn sentence(report: &Report) -> String {
-    let Report { accepted, refused, uncertain, stale, epochs, batches, archived, losses } = report;
+    let Report { accepted, refused, uncertain, stale, epochs, batches, archived, losses, taken, returned } = report;
     format!(
         "{accepted} orders accepted, {refused} calls refused, {uncertain} left open at first, {epochs} epochs, {batches} batches, {stale} late \
-         answers, {archived} orders archived, {losses} losses accepted"
+         answers, {archived} orders archived, {losses} losses accepted, money taken {taken} times and given back {returned} times"
     )
 }
 

@@ -11,7 +11,6 @@ use crate::domain::{
     Actor, Attempt, Cancellation, CouponId, Currency, Discount, OperationKey, PaymentFact, Price, Principal, Stock, UserId,
 };
 use golden::golden_bytes;
-use golden::golden_bytes;
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
