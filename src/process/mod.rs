@@ -1,5 +1,5 @@
 //! Puts a process together and takes it apart again. Every step stands here once, in its order: the modes and roles differ in the parts that
-//! their [`Plan`] names, never in a second order of steps. Never decides anything itself.
+//! their plan names, never in a second order of steps. Never decides anything itself.
 
 mod database;
 mod engines;

@@ -1,5 +1,5 @@
 //! A process's HTTP server: which of the two APIs it offers on a listener, and their documentation. It only puts together: handlers are
-//! [`http`](crate::http)'s and [`admin`](crate::admin)'s.
+//! [`http`](crate::http)'s and [`admin`]'s.
 
 mod docs;
 mod openapi;
