@@ -106,7 +106,7 @@ impl Payments {
                 self.refunded.clear();
                 self.jobs.clear();
             }
-            4 if !is_calm && self.dice.one_in(10) => self.give_back(env, nodes),
+            4 if !is_calm && self.dice.one_in(5) => self.give_back(env, nodes),
             _ => self.step(env, nodes, is_calm),
         }
     }
@@ -173,7 +173,12 @@ impl Payments {
             .filter(|row| row.order.status == OrderStatus::Paid)
             .map(|row| (row.order.id, row.order.commodity))
             .collect();
-        let Some((order, commodity)) = self.dice.pick(&paid).copied() else { return };
+        // Half of the time one of what is over, if there is one: it may lie in the archive.
+        let commodities = env.tables.commodities();
+        let is_over = |id: CommodityId| commodities.iter().any(|row| row.commodity.id == id && row.commodity.closed_at.is_some());
+        let over: Vec<(OrderId, CommodityId)> = paid.iter().filter(|(_, commodity)| is_over(*commodity)).copied().collect();
+        let from = if !over.is_empty() && self.dice.percent(50) { &over } else { &paid };
+        let Some((order, commodity)) = self.dice.pick(from).copied() else { return };
         let restock = self.dice.percent(70);
         let asked = if restock { Asked::Money(order) } else { Asked::SetTotal(commodity) };
         crowd::ask_about(order, Command::Refund { order, reason: None, restock, row: None }, asked, env, nodes);

@@ -129,8 +129,8 @@ impl Seat {
     /// Does the next thing on the way to becoming the owner.
     pub(super) fn climb(&mut self, node: usize, session: usize, confirmed: &Confirmed, env: &mut Env) -> Result<(), String> {
         let partition = self.partition;
-        let Stage::Claiming { protocol, todo, version, loaded, asked_at, looks } = &mut self.stage else { return Ok(()) };
-        let version = *version;
+        let Stage::Claiming { protocol, todo, version: read, loaded, asked_at, looks } = &mut self.stage else { return Ok(()) };
+        let version = *read;
         if *todo == Action::CollectKnown && !env.tables.is_away() {
             *todo = collect(protocol, partition, confirmed, env);
         }
@@ -140,6 +140,8 @@ impl Seat {
             Action::TakeEpoch => {
                 // Even if nobody hears of it.
                 let epoch = (!env.tables.is_away()).then(|| env.tables.claim_epoch(partition));
+                // By now the lock is there: whoever had it before has read it before.
+                *read = env.tables.log_version();
                 match epoch.filter(|_| !fails) {
                     Some(epoch) => *todo = protocol.step(Input::EpochTaken(epoch)),
                     None => self.give_up(session, env),
