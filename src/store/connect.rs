@@ -185,7 +185,7 @@ async fn first_rows(connection: &DatabaseConnection, partitions: Partitions) -> 
         transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partition.get()))])).await?;
     }
     // No process of an older release has written to its log, or will: it begins with the form of this one.
-    let sql = "INSERT INTO meta (id, partitions, last_commodity_id, log_version) VALUES (1, ?, 0, 4)";
+    let sql = "INSERT INTO meta (id, partitions, last_commodity_id, log_version) VALUES (1, ?, 0, 5)";
     transaction.execute_raw(Statement::from_sql_and_values(backend, sql, [Value::from(i32::from(partitions.get()))])).await?;
     Ok(transaction.commit().await?)
 }

@@ -67,7 +67,7 @@ async fn what_is_no_request_is_refused_with_a_word_for_it() {
     for body in [
         json!({}),
         json!({"amount": 0, "currency": "EUR"}),
-        json!({"amount": 1, "currency": "XYZ"}),
+        json!({"amount": 1, "currency": "ZZZ"}),
         json!({"amount": 1.5, "currency": "EUR"}),
         json!({"amount": 1, "currency": "EUR", "return_url": "javascript:alert(1)"}),
         json!({"amount": 1, "currency": "EUR", "amout": 1}),

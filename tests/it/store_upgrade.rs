@@ -53,7 +53,7 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
     let database = of_the_release_before(backend).await;
     let error = Store::connect(database.url(), &settings()).await.expect_err("steps are missing").to_string();
     assert!(error.contains("older release: run `doorbuster migrate`"), "{error}");
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 11);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 13);
     assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 0);
 
     // What the release before looks at when it starts.
@@ -84,12 +84,12 @@ async fn a_schema_of_the_release_before_is_widened_and_that_release_works_on(#[c
 async fn a_widening_that_was_cut_short_is_finished_by_the_next(#[case] backend: Backend) {
     let database = of_the_release_before(backend).await;
     // As far as a server that lost its power may have come: changed, and not recorded.
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 11);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 13);
     database.execute("DELETE FROM schema_steps").await;
     database
         .execute(if backend == Backend::Sqlite { "DROP INDEX ix_commodities_sealed" } else { "DROP INDEX ix_orders_status ON orders" })
         .await;
-    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 11);
+    assert_eq!(Store::migrate(database.url(), &settings(), Partitions::DEFAULT).await.unwrap(), 13);
     let store = database.store().await;
     store.check_schema().await.unwrap();
     assert_eq!(store.orders(&OrderFilter::default(), None, 10).await.unwrap().len(), 2);
